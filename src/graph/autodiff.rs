@@ -1,0 +1,155 @@
+//! What is the gradient of a graph, as a graph?
+//!
+//! Reverse mode: from the loss backwards, each forward node turns the
+//! gradient of its output into gradients of its inputs by appending nodes of
+//! ordinary operations. Two gradients of one value are added by
+//! [`Op::Sum`], which a route may prune.
+
+use super::{Graph, Node, NodeId, Op, PadShortcut, ParamId, Shape, Side};
+
+/// Where the gradients are that [`Graph::differentiate`] was asked for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Gradients {
+    /// The gradient of each parameter that the loss depends on.
+    pub params: Vec<(ParamId, NodeId)>,
+    /// The gradient by the input images, where it was asked for.
+    pub images: Option<NodeId>,
+}
+
+/// The gradients gathered so far, by forward node.
+struct Tape {
+    gradient: Vec<Option<NodeId>>,
+    wanted: Vec<bool>,
+}
+
+impl Graph {
+    /// Appends the gradient of the batch's mean cross-entropy by every
+    /// parameter (where `params`) and by the images (where `images`).
+    /// `loss` is the graph's [`Op::CrossEntropy`] node.
+    pub fn differentiate(&mut self, loss: NodeId, params: bool, images: bool) -> Gradients {
+        let forward = self.nodes.len();
+        let mut tape = Tape {
+            gradient: vec![None; forward],
+            wanted: self.depends_on(params, images),
+        };
+        let (logits, labels) = (self.node(loss).inputs[0], self.node(loss).inputs[1]);
+        let shape = self.shape(logits).clone();
+        tape.gradient[logits.0] = Some(self.push(Op::CrossEntropyGrad, &[logits, labels], shape));
+
+        let mut found = Gradients::default();
+        for id in (0..forward).rev().map(NodeId) {
+            let Some(dy) = tape.gradient[id.0].filter(|_| tape.wanted[id.0]) else {
+                continue;
+            };
+            match self.node(id).op {
+                Op::Param(param) => found.params.push((param, dy)),
+                Op::Images => found.images = Some(dy),
+                _ => self.pull_back(id, dy, &mut tape),
+            }
+        }
+        found.params.sort_unstable();
+        found
+    }
+
+    /// Which nodes depend on something whose gradient is wanted.
+    fn depends_on(&self, params: bool, images: bool) -> Vec<bool> {
+        let mut wanted = vec![false; self.nodes.len()];
+        for id in self.ids() {
+            wanted[id.0] = match self.node(id).op {
+                Op::Param(_) => params,
+                Op::Images => images,
+                _ => self.node(id).inputs.iter().any(|input| wanted[input.0]),
+            };
+        }
+        wanted
+    }
+
+    /// Adds `op` as a gradient of `target`, unless nobody wants it.
+    fn contribute(&mut self, tape: &mut Tape, target: NodeId, op: Op, inputs: &[NodeId]) {
+        if !tape.wanted[target.0] {
+            return;
+        }
+        let shape = self.shape(target).clone();
+        let mut gradient = self.push(op, inputs, shape.clone());
+        if let Some(earlier) = tape.gradient[target.0] {
+            gradient = self.push(Op::Sum, &[earlier, gradient], shape);
+        }
+        tape.gradient[target.0] = Some(gradient);
+    }
+
+    /// Hands the gradient `dy` of node `id` on to the node's inputs.
+    fn pull_back(&mut self, id: NodeId, dy: NodeId, tape: &mut Tape) {
+        let Node { op, inputs, .. } = self.node(id).clone();
+        let x = inputs.first().copied().unwrap_or(id);
+        match op {
+            Op::Conv(conv) => {
+                // The bias first: it reads dy, which the others then release.
+                if let Some(&bias) = inputs.get(2) {
+                    self.contribute(tape, bias, Op::ChannelSum, &[dy]);
+                }
+                self.contribute(tape, inputs[1], Op::ConvGradWeight(conv), &[x, dy]);
+                self.contribute(tape, x, Op::ConvGradInput(conv), &[dy, inputs[1]]);
+            }
+            Op::Linear => {
+                if let Some(&bias) = inputs.get(2) {
+                    self.contribute(tape, bias, Op::ChannelSum, &[dy]);
+                }
+                self.contribute(tape, inputs[1], Op::LinearGradWeight, &[x, dy]);
+                self.contribute(tape, x, Op::LinearGradInput, &[dy, inputs[1]]);
+            }
+            Op::BatchNorm => self.pull_back_batch_norm(&inputs, dy, tape),
+            Op::Relu => self.contribute(tape, x, Op::ReluGrad, &[dy, id]),
+            Op::MaxPool(pool) => self.contribute(tape, x, Op::MaxPoolGrad(pool), &[dy, x]),
+            Op::AvgPool(pool) => self.contribute(tape, x, Op::AvgPoolGrad(pool), &[dy]),
+            Op::GlobalAvgPool => self.contribute(tape, x, Op::GlobalAvgPoolGrad, &[dy]),
+            Op::Dropout { .. } => self.contribute(tape, x, op, &[dy]),
+            Op::Join(block) => {
+                self.contribute(tape, inputs[1], Op::JoinGrad(block, Side::Shortcut), &[dy]);
+                self.contribute(tape, x, Op::JoinGrad(block, Side::Branch), &[dy]);
+            }
+            Op::Concat => {
+                let mut from = 0;
+                for &input in &inputs {
+                    let count = self.shape(input).channels();
+                    self.contribute(tape, input, Op::Slice { from, count }, &[dy]);
+                    from += count;
+                }
+            }
+            Op::Slice { from, count } => {
+                let channels = self.shape(x).channels();
+                let pad = PadShortcut {
+                    stride: 1,
+                    average: false,
+                    before: from,
+                    after: channels - from - count,
+                };
+                self.contribute(tape, x, Op::PadShortcut(pad), &[dy]);
+            }
+            Op::PadShortcut(pad) => self.contribute(tape, x, Op::PadShortcutGrad(pad), &[dy]),
+            other => unreachable!(
+                "{} is not differentiated: the loss does not lie behind it",
+                other.name()
+            ),
+        }
+    }
+
+    /// Batch norm's statistics are functions of x as well; their part of the
+    /// gradient is folded into one operation (Ioffe and Szegedy 2015, section 3).
+    fn pull_back_batch_norm(&mut self, inputs: &[NodeId], dy: NodeId, tape: &mut Tape) {
+        let &[x, stats, affine] = inputs else {
+            unreachable!("the builder gives batch norm three inputs");
+        };
+        let batch_stats = matches!(self.node(stats).op, Op::BatchStats(_));
+        let channels = self.shape(x).channels();
+        let sums = self.push(Op::BatchNormSums, &[dy, x, stats], Shape::fixed(&[2, channels]));
+        if tape.wanted[affine.0] {
+            tape.gradient[affine.0] = Some(sums);
+        }
+        self.contribute(
+            tape,
+            x,
+            Op::BatchNormGrad { batch_stats },
+            &[dy, x, stats, affine, sums],
+        );
+    }
+}

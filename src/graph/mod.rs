@@ -1,0 +1,268 @@
+//! The network as data: operations with shape inference, residual blocks as
+//! first-class regions, and reverse-mode differentiation that yields a graph
+//! of the same kind. Pure Rust; no GPU is known here.
+//!
+//! A [`Graph`] is a list of nodes in topological order. Every node has one
+//! output. Forward and backward live in one graph: [`Graph::differentiate`]
+//! appends the gradient nodes behind the forward ones, so a training step is
+//! one list that a schedule can lower, plan memory for, and prune by a
+//! [`Route`].
+
+mod autodiff;
+mod builder;
+mod liveness;
+mod op;
+mod route;
+mod shape;
+
+pub use autodiff::Gradients;
+pub use builder::{BlockInfo, GraphError, Mode};
+pub use liveness::Liveness;
+pub use op::{Conv, Op, PadShortcut, Pool, Side};
+pub use route::{Gains, Route, RouteError, parse_blocks};
+pub use shape::{Shape, window_count};
+
+/// The position of a node in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// The position of a parameter in [`Graph::params`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(pub usize);
+
+/// The position of a batch-norm running state in [`Graph::states`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateId(pub usize);
+
+/// The position of a block in [`Graph::blocks`]; block number minus one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockId(pub usize);
+
+/// One operation, what it reads, and the shape of what it writes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// The nodes whose outputs are read, in the order the operation expects.
+    pub inputs: Vec<NodeId>,
+    /// The shape of the output.
+    pub shape: Shape,
+}
+
+/// What a parameter is for, which decides its layout, initial value and how
+/// it is named in a weights file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParamKind {
+    /// Convolution weights, `[K, C / groups, KH, KW]`.
+    ConvWeight,
+    /// Linear weights, `[out, in]`.
+    LinearWeight,
+    /// A bias, `[K]`.
+    Bias,
+    /// Scale and shift of a batch norm as two rows, `[2, C]`: γ, then β.
+    BatchNorm,
+}
+
+/// How a parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal, mean 0, standard deviation as given.
+    Normal(f32),
+    /// Uniform in `[-bound, bound]`.
+    Uniform(f32),
+    /// γ = 1, β = 0 of a batch norm.
+    UnitAffine,
+    /// All zero.
+    Zero,
+}
+
+/// A trained tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// Canonical name without its last part: `layer1.0.conv1`.
+    pub name: String,
+    /// What it is.
+    pub kind: ParamKind,
+    /// Dimensions, see [`ParamKind`].
+    pub dims: Vec<usize>,
+    /// Its initial distribution.
+    pub init: Init,
+}
+
+impl Param {
+    /// Number of scalars.
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// Whether it has no scalars (never, for a graph the builder made).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The tensors of a weights file that this parameter holds, in order:
+    /// full name and dimensions. A batch norm holds two, all others one.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        match self.kind {
+            ParamKind::BatchNorm => ["weight", "bias"]
+                .map(|part| (format!("{}.{part}", self.name), vec![self.dims[1]]))
+                .to_vec(),
+            ParamKind::Bias => vec![(format!("{}.bias", self.name), self.dims.clone())],
+            ParamKind::ConvWeight | ParamKind::LinearWeight => {
+                vec![(format!("{}.weight", self.name), self.dims.clone())]
+            }
+        }
+    }
+}
+
+/// Running mean and variance of one batch norm, kept as `[2, C]`: mean, then
+/// the unbiased variance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Canonical name of the batch norm: `layer1.0.bn1`.
+    pub name: String,
+    /// Number of channels C.
+    pub channels: usize,
+    /// Added to the variance before the square root.
+    pub eps: f32,
+    /// Weight of the new batch in the running average (PyTorch's convention).
+    pub momentum: f32,
+}
+
+impl State {
+    /// The two tensors of a weights file that this state holds.
+    pub fn tensors(&self) -> [String; 2] {
+        ["running_mean", "running_var"].map(|part| format!("{}.{part}", self.name))
+    }
+}
+
+/// A removable region: a branch F and a shortcut that meet in a
+/// [`Op::Join`]. In a network without shortcuts a block is one layer, and its
+/// shortcut carries signal only when the layer is deleted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// Name as in weights files: `layer2.0`.
+    pub name: String,
+    /// The value that enters the block.
+    pub input: NodeId,
+    /// The last node of the branch F(x).
+    pub branch: NodeId,
+    /// The last node of the shortcut.
+    pub shortcut: NodeId,
+    /// The [`Op::Join`] node.
+    pub join: NodeId,
+    /// What leaves the block: the join, or the ReLU behind it.
+    pub output: NodeId,
+    /// Stage of the network, from 1.
+    pub stage: usize,
+    /// Whether the block changes the resolution or the channel count.
+    pub downsamples: bool,
+    /// The gains of a route that alters nothing.
+    pub default: Gains,
+}
+
+/// A network, its parameters and its blocks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    /// Operations in topological order.
+    pub nodes: Vec<Node>,
+    /// Trained tensors in the order in which the forward pass meets them.
+    pub params: Vec<Param>,
+    /// Batch-norm running states.
+    pub states: Vec<State>,
+    /// Blocks in the order of the forward pass; block number l is `blocks[l-1]`.
+    pub blocks: Vec<Block>,
+    /// Whether batch norm uses the batch's statistics and dropout drops.
+    pub mode: Mode,
+    /// Names of the prefix scopes that are open while building.
+    scope: Vec<String>,
+    /// Dropout layers so far: each has a random stream of its own.
+    dropouts: u32,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(mode: Mode) -> Self {
+        Graph {
+            nodes: Vec::new(),
+            params: Vec::new(),
+            states: Vec::new(),
+            blocks: Vec::new(),
+            mode,
+            scope: Vec::new(),
+            dropouts: 0,
+        }
+    }
+
+    /// The node at `id`.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// The shape of the output of the node at `id`.
+    pub fn shape(&self, id: NodeId) -> &Shape {
+        &self.nodes[id.0].shape
+    }
+
+    /// All node positions, in topological order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// The nodes that read the output of each node.
+    pub fn consumers(&self) -> Vec<Vec<NodeId>> {
+        let mut consumers = vec![Vec::new(); self.nodes.len()];
+        for id in self.ids() {
+            for input in &self.node(id).inputs {
+                consumers[input.0].push(id);
+            }
+        }
+        consumers
+    }
+
+    /// The first node whose operation satisfies `wanted`.
+    pub fn find(&self, wanted: impl Fn(&Op) -> bool) -> Option<NodeId> {
+        self.ids().find(|&id| wanted(&self.node(id).op))
+    }
+
+    /// Number of trained scalars: convolutions, batch-norm scale and shift,
+    /// linear layers. Running statistics are not counted.
+    pub fn parameter_count(&self) -> usize {
+        self.params.iter().map(Param::len).sum()
+    }
+
+    /// Multiply-adds per image of the forward convolutions and linear layers.
+    pub fn macs(&self) -> u64 {
+        self.ids().map(|id| self.forward_macs(id)).sum()
+    }
+
+    /// Multiply-adds per image of one forward node; 0 for everything but
+    /// convolutions and linear layers.
+    pub fn forward_macs(&self, id: NodeId) -> u64 {
+        let node = self.node(id);
+        match node.op {
+            Op::Conv(_) | Op::Linear => {
+                let weight = self.shape(node.inputs[1]);
+                let per_output: usize = weight.dims[1..].iter().product();
+                (node.shape.per_image() * per_output) as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// The default route: every block as the model's author meant it.
+    pub fn default_route(&self) -> Route {
+        Route::new(self.blocks.iter().map(|block| block.default).collect())
+    }
+
+    /// The parameter read by node `id`, if the node is a parameter.
+    pub fn param_of(&self, id: NodeId) -> Option<ParamId> {
+        match self.node(id).op {
+            Op::Param(param) => Some(param),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! How large is a tensor?
+
+/// Dimensions of one value. The batch dimension N is left open: one graph
+/// serves every batch size.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Whether a leading dimension N stands before `dims`.
+    pub batched: bool,
+    /// The dimensions behind N: `[C, H, W]` for images.
+    pub dims: Vec<usize>,
+}
+
+impl Shape {
+    /// N × `dims`.
+    pub fn batched(dims: &[usize]) -> Self {
+        Shape {
+            batched: true,
+            dims: dims.to_vec(),
+        }
+    }
+
+    /// `dims` alone, the same for every batch size.
+    pub fn fixed(dims: &[usize]) -> Self {
+        Shape {
+            batched: false,
+            dims: dims.to_vec(),
+        }
+    }
+
+    /// Scalars per image, or in all for a shape without batch dimension.
+    pub fn per_image(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// Scalars for a batch of `batch` images.
+    pub fn len(&self, batch: usize) -> usize {
+        self.per_image() * if self.batched { batch } else { 1 }
+    }
+
+    /// Bytes for a batch of `batch` images, at four bytes a scalar.
+    pub fn bytes(&self, batch: usize) -> u64 {
+        4 * self.len(batch) as u64
+    }
+
+    /// Channels C of `[C, H, W]` or features of `[C]`.
+    pub fn channels(&self) -> usize {
+        self.dims[0]
+    }
+
+    /// Height and width of `[C, H, W]`; 1 × 1 for `[C]`.
+    pub fn plane(&self) -> (usize, usize) {
+        match self.dims[..] {
+            [_, height, width] => (height, width),
+            _ => (1, 1),
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dims = self.dims.iter().map(usize::to_string);
+        let all: Vec<String> = self.batched.then(|| "N".into()).into_iter().chain(dims).collect();
+        f.write_str(&all.join("×"))
+    }
+}
+
+/// How many windows of `kernel` fit along `size` padded by `padding` on both
+/// sides, `stride` apart; `None` where not even one fits.
+pub fn window_count(size: usize, kernel: usize, stride: usize, padding: usize) -> Option<usize> {
+    let room = (size + 2 * padding).checked_sub(kernel)?;
+    (stride > 0 && kernel > 0).then(|| room / stride + 1)
+}
