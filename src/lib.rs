@@ -2,4 +2,7 @@
 //! and takes them apart.
 #![deny(missing_docs)]
 
+pub mod gpu;
 pub mod graph;
+pub mod kernels;
+pub mod models;

@@ -1,0 +1,274 @@
+// Batch norm over N, H and W (Ioffe and Szegedy 2015), forward and backward.
+//
+// Sums over a channel go in two steps, both in a fixed order: a workgroup
+// sums a chunk of images, then another merges the chunks. Variances are
+// merged from means and squared deviations (Chan et al. 1979), never as
+// E[x²] − E[x]², which loses all digits where the mean is large.
+//
+// Normalising takes the ReLU and the residual join behind it along, and the
+// gradients take the ReLU's mask along, recomputed from x by the same
+// arithmetic: each saves a pass over the activations.
+
+// `V` is four neighbours of a row, or one where planes do not divide by four.
+alias V = vec4f;
+const WIDTH: u32 = 4u;
+// Channels, and the plane's size in V.
+const C: u32 = 4u;
+const PLANE: u32 = 16u;
+// Images of one chunk, and the number of chunks before this dispatch's.
+const IMAGES: u32 = 1u;
+const FIRST_CHUNK: u32 = 0u;
+// Elements of one invocation in the elementwise kernels; divides PLANE.
+const ITEMS: u32 = 1u;
+const EPS: f32 = 1e-5;
+const MOMENTUM: f32 = 0.1;
+// One over N·H·W of the whole batch.
+const PER_COUNT: f32 = 1.0;
+// A ReLU behind the normalisation; a join behind that; a ReLU behind the join.
+const RELU: bool = false;
+const JOIN: bool = false;
+const JOIN_RELU: bool = false;
+// Whether the statistics are the batch's, so that they depend on x.
+const BATCH_STATS: bool = true;
+const WG: u32 = 64u;
+
+const LANES: u32 = PLANE / ITEMS;
+
+@group(0) @binding(0) var<storage, read> x: array<V>;                  // N, C, PLANE
+@group(0) @binding(1) var<storage, read> dy: array<V>;                 // N, C, PLANE
+@group(0) @binding(2) var<storage, read> stats: array<f32>;            // mean, 1/σ by C
+@group(0) @binding(3) var<storage, read> affine: array<f32>;           // γ, β by C
+@group(0) @binding(4) var<storage, read_write> moments: array<vec4f>;  // chunks, C: count, mean, Σ(x−mean)²
+@group(0) @binding(5) var<storage, read> moments_in: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> new_stats: array<f32>;
+@group(0) @binding(7) var<storage, read_write> running: array<f32>;    // mean, unbiased variance by C
+@group(0) @binding(8) var<storage, read_write> y: array<V>;
+@group(0) @binding(9) var<storage, read> shortcut: array<V>;
+@group(0) @binding(10) var<storage, read> gains: array<vec4f>;         // of one block: branch, shortcut, back…
+@group(0) @binding(11) var<storage, read_write> products: array<vec2f>; // chunks, C: Σ g·x̂, Σ g
+@group(0) @binding(12) var<storage, read> products_in: array<vec2f>;
+@group(0) @binding(13) var<storage, read_write> new_sums: array<f32>;  // Σ g·x̂, Σ g by C
+@group(0) @binding(14) var<storage, read> sums: array<f32>;
+
+var<workgroup> shared_moments: array<vec3f, WG>;
+var<workgroup> shared_products: array<vec2f, WG>;
+
+fn total(v: V) -> f32 {
+    let w = vec4f(v);
+    return select(w.x, w.x + w.y + w.z + w.w, WIDTH == 4u);
+}
+
+// Count, mean and squared deviations of two sets together.
+fn merge(a: vec3f, b: vec3f) -> vec3f {
+    let count = a.x + b.x;
+    if (count == 0.0) {
+        return a;
+    }
+    let delta = b.y - a.y;
+    return vec3f(count, a.y + delta * (b.x / count), a.z + b.z + delta * delta * (a.x * b.x / count));
+}
+
+// Grid: x over chunks of images, y over channels.
+@compute @workgroup_size(WG)
+fn chunk_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let c = group.y;
+    let first = group.x * IMAGES;
+    let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
+    let count = (last - first) * PLANE;
+    // A shift near the mean keeps the squares small.
+    let shift = vec4f(x[(first * C + c) * PLANE]).x;
+    var sum = V();
+    var squares = V();
+    for (var i = local.x; i < count; i += WG) {
+        let d = x[((first + i / PLANE) * C + c) * PLANE + i % PLANE] - V(shift);
+        sum += d;
+        squares += d * d;
+    }
+    let own = f32((max(count, local.x) - local.x + WG - 1u) / WG * WIDTH);
+    let mean = total(sum) / max(own, 1.0);
+    shared_moments[local.x] = vec3f(own, shift + mean, max(total(squares) - mean * mean * own, 0.0));
+    for (var half = WG / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local.x < half) {
+            shared_moments[local.x] = merge(shared_moments[local.x], shared_moments[local.x + half]);
+        }
+    }
+    if (local.x == 0u) {
+        moments[(FIRST_CHUNK + group.x) * C + c] = vec4f(shared_moments[0], 0.0);
+    }
+}
+
+// Grid: x over channels. Also advances the running state, by the unbiased
+// variance, as PyTorch does.
+@compute @workgroup_size(WG)
+fn merge_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let c = group.x;
+    let chunks = arrayLength(&moments_in) / C;
+    var own = vec3f();
+    for (var i = local.x; i < chunks; i += WG) {
+        own = merge(own, moments_in[i * C + c].xyz);
+    }
+    shared_moments[local.x] = own;
+    for (var half = WG / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local.x < half) {
+            shared_moments[local.x] = merge(shared_moments[local.x], shared_moments[local.x + half]);
+        }
+    }
+    if (local.x == 0u) {
+        let all = shared_moments[0];
+        new_stats[c] = all.y;
+        new_stats[C + c] = inverseSqrt(all.z / all.x + EPS);
+        running[c] = mix(running[c], all.y, MOMENTUM);
+        running[C + c] = mix(running[C + c], all.z / max(all.x - 1.0, 1.0), MOMENTUM);
+    }
+}
+
+// Grid: x over channels, by WG.
+@compute @workgroup_size(WG)
+fn running_stats(@builtin(global_invocation_id) id: vec3u) {
+    let c = id.x;
+    if (c < C) {
+        new_stats[c] = running[c];
+        new_stats[C + c] = inverseSqrt(running[C + c] + EPS);
+    }
+}
+
+// Grid: x, folded into y, over planes × LANES.
+@compute @workgroup_size(WG)
+fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+             @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let plane = index / LANES;
+    if (plane >= arrayLength(&y) / PLANE) {
+        return;
+    }
+    let c = plane % C;
+    let scale = affine[c] * stats[C + c];
+    let offset = affine[C + c] - stats[c] * scale;
+    let first = plane * PLANE + index % LANES;
+    if (JOIN) { // static
+        // A side with gain 0 was not computed and must not be read.
+        let gain = gains[0];
+        var v: array<V, ITEMS>;
+        if (gain.x != 0.0) {
+            for (var i = 0u; i < ITEMS; i++) { // unroll
+                let normal = x[first + i * LANES] * scale + offset;
+                if (RELU) { // static
+                    v[i] = gain.x * max(normal, V());
+                } else {
+                    v[i] = gain.x * normal;
+                }
+            }
+        }
+        if (gain.y != 0.0) {
+            for (var i = 0u; i < ITEMS; i++) { // unroll
+                v[i] += gain.y * shortcut[first + i * LANES];
+            }
+        }
+        for (var i = 0u; i < ITEMS; i++) { // unroll
+            if (JOIN_RELU) { // static
+                y[first + i * LANES] = max(v[i], V());
+            } else {
+                y[first + i * LANES] = v[i];
+            }
+        }
+    } else {
+        for (var i = 0u; i < ITEMS; i++) { // unroll
+            let normal = x[first + i * LANES] * scale + offset;
+            if (RELU) { // static
+                y[first + i * LANES] = max(normal, V());
+            } else {
+                y[first + i * LANES] = normal;
+            }
+        }
+    }
+}
+
+// Grid: x over chunks of images, y over channels.
+@compute @workgroup_size(WG)
+fn chunk_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let c = group.y;
+    let first = group.x * IMAGES;
+    let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
+    let count = (last - first) * PLANE;
+    let mean = stats[c];
+    let rstd = stats[C + c];
+    var sum_gx = V();
+    var sum_g = V();
+    for (var i = local.x; i < count; i += WG) {
+        let at = ((first + i / PLANE) * C + c) * PLANE + i % PLANE;
+        let v = x[at];
+        var g = dy[at];
+        if (RELU) { // static
+            let scale = affine[c] * rstd;
+            g = select(V(), g, v * scale + (affine[C + c] - mean * scale) > V());
+        }
+        sum_g += g;
+        sum_gx += g * ((v - mean) * rstd);
+    }
+    shared_products[local.x] = vec2f(total(sum_gx), total(sum_g));
+    for (var half = WG / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local.x < half) {
+            shared_products[local.x] += shared_products[local.x + half];
+        }
+    }
+    if (local.x == 0u) {
+        products[(FIRST_CHUNK + group.x) * C + c] = shared_products[0];
+    }
+}
+
+// Grid: x over channels.
+@compute @workgroup_size(WG)
+fn merge_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let c = group.x;
+    let chunks = arrayLength(&products_in) / C;
+    var own = vec2f();
+    for (var i = local.x; i < chunks; i += WG) {
+        own += products_in[i * C + c];
+    }
+    shared_products[local.x] = own;
+    for (var half = WG / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local.x < half) {
+            shared_products[local.x] += shared_products[local.x + half];
+        }
+    }
+    if (local.x == 0u) {
+        new_sums[c] = shared_products[0].x;
+        new_sums[C + c] = shared_products[0].y;
+    }
+}
+
+// Grid: x, folded into y, over planes × LANES.
+@compute @workgroup_size(WG)
+fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+              @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let plane = index / LANES;
+    if (plane >= arrayLength(&y) / PLANE) {
+        return;
+    }
+    let c = plane % C;
+    let mean = stats[c];
+    let rstd = stats[C + c];
+    let scale = affine[c] * rstd;
+    let offset = affine[C + c] - mean * scale;
+    // dx = scale · (g − Σg/M − x̂ · Σgx̂/M), as a line in x.
+    let slope = scale * rstd * sums[c] * PER_COUNT;
+    let constant = slope * mean - scale * sums[C + c] * PER_COUNT;
+    let first = plane * PLANE + index % LANES;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * LANES;
+        var g = dy[at];
+        if (RELU) { // static
+            g = select(V(), g, x[at] * scale + offset > V());
+        }
+        if (BATCH_STATS) { // static
+            y[at] = scale * g - slope * x[at] + constant;
+        } else {
+            y[at] = scale * g;
+        }
+    }
+}

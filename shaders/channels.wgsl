@@ -1,0 +1,77 @@
+// Moving channels about: option-A shortcuts (He et al. 2015), concatenation,
+// slices, and their gradients.
+
+// The narrow side: C channels of H × W. The wide side: ALL channels of OH × OW,
+// among which the C stand from channel BEFORE on.
+const C: u32 = 4u;
+const H: u32 = 8u;
+const W: u32 = 8u;
+const ALL: u32 = 8u;
+const BEFORE: u32 = 2u;
+const OH: u32 = 4u;
+const OW: u32 = 4u;
+const STRIDE: u32 = 2u;
+// Mean of a STRIDE × STRIDE window instead of its first pixel.
+const AVERAGE: bool = false;
+const WG: u32 = 64u;
+
+const SPAN: u32 = select(1u, STRIDE, AVERAGE);
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+
+// Narrow to wide: subsample, and zeros for the channels around.
+// Grid: x, folded into y, over the elements of y (N, ALL, OH, OW).
+@compute @workgroup_size(WG)
+fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+       @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&y)) {
+        return;
+    }
+    let c = index / (OH * OW) % ALL - BEFORE; // wraps below zero
+    var sum = 0.0;
+    if (c < C) {
+        let n = index / (OH * OW * ALL);
+        let first = ((n * C + c) * H + index / OW % OH * STRIDE) * W + index % OW * STRIDE;
+        for (var i = 0u; i < SPAN; i++) {
+            for (var j = 0u; j < SPAN; j++) {
+                sum += x[first + i * W + j];
+            }
+        }
+    }
+    y[index] = sum / f32(SPAN * SPAN);
+}
+
+// The gradient of `pad`: wide to narrow.
+// Grid: x, folded into y, over the elements of y (N, C, H, W).
+@compute @workgroup_size(WG)
+fn pad_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+            @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&y)) {
+        return;
+    }
+    let iy = index / W % H;
+    let ix = index % W;
+    let c = index / (H * W) % C;
+    let n = index / (H * W * C);
+    var value = 0.0;
+    if (iy % STRIDE < SPAN && ix % STRIDE < SPAN && iy / STRIDE < OH && ix / STRIDE < OW) {
+        value = x[((n * ALL + BEFORE + c) * OH + iy / STRIDE) * OW + ix / STRIDE];
+    }
+    y[index] = value / f32(SPAN * SPAN);
+}
+
+// One input of a concatenation into its channels of the wide output.
+// Grid: x, folded into y, over the elements of x (N, C, H, W).
+@compute @workgroup_size(WG)
+fn place(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+         @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&x)) {
+        return;
+    }
+    let n = index / (H * W * C);
+    y[(n * ALL + BEFORE) * (H * W) + index % (H * W * C)] = x[index];
+}

@@ -1,0 +1,65 @@
+// Dropout (Srivastava et al. 2014). The mask is drawn anew wherever it is
+// needed, from Philox4x32-10 (Salmon et al. 2011) by (seed, step, layer,
+// element): the gradient is this same kernel on dy, and no mask is stored.
+
+// Probability of a zero, the scale of what stays, the layer's stream.
+const P: f32 = 0.5;
+const KEEP_SCALE: f32 = 2.0;
+const STREAM: u32 = 0u;
+// Purpose of these draws, so that no two purposes share any.
+const PURPOSE: u32 = 3u;
+// Elements before this dispatch's part of the batch.
+const FIRST: u32 = 0u;
+const WG: u32 = 64u;
+
+struct Step {
+    seed: vec2u,
+    step: u32,
+    slot: u32,
+    lr: f32,
+    momentum: f32,
+    weight_decay: f32,
+    nesterov: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> step: Step;
+
+// The high and low word of a 32 × 32 bit product.
+fn wide_product(a: u32, b: u32) -> vec2u {
+    let low = (a & 0xffffu) * (b & 0xffffu);
+    let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+    let other = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
+    return vec2u((a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u), a * b);
+}
+
+fn philox(counter: vec4u, seed: vec2u) -> vec4u {
+    var c = counter;
+    var key = seed;
+    for (var round = 0u; round < 10u; round++) {
+        let p = wide_product(0xd2511f53u, c.x);
+        let q = wide_product(0xcd9e8d57u, c.z);
+        c = vec4u(q.x ^ c.y ^ key.x, q.y, p.x ^ c.w ^ key.y, p.y);
+        key += vec2u(0x9e3779b9u, 0xbb67ae85u);
+    }
+    return c;
+}
+
+// Grid: x, folded into y, over fours of elements: one draw each.
+@compute @workgroup_size(WG)
+fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+           @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (4u * index >= arrayLength(&y)) {
+        return;
+    }
+    let draw = philox(vec4u(FIRST / 4u + index, step.step, STREAM, PURPOSE), step.seed);
+    for (var i = 0u; i < 4u; i++) { // unroll
+        let at = 4u * index + i;
+        if (at < arrayLength(&y)) {
+            let unit = f32(draw[i] >> 8u) * 0x1p-24;
+            y[at] = select(0.0, x[at] * KEEP_SCALE, unit >= P);
+        }
+    }
+}

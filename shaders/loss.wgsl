@@ -1,0 +1,93 @@
+// Softmax cross-entropy, its gradient, and the step's metrics.
+
+const CLASSES: u32 = 10u;
+const WG: u32 = 64u;
+
+struct Step {
+    seed: vec2u,
+    step: u32,
+    slot: u32,
+    lr: f32,
+    momentum: f32,
+    weight_decay: f32,
+    nesterov: u32,
+}
+
+@group(0) @binding(0) var<storage, read> logits: array<f32>;            // N, CLASSES
+@group(0) @binding(1) var<storage, read> labels: array<u32>;            // N
+@group(0) @binding(2) var<storage, read_write> results: array<vec2f>;   // N: loss in nats, 1 if wrong
+@group(0) @binding(3) var<storage, read_write> gradient: array<f32>;    // N, CLASSES
+@group(0) @binding(4) var<storage, read> results_in: array<vec2f>;
+@group(0) @binding(5) var<storage, read_write> metrics: array<vec2f>;   // slots: mean loss, number wrong
+@group(0) @binding(6) var<storage, read> step: Step;
+
+var<workgroup> shared_results: array<vec2f, WG>;
+
+// Grid of the first two: x over images, by WG.
+
+@compute @workgroup_size(WG)
+fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
+    let n = id.x;
+    if (n >= arrayLength(&labels)) {
+        return;
+    }
+    let row = n * CLASSES;
+    var best = logits[row];
+    var winner = 0u;
+    for (var i = 1u; i < CLASSES; i++) {
+        let v = logits[row + i];
+        if (v > best) {
+            best = v;
+            winner = i;
+        }
+    }
+    var sum = 0.0;
+    for (var i = 0u; i < CLASSES; i++) {
+        sum += exp(logits[row + i] - best);
+    }
+    let label = labels[n];
+    results[n] = vec2f(log(sum) + best - logits[row + label], select(0.0, 1.0, winner != label));
+}
+
+@compute @workgroup_size(WG)
+fn cross_entropy_grad(@builtin(global_invocation_id) id: vec3u) {
+    let n = id.x;
+    let batch = arrayLength(&labels);
+    if (n >= batch) {
+        return;
+    }
+    let row = n * CLASSES;
+    var best = logits[row];
+    for (var i = 1u; i < CLASSES; i++) {
+        best = max(best, logits[row + i]);
+    }
+    var sum = 0.0;
+    for (var i = 0u; i < CLASSES; i++) {
+        sum += exp(logits[row + i] - best);
+    }
+    let per = 1.0 / (sum * f32(batch));
+    for (var i = 0u; i < CLASSES; i++) {
+        gradient[row + i] = exp(logits[row + i] - best) * per;
+    }
+    gradient[row + labels[n]] -= 1.0 / f32(batch);
+}
+
+// The batch's mean loss and number of errors, to the step's slot. One group.
+@compute @workgroup_size(WG)
+fn record(@builtin(local_invocation_id) local: vec3u) {
+    let batch = arrayLength(&results_in);
+    var own = vec2f();
+    for (var i = local.x; i < batch; i += WG) {
+        own += results_in[i];
+    }
+    shared_results[local.x] = own;
+    for (var half = WG / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local.x < half) {
+            shared_results[local.x] += shared_results[local.x + half];
+        }
+    }
+    if (local.x == 0u) {
+        metrics[step.slot] = vec2f(shared_results[0].x / f32(batch), shared_results[0].y);
+    }
+}

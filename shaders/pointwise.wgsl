@@ -1,0 +1,122 @@
+// Elementwise kernels that no neighbour has taken along: ReLU, the residual
+// join, sums of gradients.
+
+// `V` is four neighbours, or one where tensors do not divide by four.
+alias V = vec4f;
+// Elements of one invocation, WG · groups apart.
+const ITEMS: u32 = 1u;
+const RELU: bool = false;
+// Which of a block's gains `scale` takes: 2 is the branch's backward gain, 3
+// the shortcut's.
+const GAIN: u32 = 2u;
+const WG: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> a: array<V>;
+@group(0) @binding(1) var<storage, read> b: array<V>;
+@group(0) @binding(2) var<storage, read_write> y: array<V>;
+@group(0) @binding(3) var<storage, read> gains: array<vec4f>; // of one block
+
+// Grid of all: x, folded into y, over elements / ITEMS.
+
+// y = max(a, 0)
+@compute @workgroup_size(WG)
+fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_id) local: vec3u) {
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            y[at] = max(a[at], V());
+        }
+    }
+}
+
+// y = a where b, the ReLU's output, is positive
+@compute @workgroup_size(WG)
+fn relu_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+             @builtin(local_invocation_id) local: vec3u) {
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            y[at] = select(V(), a[at], b[at] > V());
+        }
+    }
+}
+
+// y = gain · a + gain · b; a side with gain 0 is not read
+@compute @workgroup_size(WG)
+fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_id) local: vec3u) {
+    let gain = gains[0];
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            var v = V();
+            if (gain.x != 0.0) {
+                v = gain.x * a[at];
+            }
+            if (gain.y != 0.0) {
+                v += gain.y * b[at];
+            }
+            if (RELU) { // static
+                v = max(v, V());
+            }
+            y[at] = v;
+        }
+    }
+}
+
+// y = gain · a, one of the block's backward gains
+@compute @workgroup_size(WG)
+fn scale(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+         @builtin(local_invocation_id) local: vec3u) {
+    let gain = gains[0][GAIN];
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            y[at] = gain * a[at];
+        }
+    }
+}
+
+// y = a + b
+@compute @workgroup_size(WG)
+fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+       @builtin(local_invocation_id) local: vec3u) {
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            y[at] = a[at] + b[at];
+        }
+    }
+}
+
+// y += a
+@compute @workgroup_size(WG)
+fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+              @builtin(local_invocation_id) local: vec3u) {
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            y[at] += a[at];
+        }
+    }
+}
+
+// y = a
+@compute @workgroup_size(WG)
+fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_id) local: vec3u) {
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            y[at] = a[at];
+        }
+    }
+}

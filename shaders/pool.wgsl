@@ -1,0 +1,161 @@
+// Pooling over windows and over whole planes, forward and backward.
+//
+// Backward kernels gather: an input element asks each window that covers it,
+// so that no two invocations write one place.
+
+// Channels, planes of x and y.
+const C: u32 = 4u;
+const H: u32 = 8u;
+const W: u32 = 8u;
+const OH: u32 = 4u;
+const OW: u32 = 4u;
+const KERNEL: u32 = 2u;
+const STRIDE: u32 = 2u;
+const PADDING: u32 = 0u;
+const WG: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;        // N, C, H, W
+@group(0) @binding(1) var<storage, read> dy: array<f32>;       // N, C, OH, OW
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // N, C, OH, OW
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>; // N, C, H, W
+
+const LOWEST: f32 = -0x1.fffffep127;
+
+// Grid of all: x, folded into y, over the elements of the output.
+
+@compute @workgroup_size(WG)
+fn max_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+            @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&y)) {
+        return;
+    }
+    let plane = index / (OH * OW) * (H * W);
+    let oy = index / OW % OH;
+    let ox = index % OW;
+    var best = LOWEST;
+    for (var ky = 0u; ky < KERNEL; ky++) {
+        let iy = oy * STRIDE + ky - PADDING; // wraps below zero
+        for (var kx = 0u; kx < KERNEL; kx++) {
+            let ix = ox * STRIDE + kx - PADDING;
+            if (iy < H && ix < W) {
+                best = max(best, x[plane + iy * W + ix]);
+            }
+        }
+    }
+    y[index] = best;
+}
+
+// The element of window (oy, ox) that has the maximum, the first in reading
+// order, as an index into the plane. `plane` is where the plane begins in x.
+fn winner(plane: u32, oy: u32, ox: u32) -> u32 {
+    var best = LOWEST;
+    var place = 0xffffffffu;
+    for (var ky = 0u; ky < KERNEL; ky++) {
+        let iy = oy * STRIDE + ky - PADDING;
+        for (var kx = 0u; kx < KERNEL; kx++) {
+            let ix = ox * STRIDE + kx - PADDING;
+            if (iy < H && ix < W) {
+                let v = x[plane + iy * W + ix];
+                if (place == 0xffffffffu || v > best) {
+                    best = v;
+                    place = iy * W + ix;
+                }
+            }
+        }
+    }
+    return place;
+}
+
+// First and one past the last window that covers element `at` along an axis.
+fn windows(at: u32, count: u32) -> vec2u {
+    let end = min((at + PADDING) / STRIDE + 1u, count);
+    let begin = (max(at + PADDING + 1u, KERNEL) - KERNEL + STRIDE - 1u) / STRIDE;
+    return vec2u(begin, end);
+}
+
+@compute @workgroup_size(WG)
+fn max_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+                 @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&dx)) {
+        return;
+    }
+    let plane = index / (H * W);
+    let rows = windows(index / W % H, OH);
+    let cols = windows(index % W, OW);
+    var sum = 0.0;
+    for (var oy = rows.x; oy < rows.y; oy++) {
+        for (var ox = cols.x; ox < cols.y; ox++) {
+            if (winner(plane * H * W, oy, ox) == index % (H * W)) {
+                sum += dy[(plane * OH + oy) * OW + ox];
+            }
+        }
+    }
+    dx[index] = sum;
+}
+
+@compute @workgroup_size(WG)
+fn avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+            @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&y)) {
+        return;
+    }
+    let plane = index / (OH * OW) * (H * W);
+    let oy = index / OW % OH;
+    let ox = index % OW;
+    var sum = 0.0;
+    for (var ky = 0u; ky < KERNEL; ky++) {
+        let iy = oy * STRIDE + ky - PADDING;
+        for (var kx = 0u; kx < KERNEL; kx++) {
+            let ix = ox * STRIDE + kx - PADDING;
+            if (iy < H && ix < W) {
+                sum += x[plane + iy * W + ix];
+            }
+        }
+    }
+    y[index] = sum / f32(KERNEL * KERNEL);
+}
+
+@compute @workgroup_size(WG)
+fn avg_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+                 @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&dx)) {
+        return;
+    }
+    let plane = index / (H * W);
+    let rows = windows(index / W % H, OH);
+    let cols = windows(index % W, OW);
+    var sum = 0.0;
+    for (var oy = rows.x; oy < rows.y; oy++) {
+        for (var ox = cols.x; ox < cols.y; ox++) {
+            sum += dy[(plane * OH + oy) * OW + ox];
+        }
+    }
+    dx[index] = sum / f32(KERNEL * KERNEL);
+}
+
+@compute @workgroup_size(WG)
+fn global_avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+                   @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&y)) {
+        return;
+    }
+    var sum = 0.0;
+    for (var i = 0u; i < H * W; i++) {
+        sum += x[index * H * W + i];
+    }
+    y[index] = sum / f32(H * W);
+}
+
+@compute @workgroup_size(WG)
+fn global_avg_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+                        @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index < arrayLength(&dx)) {
+        dx[index] = dy[index / (H * W)] / f32(H * W);
+    }
+}

@@ -1,0 +1,53 @@
+// Sums in a fixed order.
+
+// Channels and plane of `channel_sum`; parts before this dispatch's.
+const C: u32 = 4u;
+const PLANE: u32 = 16u;
+const IMAGES: u32 = 1u;
+const FIRST_CHUNK: u32 = 0u;
+const WG: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+
+var<workgroup> shared_sums: array<f32, WG>;
+
+// y[i] = Σ over rows r of x[r, i]; x has as many rows as fit.
+// Grid: x, folded into y, over the elements of y.
+@compute @workgroup_size(WG)
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let length = arrayLength(&y);
+    if (index >= length) {
+        return;
+    }
+    var sum = 0.0;
+    for (var at = index; at < arrayLength(&x); at += length) {
+        sum += x[at];
+    }
+    y[index] = sum;
+}
+
+// Sums of a chunk of images for each channel, to y[chunk, c].
+// Grid: x over chunks, y over channels.
+@compute @workgroup_size(WG)
+fn channel_sum(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let c = group.y;
+    let first = group.x * IMAGES;
+    let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
+    var sum = 0.0;
+    for (var i = local.x; i < (last - first) * PLANE; i += WG) {
+        sum += x[((first + i / PLANE) * C + c) * PLANE + i % PLANE];
+    }
+    shared_sums[local.x] = sum;
+    for (var half = WG / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local.x < half) {
+            shared_sums[local.x] += shared_sums[local.x + half];
+        }
+    }
+    if (local.x == 0u) {
+        y[(FIRST_CHUNK + group.x) * C + c] = shared_sums[0];
+    }
+}

@@ -1,0 +1,43 @@
+// Stochastic gradient descent with momentum, Nesterov momentum and weight
+// decay, as PyTorch defines them (no dampening), on all parameters at once:
+//
+//     g ← g + weight_decay · p
+//     m ← momentum · m + g
+//     p ← p − lr · (nesterov ? g + momentum · m : m)
+
+// The first fours of this dispatch's range, and how many fours of the whole
+// arena are decayed: those that are not stand at the end.
+const FIRST: u32 = 0u;
+const DECAYED: u32 = 0xffffffffu;
+const WG: u32 = 64u;
+
+struct Step {
+    seed: vec2u,
+    step: u32,
+    slot: u32,
+    lr: f32,
+    momentum: f32,
+    weight_decay: f32,
+    nesterov: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> params: array<vec4f>;
+@group(0) @binding(1) var<storage, read> grads: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> momenta: array<vec4f>;
+@group(0) @binding(3) var<storage, read> step: Step;
+
+// Grid: x, folded into y, over fours.
+@compute @workgroup_size(WG)
+fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+          @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&params)) {
+        return;
+    }
+    let decay = select(0.0, step.weight_decay, FIRST + index < DECAYED);
+    let p = params[index];
+    let g = grads[index] + decay * p;
+    let m = step.momentum * momenta[index] + g;
+    momenta[index] = m;
+    params[index] = p - step.lr * select(m, g + step.momentum * m, step.nesterov != 0u);
+}

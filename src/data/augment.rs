@@ -1,0 +1,178 @@
+//! How an image is varied each time it is seen.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::ArgumentError;
+use crate::random::Draws;
+
+/// How far an image is padded on each side before it is cropped back to its
+/// size, in pixels: 4, as in all papers on CIFAR since He et al. (2015).
+pub const PAD: u8 = 4;
+
+/// Which random changes an image goes through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Augment {
+    /// The image as it is.
+    None,
+    /// Mirrored left to right half of the time.
+    Flip,
+    /// A random crop of the image padded by [`PAD`] pixels, then a flip.
+    #[default]
+    CropFlip,
+}
+
+impl Augment {
+    /// How the next image is varied.
+    pub(super) fn draw(self, index: u32, draws: &mut Draws) -> Draw {
+        let unchanged = Draw::unchanged(index);
+        let offset = |draws: &mut Draws| draws.below(2 * u32::from(PAD) + 1) as u8;
+        match self {
+            Self::None => unchanged,
+            Self::Flip => Draw {
+                flip: draws.coin(),
+                ..unchanged
+            },
+            Self::CropFlip => Draw {
+                index,
+                dx: offset(draws),
+                dy: offset(draws),
+                flip: draws.coin(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Augment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Flip => "flip",
+            Self::CropFlip => "crop-flip",
+        })
+    }
+}
+
+impl FromStr for Augment {
+    type Err = ArgumentError;
+
+    fn from_str(word: &str) -> Result<Self, ArgumentError> {
+        match word {
+            "none" => Ok(Self::None),
+            "flip" => Ok(Self::Flip),
+            "crop-flip" => Ok(Self::CropFlip),
+            _ => Err(ArgumentError::UnknownWord {
+                what: "augmentation",
+                given: word.to_owned(),
+                choices: "none, flip or crop-flip",
+            }),
+        }
+    }
+}
+
+/// What lies beyond the edge of an image that is cropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Padding {
+    /// Black, which is 0 before normalisation (He et al. 2015, torchvision).
+    #[default]
+    Zero,
+    /// The image mirrored, without its edge repeated (Zagoruyko & Komodakis 2016).
+    Reflect,
+}
+
+impl fmt::Display for Padding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zero => "zero",
+            Self::Reflect => "reflect",
+        })
+    }
+}
+
+impl FromStr for Padding {
+    type Err = ArgumentError;
+
+    fn from_str(word: &str) -> Result<Self, ArgumentError> {
+        match word {
+            "zero" => Ok(Self::Zero),
+            "reflect" => Ok(Self::Reflect),
+            _ => Err(ArgumentError::UnknownWord {
+                what: "padding",
+                given: word.to_owned(),
+                choices: "zero or reflect",
+            }),
+        }
+    }
+}
+
+/// One image of a batch: which one, and how it is varied.
+///
+/// The image is padded by [`PAD`] on each side, the window of its own size
+/// with its top left corner at (`dx`, `dy`) is cut out, and that is mirrored
+/// left to right where `flip` says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The image's index in its set.
+    pub index: u32,
+    /// The window's left edge in the padded image, 0 to 2·[`PAD`].
+    pub dx: u8,
+    /// The window's upper edge in the padded image, 0 to 2·[`PAD`].
+    pub dy: u8,
+    /// Whether the window is mirrored.
+    pub flip: bool,
+}
+
+impl Draw {
+    /// The image as it is.
+    pub fn unchanged(index: u32) -> Self {
+        Self {
+            index,
+            dx: PAD,
+            dy: PAD,
+            flip: false,
+        }
+    }
+
+    /// The form in which the device reads it:
+    /// `[index, dx | dy << 8 | flip << 16]`.
+    pub fn pack(self) -> [u32; 2] {
+        let flip = u32::from(self.flip);
+        [
+            self.index,
+            u32::from(self.dx) | u32::from(self.dy) << 8 | flip << 16,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_as_they_were_written() {
+        for word in ["none", "flip", "crop-flip"] {
+            assert_eq!(word.parse::<Augment>().unwrap().to_string(), word);
+        }
+        for word in ["zero", "reflect"] {
+            assert_eq!(word.parse::<Padding>().unwrap().to_string(), word);
+        }
+        let error = "crop".parse::<Augment>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unknown augmentation 'crop': choose none, flip or crop-flip"
+        );
+        assert!("edge".parse::<Padding>().is_err());
+    }
+
+    #[test]
+    fn packs_into_two_words() {
+        assert_eq!(Draw::unchanged(9).pack(), [9, 0x0404]);
+        let draw = Draw {
+            index: 70_000,
+            dx: 8,
+            dy: 1,
+            flip: true,
+        };
+        assert_eq!(draw.pack(), [70_000, 0x1_0108]);
+    }
+}

@@ -1,0 +1,246 @@
+//! How bytes become numbers that a network was, or will be, trained on.
+
+use super::ArgumentError;
+
+/// The named sets, for messages and help.
+const CHOICES: &str = "a named set: cifar10, cifar10-legacy, cifar100, imagenet, synthetic, none";
+
+/// Per-channel mean and standard deviation, in units of pixel values scaled to
+/// [0, 1]: a byte v becomes (v / 255 − mean) / std.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalization {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Normalization {
+    /// A normalisation of as many channels as there are values.
+    ///
+    /// # Errors
+    /// When the two differ in length or are empty, a value is not finite, or a
+    /// standard deviation is not above 0.
+    pub fn new(mean: Vec<f32>, std: Vec<f32>) -> Result<Self, ArgumentError> {
+        check_values("mean", &mean, mean.len().max(1), |value| value.is_finite())?;
+        check_values("std", &std, mean.len(), is_deviation)?;
+        Ok(Self { mean, std })
+    }
+
+    /// The named set, for images of `channels` channels; `none` where the name
+    /// is not known or is one of another number of channels.
+    ///
+    /// `cifar10-legacy` has the standard deviations that much published code
+    /// uses for CIFAR-10: means over images of each image's own deviation, too
+    /// small by a fifth, but part of the models trained with them.
+    pub fn named(name: &str, channels: usize) -> Option<Self> {
+        let (mean, std) = match name {
+            "cifar10" => ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
+            "cifar10-legacy" => ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+            "cifar100" => ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
+            "imagenet" => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            "synthetic" => ([0.5; 3], [0.242; 3]),
+            "none" => {
+                return Some(Self {
+                    mean: vec![0.0; channels],
+                    std: vec![1.0; channels],
+                });
+            }
+            _ => return None,
+        };
+        (channels == mean.len()).then(|| Self {
+            mean: mean.to_vec(),
+            std: std.to_vec(),
+        })
+    }
+
+    /// What `--mean` and `--std` ask for: each a list of numbers with commas
+    /// or the name of a set.
+    ///
+    /// What is not given comes from the set that the other one names, else
+    /// from `default`, which also says how many channels there are.
+    ///
+    /// # Errors
+    /// When a word is neither a list nor a name, the number of values is not
+    /// the number of channels, a value is not finite, or a standard deviation
+    /// is not above 0.
+    pub fn resolve(
+        mean: Option<&str>,
+        std: Option<&str>,
+        default: &Self,
+    ) -> Result<Self, ArgumentError> {
+        let channels = default.channels();
+        let named = |text: Option<&str>| text.and_then(|name| Self::named(name.trim(), channels));
+        let (mean_set, std_set) = (named(mean), named(std));
+        let mean = match (mean, &mean_set) {
+            (Some(text), None) => parse_list("mean", text, channels, |value| value.is_finite())?,
+            _ => mean_set
+                .as_ref()
+                .or(std_set.as_ref())
+                .unwrap_or(default)
+                .mean
+                .clone(),
+        };
+        let std = match (std, &std_set) {
+            (Some(text), None) => parse_list("std", text, channels, is_deviation)?,
+            _ => std_set
+                .as_ref()
+                .or(mean_set.as_ref())
+                .unwrap_or(default)
+                .std
+                .clone(),
+        };
+        Ok(Self { mean, std })
+    }
+
+    /// The number of channels.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// The mean of each channel, (C).
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// The standard deviation of each channel, (C), above 0.
+    pub fn std(&self) -> &[f32] {
+        &self.std
+    }
+
+    /// The same map as one multiplication and one addition per pixel: for each
+    /// channel the factors (a, b) of a·v + b, where v is the byte.
+    pub fn scale_and_shift(&self) -> Vec<(f64, f64)> {
+        std::iter::zip(&self.mean, &self.std)
+            .map(|(&mean, &std)| {
+                (
+                    1.0 / (255.0 * f64::from(std)),
+                    -f64::from(mean) / f64::from(std),
+                )
+            })
+            .collect()
+    }
+}
+
+fn is_deviation(value: f32) -> bool {
+    value.is_finite() && value > 0.0
+}
+
+fn parse_list(
+    what: &'static str,
+    text: &str,
+    channels: usize,
+    is_valid: impl Fn(f32) -> bool,
+) -> Result<Vec<f32>, ArgumentError> {
+    let values: Vec<f32> = text
+        .split(',')
+        .map(|word| word.trim().parse())
+        .collect::<Result<_, _>>()
+        .map_err(|_| {
+            invalid(
+                what,
+                text,
+                "is neither a list of numbers nor a known name".into(),
+            )
+        })?;
+    check_values(what, &values, channels, is_valid)?;
+    Ok(values)
+}
+
+fn check_values(
+    what: &'static str,
+    values: &[f32],
+    channels: usize,
+    is_valid: impl Fn(f32) -> bool,
+) -> Result<(), ArgumentError> {
+    let given = || {
+        let words: Vec<String> = values.iter().map(f32::to_string).collect();
+        words.join(",")
+    };
+    if values.len() != channels {
+        let problem = format!("has {} values for {channels} channels", values.len());
+        return Err(invalid(what, &given(), problem));
+    }
+    match values.iter().find(|value| !is_valid(**value)) {
+        None => Ok(()),
+        Some(value) if value.is_finite() => Err(invalid(
+            what,
+            &given(),
+            format!("holds {value}, which is not above 0"),
+        )),
+        Some(value) => Err(invalid(
+            what,
+            &given(),
+            format!("holds {value}, which is not finite"),
+        )),
+    }
+}
+
+fn invalid(what: &'static str, given: &str, problem: String) -> ArgumentError {
+    ArgumentError::Normalization {
+        what,
+        given: given.to_owned(),
+        problem,
+        choices: CHOICES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cifar() -> Normalization {
+        Normalization::named("cifar10", 3).unwrap()
+    }
+
+    #[test]
+    fn nothing_given_is_the_default() {
+        assert_eq!(Normalization::resolve(None, None, &cifar()), Ok(cifar()));
+    }
+
+    #[test]
+    fn one_name_gives_both() {
+        let imagenet = Normalization::named("imagenet", 3).unwrap();
+        for (mean, std) in [(Some("imagenet"), None), (None, Some("imagenet"))] {
+            let resolved = Normalization::resolve(mean, std, &cifar()).unwrap();
+            assert_eq!(resolved, imagenet);
+        }
+    }
+
+    #[test]
+    fn lists_and_names_mix() {
+        let mixed =
+            Normalization::resolve(Some("0.485, 0.456,0.406"), Some("cifar10-legacy"), &cifar());
+        let mixed = mixed.unwrap();
+        assert_eq!(mixed.mean(), [0.485, 0.456, 0.406]);
+        assert_eq!(mixed.std(), [0.2023, 0.1994, 0.2010]);
+        let numbers_only = Normalization::resolve(Some("0,0,0"), None, &cifar()).unwrap();
+        assert_eq!(numbers_only.std(), cifar().std());
+    }
+
+    #[test]
+    fn bad_values_are_refused_in_one_line() {
+        for (mean, std, part) in [
+            (Some("0.5,0.5"), None, "2 values for 3 channels"),
+            (Some("grey"), None, "neither"),
+            (Some(""), None, "neither"),
+            (Some("nan,0,0"), None, "not finite"),
+            (None, Some("0.2,0,0.2"), "not above 0"),
+            (None, Some("0.2,-1,0.2"), "not above 0"),
+            (None, Some("inf,1,1"), "not finite"),
+        ] {
+            let error = Normalization::resolve(mean, std, &cifar())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(!error.contains('\n'));
+        }
+        assert!(Normalization::new(vec![], vec![]).is_err());
+        assert!(Normalization::new(vec![0.5], vec![0.0]).is_err());
+        assert!(Normalization::new(vec![0.5], vec![0.1, 0.2]).is_err());
+    }
+
+    #[test]
+    fn named_sets_have_three_channels_but_none_has_any() {
+        assert_eq!(Normalization::named("cifar10", 1), None);
+        assert_eq!(Normalization::named("none", 1).unwrap().channels(), 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! Which adapters are there, and which is taken?
+
+use serde::Serialize;
+
+use super::GpuError;
+
+/// What kind of device an adapter drives; kernels choose tile sizes by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    /// A graphics card with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU behind a hypervisor.
+    Virtual,
+    /// Unknown.
+    Other,
+    /// A software driver on the processor (lavapipe, SwiftShader, WARP).
+    Cpu,
+}
+
+/// An adapter as the system describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AdapterInfo {
+    /// The marketing name.
+    pub name: String,
+    /// What kind of device it is.
+    pub kind: AdapterKind,
+    /// The interface: Vulkan, Metal or Dx12.
+    pub backend: String,
+    /// The driver's name.
+    pub driver: String,
+    /// The driver's version.
+    pub driver_info: String,
+    /// Largest storage binding in bytes.
+    pub max_binding: u64,
+    /// Largest buffer in bytes.
+    pub max_buffer: u64,
+    /// Smallest and largest subgroup.
+    pub subgroup: (u32, u32),
+    /// Whether shaders can use 16-bit floats.
+    pub f16: bool,
+    /// Whether dispatches can be timed on the device.
+    pub timestamps: bool,
+}
+
+impl std::fmt::Display for AdapterInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} ({}, {} {})",
+            self.name, self.backend, self.driver, self.driver_info
+        )
+    }
+}
+
+/// Which adapter to open.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// `WGPU_ADAPTER_NAME` if set, else the best: a real GPU before software.
+    #[default]
+    Best,
+    /// The position in [`adapters`], or a part of the name, whatever its case.
+    Named(String),
+}
+
+/// All adapters, the one that [`Choice::Best`] takes first.
+pub fn adapters() -> Vec<AdapterInfo> {
+    enumerate().iter().map(describe).collect()
+}
+
+/// Lets Mesa's software driver use the processor's widest vectors, where the
+/// user has not chosen a width. Its convolutions run up to 1.6 times faster
+/// with 512 bits. The driver's shader cache does not know the width, so each
+/// width gets a cache folder of its own.
+///
+/// # Safety
+///
+/// Changes environment variables, which is undefined while another thread may
+/// read them: call this first thing in `main`, before any thread is started.
+pub unsafe fn prefer_wide_vectors() {
+    const WIDTH: &str = "LP_NATIVE_VECTOR_WIDTH";
+    const CACHE: &str = "MESA_SHADER_CACHE_DIR";
+    #[cfg(target_arch = "x86_64")]
+    if std::env::var_os(WIDTH).is_none() && std::arch::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the caller promises that no other thread runs yet.
+        unsafe { std::env::set_var(WIDTH, "512") };
+        if let (None, Some(folder)) = (std::env::var_os(CACHE), super::cache::folder()) {
+            // SAFETY: as above.
+            unsafe { std::env::set_var(CACHE, folder.join("mesa-512")) };
+        }
+    }
+}
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(descriptor.with_env());
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    adapters.retain(|adapter| adapter.get_info().backend != wgpu::Backend::Noop);
+    adapters.sort_by_key(|adapter| kind(adapter.get_info().device_type));
+    adapters
+}
+
+pub(super) fn select(choice: &Choice) -> Result<wgpu::Adapter, GpuError> {
+    let mut all = enumerate();
+    if all.is_empty() {
+        return Err(GpuError::NoAdapter);
+    }
+    let wanted = match choice {
+        Choice::Named(wanted) => wanted.clone(),
+        Choice::Best => std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default(),
+    };
+    let position = match wanted.parse::<usize>() {
+        Ok(index) if matches!(choice, Choice::Named(_)) => (index < all.len()).then_some(index),
+        _ => {
+            let wanted = wanted.to_lowercase();
+            all.iter()
+                .position(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted))
+        }
+    };
+    let Some(position) = position else {
+        let names = all
+            .iter()
+            .enumerate()
+            .map(|(index, adapter)| format!("{index} {}", adapter.get_info().name));
+        let found = names.collect::<Vec<_>>().join(", ");
+        return Err(GpuError::NoSuchAdapter { wanted, found });
+    };
+    Ok(all.swap_remove(position))
+}
+
+pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let features = adapter.features();
+    AdapterInfo {
+        name: info.name,
+        kind: kind(info.device_type),
+        backend: format!("{:?}", info.backend),
+        driver: info.driver,
+        driver_info: info.driver_info,
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        subgroup: (info.subgroup_min_size, info.subgroup_max_size),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+    }
+}
+
+fn kind(device_type: wgpu::DeviceType) -> AdapterKind {
+    match device_type {
+        wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+        wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+        wgpu::DeviceType::Cpu => AdapterKind::Cpu,
+        wgpu::DeviceType::Other => AdapterKind::Other,
+    }
+}

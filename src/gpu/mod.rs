@@ -1,0 +1,144 @@
+//! The device: adapters, buffers, pipelines and their cache, recording and
+//! timing. wgpu lives in this room and nowhere else; what a tensor or a
+//! network is, is not known here.
+
+mod adapter;
+mod buffer;
+mod cache;
+mod error;
+mod pipeline;
+mod record;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+pub use adapter::{AdapterInfo, AdapterKind, Choice, adapters, prefer_wide_vectors};
+pub use buffer::{Binding, Buffer};
+pub use error::GpuError;
+pub use pipeline::{Access, Pipeline, Program};
+pub use record::{Dispatch, Recorder, Submission};
+
+use buffer::Ledger;
+use error::Fault;
+
+/// What the adapter allows, as far as this program cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest storage binding in bytes.
+    pub binding: u64,
+    /// Largest buffer in bytes.
+    pub buffer: u64,
+    /// Binding offsets are multiples of this many bytes.
+    pub alignment: u64,
+    /// Workgroups along one dimension of a dispatch.
+    pub workgroups: u32,
+    /// Invocations in one workgroup.
+    pub invocations: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_memory: u32,
+}
+
+/// An opened device and all that is kept for its lifetime.
+pub struct Gpu {
+    info: AdapterInfo,
+    limits: Limits,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    fault: Arc<Fault>,
+    ledger: Arc<Ledger>,
+    pipelines: Mutex<HashMap<Program, Arc<Pipeline>>>,
+    cache: Option<cache::DiskCache>,
+    timestamps: bool,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl Gpu {
+    /// Opens the adapter that `choice` names.
+    pub fn open(choice: &Choice) -> Result<Self, GpuError> {
+        let adapter = adapter::select(choice)?;
+        Self::from_adapter(&adapter)
+    }
+
+    fn from_adapter(adapter: &wgpu::Adapter) -> Result<Self, GpuError> {
+        let info = adapter::describe(adapter);
+        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & wanted;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("residua"),
+            required_features: features,
+            // All that the adapter has: images and activations of large
+            // batches pass the portable defaults by far.
+            required_limits: adapter.limits(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        };
+        let request = pollster::block_on(adapter.request_device(&descriptor));
+        let (device, queue) = request.map_err(|error| GpuError::Open {
+            adapter: info.name.clone(),
+            reason: error.to_string(),
+        })?;
+        let fault = Fault::watch(&device);
+        let limits = device.limits();
+        let cache = features
+            .contains(wgpu::Features::PIPELINE_CACHE)
+            .then(|| cache::DiskCache::open(&device, adapter))
+            .flatten();
+        Ok(Gpu {
+            info,
+            limits: Limits {
+                binding: limits.max_storage_buffer_binding_size,
+                buffer: limits.max_buffer_size,
+                alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+                workgroups: limits.max_compute_workgroups_per_dimension,
+                invocations: limits.max_compute_invocations_per_workgroup,
+                workgroup_memory: limits.max_compute_workgroup_storage_size,
+            },
+            device,
+            queue,
+            fault,
+            ledger: Arc::default(),
+            pipelines: Mutex::default(),
+            cache,
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        })
+    }
+
+    /// The adapter that was opened.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether dispatches can be timed on the device.
+    pub fn has_timestamps(&self) -> bool {
+        self.timestamps
+    }
+
+    /// Bytes of device memory that this program holds in buffers now.
+    pub fn allocated(&self) -> u64 {
+        self.ledger.now()
+    }
+
+    /// The first error that the device has reported, if any.
+    pub fn check(&self) -> Result<(), GpuError> {
+        self.fault.check()
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        if let Some(cache) = &self.cache {
+            cache.save();
+        }
+    }
+}

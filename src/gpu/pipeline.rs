@@ -1,0 +1,110 @@
+//! How does shader text become a pipeline, once?
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Gpu, GpuError};
+
+/// How a kernel uses one of its bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Storage that is only read.
+    Read,
+    /// Storage that is read and written.
+    Write,
+}
+
+/// Shader text, complete, and its interface. Two equal programs are one
+/// pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// For profiles and error messages.
+    pub label: String,
+    /// WGSL with one entry point, `main`.
+    pub source: Arc<str>,
+    /// Binding numbers of group 0 and how each is used.
+    pub bindings: Vec<(u32, Access)>,
+}
+
+/// A compiled program.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub(super) raw: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    /// The program's label.
+    pub label: String,
+    /// Binding numbers in use.
+    pub bindings: Vec<(u32, Access)>,
+}
+
+impl Gpu {
+    /// The pipeline of `program`, compiled at first use and kept.
+    pub fn pipeline(&self, program: &Program) -> Result<Arc<Pipeline>, GpuError> {
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(pipeline) = pipelines.get(program) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Arc::new(self.compile(program)?);
+        pipelines.insert(program.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn compile(&self, program: &Program) -> Result<Pipeline, GpuError> {
+        let label = Some(program.label.as_str());
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(&program.source)),
+        });
+        let entries: Vec<_> = program
+            .bindings
+            .iter()
+            .map(|&(binding, access)| layout_entry(binding, access))
+            .collect();
+        let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label,
+            entries: &entries,
+        });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let raw = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Kernels write workgroup memory before they read it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: self.cache.as_ref().map(|cache| &cache.raw),
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(GpuError::Validation(format!("kernel {}: {error}", program.label)));
+        }
+        Ok(Pipeline {
+            raw,
+            layout,
+            label: program.label.clone(),
+            bindings: program.bindings.clone(),
+        })
+    }
+}
+
+fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage {
+                read_only: access == Access::Read,
+            },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}

@@ -1,0 +1,189 @@
+//! How are dispatches recorded, submitted, waited for and timed?
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Binding, Buffer, Gpu, GpuError, Pipeline};
+
+/// A pipeline with its buffers and its number of workgroups: ready to run.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+}
+
+impl Dispatch {
+    /// The label of the pipeline.
+    pub fn label(&self) -> &str {
+        &self.pipeline.label
+    }
+
+    /// Workgroups in x, y, z.
+    pub fn workgroups(&self) -> [u32; 3] {
+        self.workgroups
+    }
+}
+
+/// Work handed to the device.
+#[derive(Debug, Clone)]
+pub struct Submission(wgpu::SubmissionIndex);
+
+/// Records one submission: clears and copies first, then dispatches in one
+/// compute pass.
+pub struct Recorder {
+    encoder: wgpu::CommandEncoder,
+    pass: Option<wgpu::ComputePass<'static>>,
+}
+
+impl Recorder {
+    /// Fills `range` (bytes, multiples of 4) with zeros. Ends the compute
+    /// pass in progress, if any.
+    pub fn clear(&mut self, buffer: &Buffer, range: Range<u64>) {
+        self.pass = None;
+        self.encoder
+            .clear_buffer(&buffer.raw, range.start, Some(range.end - range.start));
+    }
+
+    /// Appends a dispatch.
+    pub fn dispatch(&mut self, dispatch: &Dispatch) {
+        let pass = self.pass.get_or_insert_with(|| {
+            let descriptor = wgpu::ComputePassDescriptor::default();
+            self.encoder.begin_compute_pass(&descriptor).forget_lifetime()
+        });
+        pass.set_pipeline(&dispatch.pipeline.raw);
+        pass.set_bind_group(0, &dispatch.group, &[]);
+        let [x, y, z] = dispatch.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+
+    fn finish(mut self) -> wgpu::CommandBuffer {
+        self.pass = None;
+        self.encoder.finish()
+    }
+}
+
+impl Gpu {
+    /// Binds `bindings` (by binding number; those that the pipeline does not
+    /// use are ignored) to `pipeline`.
+    pub fn dispatch(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        bindings: &[(u32, Binding)],
+        workgroups: [u32; 3],
+    ) -> Result<Dispatch, GpuError> {
+        let used = |number: u32| pipeline.bindings.iter().any(|&(binding, _)| binding == number);
+        let entries: Vec<_> = bindings
+            .iter()
+            .filter(|(number, _)| used(*number))
+            .map(|(number, binding)| wgpu::BindGroupEntry {
+                binding: *number,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &binding.buffer.raw,
+                    offset: binding.offset,
+                    size: std::num::NonZeroU64::new(binding.size),
+                }),
+            })
+            .collect();
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&pipeline.label),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(GpuError::Validation(format!("bindings of {}: {error}", pipeline.label)));
+        }
+        Ok(Dispatch {
+            pipeline: pipeline.clone(),
+            group,
+            workgroups,
+        })
+    }
+
+    /// Records with `record` and submits.
+    pub fn submit(&self, record: impl FnOnce(&mut Recorder)) -> Submission {
+        let mut recorder = Recorder {
+            encoder: self
+                .device
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default()),
+            pass: None,
+        };
+        record(&mut recorder);
+        Submission(self.queue.submit([recorder.finish()]))
+    }
+
+    /// Waits until `submission` is done.
+    pub fn wait(&self, submission: &Submission) -> Result<(), GpuError> {
+        self.poll(wgpu::PollType::Wait {
+            submission_index: Some(submission.0.clone()),
+            timeout: None,
+        })
+    }
+
+    /// Waits until all submitted work is done.
+    pub fn wait_for_all(&self) -> Result<(), GpuError> {
+        self.poll(wgpu::PollType::wait_indefinitely())
+    }
+
+    fn poll(&self, poll: wgpu::PollType) -> Result<(), GpuError> {
+        let polled = self.device.poll(poll);
+        self.check()?;
+        polled.map(|_| ()).map_err(|error| GpuError::Lost {
+            reason: error.to_string(),
+        })
+    }
+
+    /// Runs each dispatch in a pass of its own and gives the seconds that the
+    /// device took for each; `None` where the adapter has no timestamps.
+    pub fn time(&self, dispatches: &[&Dispatch]) -> Result<Option<Vec<f64>>, GpuError> {
+        if !self.timestamps {
+            return Ok(None);
+        }
+        let mut seconds = Vec::with_capacity(dispatches.len());
+        // A query set holds at most 4096 timestamps.
+        for part in dispatches.chunks(1024) {
+            seconds.extend(self.time_part(part)?);
+        }
+        Ok(Some(seconds))
+    }
+
+    fn time_part(&self, dispatches: &[&Dispatch]) -> Result<Vec<f64>, GpuError> {
+        let count = 2 * dispatches.len() as u32;
+        let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("timing"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let size = u64::from(count) * 8;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let resolved = Buffer::transient(self, size, usage);
+        let mut encoder = self
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for (index, dispatch) in dispatches.iter().enumerate() {
+            let first = 2 * index as u32;
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &queries,
+                    beginning_of_pass_write_index: Some(first),
+                    end_of_pass_write_index: Some(first + 1),
+                }),
+            });
+            pass.set_pipeline(&dispatch.pipeline.raw);
+            pass.set_bind_group(0, &dispatch.group, &[]);
+            let [x, y, z] = dispatch.workgroups;
+            pass.dispatch_workgroups(x, y, z);
+        }
+        encoder.resolve_query_set(&queries, 0..count, &resolved.raw, 0);
+        self.queue.submit([encoder.finish()]);
+        let ticks: Vec<u64> = self.read(&resolved, 0..size)?;
+        let period = f64::from(self.queue.get_timestamp_period()) * 1e-9;
+        // Some drivers stamp the end before the beginning: never below zero.
+        Ok(ticks
+            .chunks_exact(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period)
+            .collect())
+    }
+}

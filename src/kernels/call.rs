@@ -1,0 +1,206 @@
+//! What does a kernel room hand to the schedule? Calls: a shader variant, the
+//! byte ranges that it binds, and its number of workgroups.
+
+use std::ops::Range;
+
+use super::{Value, Variant};
+use crate::graph::Shape;
+
+/// What kernels need to know of the adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Whether a processor runs the shaders: loads are dear there, and
+    /// register tiles want to be huge.
+    pub cpu: bool,
+    /// Largest binding in bytes.
+    pub binding: u64,
+    /// Binding offsets are multiples of this many bytes.
+    pub alignment: u64,
+    /// Workgroups along one dimension.
+    pub workgroups: u32,
+}
+
+/// The memory that an argument refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operand {
+    /// An input of the task.
+    Input(usize),
+    /// Its output.
+    Output,
+    /// Memory that lives only during the task.
+    Scratch(usize),
+    /// The batch norm's running state.
+    Running,
+    /// The gains of the task's block.
+    Gains,
+    /// The step's record: seed, step number, learning rate.
+    Step,
+}
+
+/// One bound range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arg {
+    /// Binding number.
+    pub binding: u32,
+    /// What is bound.
+    pub operand: Operand,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// One dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The shader.
+    pub variant: Variant,
+    /// Its bindings; those that the variant does not use are ignored.
+    pub args: Vec<Arg>,
+    /// Workgroups in x, y, z.
+    pub workgroups: [u32; 3],
+    /// Multiply-adds of a convolution or linear layer.
+    pub macs: u64,
+}
+
+impl Call {
+    /// A call of `entry` in `file` without arguments yet.
+    pub fn new(file: &'static str, entry: &'static str, constants: Vec<(&'static str, Value)>) -> Self {
+        Call {
+            variant: Variant { file, entry, constants },
+            args: Vec::new(),
+            workgroups: [1; 3],
+            macs: 0,
+        }
+    }
+
+    /// Binds `size` bytes of `operand`.
+    pub fn bind(mut self, binding: u32, operand: Operand, size: u64) -> Self {
+        self.args.push(Arg {
+            binding,
+            operand,
+            offset: 0,
+            size,
+        });
+        self
+    }
+
+    /// Binds the images `range` of `operand`, whose shape is `shape`.
+    pub fn bind_images(mut self, binding: u32, operand: Operand, shape: &Shape, range: &Range<usize>) -> Self {
+        let (offset, size) = if shape.batched {
+            (shape.bytes(range.start), shape.bytes(range.len()))
+        } else {
+            (0, shape.bytes(1))
+        };
+        self.args.push(Arg {
+            binding,
+            operand,
+            offset,
+            size,
+        });
+        self
+    }
+
+    /// Enough workgroups of `per_group` invocations in x, folded into y.
+    pub fn over(mut self, invocations: usize, per_group: usize, target: &Target) -> Self {
+        self.workgroups = fold(invocations.div_ceil(per_group), target.workgroups);
+        self
+    }
+
+    /// Bytes that the call reads and writes at least: the size of all ranges
+    /// it binds, once.
+    pub fn bytes(&self) -> u64 {
+        let mut seen: Vec<(Operand, u64)> = Vec::new();
+        for arg in &self.args {
+            if !seen.contains(&(arg.operand, arg.offset)) {
+                seen.push((arg.operand, arg.offset));
+            }
+        }
+        let size = |&(operand, offset): &(Operand, u64)| {
+            let same = self
+                .args
+                .iter()
+                .filter(|arg| (arg.operand, arg.offset) == (operand, offset));
+            same.map(|arg| arg.size).max().unwrap_or(0)
+        };
+        seen.iter().map(size).sum()
+    }
+}
+
+/// `groups` workgroups as x and y, where x alone may not hold them. The grid
+/// may be a little larger: kernels compare their index with the length of
+/// what they write.
+pub fn fold(groups: usize, limit: u32) -> [u32; 3] {
+    let groups = groups.max(1);
+    let y = groups.div_ceil(limit as usize);
+    let x = groups.div_ceil(y);
+    [x as u32, y as u32, 1]
+}
+
+/// What a task becomes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Lowered {
+    /// Dispatches in order.
+    pub calls: Vec<Call>,
+    /// Bytes of each scratch buffer.
+    pub scratch: Vec<u64>,
+}
+
+impl Lowered {
+    /// Dispatches without scratch memory.
+    pub fn calls(calls: Vec<Call>) -> Self {
+        Lowered {
+            calls,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+/// The parts of a batch such that no tensor of `shapes` passes the binding
+/// limit, and every part begins at an aligned offset of each.
+pub fn parts(batch: usize, shapes: &[&Shape], target: &Target) -> Vec<Range<usize>> {
+    let batched = || shapes.iter().filter(|shape| shape.batched);
+    let largest = batched().map(|shape| shape.bytes(1)).max().unwrap_or(1);
+    let fitting = (target.binding / largest.max(1)).max(1) as usize;
+    if fitting >= batch {
+        return std::iter::once(0..batch).collect();
+    }
+    let aligned = |images: usize| batched().all(|shape| shape.bytes(images).is_multiple_of(target.alignment));
+    let size = (1..=fitting).rev().find(|&images| aligned(images)).unwrap_or(fitting);
+    (0..batch)
+        .step_by(size)
+        .map(|first| first..(first + size).min(batch))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Target = Target {
+        cpu: true,
+        binding: 1000,
+        alignment: 64,
+        workgroups: 65_535,
+    };
+
+    #[test]
+    fn folded_grids_cover_their_work() {
+        for groups in [1, 65_535, 65_536, 70_000, 65_535 * 65_535] {
+            let [x, y, _] = fold(groups, 65_535);
+            assert!(x <= 65_535 && y <= 65_535);
+            assert!(x as usize * y as usize >= groups);
+        }
+    }
+
+    #[test]
+    fn parts_fit_the_limit_and_cover_the_batch() {
+        let shape = Shape::batched(&[5, 4]); // 80 bytes an image
+        let parts = parts(30, &[&shape], &TARGET);
+        assert_eq!(parts, [0..12, 12..24, 24..30]);
+        for part in parts {
+            assert!(shape.bytes(part.len()) <= TARGET.binding);
+            assert!(shape.bytes(part.start).is_multiple_of(TARGET.alignment));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Which dispatches move channels about: option-A shortcuts, concatenation,
+//! slices?
+
+use super::call::{Call, Lowered, Operand, Target, parts};
+use crate::graph::{PadShortcut, Shape};
+
+const WG: usize = 64;
+
+/// The narrow and the wide side of a move, and where one stands in the other.
+struct Move<'a> {
+    narrow: &'a Shape,
+    wide: &'a Shape,
+    before: usize,
+    stride: usize,
+    average: bool,
+}
+
+impl Move<'_> {
+    fn call(&self, entry: &'static str) -> Call {
+        let ((h, w), (oh, ow)) = (self.narrow.plane(), self.wide.plane());
+        let constants = vec![
+            ("C", self.narrow.channels().into()),
+            ("H", h.into()),
+            ("W", w.into()),
+            ("ALL", self.wide.channels().into()),
+            ("BEFORE", self.before.into()),
+            ("OH", oh.into()),
+            ("OW", ow.into()),
+            ("STRIDE", self.stride.into()),
+            ("AVERAGE", self.average.into()),
+            ("WG", WG.into()),
+        ];
+        Call::new("channels", entry, constants)
+    }
+
+    fn widen(&self, batch: usize, target: &Target) -> Lowered {
+        let calls = parts(batch, &[self.narrow, self.wide], target).into_iter().map(|part| {
+            self.call("pad")
+                .bind_images(0, Operand::Input(0), self.narrow, &part)
+                .bind_images(1, Operand::Output, self.wide, &part)
+                .over(self.wide.len(part.len()), WG, target)
+        });
+        Lowered::calls(calls.collect())
+    }
+
+    fn narrow(&self, batch: usize, target: &Target) -> Lowered {
+        let calls = parts(batch, &[self.narrow, self.wide], target).into_iter().map(|part| {
+            self.call("pad_grad")
+                .bind_images(0, Operand::Input(0), self.wide, &part)
+                .bind_images(1, Operand::Output, self.narrow, &part)
+                .over(self.narrow.len(part.len()), WG, target)
+        });
+        Lowered::calls(calls.collect())
+    }
+}
+
+/// Option-A shortcut: input x.
+pub fn pad(pad: PadShortcut, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
+    of_shortcut(pad, x, y).widen(batch, target)
+}
+
+/// Its gradient: input dy.
+pub fn pad_gradient(pad: PadShortcut, dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
+    of_shortcut(pad, dx, dy).narrow(batch, target)
+}
+
+fn of_shortcut<'a>(pad: PadShortcut, narrow: &'a Shape, wide: &'a Shape) -> Move<'a> {
+    Move {
+        narrow,
+        wide,
+        before: pad.before,
+        stride: pad.stride,
+        average: pad.average,
+    }
+}
+
+/// Channels from `from` on: input x.
+pub fn slice(from: usize, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
+    let slice = Move {
+        narrow: y,
+        wide: x,
+        before: from,
+        stride: 1,
+        average: false,
+    };
+    slice.narrow(batch, target)
+}
+
+/// All inputs, one after the other.
+pub fn concat(inputs: &[&Shape], y: &Shape, batch: usize, target: &Target) -> Lowered {
+    let mut before = 0;
+    let mut calls = Vec::new();
+    for (index, x) in inputs.iter().enumerate() {
+        let place = Move {
+            narrow: x,
+            wide: y,
+            before,
+            stride: 1,
+            average: false,
+        };
+        for part in parts(batch, &[x, y], target) {
+            calls.push(
+                place
+                    .call("place")
+                    .bind_images(0, Operand::Input(index), x, &part)
+                    .bind_images(1, Operand::Output, y, &part)
+                    .over(x.len(part.len()), WG, target),
+            );
+        }
+        before += x.channels();
+    }
+    Lowered::calls(calls)
+}

@@ -1,0 +1,178 @@
+//! Which dispatches make a linear layer, forward and backward?
+
+use super::call::{Call, Lowered, Operand, Target, parts};
+use crate::graph::Shape;
+
+const WG: usize = 64;
+const TILE: usize = 4;
+
+/// Strides of a matrix product `out[r, c] = Σ_d a[r, d] · b[d, c]`.
+struct Product {
+    cols: usize,
+    a_row: usize,
+    a_depth: usize,
+    b_depth: usize,
+    b_col: usize,
+    bias: bool,
+}
+
+impl Product {
+    fn call(&self) -> Call {
+        let constants = vec![
+            ("COLS", self.cols.into()),
+            ("A_ROW", self.a_row.into()),
+            ("A_DEPTH", self.a_depth.into()),
+            ("B_DEPTH", self.b_depth.into()),
+            ("B_COL", self.b_col.into()),
+            ("BIAS", self.bias.into()),
+            ("TILE", TILE.into()),
+            ("WG", WG.into()),
+        ];
+        Call::new("linear", "product", constants)
+    }
+
+    fn invocations(&self, rows: usize) -> usize {
+        rows.div_ceil(TILE) * self.cols.div_ceil(TILE)
+    }
+}
+
+/// Forward: inputs x, weight and, where `bias`, bias.
+pub fn forward(bias: bool, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
+    let (inputs, outputs) = (x.per_image(), y.per_image());
+    let product = Product {
+        cols: outputs,
+        a_row: inputs,
+        a_depth: 1,
+        b_depth: 1,
+        b_col: inputs,
+        bias,
+    };
+    let calls = parts(batch, &[x, y], target).into_iter().map(|part| {
+        let mut call = product
+            .call()
+            .bind_images(0, Operand::Input(0), x, &part)
+            .bind(1, Operand::Input(1), 4 * (inputs * outputs) as u64)
+            .bind(2, Operand::Input(2), 4 * outputs as u64)
+            .bind_images(3, Operand::Output, y, &part)
+            .over(product.invocations(part.len()), WG, target);
+        call.macs = (part.len() * inputs * outputs) as u64;
+        call
+    });
+    Lowered::calls(calls.collect())
+}
+
+/// Gradient by the input: inputs dy, weight.
+pub fn input_gradient(dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
+    let (inputs, outputs) = (dx.per_image(), dy.per_image());
+    let product = Product {
+        cols: inputs,
+        a_row: outputs,
+        a_depth: 1,
+        b_depth: inputs,
+        b_col: 1,
+        bias: false,
+    };
+    let calls = parts(batch, &[dy, dx], target).into_iter().map(|part| {
+        let mut call = product
+            .call()
+            .bind_images(0, Operand::Input(0), dy, &part)
+            .bind(1, Operand::Input(1), 4 * (inputs * outputs) as u64)
+            .bind_images(3, Operand::Output, dx, &part)
+            .over(product.invocations(part.len()), WG, target);
+        call.macs = (part.len() * inputs * outputs) as u64;
+        call
+    });
+    Lowered::calls(calls.collect())
+}
+
+/// Gradient by the weights: inputs x, dy. Parts of a split batch are summed
+/// from scratch memory.
+pub fn weight_gradient(x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: &Target) -> Lowered {
+    let (inputs, outputs) = (x.per_image(), dy.per_image());
+    let product = Product {
+        cols: inputs,
+        a_row: 1,
+        a_depth: outputs,
+        b_depth: inputs,
+        b_col: 1,
+        bias: false,
+    };
+    let parts = parts(batch, &[x, dy], target);
+    let single = parts.len() == 1;
+    let stride = dw.bytes(1).next_multiple_of(target.alignment);
+    let mut calls = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        let mut call = product
+            .call()
+            .bind_images(0, Operand::Input(1), dy, part)
+            .bind_images(1, Operand::Input(0), x, part)
+            .over(product.invocations(outputs), WG, target);
+        call = call.bind(
+            3,
+            if single { Operand::Output } else { Operand::Scratch(0) },
+            dw.bytes(1),
+        );
+        call.macs = (part.len() * inputs * outputs) as u64;
+        if let Some(arg) = call.args.last_mut().filter(|_| !single) {
+            arg.offset = index as u64 * stride;
+        }
+        calls.push(call);
+    }
+    if single {
+        return Lowered::calls(calls);
+    }
+    // One after the other, in the batch's order: copy, then accumulate.
+    for index in 0..parts.len() {
+        let entry = if index == 0 { "copy" } else { "accumulate" };
+        let constants = vec![("V", super::Value::Type("f32")), ("WG", WG.into())];
+        let mut call = Call::new("pointwise", entry, constants)
+            .bind(0, Operand::Scratch(0), dw.bytes(1))
+            .bind(2, Operand::Output, dw.bytes(1))
+            .over(dw.per_image(), WG, target);
+        call.args[0].offset = index as u64 * stride;
+        calls.push(call);
+    }
+    Lowered {
+        calls,
+        scratch: vec![parts.len() as u64 * stride],
+    }
+}
+
+/// Sum over batch and plane for each channel: input dy.
+pub fn channel_sum(dy: &Shape, batch: usize, target: &Target) -> Lowered {
+    let channels = dy.channels();
+    let (height, width) = dy.plane();
+    let groups = if target.cpu { 64 } else { 1024 };
+    let images = batch.div_ceil((groups / channels).clamp(1, batch));
+    let parts = parts(batch, &[dy], target);
+    let chunks: usize = parts.iter().map(|part| part.len().div_ceil(images)).sum();
+    let partial = 4 * (chunks * channels) as u64;
+    let mut first = 0;
+    let mut calls = Vec::new();
+    for part in parts {
+        let constants = vec![
+            ("C", channels.into()),
+            ("PLANE", (height * width).into()),
+            ("IMAGES", images.into()),
+            ("FIRST_CHUNK", first.into()),
+            ("WG", WG.into()),
+        ];
+        let mut call = Call::new("reduce", "channel_sum", constants)
+            .bind_images(0, Operand::Input(0), dy, &part)
+            .bind(1, Operand::Scratch(0), partial);
+        let own = part.len().div_ceil(images);
+        call.workgroups = [own as u32, channels as u32, 1];
+        first += own;
+        calls.push(call);
+    }
+    calls.push(
+        Call::new("reduce", "rows", vec![("WG", WG.into())])
+            .bind(0, Operand::Scratch(0), partial)
+            .bind(1, Operand::Output, 4 * channels as u64)
+            .over(channels, WG, target),
+    );
+    Lowered {
+        calls,
+        scratch: vec![partial],
+    }
+}

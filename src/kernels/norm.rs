@@ -1,0 +1,205 @@
+//! Which dispatches make batch norm, forward and backward?
+
+use super::Value;
+use super::call::{Call, Lowered, Operand, Target, parts};
+use crate::graph::Shape;
+
+const WG: usize = 64;
+
+/// How a plane is cut for the elementwise kernels.
+pub(super) struct Lanes {
+    /// Elements of the shader's `V`: 4, or 1 where planes do not divide.
+    width: usize,
+    /// Elements V of one plane.
+    plane: usize,
+    /// Elements V of one invocation.
+    items: usize,
+}
+
+impl Lanes {
+    fn of(shape: &Shape, target: &Target) -> Self {
+        let (height, width) = shape.plane();
+        let size = height * width;
+        let width = if size.is_multiple_of(4) { 4 } else { 1 };
+        let plane = size / width;
+        // The channel's constants cost as much to load as the data: on a
+        // processor they are shared by as many elements as possible.
+        let most = if target.cpu { 8 } else { 2 };
+        let items = (1..=most).rev().find(|items| plane.is_multiple_of(*items)).unwrap_or(1);
+        Lanes { width, plane, items }
+    }
+
+    fn constants(&self, channels: usize) -> Vec<(&'static str, Value)> {
+        vec![
+            ("V", Value::Type(if self.width == 4 { "vec4f" } else { "f32" })),
+            ("WIDTH", self.width.into()),
+            ("C", channels.into()),
+            ("PLANE", self.plane.into()),
+            ("ITEMS", self.items.into()),
+            ("WG", WG.into()),
+        ]
+    }
+
+    fn invocations(&self, images: usize, channels: usize) -> usize {
+        images * channels * self.plane / self.items
+    }
+
+    /// Images of one workgroup in a channel's sum.
+    fn chunk(&self, batch: usize, channels: usize, target: &Target) -> usize {
+        let groups = if target.cpu { 64 } else { 1024 };
+        let chunks = (groups / channels).clamp(1, batch);
+        // No lane without work, as far as the batch allows.
+        batch.div_ceil(chunks).max((WG / self.plane).min(batch)).max(1)
+    }
+}
+
+/// Mean and 1/σ of the batch, and the running state: input x.
+pub fn batch_stats(x: &Shape, eps: f32, momentum: f32, batch: usize, target: &Target) -> Lowered {
+    let lanes = Lanes::of(x, target);
+    let channels = x.channels();
+    let images = lanes.chunk(batch, channels, target);
+    let parts = parts(batch, &[x], target);
+    let chunks: usize = parts.iter().map(|part| part.len().div_ceil(images)).sum();
+    let moments = 16 * (chunks * channels) as u64;
+    let rows = 8 * channels as u64;
+    let mut calls = Vec::new();
+    let mut first = 0;
+    for part in parts {
+        let mut constants = lanes.constants(channels);
+        constants.extend([("IMAGES", images.into()), ("FIRST_CHUNK", first.into())]);
+        let mut call = Call::new("batch_norm", "chunk_moments", constants)
+            .bind_images(0, Operand::Input(0), x, &part)
+            .bind(4, Operand::Scratch(0), moments);
+        let own = part.len().div_ceil(images);
+        call.workgroups = [own as u32, channels as u32, 1];
+        first += own;
+        calls.push(call);
+    }
+    let constants = vec![
+        ("C", channels.into()),
+        ("EPS", eps.into()),
+        ("MOMENTUM", momentum.into()),
+        ("WG", 32u32.into()),
+    ];
+    let mut merge = Call::new("batch_norm", "merge_moments", constants)
+        .bind(5, Operand::Scratch(0), moments)
+        .bind(6, Operand::Output, rows)
+        .bind(7, Operand::Running, rows);
+    merge.workgroups = [channels as u32, 1, 1];
+    calls.push(merge);
+    Lowered {
+        calls,
+        scratch: vec![moments],
+    }
+}
+
+/// Mean and 1/σ from the running state: no input.
+pub fn running_stats(stats: &Shape, eps: f32, target: &Target) -> Lowered {
+    let channels = stats.dims[1];
+    let rows = 8 * channels as u64;
+    let call = Call::new(
+        "batch_norm",
+        "running_stats",
+        vec![("C", channels.into()), ("EPS", eps.into()), ("WG", WG.into())],
+    )
+    .bind(6, Operand::Output, rows)
+    .bind(7, Operand::Running, rows)
+    .over(channels, WG, target);
+    Lowered::calls(vec![call])
+}
+
+/// Normalise, then perhaps a ReLU, a join and another ReLU: inputs x, stats,
+/// affine and, for a join, the shortcut.
+pub fn normalize(relu: bool, join: Option<bool>, y: &Shape, batch: usize, target: &Target) -> Lowered {
+    let lanes = Lanes::of(y, target);
+    let channels = y.channels();
+    let rows = 8 * channels as u64;
+    let calls = parts(batch, &[y], target).into_iter().map(|part| {
+        let mut constants = lanes.constants(channels);
+        constants.extend([
+            ("RELU", relu.into()),
+            ("JOIN", join.is_some().into()),
+            ("JOIN_RELU", join.unwrap_or(false).into()),
+        ]);
+        Call::new("batch_norm", "normalize", constants)
+            .bind_images(0, Operand::Input(0), y, &part)
+            .bind(2, Operand::Input(1), rows)
+            .bind(3, Operand::Input(2), rows)
+            .bind_images(8, Operand::Output, y, &part)
+            .bind_images(9, Operand::Input(3), y, &part)
+            .bind(10, Operand::Gains, 16)
+            .over(lanes.invocations(part.len(), channels), WG, target)
+    });
+    Lowered::calls(calls.collect())
+}
+
+/// Gradients by γ and β: inputs dy, x, stats and, where the ReLU's mask is
+/// taken along, affine.
+pub fn sums(relu: bool, x: &Shape, batch: usize, target: &Target) -> Lowered {
+    let lanes = Lanes::of(x, target);
+    let channels = x.channels();
+    let images = lanes.chunk(batch, channels, target);
+    let parts = parts(batch, &[x], target);
+    let chunks: usize = parts.iter().map(|part| part.len().div_ceil(images)).sum();
+    let products = 8 * (chunks * channels) as u64;
+    let rows = 8 * channels as u64;
+    let mut calls = Vec::new();
+    let mut first = 0;
+    for part in parts {
+        let mut constants = lanes.constants(channels);
+        constants.extend([
+            ("IMAGES", images.into()),
+            ("FIRST_CHUNK", first.into()),
+            ("RELU", relu.into()),
+        ]);
+        let mut call = Call::new("batch_norm", "chunk_sums", constants)
+            .bind_images(0, Operand::Input(1), x, &part)
+            .bind_images(1, Operand::Input(0), x, &part)
+            .bind(2, Operand::Input(2), rows)
+            .bind(3, Operand::Input(3), rows)
+            .bind(11, Operand::Scratch(0), products);
+        let own = part.len().div_ceil(images);
+        call.workgroups = [own as u32, channels as u32, 1];
+        first += own;
+        calls.push(call);
+    }
+    let mut merge = Call::new(
+        "batch_norm",
+        "merge_sums",
+        vec![("C", channels.into()), ("WG", 32u32.into())],
+    )
+    .bind(12, Operand::Scratch(0), products)
+    .bind(13, Operand::Output, rows);
+    merge.workgroups = [channels as u32, 1, 1];
+    calls.push(merge);
+    Lowered {
+        calls,
+        scratch: vec![products],
+    }
+}
+
+/// Gradient by the input: inputs dy, x, stats, affine, sums.
+pub fn input_gradient(relu: bool, batch_stats: bool, x: &Shape, batch: usize, target: &Target) -> Lowered {
+    let lanes = Lanes::of(x, target);
+    let channels = x.channels();
+    let rows = 8 * channels as u64;
+    let (height, width) = x.plane();
+    let count = (batch * height * width) as f64;
+    let calls = parts(batch, &[x], target).into_iter().map(|part| {
+        let mut constants = lanes.constants(channels);
+        constants.extend([
+            ("RELU", relu.into()),
+            ("BATCH_STATS", batch_stats.into()),
+            ("PER_COUNT", ((1.0 / count) as f32).into()),
+        ]);
+        Call::new("batch_norm", "input_grad", constants)
+            .bind_images(0, Operand::Input(1), x, &part)
+            .bind_images(1, Operand::Input(0), x, &part)
+            .bind(2, Operand::Input(2), rows)
+            .bind(3, Operand::Input(3), rows)
+            .bind_images(8, Operand::Output, x, &part)
+            .bind(14, Operand::Input(4), rows)
+            .over(lanes.invocations(part.len(), channels), WG, target)
+    });
+    Lowered::calls(calls.collect())
+}

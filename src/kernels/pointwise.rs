@@ -1,0 +1,90 @@
+//! Which dispatches make elementwise work that no neighbour took along?
+
+use super::Value;
+use super::call::{Call, Lowered, Operand, Target, parts};
+use crate::graph::Shape;
+
+const WG: usize = 64;
+
+/// An elementwise kernel of `pointwise.wgsl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pointwise {
+    /// `max(a, 0)`: input a.
+    Relu,
+    /// a where b > 0: inputs a, b.
+    ReluGrad,
+    /// Gains times a and b, perhaps a ReLU: inputs a, b.
+    Join {
+        /// Whether a ReLU follows.
+        relu: bool,
+    },
+    /// One of the block's gains times a: input a.
+    Scale {
+        /// Which gain: 2 branch, 3 shortcut, both backward.
+        gain: u32,
+    },
+    /// a + b: inputs a, b.
+    Add,
+    /// The output plus a: input 1.
+    Accumulate,
+    /// A copy of one input.
+    Copy {
+        /// Which input.
+        input: usize,
+    },
+}
+
+/// Lowers `kernel` for values of shape `shape`.
+pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target) -> Lowered {
+    let (entry, a) = match kernel {
+        Pointwise::Relu => ("relu", 0),
+        Pointwise::ReluGrad => ("relu_grad", 0),
+        Pointwise::Join { .. } => ("join", 0),
+        Pointwise::Scale { .. } => ("scale", 0),
+        Pointwise::Add => ("add", 0),
+        Pointwise::Accumulate => ("accumulate", 1),
+        Pointwise::Copy { input } => ("copy", input),
+    };
+    let calls = parts(batch, &[shape], target).into_iter().map(|part| {
+        let elements = shape.len(if shape.batched { part.len() } else { 1 });
+        let by_fours = elements.is_multiple_of(4);
+        let items = if target.cpu { 8 } else { 2 };
+        let mut constants = vec![
+            ("V", Value::Type(if by_fours { "vec4f" } else { "f32" })),
+            ("ITEMS", items.into()),
+            ("WG", WG.into()),
+        ];
+        match kernel {
+            Pointwise::Join { relu } => constants.push(("RELU", relu.into())),
+            Pointwise::Scale { gain } => constants.push(("GAIN", gain.into())),
+            _ => {}
+        }
+        let invocations = (elements / if by_fours { 4 } else { 1 }).div_ceil(items);
+        Call::new("pointwise", entry, constants)
+            .bind_images(0, Operand::Input(a), shape, &part)
+            .bind_images(1, Operand::Input(1), shape, &part)
+            .bind_images(2, Operand::Output, shape, &part)
+            .bind(3, Operand::Gains, 16)
+            .over(invocations, WG, target)
+    });
+    Lowered::calls(calls.collect())
+}
+
+/// Dropout: input x.
+pub fn dropout(p: f32, stream: u32, shape: &Shape, batch: usize, target: &Target) -> Lowered {
+    let calls = parts(batch, &[shape], target).into_iter().map(|part| {
+        let constants = vec![
+            ("P", p.into()),
+            ("KEEP_SCALE", ((1.0 / (1.0 - f64::from(p))) as f32).into()),
+            ("STREAM", stream.into()),
+            ("FIRST", shape.len(part.start).into()),
+            ("WG", WG.into()),
+        ];
+        Call::new("dropout", "dropout", constants)
+            .bind_images(0, Operand::Input(0), shape, &part)
+            .bind_images(1, Operand::Output, shape, &part)
+            .bind(2, Operand::Step, super::update::STEP_BYTES)
+            .over(shape.len(part.len()).div_ceil(4), WG, target)
+    });
+    Lowered::calls(calls.collect())
+}

@@ -1,0 +1,102 @@
+//! Which dispatches begin and end a step: the batch's images, and the
+//! parameters' update?
+
+use super::call::{Call, Operand, Target};
+
+const WG: usize = 64;
+
+/// Bytes of the step's record, as the shaders' `Step` lays it out.
+pub const STEP_BYTES: u64 = 32;
+
+/// What a step's record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct StepRecord {
+    /// Seed, low word first.
+    pub seed: [u32; 2],
+    /// Number of the step from the beginning of training.
+    pub step: u32,
+    /// Where the step's metrics go.
+    pub slot: u32,
+    /// Learning rate.
+    pub lr: f32,
+    /// Momentum.
+    pub momentum: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// 1 for Nesterov momentum.
+    pub nesterov: u32,
+}
+
+/// One part of a resident image set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImagePart {
+    /// First image.
+    pub first: usize,
+    /// Bytes of the part, a multiple of 4.
+    pub bytes: u64,
+}
+
+/// Channels, height and width of the images.
+pub type ImageDims = [usize; 3];
+
+/// Gathers, crops, flips and normalises a batch from one part of the set.
+/// Inputs: bytes of the part, classes of all images, draws, scales; outputs
+/// are bound by the caller as input 4 (images) and 5 (labels).
+pub fn gather(
+    part: &ImagePart,
+    images: usize,
+    dims: ImageDims,
+    pad: usize,
+    reflect: bool,
+    batch: usize,
+    target: &Target,
+) -> Call {
+    let [c, h, w] = dims;
+    let constants = vec![
+        ("C", c.into()),
+        ("H", h.into()),
+        ("W", w.into()),
+        ("PAD", pad.into()),
+        ("REFLECT", reflect.into()),
+        ("FIRST", part.first.into()),
+        ("WG", WG.into()),
+    ];
+    Call::new("gather", "gather", constants)
+        .bind(0, Operand::Input(0), part.bytes)
+        .bind(1, Operand::Input(1), 4 * images as u64)
+        .bind(2, Operand::Input(2), 8 * batch as u64)
+        .bind(3, Operand::Input(3), 8 * c as u64)
+        .bind(4, Operand::Input(4), 4 * (batch * c * h * w) as u64)
+        .bind(5, Operand::Input(5), 4 * batch as u64)
+        .over(batch * c * h * w, WG, target)
+}
+
+/// Updates all parameters: inputs parameters, gradients and momenta, of
+/// `bytes` each, of which the first `decayed` decay.
+pub fn sgd(bytes: u64, decayed: u64, target: &Target) -> Vec<Call> {
+    // A part ends at a multiple of every alignment there is.
+    let part = (target.binding / 4096 * 4096).max(4096);
+    let mut calls = Vec::new();
+    let mut offset = 0;
+    while offset < bytes {
+        let size = part.min(bytes - offset);
+        let constants = vec![
+            ("FIRST", ((offset / 16) as u32).into()),
+            ("DECAYED", ((decayed / 16) as u32).into()),
+            ("WG", WG.into()),
+        ];
+        let mut call = Call::new("sgd", "update", constants)
+            .bind(0, Operand::Input(0), size)
+            .bind(1, Operand::Input(1), size)
+            .bind(2, Operand::Input(2), size)
+            .bind(3, Operand::Step, STEP_BYTES)
+            .over((size / 16) as usize, WG, target);
+        for arg in &mut call.args[..3] {
+            arg.offset = offset;
+        }
+        calls.push(call);
+        offset += size;
+    }
+    calls
+}

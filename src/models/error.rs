@@ -1,0 +1,137 @@
+//! What can be wrong with a model that somebody asks for?
+
+use super::{InputShape, NAMES, limits};
+use crate::graph::GraphError;
+
+/// A model that does not exist, or cannot be built as asked. Each is an error
+/// in the arguments of a command, and one line long.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ModelError {
+    /// No family has the name.
+    #[error("unknown model '{}': there are {NAMES}", .name.escape_debug())]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+    },
+    /// Something behind the colon that is no option.
+    #[error("'{}' is not an option: write name:key=value,key=value", .text.escape_debug())]
+    Malformed {
+        /// What stands there.
+        text: String,
+    },
+    /// The family has no such option.
+    #[error("{model} has no option '{}': {}", .option.escape_debug(), listed(.known))]
+    UnknownOption {
+        /// The model's name.
+        model: String,
+        /// The option asked for.
+        option: String,
+        /// The options that there are.
+        known: Vec<&'static str>,
+    },
+    /// One option twice.
+    #[error("option '{}' is given twice: keep one of them", .option.escape_debug())]
+    Duplicate {
+        /// The option.
+        option: String,
+    },
+    /// An option's value that does not exist.
+    #[error("{model} has no {option}={}: {option} is {expected}", .value.escape_debug())]
+    Value {
+        /// The model's name.
+        model: String,
+        /// The option.
+        option: &'static str,
+        /// The value asked for.
+        value: String,
+        /// The values that there are.
+        expected: String,
+    },
+    /// Two options that exclude each other.
+    #[error("{model}: {first} and {second} exclude each other; leave out one of them")]
+    Conflict {
+        /// The model's name.
+        model: String,
+        /// One option, with its value where that matters.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// A depth that the family's rule does not reach.
+    #[error("{model}: a depth of {depth} is not {rule}; take {}", either(.nearest))]
+    Depth {
+        /// The model's name.
+        model: String,
+        /// The depth asked for.
+        depth: usize,
+        /// The depths that there are, as a formula in n ≥ 1.
+        rule: String,
+        /// The nearest depths that there are, smaller first.
+        nearest: Vec<usize>,
+    },
+    /// More layers than anybody can mean.
+    #[error("{model} is too deep: a network has at most {} layers", limits::MAX_DEPTH)]
+    TooDeep {
+        /// The model's name.
+        model: String,
+    },
+    /// No channels, or more than anybody can mean.
+    #[error("{model}: the {what} must be 1 to {most}")]
+    Width {
+        /// The model's name.
+        model: String,
+        /// What is out of range.
+        what: &'static str,
+        /// Its largest value.
+        most: usize,
+    },
+    /// More parameters than can be trained.
+    #[error(
+        "{model} would have {parameters} parameters, more than {}: take a smaller one",
+        limits::MAX_PARAMETERS
+    )]
+    TooLarge {
+        /// The model's canonical name.
+        model: String,
+        /// How many parameters it would have.
+        parameters: usize,
+    },
+    /// An input shape that cannot be read.
+    #[error("'{}' is not an image shape: write channels, height and width as in 3x32x32", .text.escape_debug())]
+    InputSyntax {
+        /// What was written.
+        text: String,
+    },
+    /// An input shape out of range.
+    #[error("{what} {value} is out of range: it must be 1 to {most}")]
+    Input {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: usize,
+        /// Its largest value.
+        most: usize,
+    },
+    /// The network's windows do not fit the images.
+    #[error("{model} does not fit {input} images: {error}")]
+    Fit {
+        /// The model's canonical name.
+        model: String,
+        /// The images.
+        input: InputShape,
+        /// What does not fit where.
+        error: Box<GraphError>,
+    },
+}
+
+fn listed(known: &[&str]) -> String {
+    if known.is_empty() {
+        return "it has none".to_string();
+    }
+    format!("it has {}", known.join(", "))
+}
+
+fn either(depths: &[usize]) -> String {
+    let depths: Vec<String> = depths.iter().map(usize::to_string).collect();
+    depths.join(" or ")
+}

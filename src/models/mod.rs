@@ -1,0 +1,186 @@
+//! A name to a network: `wrn-28-10:dropout=0.3` is read into a [`ModelSpec`],
+//! which builds its [`Graph`] for images of an [`InputShape`].
+//!
+//! One file a family. A family's file says which names and options it has,
+//! and puts its blocks together from the layers that all families share. It
+//! knows nothing of GPUs, data or weights.
+//!
+//! Conventions of every family, unless its file says otherwise:
+//!
+//! * Parameter names are torchvision's (`conv1`, `layer2.0.bn1`,
+//!   `layer2.0.downsample.0`, `fc`), and a block bears the name of its part of
+//!   the tree (`layer2.0`).
+//! * Convolutions have no bias, and start as N(0, √(2 / fan-in)), fan-in being
+//!   input channels × kernel area (He et al. 2015, arXiv:1502.01852).
+//! * Batch norm has ε = 1e-5 and momentum 0.1, and starts at γ = 1, β = 0.
+//! * The head is global average pooling and one linear layer, whose weights
+//!   start uniform in ±1/√fan-in (PyTorch's default) and whose bias starts at 0.
+
+mod error;
+mod input;
+mod layers;
+mod limits;
+mod plain;
+mod preact;
+mod request;
+mod resnet;
+mod shortcut;
+mod unit;
+mod vgg;
+mod wrn;
+
+use std::{fmt, str::FromStr};
+
+use crate::graph::{Graph, GraphError, Mode, NodeId};
+use request::Request;
+
+pub use error::ModelError;
+pub use input::InputShape;
+pub use plain::Plain;
+pub use preact::PreAct;
+pub use resnet::ResNet;
+pub use vgg::Vgg;
+pub use wrn::WideResNet;
+
+/// The names that exist, for error messages and help.
+pub const NAMES: &str = "resnet<6n+2> (cifar-resnet<6n+2> for 50 and 152), plain-<6n+2>, preact-<6n+2 or 9n+2>, \
+                         wrn-<6n+4>-<k>, vgg<5n>-<channels>; for example resnet20, plain-56, preact-164, wrn-28-10, \
+                         vgg15-128";
+
+/// Which network: a name and its options, checked.
+///
+/// Written as `name` or `name:key=value,key=value`; commas inside parentheses
+/// belong to the value. [`fmt::Display`] writes the canonical form, with
+/// options that differ from their default only, and reading that gives the
+/// same spec.
+///
+/// ```
+/// use residua::models::ModelSpec;
+///
+/// let spec: ModelSpec = "wrn-40-2:dropout=0.30,block=B(1,3,1)".parse()?;
+/// assert_eq!(spec.to_string(), "wrn-40-2:block=B(1,3,1),dropout=0.3");
+/// # Ok::<(), residua::models::ModelError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelSpec {
+    /// ResNet for small images (He et al. 2015).
+    ResNet(ResNet),
+    /// The same layers without shortcuts.
+    Plain(Plain),
+    /// Pre-activation ResNet (He et al. 2016).
+    PreAct(PreAct),
+    /// Wide residual network (Zagoruyko and Komodakis 2016).
+    WideResNet(WideResNet),
+    /// The VGG of equal widths of the lesion study (Veit et al. 2016).
+    Vgg(Vgg),
+}
+
+/// A network that is ready to be scheduled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// The forward graph, up to the loss.
+    pub graph: Graph,
+    /// The input, `N × channels × height × width`.
+    pub images: NodeId,
+    /// The class scores, `N × classes`.
+    pub logits: NodeId,
+    /// Cross-entropy and error of each image, `N × 2`.
+    pub loss: NodeId,
+}
+
+/// Reads a request if its name is of the family.
+type Reader = fn(&mut Request) -> Option<Result<ModelSpec, ModelError>>;
+
+/// Every family's reader.
+const READERS: [Reader; 5] = [resnet::read, plain::read, preact::read, wrn::read, vgg::read];
+
+impl ModelSpec {
+    /// This model with `option` set to `value`, as if it had been written in
+    /// the name: `wrn-16-1` with `dropout` at `0.3` is `wrn-16-1:dropout=0.3`.
+    ///
+    /// # Errors
+    /// As [`ModelSpec::from_str`]: the model has no such option, or the
+    /// option no such value.
+    pub fn with(&self, option: &str, value: &str) -> Result<ModelSpec, ModelError> {
+        let mut request: Request = self.to_string().parse()?;
+        request.set(option, value);
+        Self::read(request)
+    }
+
+    /// Builds the network for images of shape `input`. Parameters and their
+    /// order are the same in both modes.
+    ///
+    /// # Errors
+    /// Where `input` is out of range or too small for the network's windows,
+    /// or the network would have too many parameters.
+    pub fn build(&self, input: &InputShape, mode: Mode) -> Result<Network, ModelError> {
+        input.check()?;
+        let mut graph = Graph::new(mode);
+        let images = graph.images(input.channels, input.height, input.width);
+        let logits = self
+            .forward(&mut graph, images, input.classes)
+            .map_err(|error| ModelError::Fit {
+                model: self.to_string(),
+                input: *input,
+                error: Box::new(error),
+            })?;
+        limits::check_parameters(self, graph.parameter_count())?;
+        let loss = graph.cross_entropy(logits);
+        Ok(Network {
+            graph,
+            images,
+            logits,
+            loss,
+        })
+    }
+
+    fn forward(&self, graph: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        match self {
+            ModelSpec::ResNet(model) => model.forward(graph, images, classes),
+            ModelSpec::Plain(model) => model.forward(graph, images, classes),
+            ModelSpec::PreAct(model) => model.forward(graph, images, classes),
+            ModelSpec::WideResNet(model) => model.forward(graph, images, classes),
+            ModelSpec::Vgg(model) => model.forward(graph, images, classes),
+        }
+    }
+
+    fn read(mut request: Request) -> Result<ModelSpec, ModelError> {
+        let Some(spec) = READERS.iter().find_map(|read| read(&mut request)) else {
+            return Err(ModelError::UnknownModel { name: request.name });
+        };
+        let spec = spec?;
+        request.finish()?;
+        Ok(spec)
+    }
+}
+
+impl Default for ModelSpec {
+    /// `wrn-16-1`, what `residua train` trains when nothing is said: 175,066
+    /// parameters, minutes on a CPU.
+    fn default() -> Self {
+        ModelSpec::WideResNet(WideResNet::default())
+    }
+}
+
+impl FromStr for ModelSpec {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        Self::read(text.parse()?)
+    }
+}
+
+impl fmt::Display for ModelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            ModelSpec::ResNet(model) => model.fmt(f),
+            ModelSpec::Plain(model) => model.fmt(f),
+            ModelSpec::PreAct(model) => model.fmt(f),
+            ModelSpec::WideResNet(model) => model.fmt(f),
+            ModelSpec::Vgg(model) => model.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Plain networks: the layers of a ResNet without its shortcuts (He et al.
+//! 2015, arXiv:1512.03385, section 4.2), which get worse as they get deeper.
+//!
+//! Parameter names, order and count are those of the ResNet of the same depth
+//! with option-A shortcuts. Each layer behind the stem whose input and output
+//! have one shape is a block, named as its convolution (`layer1.0.conv1`): it
+//! may be removed as a residual block may, which is the control of a lesion
+//! study. The first layers of stages 2 and 3 cannot.
+
+use std::fmt;
+
+use super::layers::{conv, head, norm_relu, removable};
+use super::limits::check_depth;
+use super::request::{Request, write_spec};
+use super::resnet::{DEPTHS, WIDTHS};
+use super::unit::{Unit, units};
+use super::{ModelError, ModelSpec};
+use crate::graph::{Graph, GraphError, NodeId};
+
+/// `plain-<6n+2>`; no options.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plain {
+    depth: usize,
+}
+
+/// Reads a request for a plain network.
+pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+    let [depth] = request.sizes("plain")?;
+    let checked = check_depth(&request.name, depth, &[DEPTHS]);
+    Some(checked.map(|()| ModelSpec::Plain(Plain { depth })))
+}
+
+impl Plain {
+    /// `N×C×H×W` images to `N×classes` logits.
+    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
+        let mut x = norm_relu(g, "bn1", stem);
+        for unit in units(WIDTHS, DEPTHS.units(self.depth).unwrap_or(0)) {
+            x = g.scoped(&unit.name(), |g| pair(g, &unit, x))?;
+        }
+        Ok(head(g, x, classes))
+    }
+}
+
+/// The two layers that stand where a ResNet has a block.
+fn pair(g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
+    let y = conv(g, "conv1", x, unit.width, 3, unit.stride)?;
+    let y = norm_relu(g, "bn1", y);
+    let x = removable(g, "conv1", unit.stage, x, y)?;
+    let y = conv(g, "conv2", x, unit.width, 3, 1)?;
+    let y = norm_relu(g, "bn2", y);
+    removable(g, "conv2", unit.stage, x, y)
+}
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write_spec(f, &format!("plain-{}", self.depth), &[])
+    }
+}

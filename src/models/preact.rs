@@ -1,0 +1,237 @@
+//! Pre-activation ResNet: He et al. 2016, "Identity Mappings in Deep Residual
+//! Networks", arXiv:1603.05027.
+//!
+//! Batch norm and ReLU stand before each convolution, and nothing behind the
+//! join: x + F(x) reaches the next unit untouched. A unit that changes the
+//! shape shares its first batch norm and ReLU between branch and shortcut; all
+//! others hand on x itself. One more batch norm, `bn`, and ReLU stand before
+//! the head, none behind the stem.
+//!
+//! [`Tower`] is that network with the contents of its branches left open; a
+//! wide residual network is another filling of it.
+
+use std::fmt;
+
+use super::layers::{conv, head, norm_relu};
+use super::limits::{Depths, check_depth};
+use super::request::{Request, name_of, write_spec};
+use super::shortcut::{PREACT_SHORTCUTS, Shortcut};
+use super::unit::{Unit, units};
+use super::{ModelError, ModelSpec};
+use crate::graph::{Graph, GraphError, NodeId};
+
+/// Channels behind the stem.
+const STEM: usize = 16;
+
+/// One convolution of a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layer {
+    /// Kernel size.
+    pub kernel: usize,
+    /// The unit's width is this many times the layer's.
+    pub narrowing: usize,
+}
+
+/// Where dropout stands in a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DropoutAt {
+    /// Behind batch norm and ReLU, before every convolution but the first.
+    BeforeConv,
+    /// Behind every convolution but the last, before batch norm.
+    BeforeNorm,
+    /// Behind the last convolution.
+    End,
+}
+
+/// Dropout inside of branches; the shortcut never drops.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Dropout {
+    /// Probability of a zero, 0 ≤ p < 1.
+    pub p: f32,
+    /// Where it stands.
+    pub at: DropoutAt,
+}
+
+impl Dropout {
+    /// No dropout.
+    pub const NONE: Dropout = Dropout {
+        p: 0.0,
+        at: DropoutAt::BeforeConv,
+    };
+
+    /// Drops from `x` if `here` is where it does.
+    fn apply(&self, g: &mut Graph, x: NodeId, here: DropoutAt) -> Result<NodeId, GraphError> {
+        if self.at == here { g.dropout(x, self.p) } else { Ok(x) }
+    }
+}
+
+/// A pre-activation network of three stages.
+pub(super) struct Tower<'a> {
+    /// Channels of the three stages.
+    pub widths: [usize; 3],
+    /// Units in each stage.
+    pub units: usize,
+    /// The branch's convolutions; the unit's stride is the first one's.
+    pub branch: &'a [Layer],
+    /// The shortcut where the shape changes. Projections have no batch norm.
+    pub shortcut: Shortcut,
+    /// Dropout inside of the branches.
+    pub dropout: Dropout,
+}
+
+impl Tower<'_> {
+    /// `N×C×H×W` images to `N×classes` logits.
+    pub fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let mut x = conv(g, "conv1", images, STEM, 3, 1)?;
+        for unit in units(self.widths, self.units) {
+            x = self.unit(g, &unit, x)?;
+        }
+        let x = norm_relu(g, "bn", x);
+        Ok(head(g, x, classes))
+    }
+
+    fn unit(&self, g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
+        unit.join(g, x, false, |g| {
+            let activated = norm_relu(g, "bn1", x);
+            let branch = self.branch(g, unit, activated)?;
+            let source = if unit.reshapes(g, x) { activated } else { x };
+            Ok((branch, self.shortcut.build(g, unit, source, false)?))
+        })
+    }
+
+    fn branch(&self, g: &mut Graph, unit: &Unit, activated: NodeId) -> Result<NodeId, GraphError> {
+        let mut y = activated;
+        for (number, layer) in (1..).zip(self.branch) {
+            let first = number == 1;
+            if !first {
+                y = self.dropout.apply(g, y, DropoutAt::BeforeNorm)?;
+                y = norm_relu(g, &format!("bn{number}"), y);
+                y = self.dropout.apply(g, y, DropoutAt::BeforeConv)?;
+            }
+            let stride = if first { unit.stride } else { 1 };
+            let filters = unit.width / layer.narrowing;
+            y = conv(g, &format!("conv{number}"), y, filters, layer.kernel, stride)?;
+        }
+        self.dropout.apply(g, y, DropoutAt::End)
+    }
+}
+
+/// The two branches of the paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Branch {
+    /// Two 3×3 convolutions.
+    Basic,
+    /// 1×1, 3×3 and 1×1 convolutions, the first two a quarter as wide.
+    Bottleneck,
+}
+
+const BRANCHES: [(&str, Branch); 2] = [("basic", Branch::Basic), ("bottleneck", Branch::Bottleneck)];
+
+impl Branch {
+    fn depths(self) -> Depths {
+        let step = 3 * self.layers().len();
+        Depths { step, rest: 2 }
+    }
+
+    fn layers(self) -> &'static [Layer] {
+        const fn layer(kernel: usize, narrowing: usize) -> Layer {
+            Layer { kernel, narrowing }
+        }
+        match self {
+            Branch::Basic => const { &[layer(3, 1), layer(3, 1)] },
+            Branch::Bottleneck => const { &[layer(1, 4), layer(3, 4), layer(1, 1)] },
+        }
+    }
+
+    fn widths(self) -> [usize; 3] {
+        match self {
+            Branch::Basic => [16, 32, 64],
+            Branch::Bottleneck => [64, 128, 256],
+        }
+    }
+
+    /// What a name without `block` means. 110 is both 6·18+2 and 9·12+2; the
+    /// paper's 110 is basic, its 164 and 1001 are bottleneck.
+    fn of_depth(depth: usize) -> Branch {
+        let basic = Branch::Basic.depths().units(depth).is_some();
+        let bottleneck = Branch::Bottleneck.depths().units(depth).is_some();
+        if bottleneck && (depth >= 164 || !basic) {
+            Branch::Bottleneck
+        } else {
+            Branch::Basic
+        }
+    }
+
+    /// The paper's basic network is the 2015 one with its layers reordered,
+    /// so it keeps the parameter-free option A; bottlenecks widen 16 to 64 in
+    /// the first unit, which the authors' code does by a projection.
+    fn default_shortcut(self) -> Shortcut {
+        match self {
+            Branch::Basic => Shortcut::PadBoth,
+            Branch::Bottleneck => Shortcut::Project,
+        }
+    }
+}
+
+/// `preact-<6n+2>` with basic or `preact-<9n+2>` with bottleneck blocks.
+///
+/// Options: `block` = `basic` or `bottleneck`, where not given, bottleneck if
+/// the depth is 9n+2 and either at least 164 or not also 6n+2; `shortcut` =
+/// `A` (as `A-sym`), `A-end`, `A-avg` or `B`, by default A for basic and B for
+/// bottleneck blocks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreAct {
+    depth: usize,
+    branch: Branch,
+    shortcut: Shortcut,
+}
+
+/// Reads a request for a pre-activation ResNet.
+pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+    let [depth] = request.sizes("preact")?;
+    Some(PreAct::new(depth, request).map(ModelSpec::PreAct))
+}
+
+impl PreAct {
+    fn new(depth: usize, request: &mut Request) -> Result<Self, ModelError> {
+        let asked = request.choose("block", &BRANCHES)?;
+        let depths = match asked {
+            Some(branch) => vec![branch.depths()],
+            None => BRANCHES.map(|(_, branch)| branch.depths()).to_vec(),
+        };
+        check_depth(&request.name, depth, &depths)?;
+        let branch = asked.unwrap_or(Branch::of_depth(depth));
+        let shortcut = request.choose("shortcut", PREACT_SHORTCUTS)?;
+        Ok(PreAct {
+            depth,
+            branch,
+            shortcut: shortcut.unwrap_or(branch.default_shortcut()),
+        })
+    }
+
+    /// `N×C×H×W` images to `N×classes` logits.
+    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let tower = Tower {
+            widths: self.branch.widths(),
+            units: self.branch.depths().units(self.depth).unwrap_or(0),
+            branch: self.branch.layers(),
+            shortcut: self.shortcut,
+            dropout: Dropout::NONE,
+        };
+        tower.forward(g, images, classes)
+    }
+}
+
+impl fmt::Display for PreAct {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let usual = Branch::of_depth(self.depth);
+        let block = (self.branch != usual).then(|| name_of(self.branch, &BRANCHES).to_string());
+        let shortcut = (self.shortcut != self.branch.default_shortcut())
+            .then(|| name_of(self.shortcut, PREACT_SHORTCUTS).to_string());
+        write_spec(
+            f,
+            &format!("preact-{}", self.depth),
+            &[("block", block), ("shortcut", shortcut)],
+        )
+    }
+}

@@ -1,0 +1,161 @@
+//! What did somebody ask for? A model's name and options as written, before a
+//! family gives them meaning.
+
+use std::{fmt, str::FromStr};
+
+use super::ModelError;
+
+/// A name and the options that no family has taken yet.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// The name in lower case: `wrn-28-10`.
+    pub name: String,
+    options: Vec<(String, String)>,
+    /// Every option that was asked about: what the family knows.
+    known: Vec<&'static str>,
+}
+
+impl FromStr for Request {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        let (name, list) = match text.split_once(':') {
+            Some((name, list)) => (name, split_outside_parentheses(list)),
+            None => (text, Vec::new()),
+        };
+        let mut options: Vec<(String, String)> = Vec::new();
+        for text in list {
+            let (option, value) = read_option(text)?;
+            if options.iter().any(|(earlier, _)| *earlier == option) {
+                return Err(ModelError::Duplicate { option });
+            }
+            options.push((option, value));
+        }
+        Ok(Request {
+            name: name.trim().to_ascii_lowercase(),
+            options,
+            known: Vec::new(),
+        })
+    }
+}
+
+/// `B(1,3),l=2` is two pieces, not three. A parenthesis that is never closed
+/// takes all that follows, and the option's reader refuses the result.
+fn split_outside_parentheses(list: &str) -> Vec<&str> {
+    let mut open = 0_usize;
+    list.split(|c| {
+        match c {
+            '(' => open += 1,
+            ')' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && open == 0
+    })
+    .collect()
+}
+
+fn read_option(text: &str) -> Result<(String, String), ModelError> {
+    match text.split_once('=') {
+        Some((option, value)) if !option.trim().is_empty() && !value.trim().is_empty() => {
+            Ok((option.trim().to_ascii_lowercase(), value.trim().to_string()))
+        }
+        _ => Err(ModelError::Malformed {
+            text: text.trim().to_string(),
+        }),
+    }
+}
+
+impl Request {
+    /// The numbers of a name of `family`: `28` and `10` of `wrn-28-10`. None
+    /// if the name is not the family's, or has another count of numbers. The
+    /// first hyphen may be left out, and `x` may stand for the others.
+    pub fn sizes<const N: usize>(&self, family: &str) -> Option<[usize; N]> {
+        let rest = self.name.strip_prefix(family)?;
+        let rest = rest.strip_prefix('-').unwrap_or(rest);
+        let sizes: Option<Vec<usize>> = rest.split(['-', 'x']).map(number).collect();
+        sizes?.try_into().ok()
+    }
+
+    /// Gives `option` the value `value`, whatever it had before.
+    pub fn set(&mut self, option: &str, value: &str) {
+        let option = option.trim().to_ascii_lowercase();
+        self.options.retain(|(earlier, _)| *earlier != option);
+        self.options.push((option, value.trim().to_string()));
+    }
+
+    /// Takes the value of `option`, if there is one, read by `read`;
+    /// `expected` says which values `read` knows.
+    pub fn take<T>(
+        &mut self,
+        option: &'static str,
+        expected: impl fmt::Display,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ModelError> {
+        self.known.push(option);
+        let Some(index) = self.options.iter().position(|(given, _)| given == option) else {
+            return Ok(None);
+        };
+        let (_, value) = self.options.remove(index);
+        match read(&value) {
+            Some(read) => Ok(Some(read)),
+            None => Err(ModelError::Value {
+                model: self.name.clone(),
+                option,
+                value,
+                expected: expected.to_string(),
+            }),
+        }
+    }
+
+    /// Takes an option whose values are the names in `choices`.
+    pub fn choose<T: Copy>(
+        &mut self,
+        option: &'static str,
+        choices: &[(&'static str, T)],
+    ) -> Result<Option<T>, ModelError> {
+        let names: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
+        self.take(option, names.join(" or "), |value| {
+            let chosen = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
+            chosen.map(|&(_, choice)| choice)
+        })
+    }
+
+    /// Ends the reading: options that nobody took do not exist.
+    pub fn finish(mut self) -> Result<(), ModelError> {
+        match self.options.pop() {
+            None => Ok(()),
+            Some((option, _)) => Err(ModelError::UnknownOption {
+                model: self.name,
+                option,
+                known: self.known,
+            }),
+        }
+    }
+}
+
+/// A number in plain digits; one too large for its type is as good as the
+/// largest, for every limit is far below.
+fn number(digits: &str) -> Option<usize> {
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().unwrap_or(usize::MAX))
+}
+
+/// The name of `choice`, as [`Request::choose`] reads it.
+pub(super) fn name_of<T: PartialEq>(choice: T, choices: &[(&'static str, T)]) -> &'static str {
+    let found = choices.iter().find(|(_, other)| *other == choice);
+    found.map_or("", |&(name, _)| name)
+}
+
+/// Writes a spec in its canonical form; options without a value are at their
+/// default.
+pub(super) fn write_spec(f: &mut fmt::Formatter, name: &str, options: &[(&str, Option<String>)]) -> fmt::Result {
+    f.write_str(name)?;
+    let mut separator = ':';
+    for (option, value) in options {
+        if let Some(value) = value {
+            write!(f, "{separator}{option}={value}")?;
+            separator = ',';
+        }
+    }
+    Ok(())
+}

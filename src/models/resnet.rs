@@ -1,0 +1,84 @@
+//! ResNet for CIFAR: He et al. 2015, "Deep Residual Learning for Image
+//! Recognition", arXiv:1512.03385, section 4.2.
+//!
+//! A 3×3 stem and three stages of n blocks with 16, 32 and 64 channels at
+//! full, half and quarter resolution: 6n+2 layers. A block is conv, batch
+//! norm, ReLU, conv, batch norm; then the shortcut is added, and a ReLU
+//! follows.
+
+use std::fmt;
+
+use super::layers::{conv, head, norm, norm_relu};
+use super::limits::{Depths, check_depth};
+use super::request::{Request, name_of, write_spec};
+use super::shortcut::{SHORTCUTS, Shortcut};
+use super::unit::{Unit, units};
+use super::{ModelError, ModelSpec};
+use crate::graph::{Graph, GraphError, NodeId};
+
+/// Channels of the three stages.
+pub(super) const WIDTHS: [usize; 3] = [16, 32, 64];
+/// Two convolutions a block in three stages, stem and head.
+pub(super) const DEPTHS: Depths = Depths { step: 6, rest: 2 };
+/// `resnet50` means ImageNet's network to everybody. CIFAR's networks of these
+/// depths are named `cifar-resnet50`.
+const IMAGENET: [usize; 5] = [18, 34, 50, 101, 152];
+
+/// `resnet<6n+2>`, with option `shortcut` = `A` (as `A-sym`, the default),
+/// `A-end`, `A-avg`, `B` or `C`.
+///
+/// Projections (B, C) are followed by a batch norm, as in every published
+/// implementation. The paper does not say where option A puts its zero
+/// channels; `A` puts half of them on each side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResNet {
+    depth: usize,
+    shortcut: Shortcut,
+}
+
+/// Reads a request for a ResNet.
+pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+    let explicit = request.sizes("cifar-resnet");
+    let [depth] = explicit.or_else(|| request.sizes("resnet").filter(|[depth]| !IMAGENET.contains(depth)))?;
+    Some(ResNet::new(depth, request).map(ModelSpec::ResNet))
+}
+
+impl ResNet {
+    fn new(depth: usize, request: &mut Request) -> Result<Self, ModelError> {
+        check_depth(&request.name, depth, &[DEPTHS])?;
+        let shortcut = request.choose("shortcut", &SHORTCUTS)?.unwrap_or(Shortcut::PadBoth);
+        Ok(ResNet { depth, shortcut })
+    }
+
+    /// `N×C×H×W` images to `N×classes` logits.
+    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
+        let mut x = norm_relu(g, "bn1", stem);
+        for unit in units(WIDTHS, DEPTHS.units(self.depth).unwrap_or(0)) {
+            x = self.block(g, &unit, x)?;
+        }
+        Ok(head(g, x, classes))
+    }
+
+    fn block(&self, g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
+        unit.join(g, x, true, |g| {
+            let y = conv(g, "conv1", x, unit.width, 3, unit.stride)?;
+            let y = norm_relu(g, "bn1", y);
+            let y = conv(g, "conv2", y, unit.width, 3, 1)?;
+            let y = norm(g, "bn2", y);
+            Ok((y, self.shortcut.build(g, unit, x, true)?))
+        })
+    }
+}
+
+impl fmt::Display for ResNet {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let family = if IMAGENET.contains(&self.depth) {
+            "cifar-resnet"
+        } else {
+            "resnet"
+        };
+        let shortcut = (self.shortcut != Shortcut::PadBoth).then(|| name_of(self.shortcut, &SHORTCUTS).to_string());
+        write_spec(f, &format!("{family}{}", self.depth), &[("shortcut", shortcut)])
+    }
+}

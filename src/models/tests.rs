@@ -1,0 +1,459 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::graph::{Gains, Init, Op};
+
+/// One small and quick network of every family, and each option.
+const SAMPLES: [&str; 22] = [
+    "resnet8",
+    "resnet8:shortcut=A-end",
+    "resnet8:shortcut=A-avg",
+    "resnet8:shortcut=B",
+    "resnet8:shortcut=C",
+    "cifar-resnet50",
+    "plain-8",
+    "preact-8",
+    "preact-8:shortcut=B",
+    "preact-11",
+    "preact-20:block=bottleneck",
+    "preact-11:shortcut=A",
+    "wrn-10-1",
+    "wrn-10-2",
+    "wrn-10-2:block=B(1,3,1)",
+    "wrn-10-2:block=B(3,1),dropout=0.3",
+    "wrn-7-2:l=1",
+    "wrn-13-2:l=3,dropout=0.25,dropout-at=before-bn",
+    "wrn-16-1:l=4",
+    "wrn-7-1:l=1,dropout=0.5,dropout-at=end",
+    "vgg5-8",
+    "vgg10-4",
+];
+
+fn spec(text: &str) -> ModelSpec {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn build(text: &str, classes: usize, mode: Mode) -> Network {
+    let input = InputShape {
+        classes,
+        ..InputShape::default()
+    };
+    let network = spec(text).build(&input, mode);
+    network.unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn graph(text: &str) -> Graph {
+    build(text, 10, Mode::Eval).graph
+}
+
+fn refusal(text: &str) -> String {
+    let built = text
+        .parse::<ModelSpec>()
+        .and_then(|spec| spec.build(&InputShape::default(), Mode::Eval));
+    match built {
+        Ok(_) => panic!("{text} was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Exact counts; those of published networks agree with their papers and
+/// with weights that others have published.
+#[test]
+fn parameters_of_known_networks() {
+    for (name, parameters) in [
+        ("resnet20", 269_722),
+        ("resnet20:shortcut=A-end", 269_722),
+        ("resnet20:shortcut=A-avg", 269_722),
+        ("resnet20:shortcut=B", 272_474),
+        ("resnet20:shortcut=C", 283_962),
+        ("resnet32", 464_154),
+        ("resnet32:shortcut=B", 466_906),
+        ("resnet44", 658_586),
+        ("resnet44:shortcut=B", 661_338),
+        ("resnet56", 853_018),
+        ("resnet56:shortcut=B", 855_770),
+        ("resnet110", 1_727_962),
+        ("resnet110:shortcut=B", 1_730_714),
+        ("resnet1202", 19_421_274),
+        ("plain-20", 269_722),
+        ("plain-32", 464_154),
+        ("plain-44", 658_586),
+        ("plain-56", 853_018),
+        ("plain-110", 1_727_962),
+        ("preact-110", 1_727_962),
+        ("preact-110:shortcut=B", 1_730_522),
+        ("preact-164", 1_703_258),
+        ("preact-1001", 10_327_706),
+        ("wrn-16-1", 175_066),
+        ("wrn-16-4", 2_748_890),
+        ("wrn-16-8", 10_961_370),
+        ("wrn-16-10", 17_116_634),
+        ("wrn-22-8", 17_158_106),
+        ("wrn-22-10", 26_797_914),
+        ("wrn-28-1", 369_498),
+        ("wrn-28-2", 1_467_610),
+        ("wrn-28-10", 36_479_194),
+        ("wrn-28-10:dropout=0.3", 36_479_194),
+        ("wrn-28-12", 52_517_850),
+        ("wrn-28-20", 145_815_514),
+        ("wrn-40-1", 563_930),
+        ("wrn-40-2", 2_243_546),
+        ("wrn-40-4", 8_949_210),
+        ("wrn-40-8", 35_748_314),
+        ("wrn-40-10", 55_841_754),
+        ("wrn-40-14", 109_416_410),
+        // Table 2 of the WRN paper.
+        ("wrn-40-2:block=B(1,3,1)", 1_429_082),
+        ("wrn-40-2:block=B(3,1)", 1_211_354),
+        ("wrn-40-2:block=B(1,3)", 1_297_370),
+        ("wrn-40-2:block=B(3,1,1)", 1_343_066),
+        ("wrn-28-2:block=B(3,3)", 1_467_610),
+        ("wrn-22-2:block=B(3,1,3)", 1_145_498),
+        // Table 3.
+        ("wrn-40-2:l=1", 2_243_546),
+        ("wrn-40-2:l=2", 2_243_546),
+        ("wrn-40-2:l=3", 2_243_546),
+        ("wrn-40-2:l=4", 2_243_546),
+        ("vgg15-128", 2_069_760 + 3_840 + 1_290),
+    ] {
+        assert_eq!(graph(name).parameter_count(), parameters, "{name}");
+    }
+}
+
+#[test]
+fn parameters_for_a_hundred_classes() {
+    for (name, parameters) in [
+        ("resnet20", 275_572),
+        ("preact-164", 1_726_388),
+        ("preact-1001", 10_350_836),
+        ("wrn-28-10", 36_536_884),
+    ] {
+        let network = build(name, 100, Mode::Eval);
+        assert_eq!(network.graph.parameter_count(), parameters, "{name}");
+        assert_eq!(network.graph.shape(network.logits).dims, [100], "{name}");
+    }
+}
+
+/// The strides sit where the papers put them: elsewhere the counts of
+/// parameters would agree, but not these.
+#[test]
+fn multiply_adds_of_known_networks() {
+    for (name, digits, unit, count) in [
+        ("resnet20", 2, 1e6, "40.55"),
+        ("resnet20:shortcut=B", 2, 1e6, "40.81"),
+        ("resnet56:shortcut=B", 2, 1e6, "125.75"),
+        ("resnet110", 1, 1e6, "252.9"),
+        ("resnet1202", 2, 1e9, "2.83"),
+        ("preact-164", 1, 1e6, "244.5"),
+        ("preact-1001", 3, 1e9, "1.488"),
+        ("wrn-28-10", 3, 1e9, "5.243"),
+        ("wrn-16-8", 3, 1e9, "1.548"),
+        ("wrn-40-4", 3, 1e9, "1.299"),
+    ] {
+        let macs = graph(name).macs() as f64 / unit;
+        assert_eq!(format!("{macs:.digits$}"), count, "{name}");
+    }
+}
+
+#[test]
+fn blocks_are_counted_as_the_papers_do() {
+    for (name, blocks, downsampling) in [
+        ("resnet20", 9, &[4, 7][..]),
+        ("resnet110", 54, &[19, 37]),
+        ("preact-110", 54, &[19, 37]),
+        ("preact-164", 54, &[1, 19, 37]),
+        ("preact-1001", 333, &[1, 112, 223]),
+        ("wrn-16-1", 6, &[3, 5]),
+        ("wrn-28-10", 12, &[1, 5, 9]),
+        ("wrn-40-2:l=1", 36, &[1, 13, 25]),
+        ("wrn-40-2:l=4", 9, &[1, 4, 7]),
+        ("plain-20", 16, &[]),
+        ("vgg15-128", 14, &[]),
+    ] {
+        let graph = graph(name);
+        assert_eq!(graph.blocks.len(), blocks, "{name}");
+        let found: Vec<usize> = (1..)
+            .zip(&graph.blocks)
+            .filter(|(_, block)| block.downsamples)
+            .map(|(number, _)| number)
+            .collect();
+        assert_eq!(found, downsampling, "{name}");
+    }
+}
+
+#[test]
+fn blocks_are_named_as_in_weights_files() {
+    let names = |name: &str| -> Vec<String> { graph(name).blocks.into_iter().map(|block| block.name).collect() };
+    assert_eq!(names("resnet8"), ["layer1.0", "layer2.0", "layer3.0"]);
+    assert_eq!(names("preact-14")[..3], ["layer1.0", "layer1.1", "layer2.0"]);
+    assert_eq!(
+        names("plain-8"),
+        ["layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2"]
+    );
+    assert_eq!(names("vgg5-8"), ["conv2", "conv3", "conv4", "conv5"]);
+    let stages: Vec<usize> = graph("vgg15-128").blocks.iter().map(|block| block.stage).collect();
+    assert_eq!(stages, [1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]);
+}
+
+#[test]
+fn parameters_are_named_in_the_order_of_the_forward_pass() {
+    let names = |name: &str| -> Vec<String> { graph(name).params.into_iter().map(|param| param.name).collect() };
+    let resnet = names("resnet8:shortcut=B");
+    assert_eq!(
+        resnet[..6].join(" "),
+        "conv1 bn1 layer1.0.conv1 layer1.0.bn1 layer1.0.conv2 layer1.0.bn2"
+    );
+    assert_eq!(resnet[10..12], ["layer2.0.downsample.0", "layer2.0.downsample.1"]);
+    let wide = names("wrn-10-2");
+    assert_eq!(
+        wide[..6].join(" "),
+        "conv1 layer1.0.bn1 layer1.0.conv1 layer1.0.bn2 layer1.0.conv2 layer1.0.downsample.0"
+    );
+    assert_eq!(wide[wide.len() - 3..], ["bn", "fc", "fc"]);
+}
+
+#[test]
+fn layers_without_shortcuts_are_silent_blocks() {
+    for name in ["plain-8", "vgg5-8"] {
+        for block in &graph(name).blocks {
+            assert_eq!(block.default, Gains::PLAIN, "{name}");
+            assert_eq!(block.shortcut, block.input, "{name}");
+        }
+    }
+}
+
+#[test]
+fn only_units_that_reshape_share_their_activation() {
+    let graph = graph("wrn-16-1");
+    let sources: Vec<&str> = graph
+        .blocks
+        .iter()
+        .map(|block| match graph.node(block.shortcut).inputs[0] {
+            _ if block.shortcut == block.input => "identity",
+            source => graph.node(source).op.name(),
+        })
+        .collect();
+    let (same, changed) = ("identity", "relu");
+    assert_eq!(sources, [same, same, changed, same, changed, same]);
+}
+
+#[test]
+fn dropout_stands_where_the_option_says() {
+    for (name, before) in [
+        ("wrn-10-2:dropout=0.3", "relu"),
+        ("wrn-10-2:dropout=0.3,dropout-at=before-bn", "conv"),
+        ("wrn-10-2:dropout=0.3,dropout-at=end", "conv"),
+    ] {
+        let graph = build(name, 10, Mode::Train).graph;
+        let at_end = name.ends_with("end");
+        let drops: Vec<NodeId> = graph
+            .ids()
+            .filter(|&id| matches!(graph.node(id).op, Op::Dropout { .. }))
+            .collect();
+        assert_eq!(drops.len(), 3, "{name}");
+        for (drop, block) in drops.into_iter().zip(&graph.blocks) {
+            let input = graph.node(drop).inputs[0];
+            assert_eq!(graph.node(input).op.name(), before, "{name}");
+            assert_eq!(block.branch == drop, at_end, "{name}");
+        }
+        let evaluated = build(name, 10, Mode::Eval).graph;
+        assert!(
+            evaluated.find(|op| matches!(op, Op::Dropout { .. })).is_none(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn weights_start_by_fan_in() {
+    let graph = graph("resnet8");
+    let of = |name: &str| graph.params.iter().find(|param| param.name == name).unwrap().init;
+    assert_eq!(of("conv1"), Init::Normal((2.0_f32 / 27.0).sqrt()));
+    assert_eq!(of("fc"), Init::Uniform(0.125));
+}
+
+#[test]
+fn training_and_evaluation_have_the_same_parameters() {
+    for name in SAMPLES {
+        let (train, eval) = (build(name, 10, Mode::Train), build(name, 10, Mode::Eval));
+        assert_eq!(train.graph.params, eval.graph.params, "{name}");
+        assert_eq!(train.graph.states, eval.graph.states, "{name}");
+    }
+}
+
+#[test]
+fn every_parameter_has_a_gradient_of_its_shape() {
+    for name in SAMPLES {
+        let Network { mut graph, loss, .. } = build(name, 10, Mode::Train);
+        let gradients = graph.differentiate(loss, true, true);
+        assert_eq!(gradients.params.len(), graph.params.len(), "{name}");
+        for &(param, node) in &gradients.params {
+            assert_eq!(graph.shape(node).dims, graph.params[param.0].dims, "{name}");
+        }
+        assert!(gradients.images.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn parameter_names_are_unique() {
+    for name in SAMPLES {
+        let mut tensors: Vec<String> = Vec::new();
+        for param in &graph(name).params {
+            tensors.extend(param.tensors().into_iter().map(|(name, _)| name));
+        }
+        let count = tensors.len();
+        tensors.sort();
+        tensors.dedup();
+        assert_eq!(tensors.len(), count, "{name}");
+    }
+}
+
+#[test]
+fn canonical_names_are_read_back() {
+    for name in SAMPLES {
+        assert_eq!(spec(name).to_string(), name);
+    }
+    for (written, canonical) in [
+        ("ResNet-20", "resnet20"),
+        ("resnet20:shortcut=a", "resnet20"),
+        ("resnet20:shortcut=A-sym", "resnet20"),
+        ("cifar-resnet20", "resnet20"),
+        ("cifar-resnet152:shortcut=B", "cifar-resnet152:shortcut=B"),
+        ("plain20", "plain-20"),
+        ("preact-164:block=bottleneck,shortcut=B", "preact-164"),
+        ("preact-110:block=basic", "preact-110"),
+        ("preact-182:block=basic", "preact-182:block=basic"),
+        ("preact-110:block=bottleneck", "preact-110:block=bottleneck"),
+        ("WRN-28-10 : dropout = 0.30", "wrn-28-10:dropout=0.3"),
+        ("wrn-28x10:dropout=0", "wrn-28-10"),
+        ("wrn-40-2:l=2", "wrn-40-2"),
+        ("wrn-40-2:block=B(3,3)", "wrn-40-2"),
+        (
+            "wrn-40-2:dropout=0.3,block=b(1,3,1)",
+            "wrn-40-2:block=B(1,3,1),dropout=0.3",
+        ),
+        ("vgg-15x128", "vgg15-128"),
+    ] {
+        assert_eq!(spec(written).to_string(), canonical, "{written}");
+        assert_eq!(spec(canonical), spec(written), "{written}");
+    }
+    assert_eq!(ModelSpec::default(), spec("wrn-16-1"));
+}
+
+#[test]
+fn an_option_may_be_set_later() {
+    let set = |name: &str, option: &str, value: &str| spec(name).with(option, value).map(|spec| spec.to_string());
+    assert_eq!(set("wrn-16-1", "dropout", "0.3").unwrap(), "wrn-16-1:dropout=0.3");
+    assert_eq!(
+        set("wrn-16-1:dropout=0.3", "dropout", "0.5").unwrap(),
+        "wrn-16-1:dropout=0.5"
+    );
+    assert_eq!(set("wrn-16-1:dropout=0.3", "dropout", "0").unwrap(), "wrn-16-1");
+    assert!(set("resnet20", "dropout", "0.3").is_err());
+    assert!(set("wrn-16-1", "dropout", "1").is_err());
+}
+
+#[test]
+fn refusals_say_what_exists() {
+    for (text, words) in [
+        ("", "wrn-<6n+4>-<k>"),
+        ("resnet", "resnet<6n+2>"),
+        ("resnet50", "cifar-resnet<6n+2> for 50 and 152"),
+        ("alex\nnet", r"'alex\nnet'"),
+        ("resnet21", "a depth of 21 is not 6n+2; take 20 or 26"),
+        ("resnet0", "take 8"),
+        ("resnet9999", "take 9998"),
+        ("resnet10007", "at most 10000 layers"),
+        ("resnet99999999999999999999999", "at most 10000 layers"),
+        ("plain-21", "take 20 or 26"),
+        ("preact-109", "6n+2 or 9n+2; take 104 or 110"),
+        ("preact-20:block=basic,shortcut=C", "A or A-sym or A-end or A-avg or B"),
+        ("preact-14:block=bottleneck", "take 11 or 20"),
+        ("wrn-20-1", "6n+4; take 16 or 22"),
+        ("wrn-28-0", "widening factor k must be 1 to 64"),
+        ("wrn-28-65", "widening factor k must be 1 to 64"),
+        ("wrn-28", "unknown model 'wrn-28'"),
+        ("wrn-9994-64", "parameters, more than"),
+        ("wrn-40-2:l=5", "l is 1 or 2 or 3 or 4"),
+        ("wrn-40-2:l=1,block=B(3,3)", "exclude each other"),
+        ("wrn-40-2:l=1,dropout=0.3", "dropout-at=end"),
+        ("wrn-40-2:block=B(1,3", "no block=B(1,3: block is B(3,3) or B(3,1)"),
+        ("wrn-28-10:dropout=1", "at least 0 and less than 1"),
+        ("wrn-28-10:dropout=NaN", "at least 0 and less than 1"),
+        ("wrn-28-10:dropout=-0.1", "at least 0 and less than 1"),
+        (
+            "wrn-28-10:droput=0.1",
+            "no option 'droput': it has block, l, dropout, dropout-at",
+        ),
+        ("plain-20:shortcut=A", "no option 'shortcut': it has none"),
+        ("resnet20:shortcut=D", "no shortcut=D: shortcut is A or A-sym"),
+        ("resnet20:", "'' is not an option"),
+        ("resnet20:shortcut", "'shortcut' is not an option: write name:key=value"),
+        ("resnet20:shortcut=A,shortcut=B", "given twice"),
+        ("vgg16-128", "5n; take 15 or 20"),
+        ("vgg15-0", "number of channels must be 1 to 4096"),
+    ] {
+        let message = refusal(text);
+        assert!(message.contains(words), "{text}: {message}");
+        assert!(!message.contains('\n'), "{text}: {message}");
+    }
+}
+
+#[test]
+fn input_shapes_are_read_and_checked() {
+    let shape: InputShape = "1x28x30".parse().unwrap();
+    assert_eq!(
+        (shape.channels, shape.height, shape.width, shape.classes),
+        (1, 28, 30, 10)
+    );
+    assert_eq!(shape.to_string(), "1x28x30");
+    for text in [
+        "",
+        "3x32",
+        "3x32x32x1",
+        "3xx32",
+        "0x32x32",
+        "3x32x99999999999",
+        "3x-1x3",
+    ] {
+        assert!(text.parse::<InputShape>().is_err(), "{text}");
+    }
+    let none = InputShape {
+        classes: 0,
+        ..InputShape::default()
+    };
+    assert!(spec("resnet8").build(&none, Mode::Eval).is_err());
+}
+
+#[test]
+fn images_that_are_too_small_are_refused() {
+    let tiny: InputShape = "3x8x8".parse().unwrap();
+    let error = spec("vgg15-128").build(&tiny, Mode::Eval).unwrap_err().to_string();
+    assert!(error.starts_with("vgg15-128 does not fit 3x8x8 images"), "{error}");
+    let odd: InputShape = "3x7x7".parse().unwrap();
+    assert!(spec("resnet8:shortcut=A").build(&odd, Mode::Eval).is_ok());
+    assert!(spec("resnet8:shortcut=A-avg").build(&odd, Mode::Eval).is_err());
+}
+
+/// Something like a spec: half of these are well formed in most parts.
+fn nearly_a_spec() -> impl Strategy<Value = String> {
+    let name = r"(resnet|cifar-resnet|plain|preact|wrn|vgg)-?[0-9]{0,5}[x-]?[0-9]{0,4}";
+    let option = r"(,?(shortcut|block|l|dropout|dropout-at)=[AB01.(),3-]{0,7}){0,3}";
+    proptest::string::string_regex(&format!("{name}:?{option}")).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = text.parse::<ModelSpec>();
+        let _ = text.parse::<InputShape>();
+    }
+
+    #[test]
+    fn what_is_read_is_written_and_read_again(text in nearly_a_spec()) {
+        match text.parse::<ModelSpec>() {
+            Ok(spec) => prop_assert_eq!(spec.to_string().parse::<ModelSpec>(), Ok(spec)),
+            Err(error) => prop_assert_eq!(error.to_string().lines().count(), 1),
+        }
+    }
+}

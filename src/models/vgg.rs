@@ -1,0 +1,80 @@
+//! The VGG of the lesion study: Veit et al. 2016, "Residual Networks Behave
+//! Like Ensembles of Relatively Shallow Networks", arXiv:1605.06431.
+//!
+//! The paper says: 15 layers of 3×3 convolutions, all with 128 channels so
+//! that any can be removed. It is silent on batch norm, pooling and head.
+//! Here each convolution has a bias, as in VGG-16 (Simonyan and Zisserman 2014,
+//! arXiv:1409.1556), and is followed by batch norm and ReLU. As there, stages
+//! are five, here of equal length; a 2×2 max pool of stride 2 stands between
+//! two stages, outside of the removable layers (32 → 16 → 8 → 4 → 2), and the
+//! global average of the head takes the place of the fifth.
+//!
+//! Layers are named `conv1`, `bn1`, … `conv15`, `bn15`, as the paper counts
+//! them. All but the first, which widens the image, are blocks: block 1 is
+//! `conv2`.
+
+use std::fmt;
+
+use super::layers::{biased_conv, head, norm_relu, removable};
+use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
+use super::request::{Request, write_spec};
+use super::{ModelError, ModelSpec};
+use crate::graph::{Graph, GraphError, NodeId, Pool};
+
+/// Stages at resolutions of their own.
+const STAGES: usize = 5;
+/// Convolutions alone are counted, as the paper does.
+const DEPTHS: Depths = Depths { step: STAGES, rest: 0 };
+/// Halves the plane.
+const HALVE: Pool = Pool {
+    kernel: 2,
+    stride: 2,
+    padding: 0,
+};
+
+/// `vgg<5n>-<channels>`; the paper's is `vgg15-128`. No options.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vgg {
+    depth: usize,
+    width: usize,
+}
+
+/// Reads a request for a VGG of equal widths.
+pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+    let [depth, width] = request.sizes("vgg")?;
+    Some(Vgg::new(depth, width, request).map(ModelSpec::Vgg))
+}
+
+impl Vgg {
+    fn new(depth: usize, width: usize, request: &Request) -> Result<Self, ModelError> {
+        check_depth(&request.name, depth, &[DEPTHS])?;
+        check_width(&request.name, "number of channels", width, MAX_CHANNELS)?;
+        Ok(Vgg { depth, width })
+    }
+
+    /// `N×C×H×W` images to `N×classes` logits.
+    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let stage_length = self.depth / STAGES;
+        let mut x = self.layer(g, 1, images)?;
+        for number in 2..=self.depth {
+            let before = number - 1;
+            if before.is_multiple_of(stage_length) {
+                x = g.max_pool(x, HALVE)?;
+            }
+            let y = self.layer(g, number, x)?;
+            x = removable(g, &format!("conv{number}"), before / stage_length + 1, x, y)?;
+        }
+        Ok(head(g, x, classes))
+    }
+
+    fn layer(&self, g: &mut Graph, number: usize, x: NodeId) -> Result<NodeId, GraphError> {
+        let y = biased_conv(g, &format!("conv{number}"), x, self.width)?;
+        Ok(norm_relu(g, &format!("bn{number}"), y))
+    }
+}
+
+impl fmt::Display for Vgg {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write_spec(f, &format!("vgg{}-{}", self.depth, self.width), &[])
+    }
+}

@@ -1,0 +1,198 @@
+//! Wide residual networks: Zagoruyko and Komodakis 2016, arXiv:1605.07146.
+//!
+//! A pre-activation network whose stages have 16k, 32k and 64k channels. Its
+//! depth counts the stem and the three projections, hence 6n+4; with k = 1
+//! the first stage keeps the stem's 16 channels and has no projection, and
+//! the name does not change.
+
+use std::fmt;
+
+use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
+use super::preact::{Dropout, DropoutAt, Layer, Tower};
+use super::request::{Request, name_of, write_spec};
+use super::shortcut::Shortcut;
+use super::{ModelError, ModelSpec};
+use crate::graph::{Graph, GraphError, NodeId};
+
+/// The convolutions of a block, B(kernels) in the paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Body {
+    kernels: &'static [usize],
+    /// Convolutions that the depth in the name counts for each block.
+    ///
+    /// Table 2 of the paper gives every block type (d−4)/6 blocks a stage,
+    /// also those of three convolutions: only so do its sizes come out. Table
+    /// 3 varies their number l at a constant count of convolutions, hence
+    /// (d−4)/3l blocks.
+    counted: usize,
+}
+
+const fn of_type(kernels: &'static [usize]) -> Body {
+    Body { kernels, counted: 2 }
+}
+
+/// The usual block of two 3×3 convolutions.
+const BASIC: Body = of_type(&[3, 3]);
+
+/// The block types of table 2.
+const TYPES: [(&str, Body); 6] = [
+    ("B(3,3)", BASIC),
+    ("B(3,1)", of_type(&[3, 1])),
+    ("B(1,3)", of_type(&[1, 3])),
+    ("B(1,3,1)", of_type(&[1, 3, 1])),
+    ("B(3,1,1)", of_type(&[3, 1, 1])),
+    ("B(3,1,3)", of_type(&[3, 1, 3])),
+];
+
+const fn of_length(kernels: &'static [usize]) -> Body {
+    Body {
+        kernels,
+        counted: kernels.len(),
+    }
+}
+
+/// The deepening factors of table 3: l 3×3 convolutions a block. l = 2 is
+/// the usual block.
+const LENGTHS: [(&str, Body); 4] = [
+    ("1", of_length(&[3])),
+    ("2", BASIC),
+    ("3", of_length(&[3, 3, 3])),
+    ("4", of_length(&[3, 3, 3, 3])),
+];
+
+/// Where dropout stands: in the authors' code; in a popular port; in a popular
+/// write-up.
+const DROPOUT_AT: [(&str, DropoutAt); 3] = [
+    ("between", DropoutAt::BeforeConv),
+    ("before-bn", DropoutAt::BeforeNorm),
+    ("end", DropoutAt::End),
+];
+
+impl Body {
+    fn depths(&self) -> Depths {
+        Depths {
+            step: 3 * self.counted,
+            rest: 4,
+        }
+    }
+
+    fn layers(&self) -> Vec<Layer> {
+        let layer = |&kernel| Layer { kernel, narrowing: 1 };
+        self.kernels.iter().map(layer).collect()
+    }
+
+    fn in_table(self, table: &[(&'static str, Body)]) -> Option<String> {
+        let found = table.iter().find(|(_, body)| *body == self && self != BASIC);
+        found.map(|(name, _)| name.to_string())
+    }
+}
+
+/// `wrn-<6n+4>-<k>`.
+///
+/// Options: `block` = one of the six types `B(3,3)` (default), `B(3,1)`,
+/// `B(1,3)`, `B(1,3,1)`, `B(3,1,1)`, `B(3,1,3)`; or `l` = 1 to 4 convolutions
+/// of 3×3 a block, for which the depth is 3ln+4; `dropout` = the probability
+/// of a zero, 0 by default; `dropout-at` = `between` convolutions behind batch
+/// norm and ReLU (default), `before-bn`, or at the `end` of the branch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WideResNet {
+    depth: usize,
+    widening: usize,
+    body: Body,
+    dropout: Dropout,
+}
+
+impl Default for WideResNet {
+    /// `wrn-16-1`.
+    fn default() -> Self {
+        WideResNet {
+            depth: 16,
+            widening: 1,
+            body: BASIC,
+            dropout: Dropout::NONE,
+        }
+    }
+}
+
+/// Reads a request for a wide residual network.
+pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+    let [depth, widening] = request.sizes("wrn")?;
+    Some(WideResNet::new(depth, widening, request).map(ModelSpec::WideResNet))
+}
+
+impl WideResNet {
+    fn new(depth: usize, widening: usize, request: &mut Request) -> Result<Self, ModelError> {
+        let body = read_body(request)?;
+        check_depth(&request.name, depth, &[body.depths()])?;
+        check_width(&request.name, "widening factor k", widening, MAX_CHANNELS / 64)?;
+        Ok(WideResNet {
+            depth,
+            widening,
+            body,
+            dropout: read_dropout(request, &body)?,
+        })
+    }
+
+    /// `N×C×H×W` images to `N×classes` logits.
+    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let tower = Tower {
+            widths: [16, 32, 64].map(|width| width * self.widening),
+            units: self.body.depths().units(self.depth).unwrap_or(0),
+            branch: &self.body.layers(),
+            shortcut: Shortcut::Project,
+            dropout: self.dropout,
+        };
+        tower.forward(g, images, classes)
+    }
+}
+
+fn read_body(request: &mut Request) -> Result<Body, ModelError> {
+    let of_type = request.choose("block", &TYPES)?;
+    let of_length = request.choose("l", &LENGTHS)?;
+    if of_type.is_some() && of_length.is_some() {
+        return Err(conflict(request, "block", "l"));
+    }
+    Ok(of_type.or(of_length).unwrap_or(BASIC))
+}
+
+fn read_dropout(request: &mut Request, body: &Body) -> Result<Dropout, ModelError> {
+    let probability = |value: &str| value.parse().ok().filter(|p| (0.0..1.0).contains(p));
+    let p = request.take("dropout", "a probability of at least 0 and less than 1", probability)?;
+    let at = request.choose("dropout-at", &DROPOUT_AT)?;
+    let dropout = Dropout {
+        p: p.unwrap_or(Dropout::NONE.p),
+        at: at.unwrap_or(Dropout::NONE.at),
+    };
+    // Between the convolutions of a block that has but one, nothing would drop.
+    if dropout.p > 0.0 && dropout.at != DropoutAt::End && body.kernels.len() == 1 {
+        return Err(conflict(request, "l=1", "dropout other than dropout-at=end"));
+    }
+    Ok(dropout)
+}
+
+fn conflict(request: &Request, first: &'static str, second: &'static str) -> ModelError {
+    ModelError::Conflict {
+        model: request.name.clone(),
+        first,
+        second,
+    }
+}
+
+impl fmt::Display for WideResNet {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Dropout { p, at } = self.dropout;
+        write_spec(
+            f,
+            &format!("wrn-{}-{}", self.depth, self.widening),
+            &[
+                ("block", self.body.in_table(&TYPES)),
+                ("l", self.body.in_table(&LENGTHS)),
+                ("dropout", (p > 0.0).then(|| p.to_string())),
+                (
+                    "dropout-at",
+                    (at != Dropout::NONE.at).then(|| name_of(at, &DROPOUT_AT).to_string()),
+                ),
+            ],
+        )
+    }
+}
