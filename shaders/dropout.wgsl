@@ -7,14 +7,14 @@ const P: f32 = 0.5;
 const KEEP_SCALE: f32 = 2.0;
 const STREAM: u32 = 0u;
 // Purpose of these draws, so that no two purposes share any.
-const PURPOSE: u32 = 3u;
+const PURPOSE: u32 = 4u;
 // Elements before this dispatch's part of the batch.
 const FIRST: u32 = 0u;
 const WG: u32 = 64u;
 
 struct Step {
     seed: vec2u,
-    step: u32,
+    number: u32,
     slot: u32,
     lr: f32,
     momentum: f32,
@@ -54,7 +54,7 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     if (4u * index >= arrayLength(&y)) {
         return;
     }
-    let draw = philox(vec4u(FIRST / 4u + index, step.step, STREAM, PURPOSE), step.seed);
+    let draw = philox(vec4u(FIRST / 4u + index, step.number, STREAM, PURPOSE), step.seed);
     for (var i = 0u; i < 4u; i++) { // unroll
         let at = 4u * index + i;
         if (at < arrayLength(&y)) {

@@ -5,7 +5,7 @@ const WG: u32 = 64u;
 
 struct Step {
     seed: vec2u,
-    step: u32,
+    number: u32,
     slot: u32,
     lr: f32,
     momentum: f32,

@@ -69,6 +69,22 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A folder of the data that the tests use where it is at hand: under
+/// `RESIDUA_DATA`, else under `../shared/data`. Says so when it is not.
+#[cfg(test)]
+pub(crate) fn test_data(folder: &str) -> Option<PathBuf> {
+    let data = std::env::var_os("RESIDUA_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        PathBuf::from,
+    );
+    let found = data.join(folder);
+    if found.is_dir() {
+        return Some(found);
+    }
+    eprintln!("SKIPPED: no {folder} here; set RESIDUA_DATA to the folder that holds it");
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

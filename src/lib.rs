@@ -2,7 +2,14 @@
 //! and takes them apart.
 #![deny(missing_docs)]
 
+pub mod data;
+pub mod files;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;
 pub mod models;
+pub mod random;
+pub mod reference;
+pub mod schedule;
+pub mod train;
+pub mod weights;

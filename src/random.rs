@@ -206,10 +206,7 @@ mod tests {
 
     #[test]
     fn seed_fills_both_words_of_the_key() {
-        assert_eq!(
-            Philox::new(0x299f_31d0_a409_3822).key,
-            [0xa409_3822, 0x299f_31d0]
-        );
+        assert_eq!(Philox::new(0x299f_31d0_a409_3822).key, [0xa409_3822, 0x299f_31d0]);
     }
 
     #[test]

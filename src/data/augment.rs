@@ -137,10 +137,7 @@ impl Draw {
     /// `[index, dx | dy << 8 | flip << 16]`.
     pub fn pack(self) -> [u32; 2] {
         let flip = u32::from(self.flip);
-        [
-            self.index,
-            u32::from(self.dx) | u32::from(self.dy) << 8 | flip << 16,
-        ]
+        [self.index, u32::from(self.dx) | u32::from(self.dy) << 8 | flip << 16]
     }
 }
 
@@ -157,10 +154,7 @@ mod tests {
             assert_eq!(word.parse::<Padding>().unwrap().to_string(), word);
         }
         let error = "crop".parse::<Augment>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "unknown augmentation 'crop': choose none, flip or crop-flip"
-        );
+        assert_eq!(error, "unknown augmentation 'crop': choose none, flip or crop-flip");
         assert!("edge".parse::<Padding>().is_err());
     }
 

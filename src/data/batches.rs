@@ -152,13 +152,7 @@ mod tests {
     #[test]
     fn plain_batches_change_nothing() {
         let epoch = Batches::plain(10, NonZeroUsize::new(4).unwrap()).epoch(8);
-        assert!(
-            epoch
-                .draws()
-                .iter()
-                .copied()
-                .eq((0..10).map(Draw::unchanged))
-        );
+        assert!(epoch.draws().iter().copied().eq((0..10).map(Draw::unchanged)));
     }
 
     #[test]
@@ -172,12 +166,7 @@ mod tests {
             flips += u32::from(draw.flip);
         }
         // Five standard deviations around means of 1,000 and 4,500.
-        assert!(
-            offsets
-                .iter()
-                .flatten()
-                .all(|count| count.abs_diff(1000) < 150)
-        );
+        assert!(offsets.iter().flatten().all(|count| count.abs_diff(1000) < 150));
         assert!(flips.abs_diff(4500) < 240);
     }
 
@@ -186,12 +175,7 @@ mod tests {
         let mut batches = batches(100, 10);
         batches.augment = Augment::Flip;
         let epoch = batches.epoch(0);
-        assert!(
-            epoch
-                .draws()
-                .iter()
-                .all(|draw| (draw.dx, draw.dy) == (PAD, PAD))
-        );
+        assert!(epoch.draws().iter().all(|draw| (draw.dx, draw.dy) == (PAD, PAD)));
         assert!(epoch.draws().iter().any(|draw| draw.flip));
     }
 }

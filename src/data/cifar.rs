@@ -56,7 +56,7 @@ pub(super) const CIFAR10: Layout = Layout {
         "ship",
         "truck",
     ],
-    remedy: "unpack the CIFAR-10 binary version of https://www.cs.toronto.edu/~kriz/cifar.html anew",
+    remedy: "unpack the CIFAR-10 binary version from https://www.cs.toronto.edu/~kriz/cifar.html",
 };
 
 /// Two label bytes, the coarse one (ignored) and the fine; one training file.
@@ -83,7 +83,7 @@ pub(super) const CIFAR100: Layout = Layout {
         "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle",
         "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
     ],
-    remedy: "unpack the CIFAR-100 binary version of https://www.cs.toronto.edu/~kriz/cifar.html anew",
+    remedy: "unpack the CIFAR-100 binary version from https://www.cs.toronto.edu/~kriz/cifar.html",
 };
 
 const TEST_RECORDS: u64 = 10_000;
@@ -156,13 +156,7 @@ impl Layout {
     }
 
     /// Reads records from a file until it ends or the set has `limit` images.
-    fn append(
-        &self,
-        set: &mut ImageSet,
-        path: &Path,
-        most_records: u64,
-        limit: usize,
-    ) -> Result<(), FileError> {
+    fn append(&self, set: &mut ImageSet, path: &Path, most_records: u64, limit: usize) -> Result<(), FileError> {
         let file = self.open(path)?;
         let bytes = file.metadata().map_err(unreadable(path))?.len();
         let records = self.count_records(path, bytes, most_records)?;
@@ -203,11 +197,7 @@ impl Layout {
                 remedy,
             })
         } else if bytes == 0 {
-            Err(FileError::Empty {
-                path,
-                record,
-                remedy,
-            })
+            Err(FileError::Empty { path, record, remedy })
         } else if !bytes.is_multiple_of(record) {
             Err(FileError::Truncated {
                 path,
@@ -256,7 +246,7 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> FileError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::env;
+    use crate::files::test_data;
     use tempfile::TempDir;
 
     /// `count` records whose pixels repeat the record's number.
@@ -331,13 +321,7 @@ mod tests {
         let cut = load(&whole[..whole.len() - 1]);
         one_line(
             cut,
-            &[
-                "test_batch.bin",
-                "cut short",
-                "9218 bytes",
-                "2 records",
-                "record 3",
-            ],
+            &["test_batch.bin", "cut short", "9218 bytes", "2 records", "record 3"],
         );
         one_line(load(&[]), &["empty", "3073"]);
         let mut label = whole;
@@ -347,18 +331,13 @@ mod tests {
         let long = File::create(&path).unwrap();
         long.set_len(10_001 * 3073).unwrap();
         let long = CIFAR10.load_test(folder.path(), 1).unwrap_err();
-        one_line(
-            long,
-            &["over-long", "30733073 bytes", "30730000", "10000 records"],
-        );
+        one_line(long, &["over-long", "30733073 bytes", "30730000", "10000 records"]);
     }
 
     #[test]
     fn missing_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = CIFAR100
-            .load_test(&folder.path().join("nowhere"), 1)
-            .unwrap_err();
+        let error = CIFAR100.load_test(&folder.path().join("nowhere"), 1).unwrap_err();
         one_line(error, &["no folder", "nowhere", "CIFAR-100 binary"]);
     }
 
@@ -385,31 +364,16 @@ mod tests {
 
     #[test]
     fn real_cifar10_has_the_known_mean() {
-        let data = env::var_os("RESIDUA_DATA").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
-            PathBuf::from,
-        );
-        if !data.join(CIFAR10.folder).is_dir() {
-            eprintln!(
-                "SKIPPED: no CIFAR-10 here; set RESIDUA_DATA to the folder that holds {}",
-                CIFAR10.folder
-            );
+        let Some(data) = test_data(CIFAR10.folder) else {
             return;
-        }
+        };
         let test = CIFAR10.load_test(&data, usize::MAX).unwrap();
         assert_eq!(test.len(), 10_000);
         assert_eq!(test.labels[..5], [3, 8, 8, 0, 6]);
         let train = CIFAR10.load_train(&data, usize::MAX).unwrap();
         assert_eq!(train.len(), 50_000);
-        for (channel, expected) in [0.491_399_7, 0.482_158_3, 0.446_530_8]
-            .into_iter()
-            .enumerate()
-        {
-            let planes = train
-                .images
-                .chunks_exact(SIZE * SIZE)
-                .skip(channel)
-                .step_by(CHANNELS);
+        for (channel, expected) in [0.491_399_7, 0.482_158_3, 0.446_530_8].into_iter().enumerate() {
+            let planes = train.images.chunks_exact(SIZE * SIZE).skip(channel).step_by(CHANNELS);
             let sum: u64 = planes.flatten().map(|&byte| u64::from(byte)).sum();
             let mean = sum as f64 / 255.0 / (50_000.0 * (SIZE * SIZE) as f64);
             assert!((mean - expected).abs() < 1e-6, "channel {channel}: {mean}");

@@ -58,9 +58,7 @@ pub enum ArgumentError {
         choices: &'static str,
     },
     /// Not a usable list of means or standard deviations.
-    #[error(
-        "{what} '{given}' {problem}: give one number per channel, as 0.5,0.5,0.5, or {choices}"
-    )]
+    #[error("{what} '{given}' {problem}: give one number per channel, as 0.5,0.5,0.5, or {choices}")]
     Normalization {
         /// `mean` or `std`.
         what: &'static str,

@@ -11,18 +11,11 @@ use super::{Draw, ImageSet, Normalization, PAD, Padding};
 /// # Panics
 /// When a draw's index lies outside the set, or the normalisation has fewer
 /// channels than the images.
-pub fn gather(
-    set: &ImageSet,
-    draws: &[Draw],
-    padding: Padding,
-    normalization: &Normalization,
-) -> Vec<f32> {
+pub fn gather(set: &ImageSet, draws: &[Draw], padding: Padding, normalization: &Normalization) -> Vec<f32> {
     let factors = normalization.scale_and_shift();
     let mut batch = Vec::with_capacity(draws.len() * set.image_size());
     for draw in draws {
-        let planes = set
-            .image(draw.index as usize)
-            .chunks_exact(set.height * set.width);
+        let planes = set.image(draw.index as usize).chunks_exact(set.height * set.width);
         for (channel, plane) in planes.enumerate() {
             let (scale, shift) = factors[channel];
             let normalized = |byte: u8| (f64::from(byte) * scale + shift) as f32;
@@ -91,10 +84,7 @@ mod tests {
         let set = ramp(3, 5, 6);
         for padding in [Padding::Zero, Padding::Reflect] {
             let same = bytes(&set, Draw::unchanged(0), padding);
-            assert!(
-                same.into_iter()
-                    .eq(set.images.iter().map(|&b| i32::from(b)))
-            );
+            assert!(same.into_iter().eq(set.images.iter().map(|&b| i32::from(b))));
         }
     }
 
@@ -104,10 +94,7 @@ mod tests {
             flip: true,
             ..Draw::unchanged(0)
         };
-        assert_eq!(
-            bytes(&ramp(1, 2, 3), draw, Padding::Zero),
-            [3, 2, 1, 6, 5, 4]
-        );
+        assert_eq!(bytes(&ramp(1, 2, 3), draw, Padding::Zero), [3, 2, 1, 6, 5, 4]);
     }
 
     #[test]
@@ -152,12 +139,7 @@ mod tests {
         let mut set = ramp(2, 1, 1);
         set.images = vec![0, 255];
         let normalization = Normalization::new(vec![0.5, 0.25], vec![0.25, 0.5]).unwrap();
-        let batch = gather(
-            &set,
-            &[Draw::unchanged(0); 2],
-            Padding::Zero,
-            &normalization,
-        );
+        let batch = gather(&set, &[Draw::unchanged(0); 2], Padding::Zero, &normalization);
         assert_eq!(batch, [-2.0, 1.5, -2.0, 1.5]);
     }
 }

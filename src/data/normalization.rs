@@ -62,31 +62,17 @@ impl Normalization {
     /// When a word is neither a list nor a name, the number of values is not
     /// the number of channels, a value is not finite, or a standard deviation
     /// is not above 0.
-    pub fn resolve(
-        mean: Option<&str>,
-        std: Option<&str>,
-        default: &Self,
-    ) -> Result<Self, ArgumentError> {
+    pub fn resolve(mean: Option<&str>, std: Option<&str>, default: &Self) -> Result<Self, ArgumentError> {
         let channels = default.channels();
         let named = |text: Option<&str>| text.and_then(|name| Self::named(name.trim(), channels));
         let (mean_set, std_set) = (named(mean), named(std));
         let mean = match (mean, &mean_set) {
             (Some(text), None) => parse_list("mean", text, channels, |value| value.is_finite())?,
-            _ => mean_set
-                .as_ref()
-                .or(std_set.as_ref())
-                .unwrap_or(default)
-                .mean
-                .clone(),
+            _ => mean_set.as_ref().or(std_set.as_ref()).unwrap_or(default).mean.clone(),
         };
         let std = match (std, &std_set) {
             (Some(text), None) => parse_list("std", text, channels, is_deviation)?,
-            _ => std_set
-                .as_ref()
-                .or(mean_set.as_ref())
-                .unwrap_or(default)
-                .std
-                .clone(),
+            _ => std_set.as_ref().or(mean_set.as_ref()).unwrap_or(default).std.clone(),
         };
         Ok(Self { mean, std })
     }
@@ -110,12 +96,7 @@ impl Normalization {
     /// channel the factors (a, b) of a·v + b, where v is the byte.
     pub fn scale_and_shift(&self) -> Vec<(f64, f64)> {
         std::iter::zip(&self.mean, &self.std)
-            .map(|(&mean, &std)| {
-                (
-                    1.0 / (255.0 * f64::from(std)),
-                    -f64::from(mean) / f64::from(std),
-                )
-            })
+            .map(|(&mean, &std)| (1.0 / (255.0 * f64::from(std)), -f64::from(mean) / f64::from(std)))
             .collect()
     }
 }
@@ -134,13 +115,7 @@ fn parse_list(
         .split(',')
         .map(|word| word.trim().parse())
         .collect::<Result<_, _>>()
-        .map_err(|_| {
-            invalid(
-                what,
-                text,
-                "is neither a list of numbers nor a known name".into(),
-            )
-        })?;
+        .map_err(|_| invalid(what, text, "is neither a list of numbers nor a known name".into()))?;
     check_values(what, &values, channels, is_valid)?;
     Ok(values)
 }
@@ -161,16 +136,10 @@ fn check_values(
     }
     match values.iter().find(|value| !is_valid(**value)) {
         None => Ok(()),
-        Some(value) if value.is_finite() => Err(invalid(
-            what,
-            &given(),
-            format!("holds {value}, which is not above 0"),
-        )),
-        Some(value) => Err(invalid(
-            what,
-            &given(),
-            format!("holds {value}, which is not finite"),
-        )),
+        Some(value) if value.is_finite() => {
+            Err(invalid(what, &given(), format!("holds {value}, which is not above 0")))
+        }
+        Some(value) => Err(invalid(what, &given(), format!("holds {value}, which is not finite"))),
     }
 }
 
@@ -207,8 +176,7 @@ mod tests {
 
     #[test]
     fn lists_and_names_mix() {
-        let mixed =
-            Normalization::resolve(Some("0.485, 0.456,0.406"), Some("cifar10-legacy"), &cifar());
+        let mixed = Normalization::resolve(Some("0.485, 0.456,0.406"), Some("cifar10-legacy"), &cifar());
         let mixed = mixed.unwrap();
         assert_eq!(mixed.mean(), [0.485, 0.456, 0.406]);
         assert_eq!(mixed.std(), [0.2023, 0.1994, 0.2010]);
@@ -227,9 +195,7 @@ mod tests {
             (None, Some("0.2,-1,0.2"), "not above 0"),
             (None, Some("inf,1,1"), "not finite"),
         ] {
-            let error = Normalization::resolve(mean, std, &cifar())
-                .unwrap_err()
-                .to_string();
+            let error = Normalization::resolve(mean, std, &cifar()).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
             assert!(!error.contains('\n'));
         }

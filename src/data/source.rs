@@ -65,21 +65,11 @@ impl Source {
     /// # Errors
     /// [`DataError::Argument`] for a limit of 0; [`DataError::File`] for files
     /// that are missing or damaged.
-    pub fn load(
-        &self,
-        limit_train: Option<usize>,
-        limit_test: Option<usize>,
-        seed: u64,
-    ) -> Result<Splits, DataError> {
+    pub fn load(&self, limit_train: Option<usize>, limit_test: Option<usize>, seed: u64) -> Result<Splits, DataError> {
         let train_limit = check_limit("training", limit_train)?;
-        let TestSplit {
-            test,
-            normalization,
-        } = self.load_test(limit_test, seed)?;
+        let TestSplit { test, normalization } = self.load_test(limit_test, seed)?;
         let train = match self {
-            Self::Synthetic { train, .. } => {
-                synthetic::generate(Split::Train, train_limit.min(*train), seed)
-            }
+            Self::Synthetic { train, .. } => synthetic::generate(Split::Train, train_limit.min(*train), seed),
             Self::Cifar10(folder) => cifar::CIFAR10.load_train(folder, train_limit)?,
             Self::Cifar100(folder) => cifar::CIFAR100.load_train(folder, train_limit)?,
         };
@@ -97,9 +87,7 @@ impl Source {
     pub fn load_test(&self, limit: Option<usize>, seed: u64) -> Result<TestSplit, DataError> {
         let limit = check_limit("test", limit)?;
         let test = match self {
-            Self::Synthetic { test, .. } => {
-                synthetic::generate(Split::Test, limit.min(*test), seed)
-            }
+            Self::Synthetic { test, .. } => synthetic::generate(Split::Test, limit.min(*test), seed),
             Self::Cifar10(folder) => cifar::CIFAR10.load_test(folder, limit)?,
             Self::Cifar100(folder) => cifar::CIFAR100.load_test(folder, limit)?,
         };
@@ -188,12 +176,7 @@ mod tests {
 
     #[test]
     fn words_come_back_as_they_were_written() {
-        for word in [
-            "synthetic",
-            "synthetic:20,10",
-            "cifar10:a:b",
-            "cifar100:/x y",
-        ] {
+        for word in ["synthetic", "synthetic:20,10", "cifar10:a:b", "cifar100:/x y"] {
             assert_eq!(word.parse::<Source>().unwrap().to_string(), word);
         }
         assert_eq!("synthetic:4096".parse(), Ok(Source::default()));

@@ -3,6 +3,7 @@
 use super::Value;
 use super::call::{Call, Lowered, Operand, Target, parts};
 use crate::graph::Shape;
+use crate::random::Stream;
 
 const WG: usize = 64;
 
@@ -77,6 +78,7 @@ pub fn dropout(p: f32, stream: u32, shape: &Shape, batch: usize, target: &Target
             ("P", p.into()),
             ("KEEP_SCALE", ((1.0 / (1.0 - f64::from(p))) as f32).into()),
             ("STREAM", stream.into()),
+            ("PURPOSE", (Stream::Dropout as u32).into()),
             ("FIRST", shape.len(part.start).into()),
             ("WG", WG.into()),
         ];

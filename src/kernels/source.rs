@@ -79,8 +79,8 @@ impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Value::Uint(value) => write!(f, "{value}u"),
-            // By bits: no digit is lost, and equal values are equal text.
-            Value::Float(value) => write!(f, "bitcast<f32>(0x{:08x}u)", value.to_bits()),
+            // The shortest text that reads back as the same bits.
+            Value::Float(value) => write!(f, "{value:e}f"),
             Value::Bool(value) => write!(f, "{value}"),
             Value::Type(name) => f.write_str(name),
         }
@@ -308,19 +308,17 @@ fn block_end_or_else(lines: &[String], start: usize) -> usize {
 fn substitute(line: &str, name: &str, value: i64) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut result = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find(name) {
-        let before = rest[..at].chars().next_back().is_some_and(|c| is_word(c) || c == '.');
-        let after = rest[at + name.len()..].chars().next().is_some_and(is_word);
-        result.push_str(&rest[..at]);
-        if before || after {
-            result.push_str(name);
-        } else {
+    let mut copied = 0;
+    for (at, _) in line.match_indices(name) {
+        let before = line[..at].chars().next_back().is_some_and(|c| is_word(c) || c == '.');
+        let after = line[at + name.len()..].chars().next().is_some_and(is_word);
+        if !before && !after {
+            result.push_str(&line[copied..at]);
             result.push_str(&format!("{value}u"));
+            copied = at + name.len();
         }
-        rest = &rest[at + name.len()..];
     }
-    result + rest
+    result + &line[copied..]
 }
 
 /// `line` with every innermost `[…]` that is constant replaced by its value:
@@ -346,8 +344,9 @@ fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>) {
     let mut words: HashMap<&str, usize> = HashMap::new();
     for line in source.lines() {
         let code = line.split("//").next().unwrap_or_default();
-        for word in code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            *words.entry(word).or_default() += 1;
+        // A word behind a dot is a component, not a name.
+        for word in code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.') {
+            *words.entry(word.split('.').next().unwrap_or_default()).or_default() += 1;
         }
     }
     let mut kept = String::with_capacity(source.len());
@@ -383,7 +382,7 @@ mod tests {
         let text = "\
 for (var i = 0u; i < N; i++) { // unroll
     if (i % 2u == 0u) { // static
-        a[i * 2u] += b.i;
+        a[i * 2u] += b.i + ii;
     } else {
         skip(i);
     }
@@ -392,7 +391,10 @@ for (var i = 0u; i < N; i++) { // unroll
         let mut out = String::new();
         expand(&lines, &Scope::from([("N".into(), 3)]), &mut out);
         let words: Vec<&str> = out.split_whitespace().collect();
-        assert_eq!(words.join(" "), "{ a[0] += b.i; } { skip(1u); } { a[4] += b.i; }");
+        assert_eq!(
+            words.join(" "),
+            "{ a[0] += b.i + ii; } { skip(1u); } { a[4] += b.i + ii; }"
+        );
     }
 
     #[test]

@@ -1,0 +1,45 @@
+//! What is a linear layer, and what are its gradients?
+
+use rayon::prelude::*;
+
+/// `y = x Wᵀ + b`, with x of N×inputs and W of outputs×inputs.
+pub(super) fn forward(x: &[f64], weight: &[f64], bias: Option<&[f64]>, inputs: usize, outputs: usize) -> Vec<f64> {
+    let image = |x: &[f64]| -> Vec<f64> {
+        let output = |(j, w): (usize, &[f64])| dot(w, x) + bias.map_or(0.0, |bias| bias[j]);
+        weight.chunks(inputs).take(outputs).enumerate().map(output).collect()
+    };
+    x.par_chunks(inputs).flat_map_iter(image).collect()
+}
+
+/// `dx = dy W`.
+pub(super) fn grad_input(dy: &[f64], weight: &[f64], inputs: usize, outputs: usize) -> Vec<f64> {
+    let image = |dy: &[f64]| -> Vec<f64> {
+        let mut dx = vec![0.0; inputs];
+        for (dy, w) in dy.iter().zip(weight.chunks(inputs)) {
+            add_multiple(&mut dx, *dy, w);
+        }
+        dx
+    };
+    dy.par_chunks(outputs).flat_map_iter(image).collect()
+}
+
+/// `dW = dyᵀ x`.
+pub(super) fn grad_weight(x: &[f64], dy: &[f64], inputs: usize, outputs: usize) -> Vec<f64> {
+    let mut dw = vec![0.0; outputs * inputs];
+    dw.par_chunks_mut(inputs).enumerate().for_each(|(j, dw)| {
+        for (x, dy) in x.chunks(inputs).zip(dy.chunks(outputs)) {
+            add_multiple(dw, dy[j], x);
+        }
+    });
+    dw
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn add_multiple(sum: &mut [f64], factor: f64, values: &[f64]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += factor * value;
+    }
+}

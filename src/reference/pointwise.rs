@@ -1,0 +1,34 @@
+//! What is computed element by element?
+
+/// `max(x, 0)`, except that what is not a number stays so, as in PyTorch.
+pub(super) fn relu(x: &[f64]) -> Vec<f64> {
+    x.iter().map(|x| if *x < 0.0 { 0.0 } else { *x }).collect()
+}
+
+/// `dy` where the ReLU's output `y` is positive.
+pub(super) fn relu_grad(dy: &[f64], y: &[f64]) -> Vec<f64> {
+    dy.iter()
+        .zip(y)
+        .map(|(dy, y)| if *y > 0.0 { *dy } else { 0.0 })
+        .collect()
+}
+
+/// `gain · x`.
+pub(super) fn scale(gain: f64, x: &[f64]) -> Vec<f64> {
+    x.iter().map(|x| gain * x).collect()
+}
+
+/// `Σ gain · x` over the terms, `len` elements. A term whose gain is 0 is not
+/// read, and one that is absent counts as zero.
+pub(super) fn weighted_sum(len: usize, terms: &[(f64, Option<&[f64]>)]) -> Vec<f64> {
+    let mut sum = vec![0.0; len];
+    for &(gain, values) in terms {
+        let Some(values) = values.filter(|_| gain != 0.0) else {
+            continue;
+        };
+        for (sum, value) in sum.iter_mut().zip(values) {
+            *sum += gain * value;
+        }
+    }
+    sum
+}

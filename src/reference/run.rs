@@ -1,0 +1,314 @@
+//! How is a graph computed under a route?
+
+use std::borrow::Cow;
+
+use super::channels::{self, Shortcut};
+use super::conv::Geometry;
+use super::dropout::Mask;
+use super::norm::{self, Channels};
+use super::plane::Extent;
+use super::pool::{GlobalMean, Pooling};
+use super::{linear, loss, pointwise};
+use crate::graph::{Graph, Liveness, Node, NodeId, Op, Route, RouteError, Side};
+
+/// What a run reads, and the running states that it advances.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// Normalised images, `N×C×H×W`.
+    pub images: &'a [f64],
+    /// The class of each image.
+    pub labels: &'a [u32],
+    /// Every parameter, by [`crate::graph::ParamId`].
+    pub params: &'a [Vec<f64>],
+    /// Every running state, by [`crate::graph::StateId`]: `[2, C]`, mean and
+    /// unbiased variance. The batch norms that run in
+    /// [`crate::graph::Mode::Train`] advance theirs.
+    pub states: &'a mut [Vec<f64>],
+    /// Number of images N.
+    pub batch: usize,
+    /// Seed of the dropout masks.
+    pub seed: u64,
+    /// Training step of the dropout masks.
+    pub step: u32,
+}
+
+/// Inputs or a route that the graph cannot take.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ReferenceError {
+    /// A tensor of the wrong length.
+    #[error("{what} has {given} values where the graph needs {needed}")]
+    Length {
+        /// Which tensor, in words.
+        what: String,
+        /// Values given.
+        given: usize,
+        /// Values needed.
+        needed: usize,
+    },
+    /// A class that the network does not know.
+    #[error("label {label} of image {image}: the network knows classes 0 to {last}", last = classes - 1)]
+    Label {
+        /// Position in the batch, from 0.
+        image: usize,
+        /// The class given.
+        label: u32,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// No images at all.
+    #[error("the batch is empty: give at least one image")]
+    EmptyBatch,
+    /// A value without any elements.
+    #[error("{op} has an output of size 0: the network needs a larger input or more channels")]
+    EmptyShape {
+        /// The operation.
+        op: &'static str,
+    },
+    /// A node asked for that the graph does not have.
+    #[error("node {node} does not exist: the graph has {nodes} nodes")]
+    NoSuchNode {
+        /// The position asked for.
+        node: usize,
+        /// Number of nodes.
+        nodes: usize,
+    },
+    /// A route that does not suit the graph.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+}
+
+/// The values that a run was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Values {
+    kept: Vec<Option<Vec<f64>>>,
+}
+
+impl Values {
+    /// The value of `id`; `None` where it was not asked for or the route
+    /// leaves it out. A gradient that the route leaves out is exactly zero.
+    pub fn get(&self, id: NodeId) -> Option<&[f64]> {
+        self.kept.get(id.0)?.as_deref()
+    }
+}
+
+/// Computes the nodes `wanted` of `graph` under `route`, and no others than
+/// they need. Running states advance only if the run succeeds, and only
+/// those of batch norms that ran.
+pub fn run(graph: &Graph, route: &Route, wanted: &[NodeId], inputs: Inputs) -> Result<Values, ReferenceError> {
+    check_route(graph, route, wanted)?;
+    let live = Liveness::new(graph, route, wanted);
+    check_inputs(graph, &live, &inputs)?;
+    let last_reader = last_readers(graph, &live, wanted);
+    let mut evaluator = Evaluator {
+        graph,
+        route,
+        inputs,
+        values: vec![None; graph.nodes.len()],
+    };
+    for id in graph.ids().filter(|&id| live.runs(id)) {
+        evaluator.values[id.0] = Some(evaluator.evaluate(graph.node(id)));
+        for input in &graph.node(id).inputs {
+            if last_reader[input.0] == Some(id) {
+                evaluator.values[input.0] = None;
+            }
+        }
+    }
+    let kept = evaluator.values.into_iter().map(|value| value.map(Cow::into_owned));
+    Ok(Values { kept: kept.collect() })
+}
+
+/// For each value, the node behind which nobody reads it any more; `None` for
+/// what is wanted, and so stays.
+fn last_readers(graph: &Graph, live: &Liveness, wanted: &[NodeId]) -> Vec<Option<NodeId>> {
+    let mut last = vec![None; graph.nodes.len()];
+    for id in graph.ids().filter(|&id| live.runs(id)) {
+        for input in &graph.node(id).inputs {
+            last[input.0] = Some(id);
+        }
+    }
+    for id in wanted {
+        last[id.0] = None;
+    }
+    last
+}
+
+/// The state of a run: the values that are alive.
+struct Evaluator<'a> {
+    graph: &'a Graph,
+    route: &'a Route,
+    inputs: Inputs<'a>,
+    values: Vec<Option<Cow<'a, [f64]>>>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// The value of a node whose inputs are there.
+    fn evaluate(&mut self, node: &Node) -> Cow<'a, [f64]> {
+        match node.op {
+            Op::Images => Cow::Borrowed(self.inputs.images),
+            Op::Param(param) => Cow::Borrowed(&self.inputs.params[param.0]),
+            Op::BatchStats(state) => {
+                let channels = self.channels(node.inputs[0]);
+                let moments = channels.moments(self.read(node, 0));
+                let state_of = &self.graph.states[state.0];
+                norm::advance(&mut self.inputs.states[state.0], &moments, state_of);
+                Cow::Owned(norm::stats(&moments.mean, &moments.variance, state_of.eps))
+            }
+            _ => Cow::Owned(self.compute(node)),
+        }
+    }
+
+    /// The value of a node that is a function of its inputs alone.
+    fn compute(&self, node: &Node) -> Vec<f64> {
+        let batch = self.inputs.batch;
+        let labels = self.inputs.labels;
+        let read = |index| self.read(node, index);
+        let maybe = |index| self.value(*node.inputs.get(index)?);
+        let extent = |index: usize| Extent::of(self.graph.shape(node.inputs[index]));
+        let features = |index: usize| self.graph.shape(node.inputs[index]).per_image();
+        let channels = |index: usize| self.channels(node.inputs[index]);
+        let out = Extent::of(&node.shape);
+        match node.op {
+            Op::Conv(conv) => Geometry::new(conv, extent(0), out).forward(read(0), read(1), maybe(2), batch),
+            Op::ConvGradInput(conv) => Geometry::new(conv, out, extent(0)).grad_input(read(0), read(1), batch),
+            Op::ConvGradWeight(conv) => Geometry::new(conv, extent(0), extent(1)).grad_weight(read(0), read(1), batch),
+            Op::ChannelSum => {
+                let dy = read(0);
+                channels(0).sum(|_, i| dy[i])
+            }
+
+            Op::RunningStats(state) => {
+                let (mean, variance) = self.inputs.states[state.0].split_at(node.shape.dims[1]);
+                norm::stats(mean, variance, self.graph.states[state.0].eps)
+            }
+            Op::BatchNorm => channels(0).normalise(read(0), read(1), read(2)),
+            Op::BatchNormSums => channels(0).gradient_sums(read(0), read(1), read(2)),
+            Op::BatchNormGrad { batch_stats } => channels(0).gradient(batch_stats, [0, 1, 2, 3, 4].map(read)),
+
+            Op::Relu => pointwise::relu(read(0)),
+            Op::ReluGrad => pointwise::relu_grad(read(0), read(1)),
+            Op::MaxPool(pool) => Pooling::new(pool, extent(0), out).max(read(0)),
+            Op::MaxPoolGrad(pool) => Pooling::new(pool, out, extent(0)).max_grad(read(0), read(1)),
+            Op::AvgPool(pool) => Pooling::new(pool, extent(0), out).mean(read(0)),
+            Op::AvgPoolGrad(pool) => Pooling::new(pool, out, extent(0)).mean_grad(read(0)),
+            Op::GlobalAvgPool => GlobalMean::new(extent(0)).forward(read(0)),
+            Op::GlobalAvgPoolGrad => GlobalMean::new(out).gradient(read(0)),
+            Op::Linear => linear::forward(read(0), read(1), maybe(2), features(0), out.channels),
+            Op::LinearGradInput => linear::grad_input(read(0), read(1), node.shape.per_image(), features(0)),
+            Op::LinearGradWeight => linear::grad_weight(read(0), read(1), features(0), features(1)),
+            Op::Dropout { p, stream } => {
+                let Inputs { seed, step, .. } = self.inputs;
+                Mask { seed, step, stream, p }.apply(read(0))
+            }
+
+            Op::Join(block) => {
+                let gains = self.route.gains(block);
+                let sides = [(gains.branch.into(), maybe(0)), (gains.shortcut.into(), maybe(1))];
+                pointwise::weighted_sum(node.shape.len(batch), &sides)
+            }
+            Op::JoinGrad(block, side) => {
+                let gains = self.route.gains(block);
+                let gain = match side {
+                    Side::Branch => gains.back_branch,
+                    Side::Shortcut => gains.back_shortcut,
+                };
+                pointwise::scale(gain.into(), read(0))
+            }
+            Op::Sum => pointwise::weighted_sum(node.shape.len(batch), &[(1.0, maybe(0)), (1.0, maybe(1))]),
+            Op::Concat => {
+                let inputs: Vec<_> = (0..node.inputs.len())
+                    .map(|index| (read(index), features(index)))
+                    .collect();
+                channels::concat(&inputs, batch)
+            }
+            Op::Slice { from, count } => channels::slice(read(0), extent(0), from, count),
+            Op::PadShortcut(pad) => Shortcut::new(pad, extent(0), out).forward(read(0)),
+            Op::PadShortcutGrad(pad) => Shortcut::new(pad, out, extent(0)).gradient(read(0)),
+
+            Op::CrossEntropy => loss::cross_entropy(read(0), labels, features(0)),
+            Op::CrossEntropyGrad => loss::cross_entropy_grad(read(0), labels, features(0)),
+
+            // Classes are small integers: exact in f64. The losses read them
+            // where they are.
+            Op::Labels => labels.iter().map(|&label| label.into()).collect(),
+            Op::Images | Op::Param(_) | Op::BatchStats(_) => unreachable!("these are more than functions of inputs"),
+        }
+    }
+
+    fn channels(&self, id: NodeId) -> Channels {
+        Channels::new(Extent::of(self.graph.shape(id)), self.inputs.batch)
+    }
+
+    /// The value of `id`, unless the route leaves it out.
+    fn value(&self, id: NodeId) -> Option<&[f64]> {
+        self.values[id.0].as_deref()
+    }
+
+    /// Input `index` of a node that runs only if that input is there.
+    fn read(&self, node: &Node, index: usize) -> &[f64] {
+        self.value(node.inputs[index])
+            .expect("liveness runs a node only behind its inputs")
+    }
+}
+
+/// Refuses what the graph does not have.
+fn check_route(graph: &Graph, route: &Route, wanted: &[NodeId]) -> Result<(), ReferenceError> {
+    let nodes = graph.nodes.len();
+    if let Some(&NodeId(node)) = wanted.iter().find(|id| id.0 >= nodes) {
+        return Err(ReferenceError::NoSuchNode { node, nodes });
+    }
+    length("the route (blocks)", route.len(), graph.blocks.len())?;
+    Ok(route.check()?)
+}
+
+/// Refuses what would not fit, so that the formulas need not look. Labels and
+/// images are looked at only if the run reads them.
+fn check_inputs(graph: &Graph, live: &Liveness, inputs: &Inputs) -> Result<(), ReferenceError> {
+    if inputs.batch == 0 {
+        return Err(ReferenceError::EmptyBatch);
+    }
+    length("the parameter list", inputs.params.len(), graph.params.len())?;
+    for (param, values) in graph.params.iter().zip(inputs.params) {
+        length(&param.name, values.len(), param.len())?;
+    }
+    length("the list of running states", inputs.states.len(), graph.states.len())?;
+    for (state, values) in graph.states.iter().zip(&*inputs.states) {
+        length(&state.name, values.len(), 2 * state.channels)?;
+    }
+    for id in graph.ids().filter(|&id| live.runs(id)) {
+        let node = graph.node(id);
+        if node.shape.per_image() == 0 {
+            return Err(ReferenceError::EmptyShape { op: node.op.name() });
+        }
+        match node.op {
+            Op::Images => length("the image batch", inputs.images.len(), node.shape.len(inputs.batch))?,
+            Op::Labels => length("the label list", inputs.labels.len(), inputs.batch)?,
+            Op::CrossEntropy | Op::CrossEntropyGrad => {
+                known_classes(inputs.labels, graph.shape(node.inputs[0]).per_image())?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn length(what: &str, given: usize, needed: usize) -> Result<(), ReferenceError> {
+    if given == needed {
+        return Ok(());
+    }
+    Err(ReferenceError::Length {
+        what: what.to_string(),
+        given,
+        needed,
+    })
+}
+
+fn known_classes(labels: &[u32], classes: usize) -> Result<(), ReferenceError> {
+    match labels.iter().position(|&label| label as usize >= classes) {
+        None => Ok(()),
+        Some(image) => Err(ReferenceError::Label {
+            image,
+            label: labels[image],
+            classes,
+        }),
+    }
+}

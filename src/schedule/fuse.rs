@@ -1,0 +1,261 @@
+//! Which operations does one kernel do together?
+//!
+//! Elementwise passes cost as much as convolutions wherever memory or loads
+//! are slow, so a batch norm takes along the ReLU, the join and the ReLU
+//! behind it, and its gradients recompute the ReLU's mask from x instead of
+//! reading it. Only a value that nobody else reads may disappear this way.
+
+use crate::graph::{BlockId, Graph, NodeId, Op, Side, StateId};
+use crate::kernels::{Pointwise, Pooling, Work};
+
+/// What is done for one value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// A piece of work.
+    Work(Work),
+    /// The sum of two values, either of which a route may leave out.
+    Sum,
+    /// Nothing: the value is its input.
+    Alias,
+}
+
+/// How one value is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// What is done.
+    pub action: Action,
+    /// The values that are read.
+    pub inputs: Vec<NodeId>,
+    /// The value that is made.
+    pub output: NodeId,
+    /// The block whose gains are used.
+    pub block: Option<BlockId>,
+    /// The running state that is used.
+    pub state: Option<StateId>,
+}
+
+/// The tasks of `graph` in an order in which they can run. Values in `keep`
+/// are made even if a neighbour could take them along. With `scaled`, a
+/// gradient that passes a join is multiplied by the route's backward gain;
+/// without, all backward gains must be 0 or 1.
+pub fn tasks(graph: &Graph, keep: &[NodeId], scaled: bool) -> Vec<Task> {
+    let mut fuser = Fuser {
+        graph,
+        consumers: graph.consumers(),
+        keep,
+        absorbed: vec![false; graph.nodes.len()],
+    };
+    fuser.absorb_relu_gradients();
+    let mut tasks: Vec<Task> = graph.ids().filter_map(|id| fuser.task(id, scaled)).collect();
+    tasks.sort_by_key(|task| task.output);
+    tasks
+}
+
+struct Fuser<'a> {
+    graph: &'a Graph,
+    consumers: Vec<Vec<NodeId>>,
+    keep: &'a [NodeId],
+    absorbed: Vec<bool>,
+}
+
+impl Fuser<'_> {
+    fn op(&self, id: NodeId) -> Op {
+        self.graph.node(id).op
+    }
+
+    fn inputs(&self, id: NodeId) -> &[NodeId] {
+        &self.graph.node(id).inputs
+    }
+
+    /// The only reader of `id`, if there is one and the value need not stay.
+    fn only_consumer(&self, id: NodeId) -> Option<NodeId> {
+        match self.consumers[id.0][..] {
+            [consumer] if !self.keep.contains(&id) => Some(consumer),
+            _ => None,
+        }
+    }
+
+    /// The gradient of a ReLU behind a batch norm is recomputed by the batch
+    /// norm's own gradients, if only they read it.
+    fn absorb_relu_gradients(&mut self) {
+        for id in self
+            .graph
+            .ids()
+            .filter(|&id| self.op(id) == Op::ReluGrad)
+            .collect::<Vec<_>>()
+        {
+            let relu = self.inputs(id)[1];
+            let norm = self.inputs(relu)[0];
+            let x = self.inputs(norm).first().copied();
+            let of_norm = |reader: &NodeId| {
+                let gradient = matches!(self.op(*reader), Op::BatchNormSums | Op::BatchNormGrad { .. });
+                gradient && self.inputs(*reader)[0] == id && Some(self.inputs(*reader)[1]) == x
+            };
+            let all = self.op(norm) == Op::BatchNorm && self.consumers[id.0].iter().all(of_norm);
+            if all && !self.keep.contains(&id) {
+                self.absorbed[id.0] = true;
+                // It no longer reads the ReLU's output.
+                self.consumers[relu.0].retain(|&reader| reader != id);
+            }
+        }
+    }
+
+    fn task(&mut self, id: NodeId, scaled: bool) -> Option<Task> {
+        if self.absorbed[id.0] {
+            return None;
+        }
+        let inputs = self.inputs(id).to_vec();
+        let simple = |work: Work| Some(self.plain(id, Action::Work(work)));
+        match self.op(id) {
+            Op::Images | Op::Labels | Op::Param(_) => None,
+            Op::Conv(conv) => simple(Work::Conv {
+                conv,
+                bias: inputs.len() > 2,
+            }),
+            Op::ConvGradInput(conv) => simple(Work::ConvGradInput(conv)),
+            Op::ConvGradWeight(conv) => simple(Work::ConvGradWeight(conv)),
+            Op::ChannelSum => simple(Work::ChannelSum),
+            Op::BatchStats(state) => {
+                let running = &self.graph.states[state.0];
+                let work = Work::BatchStats {
+                    eps: running.eps,
+                    momentum: running.momentum,
+                };
+                Some(self.with_state(id, work, state))
+            }
+            Op::RunningStats(state) => {
+                let eps = self.graph.states[state.0].eps;
+                Some(self.with_state(id, Work::RunningStats { eps }, state))
+            }
+            Op::BatchNorm => Some(self.normalize(id)),
+            Op::BatchNormSums => Some(self.norm_gradient(id)),
+            Op::BatchNormGrad { .. } => Some(self.norm_gradient(id)),
+            Op::Relu => simple(Work::Pointwise(Pointwise::Relu)),
+            Op::ReluGrad => simple(Work::Pointwise(Pointwise::ReluGrad)),
+            Op::MaxPool(pool) => simple(Work::Pool(Pooling::Max(pool))),
+            Op::MaxPoolGrad(pool) => simple(Work::Pool(Pooling::MaxGrad(pool))),
+            Op::AvgPool(pool) => simple(Work::Pool(Pooling::Avg(pool))),
+            Op::AvgPoolGrad(pool) => simple(Work::Pool(Pooling::AvgGrad(pool))),
+            Op::GlobalAvgPool => simple(Work::Pool(Pooling::Global)),
+            Op::GlobalAvgPoolGrad => simple(Work::Pool(Pooling::GlobalGrad)),
+            Op::Linear => simple(Work::Linear { bias: inputs.len() > 2 }),
+            Op::LinearGradInput => simple(Work::LinearGradInput),
+            Op::LinearGradWeight => simple(Work::LinearGradWeight),
+            Op::Dropout { p, stream } => simple(Work::Dropout { p, stream }),
+            Op::Join(block) => Some(self.join(id, block)),
+            Op::JoinGrad(block, side) => Some(Task {
+                action: match (scaled, side) {
+                    (false, _) => Action::Alias,
+                    (true, Side::Branch) => Action::Work(Work::Pointwise(Pointwise::Scale { gain: 2 })),
+                    (true, Side::Shortcut) => Action::Work(Work::Pointwise(Pointwise::Scale { gain: 3 })),
+                },
+                block: Some(block),
+                ..self.plain(id, Action::Alias)
+            }),
+            Op::Sum => Some(self.plain(id, Action::Sum)),
+            Op::Concat => simple(Work::Concat),
+            Op::Slice { from, .. } => simple(Work::Slice { from }),
+            Op::PadShortcut(pad) => simple(Work::PadShortcut(pad)),
+            Op::PadShortcutGrad(pad) => simple(Work::PadShortcutGrad(pad)),
+            Op::CrossEntropy => simple(Work::CrossEntropy),
+            Op::CrossEntropyGrad => simple(Work::CrossEntropyGrad),
+        }
+    }
+
+    fn plain(&self, id: NodeId, action: Action) -> Task {
+        Task {
+            action,
+            inputs: self.inputs(id).to_vec(),
+            output: id,
+            block: None,
+            state: None,
+        }
+    }
+
+    fn with_state(&self, id: NodeId, work: Work, state: StateId) -> Task {
+        Task {
+            state: Some(state),
+            ..self.plain(id, Action::Work(work))
+        }
+    }
+
+    /// Takes the ReLU behind `id` along, if only it reads `id`.
+    fn relu_behind(&mut self, id: NodeId) -> Option<NodeId> {
+        let relu = self.only_consumer(id).filter(|&reader| self.op(reader) == Op::Relu)?;
+        self.absorbed[relu.0] = true;
+        Some(relu)
+    }
+
+    fn normalize(&mut self, id: NodeId) -> Task {
+        let mut inputs = self.inputs(id).to_vec();
+        let relu = self.relu_behind(id);
+        let mut output = relu.unwrap_or(id);
+        let mut block = None;
+        let mut join_relu = None;
+        if let Some(join) = self.only_consumer(output)
+            && let Op::Join(joined) = self.op(join)
+            && self.inputs(join)[0] == output
+        {
+            self.absorbed[join.0] = true;
+            block = Some(joined);
+            inputs.push(self.inputs(join)[1]);
+            let behind = self.relu_behind(join);
+            join_relu = Some(behind.is_some());
+            output = behind.unwrap_or(join);
+        }
+        let work = Work::Normalize {
+            relu: relu.is_some(),
+            join: join_relu,
+        };
+        Task {
+            action: Action::Work(work),
+            inputs,
+            output,
+            block,
+            state: None,
+        }
+    }
+
+    fn join(&mut self, id: NodeId, block: BlockId) -> Task {
+        let relu = self.relu_behind(id);
+        Task {
+            output: relu.unwrap_or(id),
+            block: Some(block),
+            ..self.plain(
+                id,
+                Action::Work(Work::Pointwise(Pointwise::Join { relu: relu.is_some() })),
+            )
+        }
+    }
+
+    /// `BatchNormSums` or `BatchNormGrad`, with the ReLU's mask where its
+    /// gradient was absorbed.
+    fn norm_gradient(&self, id: NodeId) -> Task {
+        let mut inputs = self.inputs(id).to_vec();
+        let relu = self.absorbed[inputs[0].0];
+        if relu {
+            inputs[0] = self.inputs(inputs[0])[0];
+        }
+        let work = match self.op(id) {
+            Op::BatchNormGrad { batch_stats } => Work::NormGrad { relu, batch_stats },
+            _ => Work::NormSums { relu },
+        };
+        if matches!(work, Work::NormSums { .. }) {
+            inputs.push(self.affine_of(inputs[1], inputs[2]));
+        }
+        Task {
+            inputs,
+            ..self.plain(id, Action::Work(work))
+        }
+    }
+
+    /// γ and β of the batch norm that reads `x` and `stats`.
+    fn affine_of(&self, x: NodeId, stats: NodeId) -> NodeId {
+        let of_norm = |&&reader: &&NodeId| self.op(reader) == Op::BatchNorm && self.inputs(reader)[1] == stats;
+        let norm = self.consumers[x.0]
+            .iter()
+            .find(of_norm)
+            .expect("batch norm reads x and its statistics");
+        self.inputs(*norm)[2]
+    }
+}

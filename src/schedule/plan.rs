@@ -1,0 +1,470 @@
+//! How does a graph become dispatches, once, and a route choose among them?
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::fuse::{Action, Task, tasks};
+use super::memory::{Layout, Piece, Pool};
+use super::weights::Weights;
+use crate::gpu::{AdapterKind, Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
+use crate::graph::{BlockId, Gradients, Graph, Liveness, NodeId, Op, ParamId, Route};
+use crate::kernels::{Call, Lowered, Operand, Pointwise, Target, Work};
+
+/// Bytes from one block's gains to the next: every adapter's alignment
+/// divides it.
+const GAINS_STRIDE: u64 = 256;
+
+/// What kernels need to know of `gpu`.
+pub fn target(gpu: &Gpu) -> Target {
+    let limits = gpu.limits();
+    Target {
+        cpu: gpu.info().kind == AdapterKind::Cpu,
+        binding: limits.binding,
+        alignment: limits.alignment.max(16),
+        workgroups: limits.workgroups,
+    }
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The network, differentiated where gradients are wanted.
+    pub graph: Graph,
+    /// Where its gradients are.
+    pub gradients: Gradients,
+    /// Values that stay readable after a run.
+    pub keep: Vec<NodeId>,
+    /// Images in a batch.
+    pub batch: usize,
+    /// Whether routes may have backward gains other than 0 and 1.
+    pub scaled: bool,
+}
+
+/// One dispatch of a plan, with what it should cost.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Ready to run.
+    pub dispatch: Dispatch,
+    /// The value it helps to make.
+    pub output: NodeId,
+    /// Bytes read and written.
+    pub bytes: u64,
+    /// Multiply-adds of a convolution or linear layer.
+    pub macs: u64,
+}
+
+/// The dispatches of one task, by what the route leaves of its inputs.
+#[derive(Debug)]
+enum Prepared {
+    /// A piece of work: all or nothing.
+    Work(Vec<Kernel>),
+    /// A sum: of both, and the copy of one where the other is absent. In
+    /// place, the first alone needs no dispatch.
+    Sum {
+        both: Vec<Kernel>,
+        first: Vec<Kernel>,
+        second: Vec<Kernel>,
+    },
+}
+
+#[derive(Debug)]
+struct Step {
+    output: NodeId,
+    inputs: Vec<NodeId>,
+    prepared: Prepared,
+}
+
+/// A graph made ready to run for one batch size.
+#[derive(Debug)]
+pub struct Plan {
+    request: Request,
+    steps: Vec<Step>,
+    places: HashMap<NodeId, Binding>,
+    gains: Arc<Buffer>,
+    activation_bytes: u64,
+    absent_gradients: HashMap<ParamId, Binding>,
+}
+
+/// Memory that values take, before any buffer exists.
+#[derive(Debug, Clone)]
+pub struct MemoryPlan {
+    tasks: Vec<Task>,
+    lowered: Vec<Option<Lowered>>,
+    /// The piece of each value that needs one.
+    piece_of: HashMap<NodeId, usize>,
+    /// First piece of each task's scratch memory.
+    scratch_of: Vec<usize>,
+    layout: Layout,
+    /// Sums that are made in the memory of their first input.
+    in_place: Vec<bool>,
+}
+
+impl MemoryPlan {
+    /// Plans the memory of `request` on `target`.
+    pub fn new(request: &Request, target: &Target) -> Self {
+        let Request { graph, keep, batch, .. } = request;
+        let tasks = tasks(graph, keep, request.scaled);
+        let gradients: Vec<NodeId> = request.gradients.params.iter().map(|&(_, node)| node).collect();
+        let end = tasks.len();
+
+        // Values in arenas have no piece; an alias has its input's.
+        let mut owner: HashMap<NodeId, NodeId> = HashMap::new();
+        let own = |id: NodeId, owner: &HashMap<NodeId, NodeId>| owner.get(&id).copied().unwrap_or(id);
+        let in_arena = |id: NodeId| graph.param_of(id).is_some() || gradients.contains(&id);
+        let mut last_use: HashMap<NodeId, usize> = HashMap::new();
+        for (position, task) in tasks.iter().enumerate() {
+            if task.action == Action::Alias {
+                let root = own(task.inputs[0], &owner);
+                owner.insert(task.output, root);
+            }
+            for &input in &task.inputs {
+                last_use.insert(own(input, &owner), position);
+            }
+        }
+        for &kept in keep {
+            last_use.insert(own(kept, &owner), end);
+        }
+
+        // A sum may overwrite its first input if nobody reads that any more.
+        let mut in_place = vec![false; tasks.len()];
+        for (position, task) in tasks.iter().enumerate() {
+            if task.action != Action::Sum {
+                continue;
+            }
+            let first = own(task.inputs[0], &owner);
+            let free = last_use.get(&first) == Some(&position) && !in_arena(first) && !in_arena(task.output);
+            if free && own(task.inputs[1], &owner) != first {
+                in_place[position] = true;
+                let later = last_use.remove(&task.output).unwrap_or(position);
+                last_use.insert(first, later);
+                for root in owner.values_mut() {
+                    if *root == task.output {
+                        *root = first;
+                    }
+                }
+                owner.insert(task.output, first);
+            }
+        }
+
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut piece_of: HashMap<NodeId, usize> = HashMap::new();
+        let mut place = |id: NodeId, first: usize, pieces: &mut Vec<Piece>| {
+            if in_arena(id) {
+                return;
+            }
+            let root = own(id, &owner);
+            if let Some(&piece) = piece_of.get(&root) {
+                piece_of.insert(id, piece);
+                return;
+            }
+            let last = last_use.get(&root).copied().unwrap_or(first);
+            pieces.push(Piece {
+                bytes: graph.shape(id).bytes(*batch),
+                first,
+                last: last.max(first),
+            });
+            piece_of.insert(root, pieces.len() - 1);
+            piece_of.insert(id, pieces.len() - 1);
+        };
+        for id in graph
+            .ids()
+            .filter(|&id| matches!(graph.node(id).op, Op::Images | Op::Labels))
+        {
+            place(id, 0, &mut pieces);
+        }
+        for (position, task) in tasks.iter().enumerate() {
+            place(task.output, position, &mut pieces);
+        }
+
+        let lowered: Vec<Option<Lowered>> = tasks.iter().map(|task| lower(graph, task, *batch, target)).collect();
+        let mut scratch_of = Vec::with_capacity(tasks.len());
+        for (position, lowered) in lowered.iter().enumerate() {
+            scratch_of.push(pieces.len());
+            pieces.extend(lowered.iter().flat_map(|lowered| &lowered.scratch).map(|&bytes| Piece {
+                bytes,
+                first: position,
+                last: position,
+            }));
+        }
+        let layout = Layout::plan(&pieces);
+        MemoryPlan {
+            tasks,
+            lowered,
+            piece_of,
+            scratch_of,
+            layout,
+            in_place,
+        }
+    }
+
+    /// Bytes of activations, their gradients and scratch memory at the peak.
+    pub fn bytes(&self) -> u64 {
+        self.layout.bytes()
+    }
+
+    /// Buffers that hold them.
+    pub fn slots(&self) -> usize {
+        self.layout.sizes.len()
+    }
+}
+
+fn lower(graph: &Graph, task: &Task, batch: usize, target: &Target) -> Option<Lowered> {
+    let Action::Work(work) = &task.action else { return None };
+    let inputs: Vec<_> = task.inputs.iter().map(|&input| graph.shape(input)).collect();
+    Some(work.lower(&inputs, graph.shape(task.output), batch, target))
+}
+
+/// Everything that a call's operands can refer to.
+struct Operands<'a> {
+    inputs: Vec<Option<Binding>>,
+    output: Binding,
+    scratch: Vec<Binding>,
+    running: Option<Binding>,
+    gains: Option<Binding>,
+    step: &'a Binding,
+}
+
+impl Operands<'_> {
+    fn get(&self, operand: Operand) -> Option<Binding> {
+        match operand {
+            Operand::Input(index) => self.inputs.get(index).cloned().flatten(),
+            Operand::Output => Some(self.output.clone()),
+            Operand::Scratch(index) => self.scratch.get(index).cloned(),
+            Operand::Running => self.running.clone(),
+            Operand::Gains => self.gains.clone(),
+            Operand::Step => Some(self.step.clone()),
+        }
+    }
+}
+
+/// A dispatch for `call`, with `resolve` to say where its operands are.
+pub(super) fn dispatch(
+    gpu: &Gpu,
+    call: &Call,
+    resolve: impl Fn(Operand) -> Option<Binding>,
+) -> Result<Dispatch, GpuError> {
+    let pipeline = gpu.pipeline(&call.variant.program())?;
+    let mut bindings = Vec::with_capacity(call.args.len());
+    for arg in &call.args {
+        if let Some(whole) = resolve(arg.operand) {
+            bindings.push((arg.binding, whole.part(arg.offset..arg.offset + arg.size)));
+        }
+    }
+    gpu.dispatch(&pipeline, &bindings, call.workgroups)
+}
+
+impl Plan {
+    /// Makes `request` ready: places values in buffers of `pool`, compiles
+    /// kernels, binds everything. `step` is where the step's record will be.
+    pub fn new(
+        gpu: &Gpu,
+        request: Request,
+        weights: &Weights,
+        pool: &mut Pool,
+        step: &Binding,
+    ) -> Result<Self, GpuError> {
+        let target = target(gpu);
+        let memory = MemoryPlan::new(&request, &target);
+        let buffers = pool.take(gpu, &memory.layout.sizes)?;
+        let gains = gpu.buffer("gains", GAINS_STRIDE * request.graph.blocks.len().max(1) as u64)?;
+        let places = places(&request, &memory, &buffers, weights);
+        let mut plan = Plan {
+            steps: Vec::new(),
+            activation_bytes: memory.bytes(),
+            absent_gradients: request
+                .gradients
+                .params
+                .iter()
+                .filter_map(|&(param, _)| Some((param, weights.gradient(param)?)))
+                .collect(),
+            places,
+            gains,
+            request,
+        };
+        for (position, task) in memory.tasks.iter().enumerate() {
+            let scratch = memory.lowered[position]
+                .iter()
+                .flat_map(|lowered| &lowered.scratch)
+                .enumerate();
+            let scratch = scratch.map(|(index, &bytes)| {
+                let slot = memory.layout.slot[memory.scratch_of[position] + index];
+                Binding::new(&buffers[slot], 0, bytes)
+            });
+            let operands = Operands {
+                inputs: task
+                    .inputs
+                    .iter()
+                    .map(|input| plan.places.get(input).cloned())
+                    .collect(),
+                output: plan.places[&task.output].clone(),
+                scratch: scratch.collect(),
+                running: task.state.map(|state| weights.state(state)),
+                gains: task.block.map(|block| plan.gains_of(block)),
+                step,
+            };
+            let prepared = match &task.action {
+                Action::Alias => continue,
+                Action::Work(_) => {
+                    let lowered = memory.lowered[position].as_ref();
+                    let calls = lowered.map(|lowered| &lowered.calls[..]).unwrap_or_default();
+                    Prepared::Work(kernels(gpu, calls, task.output, &operands)?)
+                }
+                Action::Sum => plan.sum(gpu, task, memory.in_place[position], &operands, &target)?,
+            };
+            plan.steps.push(Step {
+                output: task.output,
+                inputs: task.inputs.clone(),
+                prepared,
+            });
+        }
+        Ok(plan)
+    }
+
+    fn gains_of(&self, block: BlockId) -> Binding {
+        Binding::new(&self.gains, GAINS_STRIDE * block.0 as u64, 16)
+    }
+
+    fn sum(
+        &self,
+        gpu: &Gpu,
+        task: &Task,
+        in_place: bool,
+        operands: &Operands,
+        target: &Target,
+    ) -> Result<Prepared, GpuError> {
+        let shape = self.request.graph.shape(task.output);
+        let make = |kernel: Pointwise| {
+            let lowered = Work::Pointwise(kernel).lower(&[], shape, self.request.batch, target);
+            kernels(gpu, &lowered.calls, task.output, operands)
+        };
+        Ok(Prepared::Sum {
+            both: make(if in_place {
+                Pointwise::Accumulate
+            } else {
+                Pointwise::Add
+            })?,
+            first: if in_place {
+                Vec::new()
+            } else {
+                make(Pointwise::Copy { input: 0 })?
+            },
+            second: make(Pointwise::Copy { input: 1 })?,
+        })
+    }
+
+    /// Images in a batch.
+    pub fn batch(&self) -> usize {
+        self.request.batch
+    }
+
+    /// Bytes of activations, gradients and scratch memory.
+    pub fn activation_bytes(&self) -> u64 {
+        self.activation_bytes
+    }
+
+    /// Where a kept value, the images or the labels are.
+    pub fn place(&self, id: NodeId) -> Option<&Binding> {
+        self.places.get(&id)
+    }
+
+    /// The graph that the plan runs.
+    pub fn graph(&self) -> &Graph {
+        &self.request.graph
+    }
+
+    /// Where the graph's gradients are.
+    pub fn gradients(&self) -> &Gradients {
+        &self.request.gradients
+    }
+
+    /// What must run for the values that are kept and the gradients.
+    fn liveness(&self, route: &Route) -> Liveness {
+        let mut wanted = self.request.keep.clone();
+        wanted.extend(self.request.gradients.params.iter().map(|&(_, node)| node));
+        wanted.extend(self.request.gradients.images);
+        Liveness::new(&self.request.graph, route, &wanted)
+    }
+
+    /// Hands the route's gains to the kernels, before the next submission.
+    pub fn set_gains(&self, gpu: &Gpu, route: &Route) {
+        for block in (0..route.len()).map(BlockId) {
+            let gains = route.gains(block);
+            let row = [gains.branch, gains.shortcut, gains.back_branch, gains.back_shortcut];
+            gpu.write(&self.gains, GAINS_STRIDE * block.0 as u64, &row);
+        }
+    }
+
+    /// The dispatches that run under `route`, in order.
+    pub fn kernels(&self, route: &Route) -> Vec<&Kernel> {
+        let live = self.liveness(route);
+        let mut kernels = Vec::new();
+        for step in self.steps.iter().filter(|step| live.runs(step.output)) {
+            kernels.extend(match &step.prepared {
+                Prepared::Work(kernels) => kernels,
+                Prepared::Sum { both, first, second } => {
+                    match (live.present(step.inputs[0]), live.present(step.inputs[1])) {
+                        (true, true) => both,
+                        (true, false) => first,
+                        (false, _) => second,
+                    }
+                }
+            });
+        }
+        kernels
+    }
+
+    /// Clears the gradients of parameters that `route` leaves without one.
+    /// Comes before any dispatch of the submission.
+    pub fn record_clears(&self, route: &Route, recorder: &mut Recorder) {
+        let live = self.liveness(route);
+        for &(param, node) in &self.request.gradients.params {
+            if let Some(gradient) = self.absent_gradients.get(&param).filter(|_| !live.present(node)) {
+                recorder.clear(&gradient.buffer, gradient.offset..gradient.offset + gradient.size);
+            }
+        }
+    }
+
+    /// Appends the dispatches that run under `route`.
+    pub fn record(&self, route: &Route, recorder: &mut Recorder) {
+        for kernel in self.kernels(route) {
+            recorder.dispatch(&kernel.dispatch);
+        }
+    }
+}
+
+fn places(
+    request: &Request,
+    memory: &MemoryPlan,
+    buffers: &[Arc<Buffer>],
+    weights: &Weights,
+) -> HashMap<NodeId, Binding> {
+    let graph = &request.graph;
+    let mut places = HashMap::new();
+    for (&id, &piece) in &memory.piece_of {
+        let bytes = graph.shape(id).bytes(request.batch);
+        places.insert(id, Binding::new(&buffers[memory.layout.slot[piece]], 0, bytes));
+    }
+    for id in graph.ids() {
+        if let Some(param) = graph.param_of(id) {
+            places.insert(id, weights.param(param));
+        }
+    }
+    for &(param, node) in &request.gradients.params {
+        if let Some(gradient) = weights.gradient(param) {
+            places.insert(node, gradient);
+        }
+    }
+    places
+}
+
+fn kernels(gpu: &Gpu, calls: &[Call], output: NodeId, operands: &Operands) -> Result<Vec<Kernel>, GpuError> {
+    let kernel = |call: &Call| {
+        Ok(Kernel {
+            dispatch: dispatch(gpu, call, |operand| operands.get(operand))?,
+            output,
+            bytes: call.bytes(),
+            macs: call.macs,
+        })
+    };
+    calls.iter().map(kernel).collect()
+}

@@ -1,0 +1,502 @@
+//! What does a program hold while it trains or evaluates one network on one
+//! device?
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::memory::Pool;
+use super::plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
+use super::weights::Weights;
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
+use crate::graph::{Gradients, Graph, NodeId, Op, Param, ParamId, Route, RouteError, StateId};
+use crate::kernels::{ImageDims, ImagePart, Operand, STEP_BYTES, StepRecord, gather, record, sgd};
+
+/// Steps whose metrics are kept on the device until they are read.
+const SLOTS: usize = 1024;
+/// Submissions that may be under way: the next is recorded while one runs.
+const IN_FLIGHT: usize = 2;
+
+/// What can go wrong in a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The device.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The route.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// An image that the set does not have.
+    #[error("image {index} was asked for, of a set of {images}")]
+    NoSuchImage {
+        /// The index asked for.
+        index: u32,
+        /// Images there are.
+        images: usize,
+    },
+}
+
+/// Images and labels that stay on the device.
+#[derive(Debug)]
+pub struct ResidentSet {
+    bytes: Arc<Buffer>,
+    parts: Vec<ImagePart>,
+    labels: Arc<Buffer>,
+    scales: Arc<Buffer>,
+    images: usize,
+    dims: ImageDims,
+}
+
+/// How images are padded for a random crop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Crop {
+    /// Pixels added on every side.
+    pub pad: usize,
+    /// By reflection instead of black.
+    pub reflect: bool,
+}
+
+/// Which images make a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Where they are.
+    pub set: &'a ResidentSet,
+    /// For each: its index; the crop's x, y and a flip, a byte each.
+    pub draws: &'a [[u32; 2]],
+    /// How they are padded.
+    pub crop: Crop,
+}
+
+/// How parameters change at the end of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Update {
+    /// Learning rate.
+    pub lr: f32,
+    /// Momentum.
+    pub momentum: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Nesterov momentum.
+    pub nesterov: bool,
+}
+
+/// One network on one device.
+#[derive(Debug)]
+pub struct Session {
+    gpu: Arc<Gpu>,
+    train: Option<Graph>,
+    eval: Graph,
+    weights: Weights,
+    pool: Pool,
+    step: Binding,
+    draws: Option<Arc<Buffer>>,
+    metrics: Arc<Buffer>,
+    update: Vec<Dispatch>,
+    train_plans: HashMap<usize, Plan>,
+    eval_plans: HashMap<usize, Plan>,
+    gathers: HashMap<(usize, usize, Crop, bool), Vec<Dispatch>>,
+    records: HashMap<usize, Dispatch>,
+    in_flight: VecDeque<Submission>,
+    last_gains: Option<(bool, usize, Route)>,
+}
+
+impl Session {
+    /// A session for the network whose forward graphs are `train` (where it
+    /// will be trained) and `eval`, with the same parameters in the same
+    /// order. `decays` says which parameters weight decay is for.
+    pub fn new(
+        gpu: Arc<Gpu>,
+        train: Option<Graph>,
+        eval: Graph,
+        decays: fn(&Param) -> bool,
+    ) -> Result<Self, SessionError> {
+        let weights = Weights::new(&gpu, &eval, train.is_some(), decays)?;
+        let step = Binding::whole(&gpu.buffer("step", STEP_BYTES)?);
+        let target = target(&gpu);
+        let mut update = Vec::new();
+        if let Some(arenas) = weights.arenas() {
+            for call in sgd(weights.bytes(), weights.decayed(), &target) {
+                update.push(dispatch(&gpu, &call, |operand| match operand {
+                    Operand::Input(index) => Some(arenas[index].clone()),
+                    Operand::Step => Some(step.clone()),
+                    _ => None,
+                })?);
+            }
+        }
+        Ok(Session {
+            metrics: gpu.buffer("metrics", 8 * SLOTS as u64)?,
+            draws: None,
+            pool: Pool::default(),
+            train_plans: HashMap::new(),
+            eval_plans: HashMap::new(),
+            gathers: HashMap::new(),
+            records: HashMap::new(),
+            in_flight: VecDeque::new(),
+            last_gains: None,
+            gpu,
+            train,
+            eval,
+            weights,
+            step,
+            update,
+        })
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// The evaluation graph: parameters, states and blocks.
+    pub fn graph(&self) -> &Graph {
+        &self.eval
+    }
+
+    /// Steps whose metrics the device keeps: read them before as many more
+    /// have run.
+    pub fn slots(&self) -> usize {
+        SLOTS
+    }
+
+    /// Copies a set to the device: `bytes` are N×C×H×W, a byte a channel.
+    /// `mean` and `std` are by channel, in units of pixel value / 255.
+    pub fn load(
+        &self,
+        bytes: &[u8],
+        labels: &[u32],
+        dims: ImageDims,
+        mean: &[f32],
+        std: &[f32],
+    ) -> Result<ResidentSet, SessionError> {
+        let image = dims.iter().product::<usize>();
+        let images = labels.len();
+        let limits = self.gpu.limits();
+        // A part begins at an aligned byte and fits a binding.
+        let unit = (limits.alignment as usize).max(16);
+        let per_part = (limits.binding as usize / image / unit * unit)
+            .max(1)
+            .min(images.max(1));
+        let buffer = self.gpu.buffer("images", bytes.len() as u64)?;
+        let whole = bytes.len() / 4 * 4;
+        self.gpu.write(&buffer, 0, &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut tail = [0; 4];
+            tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.gpu.write(&buffer, whole as u64, &tail);
+        }
+        let parts = (0..images).step_by(per_part).map(|first| ImagePart {
+            first,
+            bytes: (((first + per_part).min(images) - first) * image).next_multiple_of(4) as u64,
+        });
+        let scale = |(mean, std): (&f32, &f32)| {
+            let (mean, std) = (f64::from(*mean), f64::from(*std));
+            [(1.0 / (255.0 * std)) as f32, (-mean / std) as f32]
+        };
+        let scales: Vec<[f32; 2]> = mean.iter().zip(std).map(scale).collect();
+        let set = ResidentSet {
+            parts: parts.collect(),
+            labels: self.gpu.buffer("labels", 4 * images as u64)?,
+            scales: self.gpu.buffer("normalisation", 8 * scales.len() as u64)?,
+            bytes: buffer,
+            images,
+            dims,
+        };
+        self.gpu.write(&set.labels, 0, labels);
+        self.gpu.write(&set.scales, 0, &scales);
+        Ok(set)
+    }
+
+    /// Takes one training step: gather, forward, backward, update. Its mean
+    /// loss and errors are in [`Self::metrics`] at `step % slots`.
+    pub fn train_step(
+        &mut self,
+        batch: Batch,
+        route: &Route,
+        update: Update,
+        seed: u64,
+        step: u32,
+    ) -> Result<(), SessionError> {
+        self.backward(batch, route, seed, step, Some(update))
+    }
+
+    /// As [`Self::train_step`], but leaves the parameters as they are. The
+    /// gradients can be read.
+    pub fn gradient_step(&mut self, batch: Batch, route: &Route, seed: u64, step: u32) -> Result<(), SessionError> {
+        self.backward(batch, route, seed, step, None)
+    }
+
+    fn backward(
+        &mut self,
+        batch: Batch,
+        route: &Route,
+        seed: u64,
+        step: u32,
+        update: Option<Update>,
+    ) -> Result<(), SessionError> {
+        route.check()?;
+        let size = batch.draws.len();
+        self.prepare(true, size)?;
+        self.upload(batch, true, size)?;
+        let rule = update.unwrap_or(Update {
+            lr: 0.0,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            nesterov: false,
+        });
+        let header = StepRecord {
+            seed: [seed as u32, (seed >> 32) as u32],
+            step,
+            slot: step % SLOTS as u32,
+            lr: rule.lr,
+            momentum: rule.momentum,
+            weight_decay: rule.weight_decay,
+            nesterov: u32::from(rule.nesterov),
+        };
+        self.gpu.write(&self.step.buffer, 0, &[header]);
+        self.hand_gains(true, size, route);
+        let plan = &self.train_plans[&size];
+        let gathers = &self.gathers[&(Arc::as_ptr(&batch.set.bytes) as usize, size, batch.crop, true)];
+        let submission = self.gpu.submit(|recorder| {
+            plan.record_clears(route, recorder);
+            for gather in gathers {
+                recorder.dispatch(gather);
+            }
+            plan.record(route, recorder);
+            recorder.dispatch(&self.records[&size]);
+            for dispatch in self.update.iter().filter(|_| update.is_some()) {
+                recorder.dispatch(dispatch);
+            }
+        });
+        self.pace(submission)
+    }
+
+    /// Loss (nats) and error (0 or 1) of each image of `batch` under `route`,
+    /// by the running statistics.
+    pub fn evaluate(&mut self, batch: Batch, route: &Route) -> Result<Vec<[f32; 2]>, SessionError> {
+        route.check()?;
+        let size = batch.draws.len();
+        self.prepare(false, size)?;
+        self.upload(batch, false, size)?;
+        self.hand_gains(false, size, route);
+        let plan = &self.eval_plans[&size];
+        let gathers = &self.gathers[&(Arc::as_ptr(&batch.set.bytes) as usize, size, batch.crop, false)];
+        self.gpu.submit(|recorder| {
+            for gather in gathers {
+                recorder.dispatch(gather);
+            }
+            plan.record(route, recorder);
+        });
+        let results = plan.place(loss_of(plan.graph())).expect("the loss is kept");
+        let values = self
+            .gpu
+            .read(&results.buffer, results.offset..results.offset + results.size)?;
+        Ok(values)
+    }
+
+    /// Mean loss and number of errors of the steps `steps`, oldest first.
+    /// Waits for them.
+    pub fn metrics(&self, steps: std::ops::Range<u32>) -> Result<Vec<[f32; 2]>, SessionError> {
+        let all: Vec<[f32; 2]> = self.gpu.read(&self.metrics, 0..8 * SLOTS as u64)?;
+        Ok(steps.map(|step| all[step as usize % SLOTS]).collect())
+    }
+
+    fn hand_gains(&mut self, training: bool, size: usize, route: &Route) {
+        let key = (training, size, route.clone());
+        if self.last_gains.as_ref() != Some(&key) {
+            let plan = if training {
+                &self.train_plans[&size]
+            } else {
+                &self.eval_plans[&size]
+            };
+            plan.set_gains(&self.gpu, route);
+            self.last_gains = Some(key);
+        }
+    }
+
+    fn pace(&mut self, submission: Submission) -> Result<(), SessionError> {
+        self.in_flight.push_back(submission);
+        while self.in_flight.len() > IN_FLIGHT {
+            if let Some(oldest) = self.in_flight.pop_front() {
+                self.gpu.wait(&oldest)?;
+            }
+        }
+        Ok(self.gpu.check()?)
+    }
+
+    /// Makes the plan for batches of `size` images, at first need.
+    fn prepare(&mut self, training: bool, size: usize) -> Result<(), SessionError> {
+        let plans = if training {
+            &mut self.train_plans
+        } else {
+            &mut self.eval_plans
+        };
+        if plans.contains_key(&size) {
+            return Ok(());
+        }
+        let forward = if training {
+            self.train.as_ref()
+        } else {
+            Some(&self.eval)
+        };
+        let forward = forward.expect("a session that trains has a training graph");
+        let request = request(forward, training, size);
+        let plan = Plan::new(&self.gpu, request, &self.weights, &mut self.pool, &self.step)?;
+        if training {
+            let results = plan.place(loss_of(plan.graph())).cloned();
+            let metrics = Binding::whole(&self.metrics);
+            let record = dispatch(&self.gpu, &record(SLOTS, size), |operand| match operand {
+                Operand::Input(_) => results.clone(),
+                Operand::Output => Some(metrics.clone()),
+                Operand::Step => Some(self.step.clone()),
+                _ => None,
+            })?;
+            self.records.insert(size, record);
+        }
+        plans.insert(size, plan);
+        Ok(())
+    }
+
+    /// Hands the batch's draws to the device, and prepares its gathering.
+    fn upload(&mut self, batch: Batch, training: bool, size: usize) -> Result<(), SessionError> {
+        let images = batch.set.images;
+        if let Some(draw) = batch.draws.iter().find(|draw| draw[0] as usize >= images) {
+            return Err(SessionError::NoSuchImage { index: draw[0], images });
+        }
+        let bytes = 8 * size as u64;
+        if self.draws.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
+            self.draws = Some(self.gpu.buffer("draws", bytes)?);
+            self.gathers.clear();
+        }
+        let draws = self.draws.as_ref().expect("just made");
+        self.gpu.write(draws, 0, batch.draws);
+        let key = (Arc::as_ptr(&batch.set.bytes) as usize, size, batch.crop, training);
+        if self.gathers.contains_key(&key) {
+            return Ok(());
+        }
+        let plan = if training {
+            &self.train_plans[&size]
+        } else {
+            &self.eval_plans[&size]
+        };
+        let place = |wanted: Op| plan.graph().find(|op| *op == wanted).and_then(|id| plan.place(id));
+        let mut dispatches = Vec::new();
+        for part in &batch.set.parts {
+            let target = target(&self.gpu);
+            let Crop { pad, reflect } = batch.crop;
+            let call = gather(part, images, batch.set.dims, pad, reflect, size, &target);
+            let image = batch.set.dims.iter().product::<usize>();
+            let operands = [
+                Some(Binding::new(&batch.set.bytes, (part.first * image) as u64, part.bytes)),
+                Some(Binding::whole(&batch.set.labels)),
+                Some(Binding::whole(draws)),
+                Some(Binding::whole(&batch.set.scales)),
+                place(Op::Images).cloned(),
+                place(Op::Labels).cloned(),
+            ];
+            dispatches.push(dispatch(&self.gpu, &call, |operand| match operand {
+                Operand::Input(index) => operands[index].clone(),
+                _ => None,
+            })?);
+        }
+        self.gathers.insert(key, dispatches);
+        Ok(())
+    }
+
+    /// Sets a parameter; `values` are in the order of [`Param::dims`].
+    pub fn write_param(&self, id: ParamId, values: &[f32]) {
+        write(&self.gpu, &self.weights.param(id), values);
+    }
+
+    /// Reads a parameter.
+    pub fn read_param(&self, id: ParamId) -> Result<Vec<f32>, SessionError> {
+        read(&self.gpu, &self.weights.param(id))
+    }
+
+    /// Sets a parameter's momentum, where the session trains.
+    pub fn write_momentum(&self, id: ParamId, values: &[f32]) {
+        if let Some(momentum) = self.weights.momentum(id) {
+            write(&self.gpu, &momentum, values);
+        }
+    }
+
+    /// Reads a parameter's momentum; zeros where the session does not train.
+    pub fn read_momentum(&self, id: ParamId) -> Result<Vec<f32>, SessionError> {
+        match self.weights.momentum(id) {
+            Some(momentum) => read(&self.gpu, &momentum),
+            None => Ok(vec![0.0; self.eval.params[id.0].len()]),
+        }
+    }
+
+    /// Reads a parameter's gradient of the last step; zeros where the session
+    /// does not train.
+    pub fn read_gradient(&self, id: ParamId) -> Result<Vec<f32>, SessionError> {
+        match self.weights.gradient(id) {
+            Some(gradient) => read(&self.gpu, &gradient),
+            None => Ok(vec![0.0; self.eval.params[id.0].len()]),
+        }
+    }
+
+    /// Sets a running state: means, then unbiased variances.
+    pub fn write_state(&self, id: StateId, values: &[f32]) {
+        write(&self.gpu, &self.weights.state(id), values);
+    }
+
+    /// Reads a running state.
+    pub fn read_state(&self, id: StateId) -> Result<Vec<f32>, SessionError> {
+        read(&self.gpu, &self.weights.state(id))
+    }
+
+    /// The kernels of a training step or of an evaluation for `size` images
+    /// under `route`, in order.
+    pub fn kernels(&mut self, training: bool, size: usize, route: &Route) -> Result<Vec<Kernel>, SessionError> {
+        self.prepare(training, size)?;
+        let plan = if training {
+            &self.train_plans[&size]
+        } else {
+            &self.eval_plans[&size]
+        };
+        Ok(plan.kernels(route).into_iter().cloned().collect())
+    }
+}
+
+/// The loss node of a graph that a model built.
+fn loss_of(graph: &Graph) -> NodeId {
+    graph
+        .find(|op| *op == Op::CrossEntropy)
+        .expect("a model's graph ends in its loss")
+}
+
+/// What a session asks of a plan for `forward`.
+pub(super) fn request(forward: &Graph, training: bool, batch: usize) -> Request {
+    let mut graph = forward.clone();
+    let loss = loss_of(&graph);
+    let gradients = if training {
+        graph.differentiate(loss, true, false)
+    } else {
+        Gradients::default()
+    };
+    Request {
+        graph,
+        gradients,
+        keep: vec![loss],
+        batch,
+        scaled: false,
+    }
+}
+
+/// The memory that a step with batches of `batch` images takes, without a
+/// device: activations, their gradients and scratch memory.
+pub fn memory(forward: &Graph, training: bool, batch: usize, target: &crate::kernels::Target) -> MemoryPlan {
+    MemoryPlan::new(&request(forward, training, batch), target)
+}
+
+fn write(gpu: &Gpu, place: &Binding, values: &[f32]) {
+    gpu.write(
+        &place.buffer,
+        place.offset,
+        &values[..values.len().min((place.size / 4) as usize)],
+    );
+}
+
+fn read(gpu: &Gpu, place: &Binding) -> Result<Vec<f32>, SessionError> {
+    Ok(gpu.read(&place.buffer, place.offset..place.offset + place.size)?)
+}

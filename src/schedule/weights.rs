@@ -1,0 +1,121 @@
+//! How do parameters, gradients, momenta and running states lie in memory?
+//!
+//! Each kind is one arena, so that the optimiser is one dispatch and a
+//! checkpoint one read. A tensor begins at an aligned offset; what does not
+//! decay stands at the end.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::gpu::{Binding, Buffer, Gpu, GpuError};
+use crate::graph::{Graph, Param, ParamId, StateId};
+
+/// Byte ranges of tensors in an arena.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Arena {
+    ranges: Vec<Range<u64>>,
+    bytes: u64,
+}
+
+impl Arena {
+    fn place(sizes: impl Iterator<Item = (usize, u64)>, count: usize, alignment: u64) -> Self {
+        let mut ranges = vec![0..0; count];
+        let mut bytes = 0;
+        for (index, size) in sizes {
+            ranges[index] = bytes..bytes + size;
+            bytes = (bytes + size).next_multiple_of(alignment);
+        }
+        Arena { ranges, bytes }
+    }
+}
+
+/// All that training changes, on the device.
+#[derive(Debug)]
+pub struct Weights {
+    params: Arena,
+    states: Arena,
+    decayed: u64,
+    param_buffer: Arc<Buffer>,
+    state_buffer: Arc<Buffer>,
+    training: Option<[Arc<Buffer>; 2]>,
+}
+
+impl Weights {
+    /// Room for the parameters and states of `graph`, and where `training`
+    /// for gradients and momenta. `decays` says which parameters weight decay
+    /// is for.
+    pub fn new(gpu: &Gpu, graph: &Graph, training: bool, decays: fn(&Param) -> bool) -> Result<Self, GpuError> {
+        let alignment = gpu.limits().alignment.max(64);
+        let size = |index: usize| (index, 4 * graph.params[index].len() as u64);
+        let count = graph.params.len();
+        let decayed = (0..count).filter(|&index| decays(&graph.params[index]));
+        let others = (0..count).filter(|&index| !decays(&graph.params[index]));
+        let decayed_bytes = Arena::place(decayed.clone().map(size), count, alignment).bytes;
+        let params = Arena::place(decayed.chain(others).map(size), count, alignment);
+        let state = |(index, state): (usize, &crate::graph::State)| (index, 8 * state.channels as u64);
+        let states = Arena::place(
+            graph.states.iter().enumerate().map(state),
+            graph.states.len(),
+            alignment,
+        );
+        let training = if training {
+            Some([
+                gpu.buffer("gradients", params.bytes)?,
+                gpu.buffer("momenta", params.bytes)?,
+            ])
+        } else {
+            None
+        };
+        Ok(Weights {
+            param_buffer: gpu.buffer("parameters", params.bytes)?,
+            state_buffer: gpu.buffer("running states", states.bytes)?,
+            params,
+            states,
+            decayed: decayed_bytes,
+            training,
+        })
+    }
+
+    /// Bytes of one arena of parameters.
+    pub fn bytes(&self) -> u64 {
+        self.params.bytes
+    }
+
+    /// Bytes of the parameters that weight decay is for.
+    pub fn decayed(&self) -> u64 {
+        self.decayed
+    }
+
+    /// Where a parameter is.
+    pub fn param(&self, id: ParamId) -> Binding {
+        bind(&self.param_buffer, &self.params.ranges[id.0])
+    }
+
+    /// Where its gradient is, if there is training.
+    pub fn gradient(&self, id: ParamId) -> Option<Binding> {
+        let [gradients, _] = self.training.as_ref()?;
+        Some(bind(gradients, &self.params.ranges[id.0]))
+    }
+
+    /// Where its momentum is, if there is training.
+    pub fn momentum(&self, id: ParamId) -> Option<Binding> {
+        let [_, momenta] = self.training.as_ref()?;
+        Some(bind(momenta, &self.params.ranges[id.0]))
+    }
+
+    /// Where a running state is.
+    pub fn state(&self, id: StateId) -> Binding {
+        bind(&self.state_buffer, &self.states.ranges[id.0])
+    }
+
+    /// The arenas of parameters, gradients and momenta, whole.
+    pub fn arenas(&self) -> Option<[Binding; 3]> {
+        let [gradients, momenta] = self.training.as_ref()?;
+        let whole = |buffer| Binding::new(buffer, 0, self.params.bytes);
+        Some([whole(&self.param_buffer), whole(gradients), whole(momenta)])
+    }
+}
+
+fn bind(buffer: &Arc<Buffer>, range: &Range<u64>) -> Binding {
+    Binding::new(buffer, range.start, range.end - range.start)
+}

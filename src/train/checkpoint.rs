@@ -1,0 +1,198 @@
+//! How do weights get from a network into a file, and back?
+//!
+//! A checkpoint is a weights file with canonical names, beside them the
+//! momenta as `momentum.…`, and in its metadata where training stood. It
+//! holds no time of day: equal training gives equal bytes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+use super::engine::Engine;
+use crate::graph::{Graph, ParamId, StateId};
+use crate::weights::{self, Tensor, TensorMap};
+
+/// Where training stood.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps taken.
+    pub step: u32,
+    /// Sum over the images of this epoch of their loss, so far.
+    pub epoch_loss: f64,
+    /// Errors in this epoch, so far.
+    pub epoch_wrong: f64,
+    /// Images seen in this epoch, so far.
+    pub epoch_images: u64,
+    /// The smallest test error of an epoch, once there is one.
+    pub best_error: Option<f64>,
+}
+
+/// All tensors of the network by canonical name; with `momenta` those too.
+pub fn tensors(engine: &mut dyn Engine, momenta: bool) -> Result<TensorMap, TrainError> {
+    let graph = engine.graph().clone();
+    let mut tensors = TensorMap::new();
+    for (index, param) in graph.params.iter().enumerate() {
+        split(&param.tensors(), engine.param(ParamId(index))?, "", &mut tensors);
+        if momenta {
+            split(
+                &param.tensors(),
+                engine.momentum(ParamId(index))?,
+                "momentum.",
+                &mut tensors,
+            );
+        }
+    }
+    for (index, state) in graph.states.iter().enumerate() {
+        let names = state.tensors().map(|name| (name, vec![state.channels]));
+        split(&names, engine.state(StateId(index))?, "", &mut tensors);
+    }
+    Ok(tensors)
+}
+
+/// Cuts `values` into the tensors that `parts` names, one after the other.
+fn split(parts: &[(String, Vec<usize>)], values: Vec<f32>, prefix: &str, tensors: &mut TensorMap) {
+    let mut rest = &values[..];
+    for (name, shape) in parts {
+        let (own, later) = rest.split_at(shape.iter().product());
+        tensors.insert(
+            format!("{prefix}{name}"),
+            Tensor {
+                shape: shape.clone(),
+                data: own.to_vec(),
+            },
+        );
+        rest = later;
+    }
+}
+
+/// Sets all weights of the network from `tensors` (canonical names), and its
+/// momenta where `momenta`. Nothing is set unless all fits.
+pub fn set_tensors(
+    engine: &mut dyn Engine,
+    tensors: &TensorMap,
+    momenta: bool,
+    path: &Path,
+    model: &str,
+) -> Result<(), TrainError> {
+    let graph = engine.graph().clone();
+    let misfit = |problem: String| TrainError::Misfit {
+        path: path.to_path_buf(),
+        problem,
+        model: model.to_string(),
+    };
+    let join = |parts: &[(String, Vec<usize>)], prefix: &str| -> Result<Vec<f32>, TrainError> {
+        let mut values = Vec::new();
+        for (name, shape) in parts {
+            let name = format!("{prefix}{name}");
+            let tensor = tensors
+                .get(&name)
+                .ok_or_else(|| misfit(format!("tensor {name} is missing")))?;
+            if tensor.shape != *shape {
+                return Err(misfit(format!("tensor {name} is {:?}, not {shape:?}", tensor.shape)));
+            }
+            values.extend_from_slice(&tensor.data);
+        }
+        Ok(values)
+    };
+    let mut params = Vec::new();
+    let mut states = Vec::new();
+    let mut velocities = Vec::new();
+    for param in &graph.params {
+        params.push(join(&param.tensors(), "")?);
+        if momenta {
+            velocities.push(join(&param.tensors(), "momentum.")?);
+        }
+    }
+    for state in &graph.states {
+        states.push(join(&state.tensors().map(|name| (name, vec![state.channels])), "")?);
+    }
+    if let Some(stranger) = stranger(&graph, tensors) {
+        return Err(misfit(format!("tensor {stranger} is not one of the model's")));
+    }
+    for (index, values) in params.iter().enumerate() {
+        engine.set_param(ParamId(index), values);
+    }
+    for (index, values) in velocities.iter().enumerate() {
+        engine.set_momentum(ParamId(index), values);
+    }
+    for (index, values) in states.iter().enumerate() {
+        engine.set_state(StateId(index), values);
+    }
+    Ok(())
+}
+
+/// A tensor that the model does not have, if there is one.
+fn stranger<'a>(graph: &Graph, tensors: &'a TensorMap) -> Option<&'a str> {
+    let of_params = graph
+        .params
+        .iter()
+        .flat_map(|param| param.tensors())
+        .map(|(name, _)| name);
+    let known: std::collections::HashSet<String> = of_params
+        .chain(graph.states.iter().flat_map(|state| state.tensors()))
+        .collect();
+    let own = |name: &&String| known.contains(name.strip_prefix("momentum.").unwrap_or(name));
+    tensors.keys().find(|name| !own(name)).map(String::as_str)
+}
+
+/// Writes all weights and where training stands.
+pub fn save(engine: &mut dyn Engine, path: &Path, model: &str, position: Option<&Position>) -> Result<(), TrainError> {
+    let tensors = tensors(engine, position.is_some())?;
+    let mut metadata = BTreeMap::from([
+        ("residua".to_string(), env!("CARGO_PKG_VERSION").to_string()),
+        ("model".to_string(), model.to_string()),
+    ]);
+    if let Some(position) = position {
+        let position = serde_json::to_string(position).expect("plain numbers are JSON");
+        metadata.insert("position".to_string(), position);
+    }
+    Ok(weights::write(path, &tensors, &metadata)?)
+}
+
+/// Reads a weights file of any known dialect into the network.
+pub fn load(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<(), TrainError> {
+    let loaded = weights::read(path)?;
+    let mut tensors = loaded.tensors;
+    tensors.retain(|name, _| !name.starts_with("momentum."));
+    let own = engine.graph().params.iter().all(|param| {
+        let has = |(name, _): &(String, Vec<usize>)| tensors.contains_key(name);
+        param.tensors().iter().all(has)
+    });
+    // The model's own names need no translation, whatever they look like.
+    let tensors = if own { tensors } else { canonical(tensors, path)? };
+    set_tensors(engine, &tensors, false, path, model)
+}
+
+fn canonical(tensors: TensorMap, path: &Path) -> Result<TensorMap, TrainError> {
+    let translated = weights::to_canonical(tensors);
+    translated.map(|(tensors, _)| tensors).map_err(|error| TrainError::Run {
+        path: path.to_path_buf(),
+        problem: error.to_string(),
+    })
+}
+
+/// Reads a checkpoint, momenta and all, and where training stood.
+pub fn resume(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<Position, TrainError> {
+    let loaded = weights::read(path)?;
+    let own = loaded.metadata.get("model").map(String::as_str);
+    if own != Some(model) {
+        return Err(TrainError::Misfit {
+            path: path.to_path_buf(),
+            problem: format!("it is a checkpoint of {}", own.unwrap_or("an unnamed model")),
+            model: model.to_string(),
+        });
+    }
+    let position = loaded
+        .metadata
+        .get("position")
+        .and_then(|text| serde_json::from_str(text).ok());
+    let position = position.ok_or_else(|| TrainError::Misfit {
+        path: path.to_path_buf(),
+        problem: "it does not say where training stood".to_string(),
+        model: model.to_string(),
+    })?;
+    set_tensors(engine, &loaded.tensors, true, path, model)?;
+    Ok(position)
+}

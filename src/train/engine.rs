@@ -1,0 +1,187 @@
+//! What can train and evaluate a network?
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::TrainError;
+use crate::data::{Draw, ImageSet, Normalization, PAD, Padding};
+use crate::gpu::Gpu;
+use crate::graph::{Graph, Param, ParamId, Route, StateId};
+use crate::models::Network;
+use crate::schedule::{Batch, Crop, ResidentSet, Session, Update};
+
+/// Which images of the data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Those that are learned from.
+    Train,
+    /// Those that are only judged.
+    Test,
+}
+
+/// One training step, but for the images themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct StepPlan<'a> {
+    /// Which images, and how they are cropped and flipped.
+    pub draws: &'a [Draw],
+    /// How crops are padded.
+    pub padding: Padding,
+    /// Which paths carry signal.
+    pub route: &'a Route,
+    /// The optimiser's rates.
+    pub update: Update,
+    /// The run's seed.
+    pub seed: u64,
+    /// The step's number, from 0.
+    pub step: u32,
+}
+
+/// A device, or the CPU reference, with one network and its weights.
+pub trait Engine {
+    /// What computes: adapter, interface and driver.
+    fn name(&self) -> String;
+    /// The evaluation graph: parameters, states and blocks.
+    fn graph(&self) -> &Graph;
+    /// Makes images available to the steps that follow.
+    fn load(&mut self, part: Part, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError>;
+    /// Takes one training step.
+    fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError>;
+    /// Mean loss and number of errors of past steps, of which the last
+    /// [`Self::remembered`] are known.
+    fn metrics(&mut self, steps: Range<u32>) -> Result<Vec<[f32; 2]>, TrainError>;
+    /// How many steps' metrics are kept.
+    fn remembered(&self) -> u32;
+    /// Loss (nats) and error (0 or 1) of each image under a route.
+    fn evaluate(&mut self, part: Part, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError>;
+    /// A parameter's values.
+    fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
+    /// Sets a parameter.
+    fn set_param(&mut self, id: ParamId, values: &[f32]);
+    /// A parameter's momentum.
+    fn momentum(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
+    /// Sets a parameter's momentum.
+    fn set_momentum(&mut self, id: ParamId, values: &[f32]);
+    /// The gradient of a parameter in the last step.
+    fn gradient(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
+    /// A running state: means, then unbiased variances.
+    fn state(&mut self, id: StateId) -> Result<Vec<f32>, TrainError>;
+    /// Sets a running state.
+    fn set_state(&mut self, id: StateId, values: &[f32]);
+}
+
+/// An engine on a device, by this project's own kernels.
+#[derive(Debug)]
+pub struct DeviceEngine {
+    session: Session,
+    sets: HashMap<Part, ResidentSet>,
+}
+
+impl DeviceEngine {
+    /// An engine for the network with the forward graphs `train` (where it
+    /// will be trained) and `eval`.
+    pub fn new(
+        gpu: Arc<Gpu>,
+        train: Option<Network>,
+        eval: Network,
+        decays: fn(&Param) -> bool,
+    ) -> Result<Self, TrainError> {
+        let session = Session::new(gpu, train.map(|network| network.graph), eval.graph, decays)?;
+        Ok(DeviceEngine {
+            session,
+            sets: HashMap::new(),
+        })
+    }
+
+    /// The session on the device.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+fn pack(draws: &[Draw]) -> Vec<[u32; 2]> {
+    draws.iter().map(|draw| draw.pack()).collect()
+}
+
+fn crop(padding: Padding) -> Crop {
+    Crop {
+        pad: usize::from(PAD),
+        reflect: padding == Padding::Reflect,
+    }
+}
+
+impl Engine for DeviceEngine {
+    fn name(&self) -> String {
+        self.session.gpu().info().to_string()
+    }
+
+    fn graph(&self) -> &Graph {
+        self.session.graph()
+    }
+
+    fn load(&mut self, part: Part, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
+        let dims = [set.channels, set.height, set.width];
+        let (mean, std) = (normalization.mean(), normalization.std());
+        let resident = self.session.load(&set.images, &set.labels, dims, mean, std)?;
+        self.sets.insert(part, resident);
+        Ok(())
+    }
+
+    fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError> {
+        let set = self.sets.get(&Part::Train).ok_or(TrainError::NoImages)?;
+        let batch = Batch {
+            set,
+            draws: &pack(plan.draws),
+            crop: crop(plan.padding),
+        };
+        Ok(self
+            .session
+            .train_step(batch, plan.route, plan.update, plan.seed, plan.step)?)
+    }
+
+    fn metrics(&mut self, steps: Range<u32>) -> Result<Vec<[f32; 2]>, TrainError> {
+        Ok(self.session.metrics(steps)?)
+    }
+
+    fn remembered(&self) -> u32 {
+        self.session.slots() as u32
+    }
+
+    fn evaluate(&mut self, part: Part, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError> {
+        let set = self.sets.get(&part).ok_or(TrainError::NoImages)?;
+        let batch = Batch {
+            set,
+            draws: &pack(draws),
+            crop: crop(Padding::Zero),
+        };
+        Ok(self.session.evaluate(batch, route)?)
+    }
+
+    fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {
+        Ok(self.session.read_param(id)?)
+    }
+
+    fn set_param(&mut self, id: ParamId, values: &[f32]) {
+        self.session.write_param(id, values);
+    }
+
+    fn momentum(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {
+        Ok(self.session.read_momentum(id)?)
+    }
+
+    fn set_momentum(&mut self, id: ParamId, values: &[f32]) {
+        self.session.write_momentum(id, values);
+    }
+
+    fn gradient(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {
+        Ok(self.session.read_gradient(id)?)
+    }
+
+    fn state(&mut self, id: StateId) -> Result<Vec<f32>, TrainError> {
+        Ok(self.session.read_state(id)?)
+    }
+
+    fn set_state(&mut self, id: StateId, values: &[f32]) {
+        self.session.write_state(id, values);
+    }
+}

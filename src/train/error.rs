@@ -1,0 +1,90 @@
+//! What can stop a run?
+
+use std::path::PathBuf;
+
+use crate::data::DataError;
+use crate::files::WriteError;
+use crate::gpu::GpuError;
+use crate::graph::RouteError;
+use crate::models::ModelError;
+use crate::schedule::SessionError;
+use crate::weights::WeightsError;
+
+/// An error of training or evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The model's name, options or size.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The images.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A weights file.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The device.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The route.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// A file of the run directory.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A value outside its range.
+    #[error("{0}")]
+    Argument(String),
+    /// Images were asked for before any were loaded.
+    #[error("no images are loaded: this is a bug in residua; please report it")]
+    NoImages,
+    /// The loss is infinite or not a number.
+    #[error(
+        "training diverged: the loss of step {step} is {loss} (learning rate {lr}); use a smaller --lr or a --warmup; \
+         the last checkpoint is as it was"
+    )]
+    Diverged {
+        /// The step, from 1.
+        step: u32,
+        /// Its loss.
+        loss: f32,
+        /// Its learning rate.
+        lr: f64,
+    },
+    /// Tensors that the model lacks, or that lack in the file.
+    #[error("{path}: {problem}; is it a file of the model {model}?")]
+    Misfit {
+        /// The weights file.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+        /// The model.
+        model: String,
+    },
+    /// A run directory that cannot be used.
+    #[error("{path}: {problem}")]
+    Run {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+}
+
+impl TrainError {
+    /// Whether the arguments are at fault, rather than files or the device.
+    pub fn is_argument(&self) -> bool {
+        match self {
+            TrainError::Model(_) | TrainError::Route(_) | TrainError::Argument(_) => true,
+            TrainError::Data(error) => matches!(error, DataError::Argument(_)),
+            TrainError::Session(SessionError::Route(_)) => true,
+            TrainError::Weights(error) => matches!(error, WeightsError::NoDialect { .. }),
+            _ => false,
+        }
+    }
+}
+
+impl From<GpuError> for TrainError {
+    fn from(error: GpuError) -> Self {
+        TrainError::Session(error.into())
+    }
+}

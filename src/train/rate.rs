@@ -1,0 +1,185 @@
+//! How does the learning rate change while training?
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The shape of the learning rate over a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Schedule {
+    /// The same from beginning to end.
+    Constant,
+    /// Multiplied by `factor` at each of `epochs`; where none are named, at a
+    /// half and three quarters of the run (Huang et al. 2016).
+    MultiStep {
+        /// Epochs at whose beginning the rate falls.
+        epochs: Vec<f64>,
+        /// What it is multiplied by.
+        factor: f64,
+    },
+    /// Half a cosine from the full rate to zero (Loshchilov and Hutter 2016).
+    Cosine,
+}
+
+/// The beginning of training at another rate (He et al. 2015 needed one for
+/// 110 layers).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct WarmUp {
+    /// Steps that it lasts.
+    pub steps: u32,
+    /// A constant rate meanwhile; where there is none, the rate rises in a
+    /// straight line.
+    pub rate: Option<f64>,
+}
+
+/// A learning rate for every step of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rate {
+    /// The full rate.
+    pub base: f64,
+    /// Its shape.
+    pub schedule: Schedule,
+    /// How it begins.
+    pub warm_up: WarmUp,
+    /// Steps in an epoch.
+    pub steps_per_epoch: u32,
+    /// Steps in the run.
+    pub steps: u32,
+}
+
+impl Rate {
+    /// The learning rate of step `step` (from 0).
+    pub fn at(&self, step: u32) -> f64 {
+        if step < self.warm_up.steps {
+            let rising = self.base * f64::from(step + 1) / f64::from(self.warm_up.steps);
+            return self.warm_up.rate.unwrap_or(rising);
+        }
+        match &self.schedule {
+            Schedule::Constant => self.base,
+            Schedule::MultiStep { epochs, factor } => {
+                let now = f64::from(step);
+                let per_epoch = f64::from(self.steps_per_epoch);
+                let halves = [0.5, 0.75].map(|part| part * f64::from(self.steps));
+                let falls: Vec<f64> = if epochs.is_empty() {
+                    halves.to_vec()
+                } else {
+                    epochs.iter().map(|epoch| epoch * per_epoch).collect()
+                };
+                let fallen = falls.iter().filter(|&&fall| now >= fall).count();
+                self.base * factor.powi(fallen as i32)
+            }
+            Schedule::Cosine => {
+                let run = f64::from(self.steps.saturating_sub(self.warm_up.steps).max(1));
+                let done = f64::from(step - self.warm_up.steps) / run;
+                0.5 * self.base * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+        }
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        match (kind, rest) {
+            ("constant", "") => Ok(Schedule::Constant),
+            ("cosine", "") => Ok(Schedule::Cosine),
+            ("multi-step", rest) => {
+                let (epochs, factor) = rest.split_once('@').unwrap_or((rest, "0.1"));
+                let number = |text: &str| {
+                    let value: Option<f64> = text.trim().parse().ok();
+                    let value = value.filter(|value| value.is_finite() && *value > 0.0);
+                    value.ok_or_else(|| format!("'{text}' in the schedule '{rest}' is not a positive number"))
+                };
+                let listed = epochs.split(',').filter(|text| !text.trim().is_empty());
+                Ok(Schedule::MultiStep {
+                    epochs: listed.map(number).collect::<Result<_, _>>()?,
+                    factor: number(factor)?,
+                })
+            }
+            _ => Err(format!(
+                "'{text}' is not a schedule; use constant, cosine, multi-step or multi-step:60,120,160@0.2 \
+                 (epochs@factor)"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Schedule::Constant => f.write_str("constant"),
+            Schedule::Cosine => f.write_str("cosine"),
+            Schedule::MultiStep { epochs, factor } => {
+                let epochs: Vec<String> = epochs.iter().map(f64::to_string).collect();
+                write!(f, "multi-step:{}@{factor}", epochs.join(","))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(schedule: &str, warm_up: WarmUp) -> Rate {
+        Rate {
+            base: 0.1,
+            schedule: schedule.parse().unwrap(),
+            warm_up,
+            steps_per_epoch: 10,
+            steps: 100,
+        }
+    }
+
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-12, "{a} {b}");
+    }
+
+    #[test]
+    fn rates_follow_their_schedules() {
+        close(rate("constant", WarmUp::default()).at(99), 0.1);
+        let steps = rate("multi-step:3,6@0.2", WarmUp::default());
+        for (step, expected) in [(29, 0.1), (30, 0.02), (59, 0.02), (60, 0.004)] {
+            close(steps.at(step), expected);
+        }
+        let halves = rate("multi-step", WarmUp::default());
+        for (step, expected) in [(49, 0.1), (50, 0.01), (75, 0.001)] {
+            close(halves.at(step), expected);
+        }
+        let cosine = rate("cosine", WarmUp::default());
+        close(cosine.at(0), 0.1);
+        close(cosine.at(50), 0.05);
+        assert!(cosine.at(99) < 1e-4);
+    }
+
+    #[test]
+    fn warm_up_rises_or_waits() {
+        let rising = WarmUp { steps: 4, rate: None };
+        close(rate("constant", rising).at(0), 0.025);
+        close(rate("constant", rising).at(3), 0.1);
+        let waiting = WarmUp {
+            steps: 4,
+            rate: Some(0.01),
+        };
+        close(rate("constant", waiting).at(3), 0.01);
+        close(rate("constant", waiting).at(4), 0.1);
+    }
+
+    #[test]
+    fn schedules_round_trip_and_nonsense_is_refused() {
+        for text in ["constant", "cosine", "multi-step:60,120,160@0.2", "multi-step:@0.1"] {
+            assert_eq!(text.parse::<Schedule>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "linear",
+            "constant:1",
+            "multi-step:a",
+            "multi-step:60@0",
+            "multi-step:-1",
+        ] {
+            assert!(text.parse::<Schedule>().is_err(), "{text}");
+        }
+    }
+}

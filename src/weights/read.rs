@@ -1,0 +1,128 @@
+//! From a file to tensors, whatever the file's form.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::error::Damage;
+use super::tensor::check_finite;
+use super::{Loaded, WeightsError, pth, safetensors};
+
+/// Reads the tensors of a file as f32: a safetensors file, or one that
+/// PyTorch's `torch.save` wrote. Which of them it is shows in its first bytes.
+///
+/// F16, BF16 and F64 are converted. I64 and I32 tensors are left out: they are
+/// PyTorch's `num_batches_tracked` counters, which nothing is computed from.
+///
+/// # Errors
+/// When the file is missing, cut short or damaged, or a tensor has another
+/// type or a value that is not finite.
+pub fn read(path: &Path) -> Result<Loaded, WeightsError> {
+    let bytes = read_bytes(path)?;
+    let (format, loaded) = if pth::recognises(&bytes) {
+        ("PyTorch", pth::decode(&bytes))
+    } else {
+        ("safetensors", safetensors::decode(&bytes))
+    };
+    let loaded = loaded.map_err(|damage| in_file(path, format, damage))?;
+    check_finite(path, &loaded.tensors)?;
+    Ok(loaded)
+}
+
+/// The SHA-256 of a file's bytes, in hexadecimal.
+///
+/// # Errors
+/// When the file is missing or cannot be read.
+pub fn hash(path: &Path) -> Result<String, WeightsError> {
+    let digest = Sha256::digest(read_bytes(path)?);
+    let mut hex = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        write!(hex, "{byte:02x}").expect("a String takes every write");
+    }
+    Ok(hex)
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    fs::read(path).map_err(|source| {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::NotFound => WeightsError::NoFile { path },
+            _ => WeightsError::Unreadable { path, source },
+        }
+    })
+}
+
+fn in_file(path: &Path, format: &'static str, damage: Damage) -> WeightsError {
+    let path = path.to_path_buf();
+    match damage {
+        Damage::Form(problem) => WeightsError::Corrupt { path, format, problem },
+        Damage::NoTable => WeightsError::NoTable { path },
+        Damage::Type { tensor, dtype } => WeightsError::Type { path, tensor, dtype },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::test_data;
+    use crate::weights::{Dialect, to_canonical};
+
+    #[test]
+    fn missing_file_is_named() {
+        let nowhere = Path::new("nowhere.safetensors");
+        let error = read(nowhere).unwrap_err().to_string();
+        assert_eq!(error, "no weights file nowhere.safetensors: check the name");
+        assert!(hash(nowhere).is_err());
+    }
+
+    #[test]
+    fn other_files_are_refused_in_one_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for bytes in [&b""[..], b"PK", b"PK\x03\x04rest", b"\x80\x02", b"<html>\n404\n"] {
+            fs::write(file.path(), bytes).unwrap();
+            let error = read(file.path()).unwrap_err().to_string();
+            assert!(error.contains("is not a whole"), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn hash_is_sha256() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), b"abc").unwrap();
+        assert_eq!(
+            hash(file.path()).unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn real_weights_have_the_published_sizes() {
+        let Some(folder) = test_data("cifar10-weights") else {
+            return;
+        };
+        for (depth, parameters) in [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018)] {
+            let loaded = read(&folder.join(format!("resnet{depth}.safetensors"))).unwrap();
+            let (tensors, dialect) = to_canonical(loaded.tensors).unwrap();
+            assert_eq!(dialect, Dialect::Akamaster);
+            let trained = tensors.iter().filter(|(name, _)| !name.contains("running"));
+            let count: usize = trained.map(|(_, tensor)| tensor.data.len()).sum();
+            assert_eq!(count, parameters, "resnet{depth}");
+            assert_eq!(tensors["fc.weight"].shape, [10, 64]);
+        }
+    }
+
+    #[test]
+    fn real_legacy_pickle_holds_what_the_safetensors_do() {
+        let Some(folder) = test_data("cifar10-weights") else {
+            return;
+        };
+        let pickled = read(&folder.join("resnet20-12fca82f.th")).unwrap();
+        let safe = read(&folder.join("resnet20.safetensors")).unwrap();
+        assert_eq!(pickled.tensors, safe.tensors);
+        assert!(pickled.metadata["best_prec1"].starts_with("91.78"));
+    }
+}
