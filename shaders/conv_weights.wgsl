@@ -48,20 +48,23 @@ const C_BLOCKS: u32 = (C + CB - 1u) / CB;
 @group(0) @binding(3) var<storage, read> dy4: array<vec4f>;   // the same memory
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>; // splits, GROUPS·K, C, TAPS
 
-// Grid: x over splits (a range of images and a strip), y over channel blocks.
+// Grid: x over splits (a range of images and a strip); y, folded into z, over
+// channel blocks, of which wide 1×1 convolutions have hundreds of thousands.
 @compute @workgroup_size(WG)
-fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+               @builtin(local_invocation_id) local: vec3u) {
+    let block = group.z * groups.y + group.y;
     let split = group.x * WG + local.x;
     let strip = split % STRIPS;
     let batch = arrayLength(&x) / (GROUPS * C * H * W);
     let first = split / STRIPS * IMAGES;
-    if (first >= batch) {
+    if (first >= batch || block >= GROUPS * K_BLOCKS * C_BLOCKS) {
         return;
     }
     let last = min(first + IMAGES, batch);
-    let channel_group = group.y / (K_BLOCKS * C_BLOCKS);
-    let k0 = group.y / C_BLOCKS % K_BLOCKS * KB;
-    let c0 = group.y % C_BLOCKS * CB;
+    let channel_group = block / (K_BLOCKS * C_BLOCKS);
+    let k0 = block / C_BLOCKS % K_BLOCKS * KB;
+    let c0 = block % C_BLOCKS * CB;
     let sx = strip * INNER;
 
     var acc: array<f32, KB * CB * TAPS>;

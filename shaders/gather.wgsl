@@ -12,6 +12,8 @@ const PAD: u32 = 4u;
 const REFLECT: bool = false;
 // The first image of this part of the set, where it has several.
 const FIRST: u32 = 0u;
+// Images of the batch before this dispatch's part of it.
+const START: u32 = 0u;
 const WG: u32 = 64u;
 
 @group(0) @binding(0) var<storage, read> bytes: array<u32>;        // images, C, H, W, four to a word
@@ -24,8 +26,10 @@ const WG: u32 = 64u;
 // The place of padded coordinate `at` on an axis of `size`: outside is `size`.
 fn resolve(at: i32, size: i32) -> i32 {
     if (REFLECT) { // static
-        let mirrored = abs(at);
-        return select(mirrored, 2 * (size - 1) - mirrored, mirrored >= size);
+        // The image repeats, mirrored, with the period of there and back.
+        let period = max(2 * (size - 1), 1);
+        let forth = abs(at) % period;
+        return min(forth, period - forth);
     } else {
         return select(at, size, at < 0);
     }
@@ -39,7 +43,7 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     if (index >= arrayLength(&images)) {
         return;
     }
-    let n = index / (C * H * W);
+    let n = START + index / (C * H * W);
     let draw = draws[n];
     let place = draw.x - FIRST;
     // Images of another part come from another dispatch.

@@ -2,6 +2,7 @@
 //! and takes them apart.
 #![deny(missing_docs)]
 
+pub mod cli;
 pub mod data;
 pub mod files;
 pub mod gpu;
@@ -11,5 +12,6 @@ pub mod models;
 pub mod random;
 pub mod reference;
 pub mod schedule;
+pub mod studies;
 pub mod train;
 pub mod weights;

@@ -1,1 +1,38 @@
-fn main() {}
+//! `tools`: look into networks and take them apart.
+
+mod convert;
+mod inspect;
+mod lesion;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use residua::{cli, gpu};
+
+/// Looks into residual networks and takes them apart.
+#[derive(Debug, Parser)]
+#[command(name = "tools", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A model's blocks, parameters, multiply-adds and memory
+    Inspect(inspect::Args),
+    /// Delete blocks of a trained network and see what it loses
+    Lesion(lesion::Args),
+    /// Rewrite a weights file under other names
+    Convert(convert::Args),
+}
+
+fn main() -> ExitCode {
+    // SAFETY: the first statement of the program; no thread has been started.
+    unsafe { gpu::prepare_environment() };
+    cli::run(|cli: Cli| match cli.command {
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Lesion(args) => lesion::lesion(&args),
+        Command::Convert(args) => convert::convert(&args),
+    })
+}

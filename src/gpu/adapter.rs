@@ -70,26 +70,21 @@ pub fn adapters() -> Vec<AdapterInfo> {
     enumerate().iter().map(describe).collect()
 }
 
-/// Lets Mesa's software driver use the processor's widest vectors, where the
-/// user has not chosen a width. Its convolutions run up to 1.6 times faster
-/// with 512 bits. The driver's shader cache does not know the width, so each
-/// width gets a cache folder of its own.
+/// Prepares Mesa's drivers, where the user has not done it otherwise: its
+/// layer that chooses a device by the desktop session is left out. This
+/// program chooses itself, and the layer writes to standard error where there
+/// is no desktop.
 ///
 /// # Safety
 ///
-/// Changes environment variables, which is undefined while another thread may
-/// read them: call this first thing in `main`, before any thread is started.
-pub unsafe fn prefer_wide_vectors() {
-    const WIDTH: &str = "LP_NATIVE_VECTOR_WIDTH";
-    const CACHE: &str = "MESA_SHADER_CACHE_DIR";
-    #[cfg(target_arch = "x86_64")]
-    if std::env::var_os(WIDTH).is_none() && std::arch::is_x86_feature_detected!("avx512f") {
+/// Changes an environment variable, which is undefined while another thread
+/// may read one: call this first thing in `main`, before any thread is
+/// started.
+pub unsafe fn prepare_environment() {
+    const NO_LAYER: &str = "NODEVICE_SELECT";
+    if std::env::var_os(NO_LAYER).is_none() {
         // SAFETY: the caller promises that no other thread runs yet.
-        unsafe { std::env::set_var(WIDTH, "512") };
-        if let (None, Some(folder)) = (std::env::var_os(CACHE), super::cache::folder()) {
-            // SAFETY: as above.
-            unsafe { std::env::set_var(CACHE, folder.join("mesa-512")) };
-        }
+        unsafe { std::env::set_var(NO_LAYER, "1") };
     }
 }
 

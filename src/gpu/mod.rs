@@ -12,7 +12,7 @@ mod record;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-pub use adapter::{AdapterInfo, AdapterKind, Choice, adapters, prefer_wide_vectors};
+pub use adapter::{AdapterInfo, AdapterKind, Choice, adapters, prepare_environment};
 pub use buffer::{Binding, Buffer};
 pub use error::GpuError;
 pub use pipeline::{Access, Pipeline, Program};
@@ -57,23 +57,47 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
+/// What an adapter is taken for: tests pretend that theirs is of another kind
+/// or allows less, so that one adapter runs the kernels of all. The device
+/// holds the program to the limits pretended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pretence {
+    /// The adapter's kind: kernels choose tile sizes by it.
+    pub kind: Option<AdapterKind>,
+    /// It allows only so many bytes in a binding.
+    pub binding: Option<u64>,
+    /// It allows only so many workgroups along one dimension.
+    pub workgroups: Option<u32>,
+}
+
 impl Gpu {
     /// Opens the adapter that `choice` names.
     pub fn open(choice: &Choice) -> Result<Self, GpuError> {
-        let adapter = adapter::select(choice)?;
-        Self::from_adapter(&adapter)
+        Self::open_as(choice, &Pretence::default())
     }
 
-    fn from_adapter(adapter: &wgpu::Adapter) -> Result<Self, GpuError> {
-        let info = adapter::describe(adapter);
+    /// Opens the adapter that `choice` names, and takes it for less than it is.
+    pub fn open_as(choice: &Choice, pretence: &Pretence) -> Result<Self, GpuError> {
+        let adapter = adapter::select(choice)?;
+        Self::from_adapter(&adapter, pretence)
+    }
+
+    fn from_adapter(adapter: &wgpu::Adapter, pretence: &Pretence) -> Result<Self, GpuError> {
+        let mut info = adapter::describe(adapter);
+        info.kind = pretence.kind.unwrap_or(info.kind);
+        // All that the adapter has: images and activations of large batches
+        // pass the portable defaults by far.
+        let mut required = adapter.limits();
+        let binding = &mut required.max_storage_buffer_binding_size;
+        *binding = pretence.binding.unwrap_or(*binding).min(*binding);
+        let workgroups = &mut required.max_compute_workgroups_per_dimension;
+        *workgroups = pretence.workgroups.unwrap_or(*workgroups).min(*workgroups);
         let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY;
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("residua"),
             required_features: features,
-            // All that the adapter has: images and activations of large
-            // batches pass the portable defaults by far.
-            required_limits: adapter.limits(),
+            required_limits: required,
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,

@@ -67,8 +67,11 @@ fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
         ("RIGHT", reach.right.into()),
         ("INNER_X", reach.inner_x.into()),
         ("INNER_Y", reach.inner_y.into()),
-        ("SOURCE4", (sw % 4 == 0 && reach.inner_x % 4 == 0).into()),
-        ("DEST4", (dw % 4 == 0 && tile.px % 4 == 0).into()),
+        (
+            "SOURCE4",
+            (sw.is_multiple_of(4) && reach.inner_x.is_multiple_of(4)).into(),
+        ),
+        ("DEST4", (dw.is_multiple_of(4) && tile.px.is_multiple_of(4)).into()),
         ("WG", WG.into()),
     ];
     let blocks = conv.groups * dc.div_ceil(tile.kb);
@@ -137,8 +140,11 @@ pub fn weight_gradient(conv: Conv, x: &Shape, dy: &Shape, dw: &Shape, batch: usi
             ("RIGHT", right.into()),
             ("IMAGES", images.into()),
             ("FIRST_SPLIT", first_split.into()),
-            ("X4", (w % 4 == 0 && (tile.px * conv.stride) % 4 == 0).into()),
-            ("DY4", (ow % 4 == 0 && tile.px % 4 == 0).into()),
+            (
+                "X4",
+                (w.is_multiple_of(4) && (tile.px * conv.stride).is_multiple_of(4)).into(),
+            ),
+            ("DY4", (ow.is_multiple_of(4) && tile.px.is_multiple_of(4)).into()),
             ("WG", WG.into()),
         ];
         let mut call = Call::new("conv_weights", "weight_grad", constants)
@@ -147,7 +153,8 @@ pub fn weight_gradient(conv: Conv, x: &Shape, dy: &Shape, dw: &Shape, batch: usi
             .bind_images(2, Operand::Input(1), dy, &part)
             .bind_images(3, Operand::Input(1), dy, &part)
             .bind(4, Operand::Scratch(0), partial);
-        call.workgroups = [splits(&part).div_ceil(WG) as u32, blocks as u32, 1];
+        let [y, z, _] = fold(blocks, target.workgroups);
+        call.workgroups = [splits(&part).div_ceil(WG) as u32, y, z];
         call.macs = (dw.per_image() * oh * ow * part.len()) as u64;
         first_split += splits(&part);
         calls.push(call);

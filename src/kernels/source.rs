@@ -6,7 +6,7 @@
 //! 2. keeps one entry point, renamed `main`,
 //! 3. unrolls loops whose line ends in `// unroll`, and decides conditions
 //!    whose line ends in `// static`,
-//! 4. drops bindings that nothing is left to use.
+//! 4. drops functions and bindings that nothing is left to use.
 //!
 //! Register tiles live in arrays; a driver keeps an array in registers only
 //! when every index is a literal, and no driver can be relied on to unroll.
@@ -127,7 +127,7 @@ impl Variant {
             .expect("a shader file of that name");
         let (head, scope) = self.replace_constants(text);
         let lines: Vec<&str> = head.lines().collect();
-        let kept = keep_entry(&lines, self.entry);
+        let kept = drop_unused_functions(keep_entry(&lines, self.entry));
         let mut source = String::new();
         expand(&kept, &scope, &mut source);
         let (source, bindings) = drop_unused_bindings(&source);
@@ -210,6 +210,29 @@ fn keep_entry(lines: &[&str], entry: &str) -> Vec<String> {
     }
     assert!(found, "no entry point {entry}");
     kept
+}
+
+/// The lines without the functions that nobody calls: what they read must not
+/// be bound.
+fn drop_unused_functions(mut lines: Vec<String>) -> Vec<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let calls = |line: &String, name: &str| {
+        let code = line.split("//").next().unwrap_or_default();
+        code.split(|c| !is_word(c)).any(|word| word == name)
+    };
+    loop {
+        let unused = lines.iter().enumerate().find_map(|(start, line)| {
+            let name = line.strip_prefix("fn ")?.split('(').next()?;
+            let length = lines[start..].iter().position(|line| line == "}")? + 1;
+            let (before, after) = (&lines[..start], &lines[start + length..]);
+            let called = before.iter().chain(after).any(|line| calls(line, name));
+            (name != "main" && !called).then_some(start..start + length)
+        });
+        match unused {
+            Some(range) => drop(lines.drain(range)),
+            None => return lines,
+        }
+    }
 }
 
 /// Appends `lines` to `out` with marked loops unrolled and marked conditions
@@ -420,5 +443,18 @@ for (var i = 0u; i < N; i++) { // unroll
         let program = variant.program();
         assert_eq!(program.bindings, [(6, Access::Read), (7, Access::Write)]);
         assert!(program.source.contains("fn main("));
+    }
+
+    #[test]
+    fn what_only_other_entry_points_call_goes_with_them() {
+        let variant = |entry| Variant {
+            file: "pool",
+            entry,
+            constants: Vec::new(),
+        };
+        let gradient = variant("global_avg_pool_grad").program();
+        assert_eq!(gradient.bindings, [(1, Access::Read), (3, Access::Write)]);
+        let gradient = variant("max_pool_grad").program();
+        assert!(gradient.source.contains("fn winner(") && gradient.source.contains("fn windows("));
     }
 }

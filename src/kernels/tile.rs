@@ -144,7 +144,7 @@ impl WeightTile {
     pub fn images(&self, batch: usize, per_image: usize, bytes: u64, target: &Target) -> usize {
         let wanted = if target.cpu { 2048 } else { 1 << 16 };
         let busy = (batch * per_image / wanted).max(1);
-        let room: u64 = 16 << 20;
+        let room = target.binding.min(16 << 20);
         let small = (batch as u64 * bytes).div_ceil(room.max(bytes)) as usize;
         busy.max(small).min(batch)
     }

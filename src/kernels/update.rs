@@ -1,7 +1,8 @@
 //! Which dispatches begin and end a step: the batch's images, and the
 //! parameters' update?
 
-use super::call::{Call, Operand, Target};
+use super::call::{Call, Operand, Target, parts};
+use crate::graph::Shape;
 
 const WG: usize = 64;
 
@@ -51,25 +52,30 @@ pub fn gather(
     reflect: bool,
     batch: usize,
     target: &Target,
-) -> Call {
+) -> Vec<Call> {
     let [c, h, w] = dims;
-    let constants = vec![
-        ("C", c.into()),
-        ("H", h.into()),
-        ("W", w.into()),
-        ("PAD", pad.into()),
-        ("REFLECT", reflect.into()),
-        ("FIRST", part.first.into()),
-        ("WG", WG.into()),
-    ];
-    Call::new("gather", "gather", constants)
-        .bind(0, Operand::Input(0), part.bytes)
-        .bind(1, Operand::Input(1), 4 * images as u64)
-        .bind(2, Operand::Input(2), 8 * batch as u64)
-        .bind(3, Operand::Input(3), 8 * c as u64)
-        .bind(4, Operand::Input(4), 4 * (batch * c * h * w) as u64)
-        .bind(5, Operand::Input(5), 4 * batch as u64)
-        .over(batch * c * h * w, WG, target)
+    let shape = Shape::batched(&dims);
+    let calls = parts(batch, &[&shape], target).into_iter().map(|range| {
+        let constants = vec![
+            ("C", c.into()),
+            ("H", h.into()),
+            ("W", w.into()),
+            ("PAD", pad.into()),
+            ("REFLECT", reflect.into()),
+            ("FIRST", part.first.into()),
+            ("START", range.start.into()),
+            ("WG", WG.into()),
+        ];
+        Call::new("gather", "gather", constants)
+            .bind(0, Operand::Input(0), part.bytes)
+            .bind(1, Operand::Input(1), 4 * images as u64)
+            .bind(2, Operand::Input(2), 8 * batch as u64)
+            .bind(3, Operand::Input(3), 8 * c as u64)
+            .bind_images(4, Operand::Input(4), &shape, &range)
+            .bind(5, Operand::Input(5), 4 * batch as u64)
+            .over(shape.len(range.len()), WG, target)
+    });
+    calls.collect()
 }
 
 /// Updates all parameters: inputs parameters, gradients and momenta, of

@@ -202,6 +202,12 @@ impl MemoryPlan {
         self.layout.bytes()
     }
 
+    /// The dispatches that every route chooses from, but for sums of two
+    /// values, which are made in place or apart as the route says.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.lowered.iter().flatten().flat_map(|lowered| &lowered.calls)
+    }
+
     /// Buffers that hold them.
     pub fn slots(&self) -> usize {
         self.layout.sizes.len()

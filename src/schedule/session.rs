@@ -2,7 +2,7 @@
 //! device?
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::memory::Pool;
 use super::plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
@@ -79,6 +79,24 @@ pub struct Update {
     pub nesterov: bool,
 }
 
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Purpose {
+    training: bool,
+    /// Images in a batch.
+    size: usize,
+    /// Whether gradients are multiplied by backward gains other than 0 and 1.
+    scaled: bool,
+}
+
+/// The dispatches that gather a batch from one set.
+#[derive(Debug)]
+struct Gathering {
+    /// As long as this is kept, no other set can have the same address.
+    set: Weak<Buffer>,
+    dispatches: Vec<Dispatch>,
+}
+
 /// One network on one device.
 #[derive(Debug)]
 pub struct Session {
@@ -91,12 +109,11 @@ pub struct Session {
     draws: Option<Arc<Buffer>>,
     metrics: Arc<Buffer>,
     update: Vec<Dispatch>,
-    train_plans: HashMap<usize, Plan>,
-    eval_plans: HashMap<usize, Plan>,
-    gathers: HashMap<(usize, usize, Crop, bool), Vec<Dispatch>>,
-    records: HashMap<usize, Dispatch>,
+    plans: HashMap<Purpose, Plan>,
+    gathers: HashMap<(usize, Crop, Purpose), Gathering>,
+    records: HashMap<Purpose, Dispatch>,
     in_flight: VecDeque<Submission>,
-    last_gains: Option<(bool, usize, Route)>,
+    last_gains: Option<(Purpose, Route)>,
 }
 
 impl Session {
@@ -126,8 +143,7 @@ impl Session {
             metrics: gpu.buffer("metrics", 8 * SLOTS as u64)?,
             draws: None,
             pool: Pool::default(),
-            train_plans: HashMap::new(),
-            eval_plans: HashMap::new(),
+            plans: HashMap::new(),
             gathers: HashMap::new(),
             records: HashMap::new(),
             in_flight: VecDeque::new(),
@@ -171,9 +187,12 @@ impl Session {
         let images = labels.len();
         let limits = self.gpu.limits();
         // A part begins at an aligned byte and fits a binding.
-        let unit = (limits.alignment as usize).max(16);
+        let alignment = (limits.alignment as usize).max(16);
+        let unit = (1..=alignment)
+            .find(|unit| (unit * image).is_multiple_of(alignment))
+            .unwrap_or(alignment);
         let per_part = (limits.binding as usize / image / unit * unit)
-            .max(1)
+            .max(unit)
             .min(images.max(1));
         let buffer = self.gpu.buffer("images", bytes.len() as u64)?;
         let whole = bytes.len() / 4 * 4;
@@ -233,9 +252,13 @@ impl Session {
         update: Option<Update>,
     ) -> Result<(), SessionError> {
         route.check()?;
-        let size = batch.draws.len();
-        self.prepare(true, size)?;
-        self.upload(batch, true, size)?;
+        let purpose = Purpose {
+            training: true,
+            size: batch.draws.len(),
+            scaled: !route.is_binary_backward(),
+        };
+        self.prepare(purpose)?;
+        self.upload(batch, purpose)?;
         let rule = update.unwrap_or(Update {
             lr: 0.0,
             momentum: 0.0,
@@ -252,16 +275,16 @@ impl Session {
             nesterov: u32::from(rule.nesterov),
         };
         self.gpu.write(&self.step.buffer, 0, &[header]);
-        self.hand_gains(true, size, route);
-        let plan = &self.train_plans[&size];
-        let gathers = &self.gathers[&(Arc::as_ptr(&batch.set.bytes) as usize, size, batch.crop, true)];
+        self.hand_gains(purpose, route);
+        let plan = &self.plans[&purpose];
+        let gathering = &self.gathers[&gathering_key(batch, purpose)];
         let submission = self.gpu.submit(|recorder| {
             plan.record_clears(route, recorder);
-            for gather in gathers {
+            for gather in &gathering.dispatches {
                 recorder.dispatch(gather);
             }
             plan.record(route, recorder);
-            recorder.dispatch(&self.records[&size]);
+            recorder.dispatch(&self.records[&purpose]);
             for dispatch in self.update.iter().filter(|_| update.is_some()) {
                 recorder.dispatch(dispatch);
             }
@@ -273,14 +296,18 @@ impl Session {
     /// by the running statistics.
     pub fn evaluate(&mut self, batch: Batch, route: &Route) -> Result<Vec<[f32; 2]>, SessionError> {
         route.check()?;
-        let size = batch.draws.len();
-        self.prepare(false, size)?;
-        self.upload(batch, false, size)?;
-        self.hand_gains(false, size, route);
-        let plan = &self.eval_plans[&size];
-        let gathers = &self.gathers[&(Arc::as_ptr(&batch.set.bytes) as usize, size, batch.crop, false)];
+        let purpose = Purpose {
+            training: false,
+            size: batch.draws.len(),
+            scaled: false,
+        };
+        self.prepare(purpose)?;
+        self.upload(batch, purpose)?;
+        self.hand_gains(purpose, route);
+        let plan = &self.plans[&purpose];
+        let gathering = &self.gathers[&gathering_key(batch, purpose)];
         self.gpu.submit(|recorder| {
-            for gather in gathers {
+            for gather in &gathering.dispatches {
                 recorder.dispatch(gather);
             }
             plan.record(route, recorder);
@@ -299,15 +326,10 @@ impl Session {
         Ok(steps.map(|step| all[step as usize % SLOTS]).collect())
     }
 
-    fn hand_gains(&mut self, training: bool, size: usize, route: &Route) {
-        let key = (training, size, route.clone());
+    fn hand_gains(&mut self, purpose: Purpose, route: &Route) {
+        let key = (purpose, route.clone());
         if self.last_gains.as_ref() != Some(&key) {
-            let plan = if training {
-                &self.train_plans[&size]
-            } else {
-                &self.eval_plans[&size]
-            };
-            plan.set_gains(&self.gpu, route);
+            self.plans[&purpose].set_gains(&self.gpu, route);
             self.last_gains = Some(key);
         }
     }
@@ -322,68 +344,63 @@ impl Session {
         Ok(self.gpu.check()?)
     }
 
-    /// Makes the plan for batches of `size` images, at first need.
-    fn prepare(&mut self, training: bool, size: usize) -> Result<(), SessionError> {
-        let plans = if training {
-            &mut self.train_plans
-        } else {
-            &mut self.eval_plans
-        };
-        if plans.contains_key(&size) {
+    /// Makes the plan for `purpose`, at first need.
+    fn prepare(&mut self, purpose: Purpose) -> Result<(), SessionError> {
+        if self.plans.contains_key(&purpose) {
             return Ok(());
         }
-        let forward = if training {
+        let forward = if purpose.training {
             self.train.as_ref()
         } else {
             Some(&self.eval)
         };
         let forward = forward.expect("a session that trains has a training graph");
-        let request = request(forward, training, size);
+        let request = Request {
+            scaled: purpose.scaled,
+            ..request(forward, purpose.training, purpose.size)
+        };
         let plan = Plan::new(&self.gpu, request, &self.weights, &mut self.pool, &self.step)?;
-        if training {
+        if purpose.training {
             let results = plan.place(loss_of(plan.graph())).cloned();
             let metrics = Binding::whole(&self.metrics);
-            let record = dispatch(&self.gpu, &record(SLOTS, size), |operand| match operand {
+            let record = dispatch(&self.gpu, &record(SLOTS, purpose.size), |operand| match operand {
                 Operand::Input(_) => results.clone(),
                 Operand::Output => Some(metrics.clone()),
                 Operand::Step => Some(self.step.clone()),
                 _ => None,
             })?;
-            self.records.insert(size, record);
+            self.records.insert(purpose, record);
         }
-        plans.insert(size, plan);
+        self.plans.insert(purpose, plan);
         Ok(())
     }
 
     /// Hands the batch's draws to the device, and prepares its gathering.
-    fn upload(&mut self, batch: Batch, training: bool, size: usize) -> Result<(), SessionError> {
+    fn upload(&mut self, batch: Batch, purpose: Purpose) -> Result<(), SessionError> {
         let images = batch.set.images;
         if let Some(draw) = batch.draws.iter().find(|draw| draw[0] as usize >= images) {
             return Err(SessionError::NoSuchImage { index: draw[0], images });
         }
-        let bytes = 8 * size as u64;
+        let bytes = 8 * purpose.size as u64;
         if self.draws.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
             self.draws = Some(self.gpu.buffer("draws", bytes)?);
             self.gathers.clear();
         }
         let draws = self.draws.as_ref().expect("just made");
         self.gpu.write(draws, 0, batch.draws);
-        let key = (Arc::as_ptr(&batch.set.bytes) as usize, size, batch.crop, training);
+        let key = gathering_key(batch, purpose);
         if self.gathers.contains_key(&key) {
             return Ok(());
         }
-        let plan = if training {
-            &self.train_plans[&size]
-        } else {
-            &self.eval_plans[&size]
-        };
+        // Sets that are gone give their memory back.
+        self.gathers.retain(|_, gathering| gathering.set.strong_count() > 0);
+        let plan = &self.plans[&purpose];
         let place = |wanted: Op| plan.graph().find(|op| *op == wanted).and_then(|id| plan.place(id));
+        let target = target(&self.gpu);
+        let image = batch.set.dims.iter().product::<usize>();
         let mut dispatches = Vec::new();
         for part in &batch.set.parts {
-            let target = target(&self.gpu);
             let Crop { pad, reflect } = batch.crop;
-            let call = gather(part, images, batch.set.dims, pad, reflect, size, &target);
-            let image = batch.set.dims.iter().product::<usize>();
             let operands = [
                 Some(Binding::new(&batch.set.bytes, (part.first * image) as u64, part.bytes)),
                 Some(Binding::whole(&batch.set.labels)),
@@ -392,12 +409,15 @@ impl Session {
                 place(Op::Images).cloned(),
                 place(Op::Labels).cloned(),
             ];
-            dispatches.push(dispatch(&self.gpu, &call, |operand| match operand {
-                Operand::Input(index) => operands[index].clone(),
-                _ => None,
-            })?);
+            for call in gather(part, images, batch.set.dims, pad, reflect, purpose.size, &target) {
+                dispatches.push(dispatch(&self.gpu, &call, |operand| match operand {
+                    Operand::Input(index) => operands[index].clone(),
+                    _ => None,
+                })?);
+            }
         }
-        self.gathers.insert(key, dispatches);
+        let set = Arc::downgrade(&batch.set.bytes);
+        self.gathers.insert(key, Gathering { set, dispatches });
         Ok(())
     }
 
@@ -448,14 +468,19 @@ impl Session {
     /// The kernels of a training step or of an evaluation for `size` images
     /// under `route`, in order.
     pub fn kernels(&mut self, training: bool, size: usize, route: &Route) -> Result<Vec<Kernel>, SessionError> {
-        self.prepare(training, size)?;
-        let plan = if training {
-            &self.train_plans[&size]
-        } else {
-            &self.eval_plans[&size]
+        let purpose = Purpose {
+            training,
+            size,
+            scaled: training && !route.is_binary_backward(),
         };
+        self.prepare(purpose)?;
+        let plan = &self.plans[&purpose];
         Ok(plan.kernels(route).into_iter().cloned().collect())
     }
+}
+
+fn gathering_key(batch: Batch, purpose: Purpose) -> (usize, Crop, Purpose) {
+    (Arc::as_ptr(&batch.set.bytes) as usize, batch.crop, purpose)
 }
 
 /// The loss node of a graph that a model built.

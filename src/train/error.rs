@@ -7,6 +7,7 @@ use crate::files::WriteError;
 use crate::gpu::GpuError;
 use crate::graph::RouteError;
 use crate::models::ModelError;
+use crate::reference::ReferenceError;
 use crate::schedule::SessionError;
 use crate::weights::WeightsError;
 
@@ -25,6 +26,9 @@ pub enum TrainError {
     /// The device.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The reference on the CPU.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
     /// The route.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -76,7 +80,7 @@ impl TrainError {
         match self {
             TrainError::Model(_) | TrainError::Route(_) | TrainError::Argument(_) => true,
             TrainError::Data(error) => matches!(error, DataError::Argument(_)),
-            TrainError::Session(SessionError::Route(_)) => true,
+            TrainError::Session(SessionError::Route(_)) | TrainError::Reference(ReferenceError::Route(_)) => true,
             TrainError::Weights(error) => matches!(error, WeightsError::NoDialect { .. }),
             _ => false,
         }

@@ -1,14 +1,26 @@
 //! Training and evaluation: the loop, learning rates, checkpoints, metrics.
 
 pub mod checkpoint;
+mod config;
+mod curves;
+mod directory;
 mod engine;
 mod error;
 mod evaluate;
 mod init;
+mod open;
 mod rate;
+mod reference_engine;
+mod run;
 
+pub use config::{Config, Decay, Settings};
+pub use curves::curves;
+pub use directory::{EpochRow, MadeBy, RunDirectory, StepRow, read_config};
 pub use engine::{DeviceEngine, Engine, Part, StepPlan};
 pub use error::TrainError;
 pub use evaluate::{Outcome, evaluate};
 pub use init::initialise;
+pub use open::{Adapter, open};
 pub use rate::{Rate, Schedule, WarmUp};
+pub use reference_engine::ReferenceEngine;
+pub use run::{Event, Run, weights_of};

@@ -1,0 +1,72 @@
+//! Arguments that several commands take.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::train::Adapter;
+
+/// Which device computes.
+#[derive(Debug, Clone, Args)]
+pub struct AdapterArgs {
+    /// Adapter, by its number in `residua devices` or a part of its name;
+    /// 'reference' computes in 64 bits on the processor, slowly and without a
+    /// driver [default: WGPU_ADAPTER_NAME, else the best: a GPU before software]
+    #[arg(long, value_name = "NAME|INDEX")]
+    pub adapter: Option<String>,
+}
+
+impl AdapterArgs {
+    /// The choice that was made.
+    pub fn choice(&self) -> Adapter {
+        let named = self
+            .adapter
+            .as_deref()
+            .map(|name| name.parse().unwrap_or_else(|never| match never {}));
+        named.unwrap_or_default()
+    }
+}
+
+/// A trained network: a run, or weights and a model's name.
+#[derive(Debug, Clone, Args)]
+pub struct SubjectArgs {
+    /// Directory of a run [default: with neither --run nor --weights, the
+    /// newest run under runs/]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "model"])]
+    pub run: Option<PathBuf>,
+    /// Which of the run's weights: the last, or those with the smallest test error
+    #[arg(long, value_name = "WHICH", default_value = "last", value_parser = ["last", "best"])]
+    pub checkpoint: String,
+    /// Weights file (.safetensors, or .pth of PyTorch); names of torchvision,
+    /// akamaster, xternalz and this program are recognised
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub weights: Option<PathBuf>,
+    /// Model name, as in `residua train --help`
+    #[arg(long, value_name = "NAME", requires = "weights")]
+    pub model: Option<String>,
+    /// Images: synthetic, cifar10:DIR or cifar100:DIR [default: the run's]
+    #[arg(long, value_name = "SPEC")]
+    pub data: Option<String>,
+    /// How many images, and how they are normalised.
+    #[command(flatten)]
+    pub images: ImageArgs,
+}
+
+/// How many images there are, and how they are normalised.
+#[derive(Debug, Clone, Args)]
+pub struct ImageArgs {
+    /// Use only the first N test images [default: all]
+    #[arg(long, value_name = "N")]
+    pub limit_test: Option<usize>,
+    /// Mean of each channel, pixel values in [0, 1]: `0.485,0.456,0.406`, or a
+    /// named set: cifar10, cifar10-legacy, cifar100, imagenet, none
+    /// [default: the run's, else the data set's own]
+    #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
+    pub mean: Option<String>,
+    /// Standard deviation of each channel, or a named set [default: as for --mean]
+    #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
+    pub std: Option<String>,
+    /// Images computed at once
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub batch_size: u32,
+}

@@ -1,0 +1,78 @@
+//! How does a program end?
+//!
+//! 0 on success, 2 on wrong arguments, 1 on everything else; an error is one
+//! line on standard error.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::train::TrainError;
+
+/// An error on its way to the user.
+#[derive(Debug)]
+pub struct CliError {
+    message: String,
+    argument: bool,
+}
+
+impl CliError {
+    /// Wrong arguments: exit code 2.
+    pub fn argument(message: impl std::fmt::Display) -> Self {
+        CliError {
+            message: message.to_string(),
+            argument: true,
+        }
+    }
+
+    /// Anything else: exit code 1.
+    pub fn failure(message: impl std::fmt::Display) -> Self {
+        CliError {
+            message: message.to_string(),
+            argument: false,
+        }
+    }
+}
+
+impl<E: Into<TrainError>> From<E> for CliError {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        CliError {
+            argument: error.is_argument(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// Parses the arguments, runs `program`, prints what it returns on standard
+/// output, and gives the exit code.
+pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<String, CliError>) -> ExitCode {
+    let result = match A::try_parse() {
+        Ok(arguments) => program(arguments),
+        Err(error) if error.use_stderr() => Err(CliError::argument(usage(&error))),
+        Err(help) => Ok(help.render().to_string()),
+    };
+    match result {
+        Ok(output) => {
+            // A closed pipe (`… | head`) is the reader's choice, no failure.
+            let _ = std::io::stdout().lock().write_all(output.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let line = error.message.split_whitespace().collect::<Vec<_>>().join(" ");
+            let _ = writeln!(std::io::stderr().lock(), "error: {line}");
+            ExitCode::from(if error.argument { 2 } else { 1 })
+        }
+    }
+}
+
+/// The first paragraph of clap's message, which says what is wrong.
+fn usage(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    format!(
+        "{}; --help lists the arguments",
+        paragraph.trim_start_matches("error: ").trim()
+    )
+}

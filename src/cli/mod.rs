@@ -1,0 +1,13 @@
+//! What the two programs share: arguments, progress, errors and exit codes.
+
+mod args;
+mod exit;
+mod progress;
+mod subject;
+mod train;
+
+pub use args::{AdapterArgs, ImageArgs, SubjectArgs};
+pub use exit::{CliError, run};
+pub use progress::{bar, note};
+pub use subject::{RUNS, Subject};
+pub use train::{TrainArgs, train};

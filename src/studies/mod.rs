@@ -1,0 +1,5 @@
+//! Taking networks apart.
+
+mod lesion;
+
+pub use lesion::{Lesion, delete};

@@ -1,0 +1,231 @@
+//! What is a run told to do?
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+use super::rate::{Schedule, WarmUp};
+use crate::data::{Augment, Normalization, Padding, Source};
+use crate::graph::{Param, ParamKind};
+use crate::models::ModelSpec;
+
+/// Which parameters weight decay is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Every parameter, as the papers' code has it.
+    #[default]
+    All,
+    /// Convolution and linear weights only.
+    Weights,
+}
+
+impl Decay {
+    /// The rule as a function.
+    pub fn rule(self) -> fn(&Param) -> bool {
+        match self {
+            Decay::All => |_| true,
+            Decay::Weights => |param| matches!(param.kind, ParamKind::ConvWeight | ParamKind::LinearWeight),
+        }
+    }
+}
+
+/// All settings of a training run, as `run.toml` holds them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Config {
+    /// Model name and options.
+    pub model: String,
+    /// Data source.
+    pub data: String,
+    /// Mean of the images' channels, or a named set; the data's own if none.
+    pub mean: Option<String>,
+    /// Standard deviation, or a named set.
+    pub std: Option<String>,
+    /// Passes over the training images.
+    pub epochs: u32,
+    /// Stop after so many steps instead.
+    pub steps: Option<u32>,
+    /// Images in a batch.
+    pub batch_size: u32,
+    /// Learning rate.
+    pub lr: f64,
+    /// Its shape over the run.
+    pub schedule: String,
+    /// Steps of warm-up.
+    pub warmup: u32,
+    /// A constant learning rate during warm-up.
+    pub warmup_lr: Option<f64>,
+    /// Momentum.
+    pub momentum: f64,
+    /// Nesterov momentum.
+    pub nesterov: bool,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// What it is for.
+    pub decay: Decay,
+    /// Seed of all that is random.
+    pub seed: u64,
+    /// Use only the first so many training images.
+    pub limit_train: Option<usize>,
+    /// Use only the first so many test images.
+    pub limit_test: Option<usize>,
+    /// Weights to start from.
+    pub init: Option<PathBuf>,
+    /// Random changes to training images.
+    pub augment: String,
+    /// How crops are padded.
+    pub padding: String,
+    /// Whether each epoch has an order of its own.
+    pub shuffle: bool,
+    /// Whether `steps.csv` is kept.
+    pub log_steps: bool,
+    /// Steps between checkpoints, besides the one at each epoch's end.
+    pub checkpoint_every: Option<u32>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            model: "wrn-16-1".into(),
+            data: "synthetic".into(),
+            mean: None,
+            std: None,
+            epochs: 6,
+            steps: None,
+            batch_size: 128,
+            lr: 0.1,
+            schedule: "cosine".into(),
+            warmup: 0,
+            warmup_lr: None,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 5e-4,
+            decay: Decay::All,
+            seed: 0,
+            limit_train: None,
+            limit_test: None,
+            init: None,
+            augment: "crop-flip".into(),
+            padding: "zero".into(),
+            shuffle: true,
+            log_steps: false,
+            checkpoint_every: None,
+        }
+    }
+}
+
+/// A configuration whose every value has been looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The model.
+    pub model: ModelSpec,
+    /// The data.
+    pub data: Source,
+    /// Images in a batch.
+    pub batch_size: NonZeroUsize,
+    /// The learning rate's shape.
+    pub schedule: Schedule,
+    /// Its beginning.
+    pub warm_up: WarmUp,
+    /// Random changes to training images.
+    pub augment: Augment,
+    /// How crops are padded.
+    pub padding: Padding,
+}
+
+impl Config {
+    /// Looks at every value: an error names the first that is out of range.
+    pub fn check(&self) -> Result<Settings, TrainError> {
+        let argument = TrainError::Argument;
+        let batch_size = NonZeroUsize::new(self.batch_size as usize)
+            .filter(|size| size.get() <= 65_536)
+            .ok_or_else(|| {
+                argument(format!(
+                    "--batch-size {} is not between 1 and 65536 images",
+                    self.batch_size
+                ))
+            })?;
+        if self.epochs == 0 || self.epochs > 1_000_000 {
+            return Err(argument(format!(
+                "--epochs {} is not between 1 and 1000000",
+                self.epochs
+            )));
+        }
+        for (flag, count) in [("--steps", self.steps), ("--checkpoint-every", self.checkpoint_every)] {
+            if count == Some(0) {
+                return Err(argument(format!("{flag} 0: at least one step is needed")));
+            }
+        }
+        let within = |flag: &str, value: f64, most: f64| {
+            if (0.0..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(argument(format!("{flag} {value} is not between 0 and {most}")))
+            }
+        };
+        within("--lr", self.lr, 1e6)?;
+        within("--warmup-lr", self.warmup_lr.unwrap_or(0.0), 1e6)?;
+        within("--weight-decay", self.weight_decay, 1e3)?;
+        within("--momentum", self.momentum, 1.0)?;
+        Ok(Settings {
+            model: self.model.parse()?,
+            data: self
+                .data
+                .parse::<Source>()
+                .map_err(|error| TrainError::Data(error.into()))?,
+            batch_size,
+            schedule: self.schedule.parse().map_err(argument)?,
+            warm_up: WarmUp {
+                steps: self.warmup,
+                rate: self.warmup_lr,
+            },
+            augment: self
+                .augment
+                .parse()
+                .map_err(|error: crate::data::ArgumentError| TrainError::Data(error.into()))?,
+            padding: self
+                .padding
+                .parse()
+                .map_err(|error: crate::data::ArgumentError| TrainError::Data(error.into()))?,
+        })
+    }
+
+    /// The normalisation that `--mean` and `--std` ask for.
+    pub fn normalization(&self, default: &Normalization) -> Result<Normalization, TrainError> {
+        Normalization::resolve(self.mean.as_deref(), self.std.as_deref(), default)
+            .map_err(|error| TrainError::Data(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_survives_toml() {
+        let config = Config::default();
+        config.check().unwrap();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let with = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(with(|c| c.batch_size = 0).contains("--batch-size 0"));
+        assert!(with(|c| c.epochs = 0).contains("--epochs 0"));
+        assert!(with(|c| c.steps = Some(0)).contains("--steps 0"));
+        assert!(with(|c| c.lr = f64::NAN).contains("--lr NaN"));
+        assert!(with(|c| c.lr = -0.1).contains("--lr -0.1"));
+        assert!(with(|c| c.momentum = 1.5).contains("--momentum 1.5"));
+        assert!(with(|c| c.model = "resnet21".into()).contains("21"));
+        assert!(toml::from_str::<Config>("learning-rate = 1").is_err());
+    }
+}

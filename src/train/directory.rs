@@ -1,0 +1,324 @@
+//! What lies in a run's directory, and how is it written?
+//!
+//! Every file appears whole or not at all. The tables are written anew each
+//! time, from the rows that training has reached: a run that was cut off
+//! between two writes goes on from its checkpoint, and rows beyond it are
+//! dropped.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+use super::config::Config;
+use crate::files::write_atomic;
+
+const METRICS_HEADER: &str = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds";
+const STEPS_HEADER: &str = "step,loss,error,lr";
+
+/// A row of `metrics.csv`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EpochRow {
+    /// From 1.
+    pub epoch: u32,
+    /// Mean loss of the training images as they were seen, nats.
+    pub train_loss: f64,
+    /// Their error, a fraction.
+    pub train_error: f64,
+    /// Mean loss of the test images after the epoch.
+    pub test_loss: f64,
+    /// Their error.
+    pub test_error: f64,
+    /// Learning rate of the epoch's last step.
+    pub lr: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+    /// Seconds that the epoch took, test included.
+    pub seconds: f64,
+}
+
+/// A row of `steps.csv`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepRow {
+    /// From 1.
+    pub step: u32,
+    /// Mean loss of the batch, nats.
+    pub loss: f32,
+    /// Its error, a fraction.
+    pub error: f64,
+    /// Learning rate.
+    pub lr: f64,
+}
+
+/// What made a run, for the record: not read back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MadeBy {
+    /// This program's version.
+    pub version: String,
+    /// Adapter, interface and driver.
+    pub adapter: String,
+}
+
+/// The contents of `run.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct RunFile {
+    #[serde(flatten)]
+    config: toml::Table,
+    made_by: Option<MadeBy>,
+}
+
+/// A run's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDirectory {
+    path: PathBuf,
+}
+
+impl RunDirectory {
+    /// A new directory at `path`; it must not hold a run yet.
+    pub fn create(path: &Path) -> Result<Self, TrainError> {
+        let run = RunDirectory {
+            path: path.to_path_buf(),
+        };
+        if run.config_path().exists() {
+            return Err(run.problem("a run is there already; choose another --out, or go on with it: --resume"));
+        }
+        let made = std::fs::create_dir_all(path);
+        made.map_err(|error| run.problem(&format!("cannot be made: {error}")))?;
+        Ok(run)
+    }
+
+    /// The run at `path`.
+    pub fn open(path: &Path) -> Result<Self, TrainError> {
+        let run = RunDirectory {
+            path: path.to_path_buf(),
+        };
+        if !run.config_path().is_file() {
+            return Err(run.problem("no run is here (no run.toml); give the directory that `residua train` made"));
+        }
+        Ok(run)
+    }
+
+    /// The run under `folder` that was changed last.
+    pub fn newest(folder: &Path) -> Result<Self, TrainError> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let changed = |run: &RunDirectory| {
+            run.path
+                .join("run.toml")
+                .metadata()
+                .and_then(|file| file.modified())
+                .ok()
+        };
+        let runs = entries.filter_map(|entry| RunDirectory::open(&entry.path()).ok());
+        runs.max_by_key(changed).ok_or_else(|| TrainError::Run {
+            path: folder.to_path_buf(),
+            problem: "no run is here; train one first (`residua train`), or name weights: --weights FILE --model NAME"
+                .into(),
+        })
+    }
+
+    /// A directory under `folder` that does not exist yet, named after `model` and data.
+    pub fn unused(folder: &Path, model: &str, data: &str) -> PathBuf {
+        let plain = |text: &str| -> String {
+            let kept = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+            text.chars().map(kept).collect()
+        };
+        let data = data.split(':').next().unwrap_or_default();
+        let name = format!("{}-{}", plain(model), plain(data));
+        let numbered = (1..).map(|number| folder.join(format!("{name}-{number}")));
+        numbered
+            .into_iter()
+            .find(|path| !path.exists())
+            .expect("numbers do not end")
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.path.join("run.toml")
+    }
+
+    /// The checkpoint that training goes on from.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("last.safetensors")
+    }
+
+    /// The weights with the smallest test error of an epoch.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    fn problem(&self, problem: &str) -> TrainError {
+        TrainError::Run {
+            path: self.path.clone(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// Writes `run.toml`.
+    pub fn write_config(&self, config: &Config, made_by: &MadeBy) -> Result<(), TrainError> {
+        let table = toml::Table::try_from(config).map_err(|error| self.problem(&error.to_string()))?;
+        let file = RunFile {
+            config: table,
+            made_by: Some(made_by.clone()),
+        };
+        let text = toml::to_string(&file).map_err(|error| self.problem(&error.to_string()))?;
+        Ok(write_atomic(&self.config_path(), text.as_bytes())?)
+    }
+
+    /// Reads `run.toml`.
+    pub fn read_config(&self) -> Result<Config, TrainError> {
+        read_config(&self.config_path())
+    }
+
+    /// Writes `metrics.csv`.
+    pub fn write_metrics(&self, rows: &[EpochRow]) -> Result<(), TrainError> {
+        let mut text = format!("{METRICS_HEADER}\n");
+        for row in rows {
+            let _ = writeln!(
+                text,
+                "{},{:.6},{:.6},{:.6},{:.6},{},{:.1},{:.2}",
+                row.epoch,
+                row.train_loss,
+                row.train_error,
+                row.test_loss,
+                row.test_error,
+                row.lr,
+                row.images_per_second,
+                row.seconds
+            );
+        }
+        Ok(write_atomic(&self.path.join("metrics.csv"), text.as_bytes())?)
+    }
+
+    /// The rows of `metrics.csv`; none where the file is not there.
+    pub fn read_metrics(&self) -> Result<Vec<EpochRow>, TrainError> {
+        self.read_rows("metrics.csv", |cells| {
+            Some(EpochRow {
+                epoch: cells.first()?.parse().ok()?,
+                train_loss: cells.get(1)?.parse().ok()?,
+                train_error: cells.get(2)?.parse().ok()?,
+                test_loss: cells.get(3)?.parse().ok()?,
+                test_error: cells.get(4)?.parse().ok()?,
+                lr: cells.get(5)?.parse().ok()?,
+                images_per_second: cells.get(6)?.parse().ok()?,
+                seconds: cells.get(7)?.parse().ok()?,
+            })
+        })
+    }
+
+    /// Writes `steps.csv`.
+    pub fn write_steps(&self, rows: &[StepRow]) -> Result<(), TrainError> {
+        let mut text = format!("{STEPS_HEADER}\n");
+        for row in rows {
+            let _ = writeln!(text, "{},{},{},{}", row.step, row.loss, row.error, row.lr);
+        }
+        Ok(write_atomic(&self.path.join("steps.csv"), text.as_bytes())?)
+    }
+
+    /// The rows of `steps.csv`; none where the file is not there.
+    pub fn read_steps(&self) -> Result<Vec<StepRow>, TrainError> {
+        self.read_rows("steps.csv", |cells| {
+            Some(StepRow {
+                step: cells.first()?.parse().ok()?,
+                loss: cells.get(1)?.parse().ok()?,
+                error: cells.get(2)?.parse().ok()?,
+                lr: cells.get(3)?.parse().ok()?,
+            })
+        })
+    }
+
+    fn read_rows<T>(&self, name: &str, parse: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<T>, TrainError> {
+        let Ok(text) = std::fs::read_to_string(self.path.join(name)) else {
+            return Ok(Vec::new());
+        };
+        let row = |(index, line): (usize, &str)| {
+            let cells: Vec<&str> = line.split(',').collect();
+            parse(&cells)
+                .ok_or_else(|| self.problem(&format!("line {} of {name} is damaged; remove the file", index + 2)))
+        };
+        text.lines().skip(1).enumerate().map(row).collect()
+    }
+
+    /// Writes `curves.svg`.
+    pub fn write_curves(&self, svg: &str) -> Result<(), TrainError> {
+        Ok(write_atomic(&self.path.join("curves.svg"), svg.as_bytes())?)
+    }
+}
+
+/// Reads a configuration file: a `run.toml`, or one written by hand.
+pub fn read_config(path: &Path) -> Result<Config, TrainError> {
+    let problem = |problem: String| TrainError::Run {
+        path: path.to_path_buf(),
+        problem,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let mut table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| problem(first_line(&error.to_string())))?;
+    table.remove("made-by");
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| problem(first_line(error.message())))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_written_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = RunDirectory::unused(folder.path(), "resnet20:shortcut=B", "cifar10:/x");
+        let run = RunDirectory::create(&path).unwrap();
+        let config = Config {
+            lr: 0.25,
+            ..Config::default()
+        };
+        let made_by = MadeBy {
+            version: "1".into(),
+            adapter: "a".into(),
+        };
+        run.write_config(&config, &made_by).unwrap();
+        assert_eq!(run.read_config().unwrap(), config);
+        assert_eq!(RunDirectory::newest(folder.path()).unwrap(), run);
+        assert!(RunDirectory::create(&path).is_err());
+        assert_ne!(
+            RunDirectory::unused(folder.path(), "resnet20:shortcut=B", "cifar10:/x"),
+            path
+        );
+        let step = StepRow {
+            step: 1,
+            loss: 2.302_585,
+            error: 0.9,
+            lr: 0.1,
+        };
+        run.write_steps(&[step]).unwrap();
+        assert_eq!(run.read_steps().unwrap(), [step]);
+        assert_eq!(run.read_metrics().unwrap(), []);
+    }
+
+    #[test]
+    fn a_damaged_configuration_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        for text in ["epochs = ", "epochs = 'a'", "nonsense = 1"] {
+            std::fs::write(&path, text).unwrap();
+            let message = read_config(&path).unwrap_err().to_string();
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+}

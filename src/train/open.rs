@@ -1,0 +1,56 @@
+//! Which engine does a network get?
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::engine::{DeviceEngine, Engine};
+use super::{Decay, TrainError};
+use crate::gpu::{Choice, Gpu};
+use crate::graph::Mode;
+use crate::models::{InputShape, ModelSpec};
+
+/// What is to compute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Adapter {
+    /// A device.
+    Device(Choice),
+    /// The CPU reference: 64-bit, slow, without a driver.
+    Reference,
+}
+
+impl Default for Adapter {
+    fn default() -> Self {
+        Adapter::Device(Choice::Best)
+    }
+}
+
+impl FromStr for Adapter {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "reference" => Adapter::Reference,
+            name => Adapter::Device(Choice::Named(name.to_string())),
+        })
+    }
+}
+
+/// An engine for `model` on images of `input`; with `training`, one that can
+/// train, decaying as it says.
+pub fn open(
+    adapter: &Adapter,
+    model: &ModelSpec,
+    input: &InputShape,
+    training: Option<Decay>,
+) -> Result<Box<dyn Engine>, TrainError> {
+    let eval = model.build(input, Mode::Eval)?;
+    let train = training.map(|_| model.build(input, Mode::Train)).transpose()?;
+    let decays = training.unwrap_or_default().rule();
+    Ok(match adapter {
+        Adapter::Reference => return Err(TrainError::Argument(format!("REFERENCE {:?}", decays as *const ()))),
+        Adapter::Device(choice) => {
+            let gpu = Arc::new(Gpu::open(choice)?);
+            Box::new(DeviceEngine::new(gpu, train, eval, decays)?)
+        }
+    })
+}

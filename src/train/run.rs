@@ -1,0 +1,331 @@
+//! The training loop.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::TrainError;
+use super::checkpoint::{self, Position};
+use super::config::{Config, Settings};
+use super::curves::curves;
+use super::directory::{EpochRow, RunDirectory, StepRow};
+use super::engine::{Engine, Part, StepPlan};
+use super::evaluate::evaluate;
+use super::init::initialise;
+use super::rate::Rate;
+use crate::data::{Batches, Normalization, Order, Splits};
+use crate::graph::Route;
+use crate::schedule::Update;
+
+/// What a run reports while it goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Steps taken so far, of how many; the running loss and error of the
+    /// epoch where they are known.
+    Step {
+        /// Steps taken.
+        done: u32,
+        /// Steps of the run.
+        of: u32,
+        /// Mean loss of the epoch so far.
+        loss: Option<f64>,
+        /// Error of the epoch so far.
+        error: Option<f64>,
+    },
+    /// An epoch ended.
+    Epoch(EpochRow),
+}
+
+/// A run about to begin or to go on.
+pub struct Run<'a> {
+    engine: &'a mut dyn Engine,
+    config: &'a Config,
+    settings: Settings,
+    directory: &'a RunDirectory,
+    batches: Batches,
+    rate: Rate,
+    test_images: usize,
+    position: Position,
+    epochs: Vec<EpochRow>,
+    steps: Vec<StepRow>,
+    /// Steps whose metrics have been read.
+    read: u32,
+}
+
+/// How many steps a run may take before it looks at their losses.
+const LOOK_EVERY: u32 = 128;
+/// How long it may go on without looking, seconds.
+const LOOK_SECONDS: f64 = 1.0;
+
+impl<'a> Run<'a> {
+    /// Prepares a run: loads the images, then the weights from the
+    /// configuration's `init`, from its seed, or, to `resume`, from the last
+    /// checkpoint.
+    pub fn prepare(
+        engine: &'a mut dyn Engine,
+        config: &'a Config,
+        directory: &'a RunDirectory,
+        splits: &Splits,
+        resume: bool,
+    ) -> Result<Self, TrainError> {
+        let settings = config.check()?;
+        let normalization: Normalization = config.normalization(&splits.normalization)?;
+        engine.load(Part::Train, &splits.train, &normalization)?;
+        engine.load(Part::Test, &splits.test, &normalization)?;
+        let batches = Batches {
+            images: splits.train.len() as u32,
+            batch_size: settings.batch_size,
+            order: if config.shuffle {
+                Order::Shuffled
+            } else {
+                Order::Sequential
+            },
+            augment: settings.augment,
+            seed: config.seed,
+        };
+        let per_epoch = batches.per_epoch() as u32;
+        let steps = config.steps.unwrap_or_else(|| per_epoch.saturating_mul(config.epochs));
+        let rate = Rate {
+            base: config.lr,
+            schedule: settings.schedule.clone(),
+            warm_up: settings.warm_up,
+            steps_per_epoch: per_epoch,
+            steps,
+        };
+        let mut run = Run {
+            engine,
+            config,
+            settings,
+            directory,
+            batches,
+            rate,
+            test_images: splits.test.len(),
+            position: Position::default(),
+            epochs: Vec::new(),
+            steps: Vec::new(),
+            read: 0,
+        };
+        run.set_weights(resume)?;
+        Ok(run)
+    }
+
+    fn set_weights(&mut self, resume: bool) -> Result<(), TrainError> {
+        initialise(self.engine, self.config.seed);
+        let model = self.settings.model.to_string();
+        if let Some(init) = &self.config.init {
+            checkpoint::load(self.engine, init, &model)?;
+        }
+        let last = self.directory.last();
+        // A run that was cut off before its first checkpoint begins anew.
+        if resume && last.exists() {
+            self.position = checkpoint::resume(self.engine, &last, &model)?;
+            self.read = self.position.step;
+            self.epochs = self.directory.read_metrics()?;
+            let finished = self.position.step / self.rate.steps_per_epoch.max(1);
+            let partial = u32::from(self.position.step == self.rate.steps);
+            self.epochs.retain(|row| row.epoch <= finished + partial);
+            if self.config.log_steps {
+                self.steps = self.directory.read_steps()?;
+                self.steps.retain(|row| row.step <= self.position.step);
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps that the run has taken, and that it will have taken at its end.
+    pub fn progress(&self) -> (u32, u32) {
+        (self.position.step, self.rate.steps)
+    }
+
+    /// Images in a full batch.
+    pub fn images_per_step(&self) -> f64 {
+        self.batches.batch_size.get() as f64
+    }
+
+    /// The rows of all epochs so far.
+    pub fn epochs(&self) -> &[EpochRow] {
+        &self.epochs
+    }
+
+    /// Trains to the end; reports to `report`.
+    pub fn train(&mut self, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
+        let per_epoch = self.rate.steps_per_epoch;
+        let route = self.engine.graph().default_route();
+        while self.position.step < self.rate.steps {
+            let epoch = self.position.step / per_epoch;
+            self.train_epoch(epoch, &route, report)?;
+        }
+        Ok(())
+    }
+
+    fn train_epoch(&mut self, epoch: u32, route: &Route, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
+        let began = Instant::now();
+        let first = self.position.step;
+        let mut looked = Instant::now();
+        let order = self.batches.epoch(epoch);
+        let seen_before = self.position.epoch_images;
+        let skip = (first - epoch * self.rate.steps_per_epoch) as usize;
+        for draws in order.batches().skip(skip) {
+            if self.position.step == self.rate.steps {
+                break;
+            }
+            let step = self.position.step;
+            let update = Update {
+                lr: self.rate.at(step) as f32,
+                momentum: self.config.momentum as f32,
+                weight_decay: self.config.weight_decay as f32,
+                nesterov: self.config.nesterov,
+            };
+            self.engine.step(&StepPlan {
+                draws,
+                padding: self.settings.padding,
+                route,
+                update,
+                seed: self.config.seed,
+                step,
+            })?;
+            self.position.step += 1;
+            let waiting = self.position.step - self.read;
+            let checkpoint = self
+                .config
+                .checkpoint_every
+                .is_some_and(|every| self.position.step.is_multiple_of(every));
+            if checkpoint || waiting >= LOOK_EVERY || looked.elapsed().as_secs_f64() > LOOK_SECONDS {
+                self.look(epoch)?;
+                looked = Instant::now();
+            }
+            if checkpoint {
+                self.checkpoint()?;
+            }
+            let images = self.position.epoch_images as f64;
+            let known = (images > 0.0).then_some(());
+            report(&Event::Step {
+                done: self.position.step,
+                of: self.rate.steps,
+                loss: known.map(|()| self.position.epoch_loss / images),
+                error: known.map(|()| self.position.epoch_wrong / images),
+            });
+        }
+        self.look(epoch)?;
+        let trained = began.elapsed().as_secs_f64();
+        let seen = self.position.epoch_images - seen_before;
+        self.end_epoch(epoch, seen as f64 / trained.max(1e-9), began, report)
+    }
+
+    /// Reads the losses of the steps since the last look, and stops at the
+    /// first that is not finite.
+    fn look(&mut self, epoch: u32) -> Result<(), TrainError> {
+        let steps = self.read..self.position.step;
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let first_of_epoch = epoch * self.rate.steps_per_epoch;
+        for (step, [loss, wrong]) in steps.clone().zip(self.engine.metrics(steps)?) {
+            let lr = self.rate.at(step);
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged {
+                    step: step + 1,
+                    loss,
+                    lr,
+                });
+            }
+            let images = self.batch_len(step - first_of_epoch);
+            self.position.epoch_loss += f64::from(loss) * images as f64;
+            self.position.epoch_wrong += f64::from(wrong);
+            self.position.epoch_images += images;
+            if self.config.log_steps {
+                self.steps.push(StepRow {
+                    step: step + 1,
+                    loss,
+                    error: f64::from(wrong) / images as f64,
+                    lr,
+                });
+            }
+        }
+        self.read = self.position.step;
+        Ok(())
+    }
+
+    /// Images in the batch at `position` of an epoch.
+    fn batch_len(&self, position: u32) -> u64 {
+        let size = self.batches.batch_size.get() as u64;
+        let before = u64::from(position) * size;
+        size.min(u64::from(self.batches.images) - before)
+    }
+
+    fn end_epoch(
+        &mut self,
+        epoch: u32,
+        images_per_second: f64,
+        began: Instant,
+        report: &mut dyn FnMut(&Event),
+    ) -> Result<(), TrainError> {
+        let route = self.engine.graph().default_route();
+        let size = self.settings.batch_size;
+        let test = evaluate(self.engine, Part::Test, self.test_images, size, &route, &mut |_| {})?;
+        let images = self.position.epoch_images as f64;
+        let row = EpochRow {
+            epoch: epoch + 1,
+            train_loss: self.position.epoch_loss / images,
+            train_error: self.position.epoch_wrong / images,
+            test_loss: test.loss,
+            test_error: test.error,
+            lr: self.rate.at(self.position.step - 1),
+            images_per_second,
+            seconds: began.elapsed().as_secs_f64(),
+        };
+        self.epochs.push(row);
+        let best = self.position.best_error.is_none_or(|best| test.error < best);
+        // At the end of a cut epoch the sums stay, so that nothing but the
+        // step count says where a run stands.
+        if self.position.step.is_multiple_of(self.rate.steps_per_epoch) {
+            self.position = Position {
+                step: self.position.step,
+                best_error: self.position.best_error,
+                ..Position::default()
+            };
+        }
+        if best {
+            self.position.best_error = Some(test.error);
+            let model = self.settings.model.to_string();
+            checkpoint::save(self.engine, &self.directory.best(), &model, None)?;
+        }
+        self.directory.write_metrics(&self.epochs)?;
+        self.draw()?;
+        self.checkpoint()?;
+        report(&Event::Epoch(row));
+        Ok(())
+    }
+
+    /// Writes the tables before the checkpoint: rows beyond a checkpoint are
+    /// dropped on resuming, but missing ones could not be made up.
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        if self.config.log_steps {
+            self.directory.write_steps(&self.steps)?;
+        }
+        let model = self.settings.model.to_string();
+        checkpoint::save(self.engine, &self.directory.last(), &model, Some(&self.position))
+    }
+
+    fn draw(&self) -> Result<(), TrainError> {
+        let title = format!(
+            "{} on {}",
+            self.settings.model,
+            self.config.data.split(':').next().unwrap_or_default()
+        );
+        let svg = curves(&title, &self.epochs).map_err(|problem| TrainError::Run {
+            path: self.directory.path().join("curves.svg"),
+            problem,
+        })?;
+        self.directory.write_curves(&svg)
+    }
+}
+
+/// The weights of a run that studies look at: `best` or `last`.
+pub fn weights_of(directory: &RunDirectory, best: bool) -> std::path::PathBuf {
+    let wanted = if best { directory.best() } else { directory.last() };
+    if Path::new(&wanted).exists() {
+        wanted
+    } else {
+        directory.last()
+    }
+}

@@ -1,0 +1,35 @@
+//! Devices for tests: the adapter of this machine as it is, or taken for
+//! another, so that the kernels of every kind of adapter run on any.
+//!
+//! Use it from an integration test as `#[path = "common/device.rs"] mod device;`.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::sync::Arc;
+
+use residua::gpu::{AdapterKind, Choice, Gpu, Pretence};
+
+/// The kinds of adapter that have kernels of their own.
+pub const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Discrete];
+
+/// This machine's adapter, taken for what `pretence` says.
+///
+/// # Panics
+/// Where there is none: these tests are worth nothing without a device, so
+/// they fail instead of passing untested.
+pub fn open(pretence: &Pretence) -> Arc<Gpu> {
+    let gpu = Gpu::open_as(&Choice::Best, pretence);
+    Arc::new(gpu.unwrap_or_else(|error| {
+        panic!(
+            "these tests need a device with Vulkan, Metal or DX12; a software driver will do \
+             (Debian and Ubuntu: apt install mesa-vulkan-drivers): {error}"
+        )
+    }))
+}
+
+/// This machine's adapter with the kernels of `kind`.
+pub fn of_kind(kind: AdapterKind) -> Arc<Gpu> {
+    open(&Pretence {
+        kind: Some(kind),
+        ..Pretence::default()
+    })
+}

@@ -1,0 +1,136 @@
+//! Do the engines agree? Three steps of training and an evaluation of one
+//! network, on the device and by the f64 reference, with augmentation,
+//! dropout, a lesion and all of the optimiser.
+
+#[path = "common/device.rs"]
+mod device;
+#[path = "common/twin.rs"]
+mod twin;
+
+use residua::data::{Draw, ImageSet, Normalization, Padding};
+use residua::gpu::AdapterKind;
+use residua::graph::{Mode, Param, ParamId, ParamKind, StateId};
+use residua::models::{InputShape, ModelSpec, Network};
+use residua::schedule::Update;
+use residua::train::{DeviceEngine, Engine, Part, ReferenceEngine, StepPlan, initialise};
+
+const MODEL: &str = "wrn-10-1:dropout=0.3";
+const BATCH: u32 = 12;
+
+fn network(mode: Mode) -> Network {
+    let input = InputShape {
+        channels: 3,
+        height: 8,
+        width: 8,
+        classes: 4,
+    };
+    MODEL.parse::<ModelSpec>().unwrap().build(&input, mode).unwrap()
+}
+
+fn images() -> ImageSet {
+    let count = 40;
+    ImageSet {
+        name: "noise".into(),
+        channels: 3,
+        height: 8,
+        width: 8,
+        class_names: ["a", "b", "c", "d"].map(String::from).to_vec(),
+        images: (0..count * 192_u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect(),
+        labels: (0..count).map(|i| i * 7 % 4).collect(),
+    }
+}
+
+fn no_biases(param: &Param) -> bool {
+    param.kind != ParamKind::Bias
+}
+
+/// Everything that an engine tells of a short run.
+fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
+    initialise(engine, 5);
+    let set = images();
+    let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
+    engine.load(Part::Train, &set, &normalization).unwrap();
+    engine.load(Part::Test, &set, &normalization).unwrap();
+    let whole = engine.graph().default_route();
+    let lesion = whole.clone().deleting(&[2]).unwrap();
+    for step in 0..3 {
+        let draws: Vec<Draw> = (0..BATCH)
+            .map(|i| Draw {
+                index: (step * BATCH + i) % 40,
+                dx: (i % 9) as u8,
+                dy: ((i + step) * 5 % 9) as u8,
+                flip: i % 2 == 1,
+            })
+            .collect();
+        engine
+            .step(&StepPlan {
+                draws: &draws,
+                padding: Padding::Reflect,
+                route: if step == 1 { &lesion } else { &whole },
+                update: Update {
+                    lr: 0.05,
+                    momentum: 0.9,
+                    weight_decay: 5e-3,
+                    nesterov: true,
+                },
+                seed: 77,
+                step,
+            })
+            .unwrap();
+    }
+    let mut told = vec![("metrics".to_string(), engine.metrics(0..3).unwrap().into_flattened())];
+    for (part, route) in [(Part::Train, &whole), (Part::Test, &lesion)] {
+        let draws: Vec<Draw> = (0..40).map(Draw::unchanged).collect();
+        let results = engine.evaluate(part, &draws, route).unwrap();
+        let (loss, wrong) = results.iter().map(|&[loss, wrong]| (loss, wrong)).unzip();
+        told.push((format!("losses of {part:?}"), loss));
+        told.push((format!("errors of {part:?}"), wrong));
+    }
+    for index in 0..engine.graph().params.len() {
+        let id = ParamId(index);
+        let name = engine.graph().params[index].name.clone();
+        told.push((format!("parameter {name}"), engine.param(id).unwrap()));
+        told.push((format!("momentum {name}"), engine.momentum(id).unwrap()));
+        told.push((format!("gradient {name}"), engine.gradient(id).unwrap()));
+    }
+    for index in 0..engine.graph().states.len() {
+        told.push((format!("state {index}"), engine.state(StateId(index)).unwrap()));
+    }
+    told
+}
+
+#[test]
+fn the_reference_trains_as_the_device_does() {
+    // The small tiles of GPUs compile faster.
+    let gpu = device::of_kind(AdapterKind::Discrete);
+    let (train, eval) = (network(Mode::Train), network(Mode::Eval));
+    let mut device = DeviceEngine::new(gpu, Some(train.clone()), eval.clone(), no_biases).unwrap();
+    let mut reference = ReferenceEngine::new(Some(train), eval, no_biases);
+    assert_eq!(device.remembered(), reference.remembered());
+    let mut worst = (0.0, String::new());
+    for ((what, found), (_, truth)) in run(&mut device).into_iter().zip(run(&mut reference)) {
+        let (found, truth) = (twin::wide(&found), twin::wide(&truth));
+        let error = twin::apart(&found, &truth) / twin::norm(&truth).max(1e-2);
+        assert!(error < 1e-5, "{what}: off by {error:.1e}");
+        if error > worst.0 {
+            worst = (error, what);
+        }
+    }
+    println!("{MODEL}: {} is off by {:.1e}", worst.1, worst.0);
+}
+
+#[test]
+fn the_reference_refuses_what_it_does_not_have() {
+    let mut engine = ReferenceEngine::new(None, network(Mode::Eval), no_biases);
+    let route = engine.graph().default_route();
+    let none = engine.evaluate(Part::Test, &[Draw::unchanged(0)], &route);
+    assert!(none.unwrap_err().to_string().contains("no images are loaded"));
+    let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
+    engine.load(Part::Test, &images(), &normalization).unwrap();
+    let beyond = engine.evaluate(Part::Test, &[Draw::unchanged(40)], &route);
+    assert!(beyond.unwrap_err().to_string().contains("image 40"));
+    assert_eq!(engine.evaluate(Part::Test, &[], &route).unwrap(), [] as [[f32; 2]; 0]);
+    assert!(engine.momentum(ParamId(0)).unwrap().iter().all(|&m| m == 0.0));
+}

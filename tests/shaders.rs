@@ -1,0 +1,351 @@
+//! Is every shader portable? The files as they stand, and every variant that
+//! a few networks need on processors and GPUs: valid WGSL without any special
+//! capability, within wgpu's default limits, without atomics of floats and
+//! without arrays that a driver could not keep in registers, and written by
+//! naga as SPIR-V, MSL and HLSL. No device is needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use naga::back::{hlsl, msl, spv};
+use naga::proc::Layouter;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Expression, Function, Handle, Module, Scalar, ScalarKind, TypeInner};
+use rayon::prelude::*;
+use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Shape};
+use residua::kernels::{self, Call, ImagePart, Pointwise, Target, Work};
+use residua::models::{InputShape, ModelSpec};
+use residua::schedule;
+
+/// wgpu's default limits, which every adapter has.
+const STORAGE_BUFFERS: usize = 8;
+const WORKGROUP_MEMORY: u32 = 16 << 10;
+const INVOCATIONS: u32 = 256;
+const WORKGROUPS: u32 = 65_535;
+
+/// Networks whose kernels, together, are all there are.
+const MODELS: [(&str, [usize; 3]); 8] = [
+    ("resnet20", [3, 32, 32]),
+    ("resnet20:shortcut=A-avg", [3, 32, 32]),
+    ("resnet8:shortcut=A-end", [3, 28, 28]),
+    ("resnet20:shortcut=B", [3, 32, 32]),
+    ("resnet20:shortcut=C", [3, 32, 32]),
+    ("wrn-16-2:dropout=0.3", [3, 32, 32]),
+    ("preact-164", [3, 8, 8]),
+    ("vgg15-128", [3, 16, 16]),
+];
+
+fn target(cpu: bool) -> Target {
+    Target {
+        cpu,
+        binding: 128 << 20,
+        alignment: 256,
+        workgroups: WORKGROUPS,
+    }
+}
+
+fn parse(source: &str) -> Result<Module, String> {
+    naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))
+}
+
+fn validate(source: &str, module: &Module) -> Result<ModuleInfo, String> {
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let info = validator.validate(module);
+    info.map_err(|error| error.emit_to_string(source))
+}
+
+/// What keeps `source` from running everywhere. A `specialised` shader must
+/// also keep its arrays in registers.
+fn problems(source: &str, specialised: bool) -> Vec<String> {
+    let module = match parse(source) {
+        Ok(module) => module,
+        Err(error) => return vec![error],
+    };
+    let info = match validate(source, &module) {
+        Ok(info) => info,
+        Err(error) => return vec![error],
+    };
+    let mut problems = over_the_limits(&module, &info);
+    for (_, ty) in module.types.iter() {
+        if let TypeInner::Atomic(Scalar {
+            kind: ScalarKind::Float | ScalarKind::AbstractFloat,
+            ..
+        }) = ty.inner
+        {
+            problems.push("an atomic float".into());
+        }
+    }
+    if specialised {
+        let entries = module.entry_points.iter().map(|entry| &entry.function);
+        for function in module.functions.iter().map(|(_, function)| function).chain(entries) {
+            problems.extend(indexed_at_run_time(&module, function));
+        }
+    }
+    problems.extend(unwritable(&module, &info));
+    problems
+}
+
+fn over_the_limits(module: &Module, info: &ModuleInfo) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut layouter = Layouter::default();
+    layouter.update(module.to_ctx()).expect("a valid module has a layout");
+    for (index, entry) in module.entry_points.iter().enumerate() {
+        let uses = info.get_entry_point(index);
+        let used = module
+            .global_variables
+            .iter()
+            .filter(|(handle, _)| !uses[*handle].is_empty());
+        let (mut buffers, mut memory) = (0, 0);
+        for (_, variable) in used {
+            match variable.space {
+                AddressSpace::Storage { .. } => buffers += 1,
+                AddressSpace::WorkGroup => memory += layouter[variable.ty].size,
+                _ => {}
+            }
+        }
+        let name = &entry.name;
+        if buffers > STORAGE_BUFFERS {
+            problems.push(format!("{name}: {buffers} storage buffers"));
+        }
+        if memory > WORKGROUP_MEMORY {
+            problems.push(format!("{name}: {memory} bytes of workgroup memory"));
+        }
+        let invocations: u32 = entry.workgroup_size.iter().product();
+        if invocations > INVOCATIONS {
+            problems.push(format!("{name}: {invocations} invocations"));
+        }
+    }
+    problems
+}
+
+/// Arrays that live in a function and are indexed by what is not constant.
+fn indexed_at_run_time(module: &Module, function: &Function) -> Vec<String> {
+    let is_array = |ty| matches!(module.types[ty].inner, TypeInner::Array { .. });
+    let array_in = |mut base: Handle<Expression>| loop {
+        match function.expressions[base] {
+            Expression::LocalVariable(variable) => return is_array(function.local_variables[variable].ty),
+            Expression::Access { base: inner, .. } | Expression::AccessIndex { base: inner, .. } => base = inner,
+            Expression::Load { pointer } => base = pointer,
+            _ => return false,
+        }
+    };
+    let dynamic = function
+        .expressions
+        .iter()
+        .filter_map(|(_, expression)| match *expression {
+            Expression::Access { base, .. } if array_in(base) => {
+                let name = function.name.as_deref().unwrap_or("main");
+                Some(format!("{name}: an array of a function is indexed at run time"))
+            }
+            _ => None,
+        });
+    dynamic.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn unwritable(module: &Module, info: &ModuleInfo) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Err(error) = spv::write_vec(module, info, &spv::Options::default(), None) {
+        problems.push(format!("SPIR-V: {error}"));
+    }
+    // Metal 2.0, of 2017, has all that compute shaders need.
+    let options = msl::Options {
+        lang_version: (2, 0),
+        ..msl::Options::default()
+    };
+    if let Err(error) = msl::write_string(module, info, &options, &msl::PipelineOptions::default()) {
+        problems.push(format!("MSL: {error}"));
+    }
+    let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions::default());
+    let mut text = String::new();
+    if let Err(error) = hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None) {
+        problems.push(format!("HLSL: {error}"));
+    }
+    problems
+}
+
+/// A network of the operations that no model has.
+fn others(mode: Mode) -> Graph {
+    let build = || {
+        let mut graph = Graph::new(mode);
+        let pool = Pool {
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+        };
+        let conv = |kernel, stride, padding, groups| Conv {
+            kernel,
+            stride,
+            padding,
+            groups,
+        };
+        let x = graph.images(3, 15, 13);
+        let x = graph.conv("stem", x, 12, conv(7, 2, 3, 1), true, Init::Zero)?;
+        let x = graph.batch_norm("bn", x, 1e-5, 0.1);
+        let a = graph.max_pool(x, pool)?;
+        let b = graph.avg_pool(x, pool)?;
+        let b = graph.slice(b, 3, 8)?;
+        let x = graph.concat(&[a, b])?;
+        let x = graph.conv("grouped", x, 12, conv(5, 1, 2, 4), false, Init::Zero)?;
+        let x = graph.relu(x);
+        let x = graph.conv("strided", x, 10, conv(3, 3, 0, 2), false, Init::Zero)?;
+        let logits: NodeId = graph.linear("fc", x, 7, Init::Zero);
+        graph.cross_entropy(logits);
+        Ok::<_, residua::graph::GraphError>(graph)
+    };
+    build().unwrap()
+}
+
+/// The calls of training and evaluation of all models on both kinds of
+/// adapter, by label.
+fn all_calls() -> Vec<Call> {
+    let mut calls = Vec::new();
+    for cpu in [true, false] {
+        let target = target(cpu);
+        let mut graphs = Vec::new();
+        for mode in [Mode::Train, Mode::Eval] {
+            for (name, [channels, height, width]) in MODELS {
+                let input = InputShape {
+                    channels,
+                    height,
+                    width,
+                    classes: 10,
+                };
+                let spec: ModelSpec = name.parse().unwrap();
+                graphs.push(spec.build(&input, mode).unwrap().graph);
+            }
+            graphs.push(others(mode));
+        }
+        for (index, graph) in graphs.iter().enumerate() {
+            let training = graph.mode == Mode::Train;
+            // A batch that divides by four, and one that does not.
+            let memory = schedule::memory(graph, training, [32, 5][index % 2], &target);
+            calls.extend(memory.calls().cloned());
+        }
+        for dims in [[16, 8, 8], [3, 5, 7]] {
+            let shape = Shape::batched(&dims);
+            for kernel in [
+                Pointwise::Relu,
+                Pointwise::ReluGrad,
+                Pointwise::Join { relu: false },
+                Pointwise::Join { relu: true },
+                Pointwise::Scale { gain: 2 },
+                Pointwise::Scale { gain: 3 },
+                Pointwise::Add,
+                Pointwise::Accumulate,
+                Pointwise::Copy { input: 1 },
+            ] {
+                calls.extend(Work::Pointwise(kernel).lower(&[], &shape, 3, &target).calls);
+            }
+        }
+        for reflect in [false, true] {
+            let part = ImagePart { first: 64, bytes: 4096 };
+            calls.extend(kernels::gather(&part, 128, [3, 8, 8], 4, reflect, 16, &target));
+        }
+        calls.push(kernels::record(1024, 16));
+        calls.extend(kernels::sgd(1 << 20, 1 << 19, &target));
+    }
+    calls
+}
+
+#[test]
+fn every_file_is_portable_as_it_stands() {
+    for (name, text) in kernels::files() {
+        assert_eq!(problems(text, false), [] as [String; 0], "{name}");
+    }
+}
+
+#[test]
+fn every_specialised_variant_is_portable() {
+    let mut sources = BTreeMap::new();
+    let mut entries = BTreeSet::new();
+    for call in all_calls() {
+        entries.insert((call.variant.file, call.variant.entry));
+        sources
+            .entry(call.variant.program().source)
+            .or_insert_with(|| format!("{:?}", call.variant));
+        let within = call.workgroups.iter().all(|&count| (1..=WORKGROUPS).contains(&count));
+        assert!(within, "{:?}: grid {:?}", call.variant, call.workgroups);
+    }
+    println!("{} variants of {} entry points", sources.len(), entries.len());
+    sources.par_iter().for_each(|(source, variant)| {
+        assert_eq!(problems(source, true), [] as [String; 0], "{variant}");
+    });
+    // Nothing in the files goes untested.
+    let mut there = BTreeSet::new();
+    for (name, text) in kernels::files() {
+        there.extend(
+            parse(text)
+                .unwrap()
+                .entry_points
+                .iter()
+                .map(|entry| (name, entry.name.clone())),
+        );
+    }
+    let tested: BTreeSet<_> = entries.iter().map(|&(file, entry)| (file, entry.to_string())).collect();
+    assert_eq!(tested, there);
+}
+
+#[test]
+fn wide_convolutions_stay_within_the_grid() {
+    // The last stage of a bottleneck network on 224 × 224 pixels.
+    let (narrow, wide) = (Shape::batched(&[1024, 14, 14]), Shape::batched(&[2048, 7, 7]));
+    let conv = Conv {
+        kernel: 1,
+        stride: 2,
+        padding: 0,
+        groups: 1,
+    };
+    let weights = Shape::fixed(&[2048, 1024, 1, 1]);
+    for cpu in [true, false] {
+        let target = target(cpu);
+        let lowered = [
+            Work::Conv { conv, bias: false }.lower(&[&narrow, &weights], &wide, 256, &target),
+            Work::ConvGradInput(conv).lower(&[&wide, &weights], &narrow, 256, &target),
+            Work::ConvGradWeight(conv).lower(&[&narrow, &wide], &weights, 256, &target),
+        ];
+        for call in lowered.iter().flat_map(|lowered| &lowered.calls) {
+            let within = call.workgroups.iter().all(|&count| count <= WORKGROUPS);
+            assert!(within, "{}: {:?}", call.variant.entry, call.workgroups);
+            let largest = call.args.iter().map(|arg| arg.size).max().unwrap();
+            assert!(largest <= target.binding, "{}: {largest} bytes", call.variant.entry);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_portable_is_found() {
+    let nine: String = (0..9)
+        .map(|i| format!("@group(0) @binding({i}) var<storage, read_write> b{i}: array<u32>;\n"))
+        .collect();
+    let sum: String = (0..9).map(|i| format!("b{i}[0] = 1u;\n")).collect();
+    let main = |size: u32, body: &str| format!("@compute @workgroup_size({size})\nfn main() {{\n{body}}}\n");
+    let cases = [
+        ("storage buffers", nine.clone() + &main(64, &sum)),
+        ("invocations", main(512, "")),
+        (
+            "workgroup memory",
+            format!("var<workgroup> w: array<f32, 4097>;\n{}", main(64, "w[0] = 1.0;\n")),
+        ),
+        (
+            "indexed at run time",
+            format!(
+                "@group(0) @binding(0) var<storage, read_write> b: array<f32>;\n{}",
+                main(
+                    64,
+                    "var a: array<f32, 4>;\nfor (var i = 0u; i < 4u; i++) { a[i] = b[i]; }\nb[0] = a[1];\n"
+                )
+            ),
+        ),
+        // Needs a capability, and so is not even valid.
+        (
+            "",
+            format!("var<workgroup> a: atomic<f32>;\n{}", main(64, "atomicAdd(&a, 1.0);\n")),
+        ),
+        ("", "fn main() { let x: f32 = 1u; }".to_string()),
+    ];
+    for (expected, source) in cases {
+        let found = problems(&source, true);
+        assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
+    }
+    // Bindings that an entry point does not use do not count.
+    assert_eq!(problems(&(nine + &main(64, "b0[0] = 1u;\n")), true), [] as [String; 0]);
+}

@@ -1,0 +1,42 @@
+//! `tools convert`: weights under other names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use residua::cli::CliError;
+use residua::weights::{self, Dialect};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Weights to read: .safetensors, or .pth of PyTorch
+    input: PathBuf,
+    /// Weights to write: .safetensors; an existing file is not overwritten
+    output: PathBuf,
+    /// Names to write: canonical, torchvision, akamaster or xternalz
+    #[arg(long, value_name = "DIALECT", default_value = "canonical")]
+    names: String,
+}
+
+pub fn convert(args: &Args) -> Result<String, CliError> {
+    let dialect: Dialect = args.names.parse()?;
+    if args.output.exists() {
+        return Err(CliError::failure(format!(
+            "{} exists already; choose another name",
+            args.output.display()
+        )));
+    }
+    let loaded = weights::read(&args.input)?;
+    let mut tensors = loaded.tensors;
+    // A checkpoint's momenta are no weights.
+    tensors.retain(|name, _| !name.starts_with("momentum."));
+    let (canonical, from) = weights::to_canonical(tensors)?;
+    let count = canonical.len();
+    let renamed = weights::from_canonical(canonical, dialect)?;
+    let kept = |(key, _): &(String, String)| key == "model";
+    let metadata: BTreeMap<String, String> = loaded.metadata.into_iter().filter(kept).collect();
+    weights::write(&args.output, &renamed, &metadata)?;
+    Ok(format!(
+        "{}: {count} tensors, {from} names to {dialect} names\n",
+        args.output.display()
+    ))
+}

@@ -1,0 +1,213 @@
+//! `tools inspect`: what is a model made of, and what will it need?
+
+use std::fmt::Write as _;
+
+use residua::cli::CliError;
+use residua::graph::{Block, Graph, Mode, NodeId};
+use residua::kernels::Target;
+use residua::models::{InputShape, ModelSpec};
+use residua::schedule::memory;
+use serde::Serialize;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Model name, as in `residua train --help`
+    model: String,
+    /// Channels × height × width of the images
+    #[arg(long, value_name = "CxHxW", default_value = "3x32x32")]
+    input: String,
+    /// Number of classes
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    classes: usize,
+    /// Images in a batch, for the memory plan
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch_size: usize,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// One block, as it is shown.
+#[derive(Debug, Serialize)]
+struct BlockRow {
+    number: usize,
+    name: String,
+    stage: usize,
+    input: String,
+    output: String,
+    downsamples: bool,
+    parameters: usize,
+    macs: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryRow {
+    batch_size: usize,
+    activations_training: u64,
+    activations_evaluation: u64,
+    parameters: u64,
+    peak_training: u64,
+    buffers: usize,
+}
+
+pub fn inspect(args: &Args) -> Result<String, CliError> {
+    if !(1..=65_536).contains(&args.batch_size) {
+        return Err(CliError::argument(format!(
+            "--batch-size {} is not between 1 and 65536 images",
+            args.batch_size
+        )));
+    }
+    let spec: ModelSpec = args.model.parse()?;
+    let mut input: InputShape = args.input.parse()?;
+    input.classes = args.classes;
+    let train = spec.build(&input, Mode::Train)?.graph;
+    let eval = spec.build(&input, Mode::Eval)?.graph;
+    let blocks: Vec<BlockRow> = eval
+        .blocks
+        .iter()
+        .enumerate()
+        .map(|(index, block)| row(&eval, index, block))
+        .collect();
+    let memory = plan(&train, &eval, args.batch_size);
+    if args.json {
+        return Ok(format!(
+            "{}\n",
+            serde_json::json!({
+                "model": spec.to_string(),
+                "input": [input.channels, input.height, input.width],
+                "classes": input.classes,
+                "parameters": eval.parameter_count(),
+                "macs": eval.macs(),
+                "blocks": blocks,
+                "memory": memory,
+            })
+        ));
+    }
+    Ok(table(&spec, &input, &eval, &blocks, &memory))
+}
+
+fn row(graph: &Graph, index: usize, block: &Block) -> BlockRow {
+    // The branch and the shortcut: what lies between entry and join.
+    let within: Vec<NodeId> = inside(graph, block);
+    let parameters = within
+        .iter()
+        .filter_map(|&id| graph.param_of(id))
+        .map(|id| graph.params[id.0].len())
+        .sum();
+    let image = |id: NodeId| {
+        graph
+            .shape(id)
+            .dims
+            .iter()
+            .map(usize::to_string)
+            .collect::<Vec<_>>()
+            .join("×")
+    };
+    BlockRow {
+        number: index + 1,
+        name: block.name.clone(),
+        stage: block.stage,
+        input: image(block.input),
+        output: image(block.output),
+        downsamples: block.downsamples,
+        parameters,
+        macs: within.iter().map(|&id| graph.forward_macs(id)).sum(),
+    }
+}
+
+/// The nodes that the block's join depends on and its input does not.
+fn inside(graph: &Graph, block: &Block) -> Vec<NodeId> {
+    let mut seen = vec![false; graph.nodes.len()];
+    let mut open = vec![block.join];
+    let mut found = Vec::new();
+    seen[block.input.0] = true;
+    while let Some(id) = open.pop() {
+        if !std::mem::replace(&mut seen[id.0], true) {
+            found.push(id);
+            open.extend(&graph.node(id).inputs);
+        }
+    }
+    found
+}
+
+/// The plan for the limits of a software Vulkan device, which are the
+/// tightest: 128 MiB a binding.
+fn plan(train: &Graph, eval: &Graph, batch: usize) -> MemoryRow {
+    let target = Target {
+        cpu: true,
+        binding: 128 << 20,
+        alignment: 256,
+        workgroups: 65_535,
+    };
+    let training = memory(train, true, batch, &target);
+    let evaluation = memory(eval, false, batch, &target);
+    let parameters = 4 * eval.parameter_count() as u64;
+    MemoryRow {
+        batch_size: batch,
+        activations_training: training.bytes(),
+        activations_evaluation: evaluation.bytes(),
+        parameters,
+        // Parameters, their gradients and momenta.
+        peak_training: training.bytes() + 3 * parameters,
+        buffers: training.slots(),
+    }
+}
+
+fn table(spec: &ModelSpec, input: &InputShape, graph: &Graph, blocks: &[BlockRow], memory: &MemoryRow) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{spec} for {}×{}×{} images and {} classes",
+        input.channels, input.height, input.width, input.classes
+    );
+    let _ = writeln!(
+        text,
+        "{} parameters, {} multiply-adds an image, {} blocks\n",
+        thousands(graph.parameter_count() as u64),
+        thousands(graph.macs()),
+        blocks.len()
+    );
+    let _ = writeln!(
+        text,
+        "block  name              input        output       parameters   multiply-adds"
+    );
+    for row in blocks {
+        let _ = writeln!(
+            text,
+            "{:>5}  {:<16}  {:<11}  {:<11}  {:>10}  {:>14}{}",
+            row.number,
+            row.name,
+            row.input,
+            row.output,
+            thousands(row.parameters as u64),
+            thousands(row.macs),
+            if row.downsamples { "  downsamples" } else { "" }
+        );
+    }
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let _ = writeln!(
+        text,
+        "\nmemory with batches of {}: {:.1} MiB at the peak of training ({:.1} MiB of activations and their gradients in \
+         {} buffers, {:.1} MiB of parameters, gradients and momenta); {:.1} MiB of activations in evaluation",
+        memory.batch_size,
+        mib(memory.peak_training),
+        mib(memory.activations_training),
+        memory.buffers,
+        mib(3 * memory.parameters),
+        mib(memory.activations_evaluation)
+    );
+    text
+}
+
+/// `1234567` as `1 234 567`.
+fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}

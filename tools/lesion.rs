@@ -1,0 +1,90 @@
+//! `tools lesion`: what does a network lose with a block?
+
+use residua::cli::{self, AdapterArgs, CliError, Subject, SubjectArgs};
+use residua::graph::parse_blocks;
+use residua::studies::{Lesion, delete};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    /// Blocks to delete together, by number from 1 or by name: 5, 3,7-9,
+    /// layer2.0; or `each`, one after the other
+    #[arg(long, value_name = "LIST")]
+    delete_block: String,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn lesion(args: &Args) -> Result<String, CliError> {
+    let mut subject = Subject::open(&args.subject, &args.adapter)?;
+    let blocks = &subject.engine.graph().blocks;
+    let deletions: Vec<Vec<usize>> = match args.delete_block.as_str() {
+        "each" => (1..=blocks.len()).map(|number| vec![number]).collect(),
+        list => vec![parse_blocks(list, blocks)?],
+    };
+    cli::note(format_args!("{} on {}", subject.model, subject.engine.name()));
+    let images = subject.images();
+    let bar = cli::bar((images * (deletions.len() + 1)) as u64, "images");
+    let mut before = 0;
+    let mut run = |numbers: &[usize]| -> Result<Lesion, CliError> {
+        let result = delete(
+            subject.engine.as_mut(),
+            images,
+            subject.batch_size,
+            numbers,
+            &mut |done| {
+                bar.set_position((before + done) as u64);
+            },
+        )?;
+        before += images;
+        Ok(result)
+    };
+    let baseline = run(&[])?;
+    let lesions = deletions
+        .iter()
+        .map(|numbers| run(numbers))
+        .collect::<Result<Vec<_>, _>>()?;
+    bar.finish_and_clear();
+    if args.json {
+        return Ok(format!(
+            "{}\n",
+            serde_json::json!({
+                "model": subject.model.to_string(),
+                "weights": subject.weights,
+                "data": subject.source,
+                "adapter": subject.engine.name(),
+                "baseline": baseline.outcome,
+                "lesions": lesions,
+            })
+        ));
+    }
+    Ok(table(&baseline, &lesions))
+}
+
+fn table(baseline: &Lesion, lesions: &[Lesion]) -> String {
+    let row = |lesion: &Lesion| {
+        let list: Vec<String> = lesion.blocks.iter().map(usize::to_string).collect();
+        let deleted = if list.is_empty() {
+            "nothing".to_string()
+        } else {
+            format!("{} ({})", list.join(","), lesion.names.join(", "))
+        };
+        let outcome = &lesion.outcome;
+        let more = 100.0 * (outcome.error - baseline.outcome.error);
+        format!(
+            "{deleted:<24}  {:>6}  {:>7.2} %  {more:>+8.2}  {:>9.4}\n",
+            outcome.wrong,
+            100.0 * outcome.error,
+            outcome.loss
+        )
+    };
+    let mut text = format!("of {} images\n", baseline.outcome.images);
+    text.push_str("deleted                    wrong      error     points       loss\n");
+    text.push_str(&row(baseline));
+    text.extend(lesions.iter().map(row));
+    text
+}
