@@ -9,7 +9,7 @@ use residua::train::{Part, evaluate};
 
 /// Trains residual networks on any GPU, and judges them.
 #[derive(Debug, Parser)]
-#[command(name = "residua", version, about)]
+#[command(name = "residua", version, about, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

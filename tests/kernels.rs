@@ -201,7 +201,9 @@ fn random_convolutions_on_gpus() {
 
 #[test]
 fn norms_and_pools_of_any_plane() {
-    let strategy = (2..=5_usize, 4..=9_usize, 4..=9_usize, 2..=9_usize);
+    // Of two or three images, the norm behind the pool would leave no gradient
+    // but rounding.
+    let strategy = (2..=5_usize, 4..=9_usize, 4..=9_usize, 6..=9_usize);
     for kind in device::KINDS {
         let gpu = device::of_kind(kind);
         for_some(2, &strategy, |(channels, height, width, batch)| {
@@ -499,7 +501,7 @@ fn image_set([channels, height, width]: [usize; 3], images: usize) -> ImageSet {
         width,
         class_names: vec!["a".into(), "b".into()],
         images: (0..images * channels * height * width)
-            .map(|i| (i * 2_654_435_761 >> 7) as u8)
+            .map(|i| ((i * 2_654_435_761) >> 7) as u8)
             .collect(),
         labels: vec![0; images],
     }
@@ -595,7 +597,8 @@ fn updates_are_sgd_with_momentum() {
         ..Pretence::default()
     });
     let set = image_set(dims, 4);
-    let cases: [(bool, f32, fn(&Param) -> bool); 4] = [
+    type Case = (bool, f32, fn(&Param) -> bool);
+    let cases: [Case; 4] = [
         (false, 0.9, |_| true),
         (true, 0.9, |_| true),
         (false, 0.0, |_| false),

@@ -11,7 +11,7 @@ use residua::{cli, gpu};
 
 /// Looks into residual networks and takes them apart.
 #[derive(Debug, Parser)]
-#[command(name = "tools", version, about)]
+#[command(name = "tools", version, about, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -69,6 +69,9 @@ pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<String, CliError>) -> Ex
 
 /// The first paragraph of clap's message, which says what is wrong.
 fn usage(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing; --help lists them".to_string();
+    }
     let text = error.render().to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     format!(

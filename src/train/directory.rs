@@ -302,7 +302,7 @@ mod tests {
         );
         let step = StepRow {
             step: 1,
-            loss: 2.302_585,
+            loss: 2.25,
             error: 0.9,
             lr: 0.1,
         };

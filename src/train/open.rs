@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::engine::{DeviceEngine, Engine};
+use super::reference_engine::ReferenceEngine;
 use super::{Decay, TrainError};
 use crate::gpu::{Choice, Gpu};
 use crate::graph::Mode;
@@ -47,7 +48,7 @@ pub fn open(
     let train = training.map(|_| model.build(input, Mode::Train)).transpose()?;
     let decays = training.unwrap_or_default().rule();
     Ok(match adapter {
-        Adapter::Reference => return Err(TrainError::Argument(format!("REFERENCE {:?}", decays as *const ()))),
+        Adapter::Reference => Box::new(ReferenceEngine::new(train, eval, decays)),
         Adapter::Device(choice) => {
             let gpu = Arc::new(Gpu::open(choice)?);
             Box::new(DeviceEngine::new(gpu, train, eval, decays)?)
