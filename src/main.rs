@@ -20,7 +20,7 @@ enum Command {
     /// Train a network; without arguments, a small one on a built-in data set
     Train(Box<cli::TrainArgs>),
     /// Judge a trained network on test images
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// List the adapters that can compute
     Devices {
         /// One JSON object on standard output
@@ -54,7 +54,7 @@ fn eval(args: &EvalArgs) -> Result<String, CliError> {
     let mut subject = Subject::open(&args.subject, &args.adapter)?;
     cli::note(format_args!("{} on {}", subject.model, subject.engine.name()));
     let bar = cli::bar(subject.images() as u64, "images");
-    let route = subject.engine.graph().default_route();
+    let route = subject.route.clone();
     let images = subject.images();
     let outcome = evaluate(
         subject.engine.as_mut(),

@@ -1,8 +1,11 @@
 //! `tools lesion`: what does a network lose with a block?
 
+use std::path::{Path, PathBuf};
+
 use residua::cli::{self, AdapterArgs, CliError, Subject, SubjectArgs};
+use residua::files::write_atomic;
 use residua::graph::parse_blocks;
-use residua::studies::{Lesion, delete};
+use residua::studies::{Lesion, delete, lesion_csv, lesion_figure};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -12,6 +15,9 @@ pub struct Args {
     /// layer2.0; or `each`, one after the other
     #[arg(long, value_name = "LIST")]
     delete_block: String,
+    /// Directory for lesions.csv and lesions.svg
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     adapter: AdapterArgs,
     /// One JSON object on standard output
@@ -33,6 +39,7 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
     let mut run = |numbers: &[usize]| -> Result<Lesion, CliError> {
         let result = delete(
             subject.engine.as_mut(),
+            &subject.route,
             images,
             subject.batch_size,
             numbers,
@@ -49,6 +56,9 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
         .map(|numbers| run(numbers))
         .collect::<Result<Vec<_>, _>>()?;
     bar.finish_and_clear();
+    if let Some(out) = &args.out {
+        write_out(out, &subject, &baseline, &lesions)?;
+    }
     if args.json {
         return Ok(format!(
             "{}\n",
@@ -63,6 +73,17 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
         ));
     }
     Ok(table(&baseline, &lesions))
+}
+
+fn write_out(out: &Path, subject: &Subject, baseline: &Lesion, lesions: &[Lesion]) -> Result<(), CliError> {
+    std::fs::create_dir_all(out)
+        .map_err(|error| CliError::failure(format!("{} cannot be made: {error}", out.display())))?;
+    let title = format!("{}: test error with one block deleted", subject.model);
+    let blocks = &subject.engine.graph().blocks;
+    let figure = lesion_figure(&title, baseline, lesions, blocks).map_err(CliError::failure)?;
+    write_atomic(&out.join("lesions.csv"), lesion_csv(baseline, lesions).as_bytes())?;
+    write_atomic(&out.join("lesions.svg"), figure.as_bytes())?;
+    Ok(())
 }
 
 fn table(baseline: &Lesion, lesions: &[Lesion]) -> String {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::{AdapterArgs, SubjectArgs};
 use super::exit::CliError;
 use crate::data::{Normalization, Source, TestSplit};
+use crate::graph::Route;
 use crate::models::{InputShape, ModelSpec};
 use crate::train::{Config, Engine, Part, RunDirectory, checkpoint, open, weights_of};
 
@@ -27,6 +28,9 @@ pub struct Subject {
     pub batch_size: NonZeroUsize,
     /// The run, if there is one.
     pub run: Option<RunDirectory>,
+    /// The route of the whole network: branches of a network trained with
+    /// stochastic depth are scaled.
+    pub route: Route,
 }
 
 /// Where runs are, unless told otherwise.
@@ -82,7 +86,13 @@ impl Subject {
         let mut engine = open(&adapter.choice(), &model, &input, None)?;
         checkpoint::load(engine.as_mut(), &weights, &model.to_string())?;
         engine.load(Part::Test, &test.test, &normalization)?;
+        let depth = config
+            .as_ref()
+            .map(Config::check)
+            .transpose()?
+            .map(|settings| settings.depth);
         Ok(Subject {
+            route: depth.unwrap_or_default().test_route(engine.graph()),
             engine,
             model,
             weights,

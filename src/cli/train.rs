@@ -8,7 +8,7 @@ use super::progress::{bar, note};
 use super::subject::RUNS;
 use crate::data::{Source, Splits};
 use crate::models::{InputShape, ModelSpec};
-use crate::train::{Config, Decay, Event, MadeBy, Run, RunDirectory, open, read_config};
+use crate::train::{Config, Decay, Depth, DepthRule, Event, MadeBy, Run, RunDirectory, open, read_config};
 
 /// Everything not given is taken from --config, else from the default.
 #[derive(Debug, clap::Args)]
@@ -65,6 +65,17 @@ pub struct TrainArgs {
     /// Dropout probability of a wide ResNet's blocks [default: the model's]
     #[arg(long, value_name = "P", allow_hyphen_values = true)]
     dropout: Option<f64>,
+    /// Stochastic depth: probability that the last block runs in a mini-batch;
+    /// at test, branches are scaled by their probabilities
+    #[arg(long, value_name = "P_L", allow_hyphen_values = true)]
+    stochastic_depth: Option<f64>,
+    /// Survival of the other blocks: in a straight line from 1 to P_L, or all
+    /// alike [default: linear]
+    #[arg(long, value_name = "RULE", value_enum)]
+    depth_rule: Option<DepthRule>,
+    /// Train exactly N blocks, chosen at random, in every mini-batch
+    #[arg(long, value_name = "N", conflicts_with = "stochastic_depth")]
+    sample_blocks: Option<usize>,
     /// Seed of initial weights, order, augmentation, dropout and synthetic images [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -134,6 +145,9 @@ impl TrainArgs {
             nesterov: self.nesterov || base.nesterov,
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             decay: self.decay.unwrap_or(base.decay),
+            stochastic_depth: self.stochastic_depth.or(base.stochastic_depth),
+            depth_rule: self.depth_rule.unwrap_or(base.depth_rule),
+            sample_blocks: self.sample_blocks.or(base.sample_blocks),
             seed: self.seed.unwrap_or(base.seed),
             limit_train: self.limit_train.or(base.limit_train),
             limit_test: self.limit_test.or(base.limit_test),
@@ -165,6 +179,9 @@ impl TrainArgs {
             ("--weight-decay", self.weight_decay.is_some()),
             ("--decay", self.decay.is_some()),
             ("--dropout", self.dropout.is_some()),
+            ("--stochastic-depth", self.stochastic_depth.is_some()),
+            ("--depth-rule", self.depth_rule.is_some()),
+            ("--sample-blocks", self.sample_blocks.is_some()),
             ("--seed", self.seed.is_some()),
             ("--limit-train", self.limit_train.is_some()),
             ("--limit-test", self.limit_test.is_some()),
@@ -224,6 +241,13 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         config.data,
         made_by.adapter
     ));
+    if let Depth::Stochastic { p_last, rule } = settings.depth {
+        let blocks = engine.graph().blocks.len();
+        note(format_args!(
+            "stochastic depth, {rule} to {p_last}: {:.2} of {blocks} blocks run on average",
+            rule.expected_depth(p_last, blocks)
+        ));
+    }
     let resume = resumed.is_some();
     let directory = match resumed {
         Some(run) => run,

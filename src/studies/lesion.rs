@@ -23,15 +23,16 @@ pub struct Lesion {
 }
 
 /// Evaluates the network on its first `images` test images with the blocks
-/// `numbers` deleted.
+/// `numbers` deleted from `whole`, the route of the network as it was trained.
 pub fn delete(
     engine: &mut dyn Engine,
+    whole: &Route,
     images: usize,
     batch_size: NonZeroUsize,
     numbers: &[usize],
     progress: &mut dyn FnMut(usize),
 ) -> Result<Lesion, TrainError> {
-    let route: Route = engine.graph().default_route().deleting(numbers)?;
+    let route = whole.clone().deleting(numbers)?;
     let names = numbers
         .iter()
         .map(|number| engine.graph().blocks[number - 1].name.clone())
@@ -42,4 +43,26 @@ pub fn delete(
         names,
         outcome,
     })
+}
+
+/// A table of lesions, the whole network first: block numbers, names, images,
+/// wrong answers, error (a fraction) and loss (nats).
+pub fn lesion_csv(baseline: &Lesion, lesions: &[Lesion]) -> String {
+    let mut text = String::from("blocks,names,images,wrong,error,loss\n");
+    for lesion in std::iter::once(baseline).chain(lesions) {
+        let numbers: Vec<String> = lesion.blocks.iter().map(usize::to_string).collect();
+        let Outcome {
+            images,
+            wrong,
+            error,
+            loss,
+            ..
+        } = lesion.outcome;
+        text.push_str(&format!(
+            "{},{},{images},{wrong},{error},{loss}\n",
+            numbers.join(" "),
+            lesion.names.join(" ")
+        ));
+    }
+    text
 }

@@ -1,5 +1,7 @@
 //! Taking networks apart.
 
+mod figure;
 mod lesion;
 
-pub use lesion::{Lesion, delete};
+pub use figure::lesion_figure;
+pub use lesion::{Lesion, delete, lesion_csv};

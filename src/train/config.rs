@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
+use super::depth::{Depth, DepthRule};
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source};
 use crate::graph::{Param, ParamKind};
@@ -66,6 +67,12 @@ pub struct Config {
     pub weight_decay: f64,
     /// What it is for.
     pub decay: Decay,
+    /// Stochastic depth: survival probability of the last block.
+    pub stochastic_depth: Option<f64>,
+    /// How the other blocks' survival follows.
+    pub depth_rule: DepthRule,
+    /// Train so many blocks a mini-batch.
+    pub sample_blocks: Option<usize>,
     /// Seed of all that is random.
     pub seed: u64,
     /// Use only the first so many training images.
@@ -104,6 +111,9 @@ impl Default for Config {
             nesterov: false,
             weight_decay: 5e-4,
             decay: Decay::All,
+            stochastic_depth: None,
+            depth_rule: DepthRule::Linear,
+            sample_blocks: None,
             seed: 0,
             limit_train: None,
             limit_test: None,
@@ -134,6 +144,8 @@ pub struct Settings {
     pub augment: Augment,
     /// How crops are padded.
     pub padding: Padding,
+    /// Which blocks run.
+    pub depth: Depth,
 }
 
 impl Config {
@@ -170,7 +182,27 @@ impl Config {
         within("--warmup-lr", self.warmup_lr.unwrap_or(0.0), 1e6)?;
         within("--weight-decay", self.weight_decay, 1e3)?;
         within("--momentum", self.momentum, 1.0)?;
+        let depth = match (self.stochastic_depth, self.sample_blocks) {
+            (None, None) => Depth::Constant,
+            (Some(p), None) if p > 0.0 && p <= 1.0 => Depth::Stochastic {
+                p_last: p,
+                rule: self.depth_rule,
+            },
+            (Some(p), None) => {
+                return Err(argument(format!(
+                    "--stochastic-depth {p} is not a probability above 0, at most 1"
+                )));
+            }
+            (None, Some(count)) if count > 0 => Depth::Sampled(count),
+            (None, Some(count)) => return Err(argument(format!("--sample-blocks {count}: at least one must run"))),
+            (Some(_), Some(_)) => {
+                return Err(argument(
+                    "--stochastic-depth and --sample-blocks exclude each other".into(),
+                ));
+            }
+        };
         Ok(Settings {
+            depth,
             model: self.model.parse()?,
             data: self
                 .data

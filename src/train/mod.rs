@@ -3,6 +3,7 @@
 pub mod checkpoint;
 mod config;
 mod curves;
+mod depth;
 mod directory;
 mod engine;
 mod error;
@@ -15,6 +16,7 @@ mod run;
 
 pub use config::{Config, Decay, Settings};
 pub use curves::curves;
+pub use depth::{Depth, DepthRule};
 pub use directory::{EpochRow, MadeBy, RunDirectory, StepRow, read_config};
 pub use engine::{DeviceEngine, Engine, Part, StepPlan};
 pub use error::TrainError;

@@ -7,13 +7,13 @@ use super::TrainError;
 use super::checkpoint::{self, Position};
 use super::config::{Config, Settings};
 use super::curves::curves;
+use super::depth::Depth;
 use super::directory::{EpochRow, RunDirectory, StepRow};
 use super::engine::{Engine, Part, StepPlan};
 use super::evaluate::evaluate;
 use super::init::initialise;
 use super::rate::Rate;
 use crate::data::{Batches, Normalization, Order, Splits};
-use crate::graph::Route;
 use crate::schedule::Update;
 
 /// What a run reports while it goes on.
@@ -104,6 +104,14 @@ impl<'a> Run<'a> {
             steps: Vec::new(),
             read: 0,
         };
+        if let Depth::Sampled(count) = run.settings.depth {
+            let blocks = run.engine.graph().blocks.len();
+            if count > blocks {
+                return Err(TrainError::Argument(format!(
+                    "--sample-blocks {count}: the model has {blocks} blocks"
+                )));
+            }
+        }
         run.set_weights(resume)?;
         Ok(run)
     }
@@ -149,15 +157,14 @@ impl<'a> Run<'a> {
     /// Trains to the end; reports to `report`.
     pub fn train(&mut self, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
         let per_epoch = self.rate.steps_per_epoch;
-        let route = self.engine.graph().default_route();
         while self.position.step < self.rate.steps {
             let epoch = self.position.step / per_epoch;
-            self.train_epoch(epoch, &route, report)?;
+            self.train_epoch(epoch, report)?;
         }
         Ok(())
     }
 
-    fn train_epoch(&mut self, epoch: u32, route: &Route, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
+    fn train_epoch(&mut self, epoch: u32, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
         let began = Instant::now();
         let first = self.position.step;
         let mut looked = Instant::now();
@@ -175,10 +182,14 @@ impl<'a> Run<'a> {
                 weight_decay: self.config.weight_decay as f32,
                 nesterov: self.config.nesterov,
             };
+            let route = self
+                .settings
+                .depth
+                .training_route(self.engine.graph(), self.config.seed, step);
             self.engine.step(&StepPlan {
                 draws,
                 padding: self.settings.padding,
-                route,
+                route: &route,
                 update,
                 seed: self.config.seed,
                 step,
@@ -259,7 +270,7 @@ impl<'a> Run<'a> {
         began: Instant,
         report: &mut dyn FnMut(&Event),
     ) -> Result<(), TrainError> {
-        let route = self.engine.graph().default_route();
+        let route = self.settings.depth.test_route(self.engine.graph());
         let size = self.settings.batch_size;
         let test = evaluate(self.engine, Part::Test, self.test_images, size, &route, &mut |_| {})?;
         let images = self.position.epoch_images as f64;

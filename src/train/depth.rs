@@ -1,0 +1,199 @@
+//! Which blocks run in a training step, and how much of each at test?
+//!
+//! Stochastic depth (Huang et al. 2016): in every mini-batch block l of L runs
+//! with probability p_l and is otherwise its shortcut alone; at test its
+//! branch is scaled by p_l. Sampled blocks (Veit et al. 2016, section 4.3): a
+//! fixed number of blocks, chosen anew for every mini-batch, runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{BlockId, Gains, Graph, Route};
+use crate::random::{Philox, Stream};
+
+/// How the survival probability falls with depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DepthRule {
+    /// In a straight line from 1 at the input to p_L: p_l = 1 − (l/L)(1 − p_L).
+    #[default]
+    Linear,
+    /// The same p_L for every block.
+    Uniform,
+}
+
+impl DepthRule {
+    /// The survival probability of block `number` (from 1) of `blocks`.
+    pub fn survival(self, p_last: f64, number: usize, blocks: usize) -> f64 {
+        match self {
+            DepthRule::Linear => 1.0 - (number as f64 / blocks as f64) * (1.0 - p_last),
+            DepthRule::Uniform => p_last,
+        }
+    }
+
+    /// The expected number of blocks that run: for the linear rule and
+    /// p_L = ½, (3L − 1) / 4.
+    pub fn expected_depth(self, p_last: f64, blocks: usize) -> f64 {
+        (1..=blocks).map(|number| self.survival(p_last, number, blocks)).sum()
+    }
+}
+
+impl fmt::Display for DepthRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DepthRule::Linear => "linear",
+            DepthRule::Uniform => "uniform",
+        })
+    }
+}
+
+impl FromStr for DepthRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "linear" => Ok(DepthRule::Linear),
+            "uniform" => Ok(DepthRule::Uniform),
+            _ => Err(format!("'{text}' is not a depth rule; use linear or uniform")),
+        }
+    }
+}
+
+/// Which blocks run in training.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Depth {
+    /// All of them, always.
+    #[default]
+    Constant,
+    /// Stochastic depth, one draw a block and mini-batch.
+    Stochastic {
+        /// Survival probability of the last block.
+        p_last: f64,
+        /// How the others' follow.
+        rule: DepthRule,
+    },
+    /// So many blocks a mini-batch.
+    Sampled(usize),
+}
+
+impl Depth {
+    /// The route of training step `step`. The draws depend on (seed, step,
+    /// block) alone, so a resumed run draws what it would have drawn.
+    pub fn training_route(self, graph: &Graph, seed: u64, step: u32) -> Route {
+        let mut route = graph.default_route();
+        let blocks = graph.blocks.len();
+        let philox = Philox::new(seed);
+        match self {
+            Depth::Constant => {}
+            Depth::Stochastic { p_last, rule } => {
+                for index in 0..blocks {
+                    let mut draws = philox.draws(Stream::StochasticDepth, step, index as u32);
+                    if f64::from(draws.unit()) >= rule.survival(p_last, index + 1, blocks) {
+                        route.set(BlockId(index), Gains::DELETED);
+                    }
+                }
+            }
+            Depth::Sampled(count) => {
+                for index in unsampled(&philox, step, blocks, count) {
+                    route.set(BlockId(index), Gains::DELETED);
+                }
+            }
+        }
+        route
+    }
+
+    /// The route of a trained network: branches scaled by their survival
+    /// probabilities.
+    pub fn test_route(self, graph: &Graph) -> Route {
+        let mut route = graph.default_route();
+        if let Depth::Stochastic { p_last, rule } = self {
+            let blocks = graph.blocks.len();
+            for index in 0..blocks {
+                let own = route.gains(BlockId(index));
+                let survival = rule.survival(p_last, index + 1, blocks) as f32;
+                route.set(BlockId(index), Gains::both(own.branch * survival, own.shortcut));
+            }
+        }
+        route
+    }
+}
+
+/// All blocks but `count` chosen at random: the tail of a partial
+/// Fisher–Yates shuffle.
+fn unsampled(philox: &Philox, step: u32, blocks: usize, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..blocks).collect();
+    let mut draws = philox.draws(Stream::StochasticDepth, step, u32::MAX);
+    for place in 0..count.min(blocks) {
+        let other = place + draws.below((blocks - place) as u32) as usize;
+        order.swap(place, other);
+    }
+    order.split_off(count.min(blocks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Mode;
+    use crate::models::{InputShape, ModelSpec};
+
+    fn graph(model: &str) -> Graph {
+        let spec: ModelSpec = model.parse().unwrap();
+        spec.build(&InputShape::default(), Mode::Train).unwrap().graph
+    }
+
+    fn running(route: &Route) -> usize {
+        (0..route.len())
+            .filter(|&index| route.gains(BlockId(index)).branch != 0.0)
+            .count()
+    }
+
+    #[test]
+    fn expected_depth_is_the_papers() {
+        let depth = DepthRule::Linear.expected_depth(0.5, 54);
+        assert!((depth - 40.25).abs() < 1e-9);
+        assert!((DepthRule::Uniform.expected_depth(0.5, 54) - 27.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn blocks_survive_as_often_as_they_should() {
+        let graph = graph("resnet110");
+        let depth = Depth::Stochastic {
+            p_last: 0.5,
+            rule: DepthRule::Linear,
+        };
+        let steps = 400;
+        let total: usize = (0..steps)
+            .map(|step| running(&depth.training_route(&graph, 7, step)))
+            .sum();
+        let mean = total as f64 / f64::from(steps);
+        // The standard deviation of one step's depth is about 3.0.
+        assert!((mean - 40.25).abs() < 4.0 * 3.0 / f64::from(steps).sqrt(), "{mean}");
+        assert_eq!(depth.training_route(&graph, 7, 3), depth.training_route(&graph, 7, 3));
+        assert_ne!(depth.training_route(&graph, 7, 3), depth.training_route(&graph, 8, 3));
+    }
+
+    #[test]
+    fn as_many_blocks_are_sampled_as_asked() {
+        let graph = graph("resnet110");
+        for step in 0..20 {
+            assert_eq!(running(&Depth::Sampled(23).training_route(&graph, 1, step)), 23);
+        }
+        assert_eq!(running(&Depth::Sampled(99).training_route(&graph, 1, 0)), 54);
+    }
+
+    #[test]
+    fn at_test_branches_are_scaled() {
+        let graph = graph("resnet20");
+        let depth = Depth::Stochastic {
+            p_last: 0.5,
+            rule: DepthRule::Linear,
+        };
+        let route = depth.test_route(&graph);
+        assert_eq!(route.gains(BlockId(8)).branch, 0.5);
+        assert!((route.gains(BlockId(0)).branch - 17.0 / 18.0).abs() < 1e-6);
+        assert_eq!(route.gains(BlockId(0)).shortcut, 1.0);
+        assert_eq!(Depth::Sampled(3).test_route(&graph), graph.default_route());
+    }
+}
