@@ -54,18 +54,12 @@ fn eval(args: &EvalArgs) -> Result<String, CliError> {
     let mut subject = Subject::open(&args.subject, &args.adapter)?;
     cli::note(format_args!("{} on {}", subject.model, subject.engine.name()));
     let bar = cli::bar(subject.images() as u64, "images");
-    let route = subject.route.clone();
-    let images = subject.images();
-    let outcome = evaluate(
-        subject.engine.as_mut(),
-        Part::Test,
-        images,
-        subject.batch_size,
-        &route,
-        &mut |done| {
-            bar.set_position(done as u64);
-        },
-    )?;
+    let (images, routes) = (subject.images(), [subject.route.clone()]);
+    let engine = subject.engine.as_mut();
+    let outcomes = evaluate(engine, Part::Test, images, subject.batch_size, &routes, &mut |done| {
+        bar.set_position(done as u64);
+    })?;
+    let outcome = &outcomes[0];
     bar.finish_and_clear();
     if args.json {
         return Ok(format!(

@@ -7,9 +7,9 @@ mod device;
 #[path = "common/twin.rs"]
 mod twin;
 
-use residua::data::{Draw, ImageSet, Normalization, Padding};
+use residua::data::{Draw, ImageSet, Normalization, Padding, Source};
 use residua::gpu::AdapterKind;
-use residua::graph::{Mode, Param, ParamId, ParamKind, StateId};
+use residua::graph::{BlockId, Gains, Mode, Param, ParamId, ParamKind, Route, StateId};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::schedule::Update;
 use residua::train::{DeviceEngine, Engine, Part, ReferenceEngine, StepPlan, initialise};
@@ -83,7 +83,10 @@ fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
     let mut told = vec![("metrics".to_string(), engine.metrics(0..3).unwrap().into_flattened())];
     for (part, route) in [(Part::Train, &whole), (Part::Test, &lesion)] {
         let draws: Vec<Draw> = (0..40).map(Draw::unchanged).collect();
-        let results = engine.evaluate(part, &draws, route).unwrap();
+        let results = engine
+            .evaluate(part, &draws, std::slice::from_ref(route))
+            .unwrap()
+            .remove(0);
         let (loss, wrong) = results.iter().map(|&[loss, wrong]| (loss, wrong)).unzip();
         told.push((format!("losses of {part:?}"), loss));
         told.push((format!("errors of {part:?}"), wrong));
@@ -124,13 +127,51 @@ fn the_reference_trains_as_the_device_does() {
 #[test]
 fn the_reference_refuses_what_it_does_not_have() {
     let mut engine = ReferenceEngine::new(None, network(Mode::Eval), no_biases);
-    let route = engine.graph().default_route();
+    let route = [engine.graph().default_route()];
     let none = engine.evaluate(Part::Test, &[Draw::unchanged(0)], &route);
     assert!(none.unwrap_err().to_string().contains("no images are loaded"));
     let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
     engine.load(Part::Test, &images(), &normalization).unwrap();
     let beyond = engine.evaluate(Part::Test, &[Draw::unchanged(40)], &route);
     assert!(beyond.unwrap_err().to_string().contains("image 40"));
-    assert_eq!(engine.evaluate(Part::Test, &[], &route).unwrap(), [] as [[f32; 2]; 0]);
+    assert!(engine.evaluate(Part::Test, &[], &route).unwrap()[0].is_empty());
     assert!(engine.momentum(ParamId(0)).unwrap().iter().all(|&m| m == 0.0));
+}
+
+#[test]
+fn routes_that_share_a_beginning_score_as_they_do_alone() {
+    for model in ["preact-20", "resnet20", "plain-8"] {
+        let spec: ModelSpec = model.parse().unwrap();
+        let eval = spec.build(&InputShape::default(), Mode::Eval).unwrap();
+        let mut engine = DeviceEngine::new(device::of_kind(AdapterKind::Discrete), None, eval, no_biases).unwrap();
+        initialise(&mut engine, 3);
+        let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
+        let splits = "synthetic:1,8".parse::<Source>().unwrap().load(None, None, 1).unwrap();
+        engine.load(Part::Test, &splits.test, &normalization).unwrap();
+        let whole = engine.graph().default_route();
+        let blocks = whole.len();
+        let deleted = |numbers: &[usize]| whole.clone().deleting(numbers).unwrap();
+        let mut routes: Vec<Route> = (1..=blocks).map(|number| deleted(&[number])).collect();
+        routes.extend([
+            whole.clone(),
+            deleted(&[1, blocks]),
+            deleted(&[2, 3]),
+            deleted(&[1, 2]),
+            whole.clone(),
+        ]);
+        let mut scaled = whole.clone();
+        scaled.set(BlockId(1), Gains::both(0.5, 1.0));
+        routes.push(scaled);
+        let draws: Vec<Draw> = (0..8).map(Draw::unchanged).collect();
+        // Twice, so that nothing is left over from the batch before.
+        for _ in 0..2 {
+            let together = engine.evaluate(Part::Test, &draws, &routes).unwrap();
+            for (route, shared) in routes.iter().zip(&together) {
+                let alone = engine
+                    .evaluate(Part::Test, &draws, std::slice::from_ref(route))
+                    .unwrap();
+                assert_eq!(&alone[0], shared, "{model}: {route:?}");
+            }
+        }
+    }
 }

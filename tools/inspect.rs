@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
-use residua::cli::CliError;
+use residua::cli::{AdapterArgs, CliError};
 use residua::graph::{Block, Graph, Mode, NodeId};
 use residua::kernels::Target;
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule::memory;
+use residua::train::Adapter;
 use serde::Serialize;
+
+use crate::plan;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -22,6 +25,12 @@ pub struct Args {
     /// Images in a batch, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
+    /// Every dispatch of a training step, with bytes, multiply-adds and time on
+    /// the adapter
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    adapter: AdapterArgs,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -68,7 +77,17 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
         .enumerate()
         .map(|(index, block)| row(&eval, index, block))
         .collect();
-    let memory = plan(&train, &eval, args.batch_size);
+    let memory = memory_of(&train, &eval, args.batch_size);
+    let dispatches = if args.plan {
+        let Adapter::Device(choice) = args.adapter.choice() else {
+            return Err(CliError::argument(
+                "--plan needs a device: the reference has no dispatches",
+            ));
+        };
+        Some(plan::dispatches(&choice, train, eval.clone(), args.batch_size)?)
+    } else {
+        None
+    };
     if args.json {
         return Ok(format!(
             "{}\n",
@@ -80,10 +99,15 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
                 "macs": eval.macs(),
                 "blocks": blocks,
                 "memory": memory,
+                "plan": dispatches.map(|(_, rows)| rows),
             })
         ));
     }
-    Ok(table(&spec, &input, &eval, &blocks, &memory))
+    let mut text = table(&spec, &input, &eval, &blocks, &memory);
+    if let Some((adapter, rows)) = dispatches {
+        text.push_str(&plan::table(&adapter, &rows));
+    }
+    Ok(text)
 }
 
 fn row(graph: &Graph, index: usize, block: &Block) -> BlockRow {
@@ -132,7 +156,7 @@ fn inside(graph: &Graph, block: &Block) -> Vec<NodeId> {
 
 /// The plan for the limits of a software Vulkan device, which are the
 /// tightest: 128 MiB a binding.
-fn plan(train: &Graph, eval: &Graph, batch: usize) -> MemoryRow {
+fn memory_of(train: &Graph, eval: &Graph, batch: usize) -> MemoryRow {
     let target = Target {
         cpu: true,
         binding: 128 << 20,

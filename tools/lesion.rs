@@ -28,33 +28,20 @@ pub struct Args {
 pub fn lesion(args: &Args) -> Result<String, CliError> {
     let mut subject = Subject::open(&args.subject, &args.adapter)?;
     let blocks = &subject.engine.graph().blocks;
-    let deletions: Vec<Vec<usize>> = match args.delete_block.as_str() {
-        "each" => (1..=blocks.len()).map(|number| vec![number]).collect(),
-        list => vec![parse_blocks(list, blocks)?],
-    };
+    // The whole network first, as the baseline.
+    let mut deletions = vec![Vec::new()];
+    match args.delete_block.as_str() {
+        "each" => deletions.extend((1..=blocks.len()).map(|number| vec![number])),
+        list => deletions.push(parse_blocks(list, blocks)?),
+    }
     cli::note(format_args!("{} on {}", subject.model, subject.engine.name()));
     let images = subject.images();
-    let bar = cli::bar((images * (deletions.len() + 1)) as u64, "images");
-    let mut before = 0;
-    let mut run = |numbers: &[usize]| -> Result<Lesion, CliError> {
-        let result = delete(
-            subject.engine.as_mut(),
-            &subject.route,
-            images,
-            subject.batch_size,
-            numbers,
-            &mut |done| {
-                bar.set_position((before + done) as u64);
-            },
-        )?;
-        before += images;
-        Ok(result)
-    };
-    let baseline = run(&[])?;
-    let lesions = deletions
-        .iter()
-        .map(|numbers| run(numbers))
-        .collect::<Result<Vec<_>, _>>()?;
+    let bar = cli::bar(images as u64, "images");
+    let (engine, route, batch_size) = (subject.engine.as_mut(), &subject.route, subject.batch_size);
+    let mut lesions = delete(engine, route, images, batch_size, &deletions, &mut |done| {
+        bar.set_position(done as u64);
+    })?;
+    let baseline = lesions.remove(0);
     bar.finish_and_clear();
     if let Some(out) = &args.out {
         write_out(out, &subject, &baseline, &lesions)?;

@@ -3,6 +3,7 @@
 mod convert;
 mod inspect;
 mod lesion;
+mod plan;
 
 use std::process::ExitCode;
 

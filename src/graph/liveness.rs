@@ -16,21 +16,29 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Prunes `graph` to what `wanted` needs under `route`.
-    pub fn new(graph: &Graph, route: &Route, wanted: &[NodeId]) -> Self {
-        let present = present(graph, route);
+    /// Prunes `graph` to what `wanted` needs under `route`, where the values
+    /// `at_hand` need not be made again.
+    pub fn new(graph: &Graph, route: &Route, wanted: &[NodeId], at_hand: &[NodeId]) -> Self {
+        let mut present = present(graph, route);
+        let mut made = vec![false; graph.nodes.len()];
+        for id in at_hand {
+            made[id.0] = true;
+            present[id.0] = true;
+        }
         let mut needed = vec![false; graph.nodes.len()];
         for id in wanted {
             needed[id.0] = true;
         }
         for id in graph.ids().rev() {
-            if needed[id.0] && present[id.0] {
+            if needed[id.0] && present[id.0] && !made[id.0] {
                 for input in inputs_read(graph, route, id) {
                     needed[input.0] = true;
                 }
             }
         }
-        let runs = needed.iter().zip(&present).map(|(n, p)| *n && *p).collect();
+        let runs = (0..needed.len())
+            .map(|at| needed[at] && present[at] && !made[at])
+            .collect();
         Liveness { present, runs }
     }
 

@@ -5,6 +5,8 @@
 //! forward and going back. Training, stochastic depth, lesions and path
 //! gradients are all routes of one graph.
 
+use std::cmp::Ordering;
+
 use super::{Block, BlockId};
 
 /// What one block lets through. Gain 0 means that the side is not computed.
@@ -100,6 +102,24 @@ impl Route {
     /// Sets the gains of one block.
     pub fn set(&mut self, block: BlockId, gains: Gains) {
         self.gains[block.0] = gains;
+    }
+
+    /// Blocks from the input on that are the same in both routes, forward.
+    pub fn common_blocks(&self, other: &Route) -> usize {
+        let forward = |gains: &Gains| (gains.branch, gains.shortcut);
+        let pairs = self.gains.iter().zip(&other.gains);
+        pairs.take_while(|(a, b)| forward(a) == forward(b)).count()
+    }
+
+    /// An order that puts routes together which begin alike.
+    pub fn compare(&self, other: &Route) -> Ordering {
+        let forward = |gains: &Gains| [gains.branch, gains.shortcut];
+        let pairs = self.gains.iter().zip(&other.gains);
+        let blocks = pairs.flat_map(|(a, b)| forward(a).into_iter().zip(forward(b)));
+        blocks
+            .map(|(a, b)| a.total_cmp(&b))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
     }
 
     /// This route with the blocks of the given numbers (from 1) deleted: their

@@ -96,7 +96,7 @@ impl Values {
 /// those of batch norms that ran.
 pub fn run(graph: &Graph, route: &Route, wanted: &[NodeId], inputs: Inputs) -> Result<Values, ReferenceError> {
     check_route(graph, route, wanted)?;
-    let live = Liveness::new(graph, route, wanted);
+    let live = Liveness::new(graph, route, wanted, &[]);
     check_inputs(graph, &live, &inputs)?;
     let last_reader = last_readers(graph, &live, wanted);
     let mut evaluator = Evaluator {

@@ -425,7 +425,7 @@ fn only_what_is_wanted_is_kept_and_what_a_route_closes_is_absent() {
     let wanted: Vec<NodeId> = gradients.params.iter().map(|&(_, node)| node).collect();
     let route = problem.graph.default_route().deleting(&[1]).unwrap();
     let values = problem.run(&route, &wanted).unwrap();
-    let live = Liveness::new(&problem.graph, &route, &wanted);
+    let live = Liveness::new(&problem.graph, &route, &wanted, &[]);
     for id in problem.graph.ids() {
         let expected = wanted.contains(&id) && live.present(id);
         assert_eq!(values.get(id).is_some(), expected, "{id:?}");

@@ -383,12 +383,13 @@ impl Plan {
         &self.request.gradients
     }
 
-    /// What must run for the values that are kept and the gradients.
-    fn liveness(&self, route: &Route) -> Liveness {
+    /// What must run for the values that are kept and the gradients, where
+    /// the values `at_hand` are still in place.
+    fn liveness(&self, route: &Route, at_hand: &[NodeId]) -> Liveness {
         let mut wanted = self.request.keep.clone();
         wanted.extend(self.request.gradients.params.iter().map(|&(_, node)| node));
         wanted.extend(self.request.gradients.images);
-        Liveness::new(&self.request.graph, route, &wanted)
+        Liveness::new(&self.request.graph, route, &wanted, at_hand)
     }
 
     /// Hands the route's gains to the kernels, before the next submission.
@@ -402,7 +403,13 @@ impl Plan {
 
     /// The dispatches that run under `route`, in order.
     pub fn kernels(&self, route: &Route) -> Vec<&Kernel> {
-        let live = self.liveness(route);
+        self.kernels_from(route, &[])
+    }
+
+    /// As [`Self::kernels`], where the kept values `at_hand` are still in
+    /// place from a run that agreed with `route` as far as they depend on it.
+    pub fn kernels_from(&self, route: &Route, at_hand: &[NodeId]) -> Vec<&Kernel> {
+        let live = self.liveness(route, at_hand);
         let mut kernels = Vec::new();
         for step in self.steps.iter().filter(|step| live.runs(step.output)) {
             kernels.extend(match &step.prepared {
@@ -422,7 +429,7 @@ impl Plan {
     /// Clears the gradients of parameters that `route` leaves without one.
     /// Comes before any dispatch of the submission.
     pub fn record_clears(&self, route: &Route, recorder: &mut Recorder) {
-        let live = self.liveness(route);
+        let live = self.liveness(route, &[]);
         for &(param, node) in &self.request.gradients.params {
             if let Some(gradient) = self.absent_gradients.get(&param).filter(|_| !live.present(node)) {
                 recorder.clear(&gradient.buffer, gradient.offset..gradient.offset + gradient.size);

@@ -87,6 +87,9 @@ struct Purpose {
     size: usize,
     /// Whether gradients are multiplied by backward gains other than 0 and 1.
     scaled: bool,
+    /// Whether the output of every block stays in place, for another route to
+    /// go on from.
+    resumable: bool,
 }
 
 /// The dispatches that gather a batch from one set.
@@ -256,6 +259,7 @@ impl Session {
             training: true,
             size: batch.draws.len(),
             scaled: !route.is_binary_backward(),
+            resumable: false,
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
@@ -292,31 +296,47 @@ impl Session {
         self.pace(submission)
     }
 
-    /// Loss (nats) and error (0 or 1) of each image of `batch` under `route`,
-    /// by the running statistics.
-    pub fn evaluate(&mut self, batch: Batch, route: &Route) -> Result<Vec<[f32; 2]>, SessionError> {
-        route.check()?;
+    /// Loss (nats) and error (0 or 1) of each image of `batch` under each of
+    /// `routes`, by the running statistics.
+    ///
+    /// What routes have in common from the input on is computed once: they
+    /// are taken in such an order that each goes on from the last block whose
+    /// output an earlier one has left in place.
+    pub fn evaluate(&mut self, batch: Batch, routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, SessionError> {
+        for route in routes {
+            route.check()?;
+        }
         let purpose = Purpose {
             training: false,
             size: batch.draws.len(),
             scaled: false,
+            resumable: routes.len() > 1,
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
-        self.hand_gains(purpose, route);
-        let plan = &self.plans[&purpose];
-        let gathering = &self.gathers[&gathering_key(batch, purpose)];
-        self.gpu.submit(|recorder| {
-            for gather in &gathering.dispatches {
-                recorder.dispatch(gather);
-            }
-            plan.record(route, recorder);
-        });
-        let results = plan.place(loss_of(plan.graph())).expect("the loss is kept");
-        let values = self
-            .gpu
-            .read(&results.buffer, results.offset..results.offset + results.size)?;
-        Ok(values)
+        let mut results = vec![Vec::new(); routes.len()];
+        let mut before: Option<&Route> = None;
+        for index in sharing_order(routes) {
+            let route = &routes[index];
+            self.hand_gains(purpose, route);
+            let plan = &self.plans[&purpose];
+            let gathering = &self.gathers[&gathering_key(batch, purpose)];
+            // Outputs beyond the last common block belong to another route.
+            let common = before.map_or(0, |before| before.common_blocks(route));
+            let at_hand: Vec<NodeId> = plan.graph().blocks[..common].iter().map(|block| block.output).collect();
+            self.gpu.submit(|recorder| {
+                for gather in gathering.dispatches.iter().filter(|_| before.is_none()) {
+                    recorder.dispatch(gather);
+                }
+                for kernel in plan.kernels_from(route, &at_hand) {
+                    recorder.dispatch(&kernel.dispatch);
+                }
+            });
+            let place = plan.place(loss_of(plan.graph())).expect("the loss is kept");
+            results[index] = self.gpu.read(&place.buffer, place.offset..place.offset + place.size)?;
+            before = Some(route);
+        }
+        Ok(results)
     }
 
     /// Mean loss and number of errors of the steps `steps`, oldest first.
@@ -355,10 +375,18 @@ impl Session {
             Some(&self.eval)
         };
         let forward = forward.expect("a session that trains has a training graph");
-        let request = Request {
+        let mut request = Request {
             scaled: purpose.scaled,
             ..request(forward, purpose.training, purpose.size)
         };
+        if purpose.resumable {
+            // The images, too: block 1 may be the first that differs.
+            request.keep.extend(request.graph.find(|op| *op == Op::Images));
+            request.keep.extend(request.graph.find(|op| *op == Op::Labels));
+            request
+                .keep
+                .extend(request.graph.blocks.iter().map(|block| block.output));
+        }
         let plan = Plan::new(&self.gpu, request, &self.weights, &mut self.pool, &self.step)?;
         if purpose.training {
             let results = plan.place(loss_of(plan.graph())).cloned();
@@ -472,6 +500,7 @@ impl Session {
             training,
             size,
             scaled: training && !route.is_binary_backward(),
+            resumable: false,
         };
         self.prepare(purpose)?;
         let plan = &self.plans[&purpose];
@@ -481,6 +510,13 @@ impl Session {
 
 fn gathering_key(batch: Batch, purpose: Purpose) -> (usize, Crop, Purpose) {
     (Arc::as_ptr(&batch.set.bytes) as usize, batch.crop, purpose)
+}
+
+/// The order in which routes share most: each next to those that begin alike.
+fn sharing_order(routes: &[Route]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..routes.len()).collect();
+    order.sort_by(|&a, &b| routes[a].compare(&routes[b]));
+    order
 }
 
 /// The loss node of a graph that a model built.

@@ -22,27 +22,30 @@ pub struct Lesion {
     pub outcome: Outcome,
 }
 
-/// Evaluates the network on its first `images` test images with the blocks
-/// `numbers` deleted from `whole`, the route of the network as it was trained.
+/// Evaluates the network on its first `images` test images with each list of
+/// blocks in `deletions` deleted from `whole`, the route of the network as it
+/// was trained. What the lesions have in common is computed once for each
+/// batch.
 pub fn delete(
     engine: &mut dyn Engine,
     whole: &Route,
     images: usize,
     batch_size: NonZeroUsize,
-    numbers: &[usize],
+    deletions: &[Vec<usize>],
     progress: &mut dyn FnMut(usize),
-) -> Result<Lesion, TrainError> {
-    let route = whole.clone().deleting(numbers)?;
-    let names = numbers
+) -> Result<Vec<Lesion>, TrainError> {
+    let routes: Vec<Route> = deletions
         .iter()
-        .map(|number| engine.graph().blocks[number - 1].name.clone())
-        .collect();
-    let outcome = evaluate(engine, Part::Test, images, batch_size, &route, progress)?;
-    Ok(Lesion {
-        blocks: numbers.to_vec(),
-        names,
+        .map(|numbers| whole.clone().deleting(numbers))
+        .collect::<Result<_, _>>()?;
+    let outcomes = evaluate(engine, Part::Test, images, batch_size, &routes, progress)?;
+    let blocks = &engine.graph().blocks;
+    let lesion = |(numbers, outcome): (&Vec<usize>, Outcome)| Lesion {
+        blocks: numbers.clone(),
+        names: numbers.iter().map(|number| blocks[number - 1].name.clone()).collect(),
         outcome,
-    })
+    };
+    Ok(deletions.iter().zip(outcomes).map(lesion).collect())
 }
 
 /// A table of lesions, the whole network first: block numbers, names, images,

@@ -52,8 +52,9 @@ pub trait Engine {
     fn metrics(&mut self, steps: Range<u32>) -> Result<Vec<[f32; 2]>, TrainError>;
     /// How many steps' metrics are kept.
     fn remembered(&self) -> u32;
-    /// Loss (nats) and error (0 or 1) of each image under a route.
-    fn evaluate(&mut self, part: Part, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError>;
+    /// Loss (nats) and error (0 or 1) of each image under each route. What
+    /// routes have in common from the input on may be computed once.
+    fn evaluate(&mut self, part: Part, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError>;
     /// A parameter's values.
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
     /// Sets a parameter.
@@ -147,14 +148,14 @@ impl Engine for DeviceEngine {
         self.session.slots() as u32
     }
 
-    fn evaluate(&mut self, part: Part, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError> {
+    fn evaluate(&mut self, part: Part, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
         let set = self.sets.get(&part).ok_or(TrainError::NoImages)?;
         let batch = Batch {
             set,
             draws: &pack(draws),
             crop: crop(Padding::Zero),
         };
-        Ok(self.session.evaluate(batch, route)?)
+        Ok(self.session.evaluate(batch, routes)?)
     }
 
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {

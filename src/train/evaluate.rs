@@ -42,21 +42,25 @@ impl Outcome {
     }
 }
 
-/// Evaluates the first `images` of `part` under `route`, `batch_size` at a
-/// time; tells `progress` how many are done.
+/// Evaluates the first `images` of `part` under each of `routes`,
+/// `batch_size` at a time; tells `progress` how many images are done.
 pub fn evaluate(
     engine: &mut dyn Engine,
     part: Part,
     images: usize,
     batch_size: NonZeroUsize,
-    route: &Route,
+    routes: &[Route],
     progress: &mut dyn FnMut(usize),
-) -> Result<Outcome, TrainError> {
+) -> Result<Vec<Outcome>, TrainError> {
     let epoch = Batches::plain(images as u32, batch_size).epoch(0);
-    let mut each = Vec::with_capacity(images);
+    let mut each = vec![Vec::with_capacity(images); routes.len()];
+    let mut done = 0;
     for draws in epoch.batches() {
-        each.extend(engine.evaluate(part, draws, route)?);
-        progress(each.len());
+        for (all, batch) in each.iter_mut().zip(engine.evaluate(part, draws, routes)?) {
+            all.extend(batch);
+        }
+        done += draws.len();
+        progress(done);
     }
-    Ok(Outcome::new(each))
+    Ok(each.into_iter().map(Outcome::new).collect())
 }

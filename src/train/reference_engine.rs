@@ -81,6 +81,32 @@ impl ReferenceEngine {
             labels: draws.iter().map(|draw| set.labels[draw.index as usize]).collect(),
         })
     }
+
+    /// Loss and error of each image under one route.
+    fn evaluate_route(&mut self, part: Part, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError> {
+        let mut results = Vec::with_capacity(draws.len());
+        for draws in draws.chunks(EVALUATED_TOGETHER) {
+            let Batch { images, labels } = self.batch(part, draws, Padding::Zero)?;
+            let inputs = Inputs {
+                images: &images,
+                labels: &labels,
+                params: &self.params,
+                states: &mut self.states,
+                batch: labels.len(),
+                seed: 0,
+                step: 0,
+            };
+            let values = reference::run(&self.eval.graph, route, &[self.eval.loss], inputs)?;
+            let rows = values.get(self.eval.loss).expect("the loss is wanted");
+            results.extend(
+                rows.as_chunks()
+                    .0
+                    .iter()
+                    .map(|&[loss, wrong]| [loss as f32, wrong as f32]),
+            );
+        }
+        Ok(results)
+    }
 }
 
 impl Training {
@@ -159,29 +185,11 @@ impl Engine for ReferenceEngine {
         SLOTS as u32
     }
 
-    fn evaluate(&mut self, part: Part, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError> {
-        let mut results = Vec::with_capacity(draws.len());
-        for draws in draws.chunks(EVALUATED_TOGETHER) {
-            let Batch { images, labels } = self.batch(part, draws, Padding::Zero)?;
-            let inputs = Inputs {
-                images: &images,
-                labels: &labels,
-                params: &self.params,
-                states: &mut self.states,
-                batch: labels.len(),
-                seed: 0,
-                step: 0,
-            };
-            let values = reference::run(&self.eval.graph, route, &[self.eval.loss], inputs)?;
-            let rows = values.get(self.eval.loss).expect("the loss is wanted");
-            results.extend(
-                rows.as_chunks()
-                    .0
-                    .iter()
-                    .map(|&[loss, wrong]| [loss as f32, wrong as f32]),
-            );
-        }
-        Ok(results)
+    fn evaluate(&mut self, part: Part, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
+        routes
+            .iter()
+            .map(|route| self.evaluate_route(part, draws, route))
+            .collect()
     }
 
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {

@@ -272,7 +272,8 @@ impl<'a> Run<'a> {
     ) -> Result<(), TrainError> {
         let route = self.settings.depth.test_route(self.engine.graph());
         let size = self.settings.batch_size;
-        let test = evaluate(self.engine, Part::Test, self.test_images, size, &route, &mut |_| {})?;
+        let tested = evaluate(self.engine, Part::Test, self.test_images, size, &[route], &mut |_| {})?;
+        let test = tested.into_iter().next().expect("one outcome for one route");
         let images = self.position.epoch_images as f64;
         let row = EpochRow {
             epoch: epoch + 1,

@@ -168,7 +168,11 @@ impl Twin {
         let gradients = gradients.collect();
         let states = (0..self.states.len()).map(|index| wide(&self.session.read_state(StateId(index)).unwrap()));
         let states = states.collect();
-        let evaluation = self.session.evaluate(batch, route).unwrap();
+        let evaluation = self
+            .session
+            .evaluate(batch, std::slice::from_ref(route))
+            .unwrap()
+            .remove(0);
         Outcome {
             loss: loss.into(),
             wrong: wrong.into(),
