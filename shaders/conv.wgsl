@@ -26,6 +26,11 @@ const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
 const TRANSPOSED: bool = false;
 const BIAS: bool = false;
+// For packing: whether source and destination channels are exchanged, as in
+// every gradient, and whether taps are in reverse order: at stride 1 that
+// makes the gradient an ordinary convolution.
+const EXCHANGED: bool = false;
+const FLIPPED: bool = false;
 // The tile.
 const PX: u32 = 4u;
 const PY: u32 = 2u;
@@ -39,6 +44,13 @@ const INNER_Y: u32 = 2u;
 const SOURCE4: bool = true;
 const DEST4: bool = true;
 const WG: u32 = 64u;
+// Weights by way of a uniform buffer that holds one channel block, at places
+// that the host hands over. A processor's driver reads a place that it knows
+// to be the same for all invocations once, and any other place once for each:
+// what comes from immediate data it knows, a loop's counter it does not.
+const UNIFORM: bool = false;
+const BLOCK4: u32 = 36u;
+const BLOCK_STRIDE: u32 = 192u;
 
 const COLS: u32 = LEFT + INNER_X + RIGHT;
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
@@ -56,6 +68,15 @@ const TAPS: u32 = KERNEL * KERNEL;
 @group(0) @binding(5) var<storage, read_write> dest4: array<vec4f>; // the same memory
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(7) var<storage, read_write> repacked: array<f32>; // as `weights4`
+@group(0) @binding(8) var<uniform> block4: array<vec4f, BLOCK4>;   // one block of `weights4`
+
+// For UNIFORM: where in the block the weights of channel c begin, as the sum
+// of at[c % 16] and at[16 + c / 16]; and the block, as the last.
+struct Places {
+    at: array<u32, 32>,
+}
+
+var<immediate> places: Places;
 
 // Grid: x, folded into z, over the tiles of all images; y over channel blocks.
 @compute @workgroup_size(WG)
@@ -74,8 +95,12 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             return;
         }
     }
-    let channel_group = group.y / BLOCKS;
-    let first_channel = group.y % BLOCKS * KB;
+    var block = group.y;
+    if (UNIFORM) { // static
+        block = places.at[31];
+    }
+    let channel_group = block / BLOCKS;
+    let first_channel = block % BLOCKS * KB;
     let sx = tx * INNER_X;
     let sy = ty * INNER_Y;
 
@@ -137,11 +162,18 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             }
         }
 
-        let first_weight = (group.y * SC + c) * TAPS * KB4;
+        var first_weight = (block * SC + c) * TAPS * KB4;
+        if (UNIFORM) { // static
+            first_weight = places.at[c % 16u] + places.at[16u + c / 16u];
+        }
         for (var q = 0u; q < KB4; q++) { // unroll
             var w: array<vec4f, TAPS>;
             for (var tap = 0u; tap < TAPS; tap++) { // unroll
-                w[tap] = weights4[first_weight + tap * KB4 + q];
+                if (UNIFORM) { // static
+                    w[tap] = block4[first_weight + tap * KB4 + q];
+                } else {
+                    w[tap] = weights4[first_weight + tap * KB4 + q];
+                }
             }
             for (var py = 0u; py < PY; py++) { // unroll
                 for (var px = 0u; px < PX; px++) { // unroll
@@ -203,17 +235,22 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (index >= GROUPS * BLOCKS * SC * TAPS * KB) {
         return;
     }
-    let tap = index / KB % TAPS;
+    let tap = select(index / KB % TAPS, TAPS - 1u - index / KB % TAPS, FLIPPED);
     let c = index / (KB * TAPS) % SC;
     let block = index / (KB * TAPS * SC);
     let channel = block % BLOCKS * KB + index % KB;
     var value = 0.0;
     if (channel < DC) {
-        if (TRANSPOSED) {
+        if (EXCHANGED) {
             value = weights[((block / BLOCKS * SC + c) * DC + channel) * TAPS + tap];
         } else {
             value = weights[((block / BLOCKS * DC + channel) * SC + c) * TAPS + tap];
         }
     }
-    repacked[index] = value;
+    // Blocks of a uniform buffer begin at aligned places.
+    if (UNIFORM) { // static
+        repacked[block * BLOCK_STRIDE + index % (KB * TAPS * SC)] = value;
+    } else {
+        repacked[index] = value;
+    }
 }

@@ -40,6 +40,7 @@ fn target(cpu: bool) -> Target {
         binding: 128 << 20,
         alignment: 256,
         workgroups: WORKGROUPS,
+        uniform: if cpu { 64 << 10 } else { 0 },
     }
 }
 
@@ -48,7 +49,7 @@ fn parse(source: &str) -> Result<Module, String> {
 }
 
 fn validate(source: &str, module: &Module) -> Result<ModuleInfo, String> {
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES);
     let info = validator.validate(module);
     info.map_err(|error| error.emit_to_string(source))
 }
@@ -154,7 +155,11 @@ fn unwritable(module: &Module, info: &ModuleInfo) -> Vec<String> {
     if let Err(error) = msl::write_string(module, info, &options, &msl::PipelineOptions::default()) {
         problems.push(format!("MSL: {error}"));
     }
-    let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions::default());
+    let options = hlsl::Options {
+        immediates_target: Some(hlsl::BindTarget::default()),
+        ..hlsl::Options::default()
+    };
+    let pipeline = hlsl::PipelineOptions::default();
     let mut text = String::new();
     if let Err(error) = hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None) {
         problems.push(format!("HLSL: {error}"));

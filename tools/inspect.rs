@@ -162,6 +162,7 @@ fn memory_of(train: &Graph, eval: &Graph, batch: usize) -> MemoryRow {
         binding: 128 << 20,
         alignment: 256,
         workgroups: 65_535,
+        uniform: 64 << 10,
     };
     let training = memory(train, true, batch, &target);
     let evaluation = memory(eval, false, batch, &target);

@@ -36,6 +36,10 @@ pub struct Limits {
     pub invocations: u32,
     /// Bytes of workgroup memory.
     pub workgroup_memory: u32,
+    /// Largest uniform binding in bytes.
+    pub uniform: u64,
+    /// Bytes of immediate data; 0 where there is none.
+    pub immediates: u32,
 }
 
 /// An opened device and all that is kept for its lifetime.
@@ -92,7 +96,7 @@ impl Gpu {
         *binding = pretence.binding.unwrap_or(*binding).min(*binding);
         let workgroups = &mut required.max_compute_workgroups_per_dimension;
         *workgroups = pretence.workgroups.unwrap_or(*workgroups).min(*workgroups);
-        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY;
+        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::IMMEDIATES;
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("residua"),
@@ -118,10 +122,15 @@ impl Gpu {
             limits: Limits {
                 binding: limits.max_storage_buffer_binding_size,
                 buffer: limits.max_buffer_size,
-                alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+                alignment: limits
+                    .min_storage_buffer_offset_alignment
+                    .max(limits.min_uniform_buffer_offset_alignment)
+                    .into(),
                 workgroups: limits.max_compute_workgroups_per_dimension,
                 invocations: limits.max_compute_invocations_per_workgroup,
                 workgroup_memory: limits.max_compute_workgroup_storage_size,
+                uniform: limits.max_uniform_buffer_binding_size,
+                immediates: limits.max_immediate_size,
             },
             device,
             queue,

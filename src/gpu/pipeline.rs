@@ -12,6 +12,8 @@ pub enum Access {
     Read,
     /// Storage that is read and written.
     Write,
+    /// A uniform buffer.
+    Uniform,
 }
 
 /// Shader text, complete, and its interface. Two equal programs are one
@@ -24,6 +26,8 @@ pub struct Program {
     pub source: Arc<str>,
     /// Binding numbers of group 0 and how each is used.
     pub bindings: Vec<(u32, Access)>,
+    /// Bytes of immediate data.
+    pub immediates: u32,
 }
 
 /// A compiled program.
@@ -68,7 +72,7 @@ impl Gpu {
         let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
             bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
+            immediate_size: program.immediates,
         });
         let raw = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
@@ -99,8 +103,11 @@ fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
-            ty: wgpu::BufferBindingType::Storage {
-                read_only: access == Access::Read,
+            ty: match access {
+                Access::Uniform => wgpu::BufferBindingType::Uniform,
+                access => wgpu::BufferBindingType::Storage {
+                    read_only: access == Access::Read,
+                },
             },
             has_dynamic_offset: false,
             min_binding_size: None,

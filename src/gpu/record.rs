@@ -11,6 +11,7 @@ pub struct Dispatch {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
     workgroups: [u32; 3],
+    immediates: Vec<u32>,
 }
 
 impl Dispatch {
@@ -22,6 +23,16 @@ impl Dispatch {
     /// Workgroups in x, y, z.
     pub fn workgroups(&self) -> [u32; 3] {
         self.workgroups
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline.raw);
+        pass.set_bind_group(0, &self.group, &[]);
+        if !self.immediates.is_empty() {
+            pass.set_immediates(0, bytemuck::cast_slice(&self.immediates));
+        }
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 
@@ -51,10 +62,7 @@ impl Recorder {
             let descriptor = wgpu::ComputePassDescriptor::default();
             self.encoder.begin_compute_pass(&descriptor).forget_lifetime()
         });
-        pass.set_pipeline(&dispatch.pipeline.raw);
-        pass.set_bind_group(0, &dispatch.group, &[]);
-        let [x, y, z] = dispatch.workgroups;
-        pass.dispatch_workgroups(x, y, z);
+        dispatch.encode(pass);
     }
 
     fn finish(mut self) -> wgpu::CommandBuffer {
@@ -71,6 +79,7 @@ impl Gpu {
         pipeline: &Arc<Pipeline>,
         bindings: &[(u32, Binding)],
         workgroups: [u32; 3],
+        immediates: &[u32],
     ) -> Result<Dispatch, GpuError> {
         let used = |number: u32| pipeline.bindings.iter().any(|&(binding, _)| binding == number);
         let entries: Vec<_> = bindings
@@ -98,6 +107,7 @@ impl Gpu {
             pipeline: pipeline.clone(),
             group,
             workgroups,
+            immediates: immediates.to_vec(),
         })
     }
 
@@ -171,10 +181,7 @@ impl Gpu {
                     end_of_pass_write_index: Some(first + 1),
                 }),
             });
-            pass.set_pipeline(&dispatch.pipeline.raw);
-            pass.set_bind_group(0, &dispatch.group, &[]);
-            let [x, y, z] = dispatch.workgroups;
-            pass.dispatch_workgroups(x, y, z);
+            dispatch.encode(&mut pass);
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved.raw, 0);
         self.queue.submit([encoder.finish()]);

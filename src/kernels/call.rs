@@ -18,6 +18,9 @@ pub struct Target {
     pub alignment: u64,
     /// Workgroups along one dimension.
     pub workgroups: u32,
+    /// Largest uniform binding in bytes, for kernels that also need 128 bytes
+    /// of immediate data; 0 where there is no such data.
+    pub uniform: u64,
 }
 
 /// The memory that an argument refers to.
@@ -61,6 +64,8 @@ pub struct Call {
     pub workgroups: [u32; 3],
     /// Multiply-adds of a convolution or linear layer.
     pub macs: u64,
+    /// Immediate data.
+    pub immediates: Vec<u32>,
 }
 
 impl Call {
@@ -71,6 +76,7 @@ impl Call {
             args: Vec::new(),
             workgroups: [1; 3],
             macs: 0,
+            immediates: Vec::new(),
         }
     }
 
@@ -182,6 +188,7 @@ mod tests {
         binding: 1000,
         alignment: 64,
         workgroups: 65_535,
+        uniform: 0,
     };
 
     #[test]

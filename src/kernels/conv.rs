@@ -1,10 +1,13 @@
 //! Which dispatches make a convolution, forward and backward?
 
-use super::call::{Call, Lowered, Operand, Target, fold, parts};
+use super::Value;
+use super::call::{Arg, Call, Lowered, Operand, Target, fold, parts};
 use super::tile::{Tile, WeightTile};
 use crate::graph::{Conv, Shape};
 
 const WG: usize = 32;
+/// Source channels that the table of places in immediate data can hold.
+const PLACES: usize = 15 * 16;
 
 /// One direction of a convolution: planes and channels of what is read and
 /// what is written.
@@ -41,13 +44,22 @@ pub fn input_gradient(conv: Conv, dy: &Shape, dx: &Shape, batch: usize, target: 
 }
 
 fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
-    let Direction { conv, source, dest, .. } = *direction;
+    let Direction {
+        mut conv, source, dest, ..
+    } = *direction;
+    // At stride 1 the transpose is a convolution by flipped weights: a layer
+    // with as many inputs as outputs has one program for both directions.
+    let flipped = direction.transposed && conv.stride == 1 && conv.padding < conv.kernel;
+    let transposed = direction.transposed && !flipped;
+    if flipped {
+        conv.padding = conv.kernel - 1 - conv.padding;
+    }
     let (sh, sw) = source.plane();
     let (dh, dw) = dest.plane();
     let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
-    let tile = Tile::choose(&conv, direction.transposed, dc, dh, dw, target);
-    let reach = tile.reach(&conv, direction.transposed);
-    let constants = vec![
+    let tile = Tile::choose(&conv, transposed, dc, dh, dw, target);
+    let reach = tile.reach(&conv, transposed);
+    let mut constants = vec![
         ("SC", sc.into()),
         ("SH", sh.into()),
         ("SW", sw.into()),
@@ -58,7 +70,7 @@ fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
         ("KERNEL", conv.kernel.into()),
         ("STRIDE", conv.stride.into()),
         ("PADDING", conv.padding.into()),
-        ("TRANSPOSED", direction.transposed.into()),
+        ("TRANSPOSED", transposed.into()),
         ("BIAS", direction.bias.into()),
         ("PX", tile.px.into()),
         ("PY", tile.py.into()),
@@ -75,12 +87,26 @@ fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
         ("WG", WG.into()),
     ];
     let blocks = conv.groups * dc.div_ceil(tile.kb);
-    let packed = blocks * sc * conv.kernel * conv.kernel * tile.kb;
+    let block = sc * conv.kernel * conv.kernel * tile.kb;
+    let uniform = target.cpu && 4 * block as u64 <= target.uniform && sc <= PLACES;
+    let stride = if uniform {
+        block.next_multiple_of(target.alignment as usize / 4)
+    } else {
+        block
+    };
+    constants.extend([
+        ("UNIFORM", uniform.into()),
+        ("BLOCK4", (block / 4).into()),
+        ("BLOCK_STRIDE", stride.into()),
+    ]);
+    let packed = blocks * stride;
     let weights = Shape::fixed(&[conv.groups * dc * sc * conv.kernel * conv.kernel]);
-    let pack = Call::new("conv", "pack", constants.clone())
+    let mut packing = constants.clone();
+    packing.extend([("EXCHANGED", direction.transposed.into()), ("FLIPPED", flipped.into())]);
+    let pack = Call::new("conv", "pack", packing)
         .bind(6, Operand::Input(1), weights.bytes(1))
         .bind(7, Operand::Scratch(0), 4 * packed as u64)
-        .over(packed, WG, target);
+        .over(blocks * block, WG, target);
 
     let mut calls = vec![pack];
     let tiles = dh.div_ceil(tile.py) * dw.div_ceil(tile.px);
@@ -97,12 +123,40 @@ fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
         let [x, z, _] = fold((part.len() * tiles).div_ceil(WG), target.workgroups);
         call.workgroups = [x, blocks as u32, z];
         call.macs = (part.len() * forward_outputs.per_image() * per_output) as u64;
-        calls.push(call);
+        if uniform {
+            let per_channel = block / sc / 4;
+            calls.extend((0..blocks).map(|index| one_block(&call, index, blocks, 4 * stride, per_channel)));
+        } else {
+            calls.push(call);
+        }
     }
     Lowered {
         calls,
         scratch: vec![4 * packed as u64],
     }
+}
+
+/// `call` for one of `blocks` blocks of channels, whose weights come by way of
+/// a uniform buffer: `stride` bytes from block to block, `per_channel` fours
+/// for a source channel.
+fn one_block(call: &Call, index: usize, blocks: usize, stride: usize, per_channel: usize) -> Call {
+    let mut call = call.clone();
+    let bytes = call.variant.constants.iter().find(|(name, _)| *name == "BLOCK4");
+    let Some((_, Value::Uint(fours))) = bytes else {
+        unreachable!("the size of a block is one of the tile's constants");
+    };
+    call.args.push(Arg {
+        binding: 8,
+        operand: Operand::Scratch(0),
+        offset: (index * stride) as u64,
+        size: 16 * u64::from(*fours),
+    });
+    let low = (0..16).map(|c| c * per_channel);
+    let high = (0..15).map(|c| 16 * c * per_channel);
+    call.immediates = low.chain(high).chain([index]).map(|place| place as u32).collect();
+    call.workgroups[1] = 1;
+    call.macs /= blocks as u64;
+    call
 }
 
 /// Gradient by the weights: inputs x and dy.

@@ -19,7 +19,7 @@ pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
 pub use loss::record;
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
-pub use source::{Value, Variant, files};
+pub use source::{IMMEDIATE_BYTES, Value, Variant, files};
 pub use update::{ImageDims, ImagePart, STEP_BYTES, StepRecord, gather, sgd};
 
 use crate::graph::{Conv, PadShortcut, Shape};

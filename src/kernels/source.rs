@@ -130,11 +130,12 @@ impl Variant {
         let kept = drop_unused_functions(keep_entry(&lines, self.entry));
         let mut source = String::new();
         expand(&kept, &scope, &mut source);
-        let (source, bindings) = drop_unused_bindings(&source);
+        let (source, bindings, immediates) = drop_unused_bindings(&source);
         Program {
             label: format!("{}/{}", self.file, self.entry),
             source: Arc::from(source),
             bindings,
+            immediates,
         }
     }
 
@@ -362,8 +363,9 @@ fn fold_indices(line: &str, scope: &Scope) -> String {
     result + rest
 }
 
-/// The source without the bindings that it does not use, and those it does.
-fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>) {
+/// The source without the bindings and immediate data that it does not use,
+/// the bindings that it does, and its bytes of immediate data.
+fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>, u32) {
     let mut words: HashMap<&str, usize> = HashMap::new();
     for line in source.lines() {
         let code = line.split("//").next().unwrap_or_default();
@@ -374,6 +376,7 @@ fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>) {
     }
     let mut kept = String::with_capacity(source.len());
     let mut bindings = Vec::new();
+    let mut immediates = 0;
     for line in source.lines() {
         if let Some((number, access, name)) = binding(line) {
             if words[name] < 2 {
@@ -381,18 +384,37 @@ fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>) {
             }
             bindings.push((number, access));
         }
+        if let Some(name) = immediate(line) {
+            if words[name] < 2 {
+                continue;
+            }
+            immediates = IMMEDIATE_BYTES;
+        }
         kept.push_str(line);
         kept.push('\n');
     }
-    (kept, bindings)
+    (kept, bindings, immediates)
 }
 
-/// Number, access and name of a line that declares a storage binding.
+/// Bytes of immediate data of a program that has any: as many as every
+/// adapter that has any grants.
+pub const IMMEDIATE_BYTES: u32 = 128;
+
+/// Name of a line that declares immediate data.
+fn immediate(line: &str) -> Option<&str> {
+    line.strip_prefix("var<immediate> ")?.split(':').next()
+}
+
+/// Number, access and name of a line that declares a binding.
 fn binding(line: &str) -> Option<(u32, Access, &str)> {
     let rest = line.strip_prefix("@group(0) @binding(")?;
-    let (number, rest) = rest.split_once(") var<storage, ")?;
+    let (number, rest) = rest.split_once(") var<")?;
     let (access, rest) = rest.split_once("> ")?;
-    let access = if access == "read" { Access::Read } else { Access::Write };
+    let access = match access {
+        "storage, read" => Access::Read,
+        "uniform" => Access::Uniform,
+        _ => Access::Write,
+    };
     Some((number.parse().ok()?, access, rest.split(':').next()?))
 }
 
@@ -425,8 +447,10 @@ for (var i = 0u; i < N; i++) { // unroll
         for (name, text) in files() {
             let module = naga::front::wgsl::parse_str(text);
             let module = module.unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(text)));
-            let mut validator =
-                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+            let mut validator = naga::valid::Validator::new(
+                naga::valid::ValidationFlags::all(),
+                naga::valid::Capabilities::IMMEDIATES,
+            );
             validator
                 .validate(&module)
                 .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(text)));

@@ -1,9 +1,11 @@
 //! How large are the register tiles?
 //!
 //! On a processor a load costs as much as thirty multiply-adds, so a tile
-//! holds hundreds of sums; on a GPU registers decide how many threads are in
-//! flight, so it holds dozens. Compile time bounds both: a tile's body is
-//! straight-line code.
+//! holds a hundred sums and more; on a GPU registers decide how many threads
+//! are in flight, so it holds dozens. A tile's body is straight-line code:
+//! beyond the processor's instruction cache it gains nothing more, and takes
+//! seconds to compile. Weights that come by way of a uniform buffer cost next
+//! to nothing, so that wide tiles of few channels do as well as large ones.
 
 use super::call::Target;
 use crate::graph::Conv;
@@ -46,16 +48,15 @@ impl Tile {
         // A transposed tile begins at a multiple of the stride.
         let unit = if transposed { conv.stride } else { 1 };
         let taps = (conv.kernel * conv.kernel).div_ceil(unit * unit);
-        let (body, sums) = if target.cpu {
-            (CPU_BODY, CPU_SUMS)
-        } else {
-            (GPU_BODY, GPU_SUMS)
+        let (wide, tall, body, sums) = match target.cpu {
+            // As wide as the row, a tile has no halo to load on its sides,
+            // and does with half the body.
+            true if width <= 16 => (16, 2, CPU_BODY / 2, CPU_SUMS),
+            true => (8, 4, CPU_BODY, CPU_SUMS),
+            false => (4, 2, GPU_BODY, GPU_SUMS),
         };
-        let budget = (body / taps).min(sums).max(4);
-        let px = fit(width, if target.cpu { 16 } else { 4 }, unit);
-        let least_kb = channels.next_multiple_of(4).min(if target.cpu { 8 } else { 4 });
-        let most_py = (budget / (px * least_kb)).clamp(1, if target.cpu { 8 } else { 2 });
-        let py = fit(height, most_py, unit);
+        let (px, py) = (fit(width, wide, unit), fit(height, tall, unit));
+        let budget = (body / taps).min(sums).max(4 * px * py);
         let kb = (budget / (px * py) / 4 * 4)
             .clamp(4, 16)
             .min(channels.next_multiple_of(4));
@@ -160,6 +161,7 @@ mod tests {
             binding: 1 << 27,
             alignment: 256,
             workgroups: 65_535,
+            uniform: 0,
         }
     }
 

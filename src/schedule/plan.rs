@@ -8,7 +8,7 @@ use super::memory::{Layout, Piece, Pool};
 use super::weights::Weights;
 use crate::gpu::{AdapterKind, Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
 use crate::graph::{BlockId, Gradients, Graph, Liveness, NodeId, Op, ParamId, Route};
-use crate::kernels::{Call, Lowered, Operand, Pointwise, Target, Work};
+use crate::kernels::{Call, IMMEDIATE_BYTES, Lowered, Operand, Pointwise, Target, Work};
 
 /// Bytes from one block's gains to the next: every adapter's alignment
 /// divides it.
@@ -22,6 +22,11 @@ pub fn target(gpu: &Gpu) -> Target {
         binding: limits.binding,
         alignment: limits.alignment.max(16),
         workgroups: limits.workgroups,
+        uniform: if limits.immediates >= IMMEDIATE_BYTES {
+            limits.uniform
+        } else {
+            0
+        },
     }
 }
 
@@ -256,7 +261,7 @@ pub(super) fn dispatch(
             bindings.push((arg.binding, whole.part(arg.offset..arg.offset + arg.size)));
         }
     }
-    gpu.dispatch(&pipeline, &bindings, call.workgroups)
+    gpu.dispatch(&pipeline, &bindings, call.workgroups, &call.immediates)
 }
 
 impl Plan {
