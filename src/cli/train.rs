@@ -27,13 +27,13 @@ pub struct TrainArgs {
     /// Standard deviation of each channel, or a named set [default: as for --mean]
     #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
     std: Option<String>,
-    /// Passes over the training images [default: 6]
+    /// Passes over the training images [default: 10; 2 for synthetic]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
     /// Stop after N steps instead of --epochs
     #[arg(long, value_name = "N")]
     steps: Option<u32>,
-    /// Images in a batch [default: 128]
+    /// Images in a batch [default: 128; 32 for synthetic]
     #[arg(long, value_name = "N")]
     batch_size: Option<u32>,
     /// Learning rate [default: 0.1]
@@ -215,7 +215,9 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             (run.read_config()?, Some(run))
         }
         None => {
-            let base = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+            let read = args.config.as_deref().map(read_config).transpose()?;
+            let default = || Config::for_data(args.data.as_deref().unwrap_or("synthetic"));
+            let base = read.unwrap_or_else(default);
             (args.over(base)?, None)
         }
     };

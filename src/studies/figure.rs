@@ -55,7 +55,7 @@ fn draw<DB: DrawingBackend>(
         .y_desc("test error (%)")
         .x_labels(blocks.len().min(20))
         .x_label_formatter(&|number| format!("{number:.0}"))
-        .light_line_style(WHITE)
+        .max_light_lines(0)
         .draw()?;
     chart
         .draw_series(DashedLineSeries::new(

@@ -100,7 +100,7 @@ impl Default for Config {
             data: "synthetic".into(),
             mean: None,
             std: None,
-            epochs: 6,
+            epochs: 10,
             steps: None,
             batch_size: 128,
             lr: 0.1,
@@ -149,6 +149,18 @@ pub struct Settings {
 }
 
 impl Config {
+    /// The defaults for a data source: the built-in images are few, and many
+    /// small steps learn them sooner.
+    pub fn for_data(data: &str) -> Self {
+        let built_in = matches!(data.parse(), Ok(Source::Synthetic { .. }));
+        Config {
+            data: data.to_string(),
+            batch_size: if built_in { 32 } else { 128 },
+            epochs: if built_in { 2 } else { 10 },
+            ..Config::default()
+        }
+    }
+
     /// Looks at every value: an error names the first that is out of range.
     pub fn check(&self) -> Result<Settings, TrainError> {
         let argument = TrainError::Argument;

@@ -58,7 +58,7 @@ where
         .y_desc(label)
         .x_labels(epochs.min(10) as usize)
         .x_label_formatter(&|epoch| format!("{epoch:.0}"))
-        .light_line_style(WHITE)
+        .max_light_lines(0)
         .draw()
         .map_err(text)?;
     for (name, color, test) in [("training", TRAIN, false), ("test", TEST, true)] {
