@@ -129,7 +129,7 @@ impl WeightTile {
     pub fn choose(conv: &Conv, c: usize, k: usize, width: usize, target: &Target) -> Self {
         let taps = conv.kernel * conv.kernel;
         let (body, most_px, most_kb, most_cb) = if target.cpu {
-            (CPU_BODY, 8, 8, 8)
+            (CPU_BODY / 2, 8, 8, 8)
         } else {
             (GPU_BODY, 4, 4, 2)
         };
