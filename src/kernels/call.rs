@@ -179,6 +179,28 @@ pub fn parts(batch: usize, shapes: &[&Shape], target: &Target) -> Vec<Range<usiz
         .collect()
 }
 
+/// A dispatch's part of a sum over the batch: a workgroup sums each chunk of
+/// images, and another kernel merges the chunks of all dispatches.
+pub struct Chunks {
+    /// The images of this dispatch.
+    pub images: Range<usize>,
+    /// Chunks of the dispatches before.
+    pub first: usize,
+    /// Its own chunks.
+    pub count: usize,
+}
+
+/// `parts` of a batch in chunks of `size` images, and the number of all chunks.
+pub fn chunks(parts: Vec<Range<usize>>, size: usize) -> (Vec<Chunks>, usize) {
+    let mut all = 0;
+    let chunked = parts.into_iter().map(|images| {
+        let (first, count) = (all, images.len().div_ceil(size));
+        all += count;
+        Chunks { images, first, count }
+    });
+    (chunked.collect(), all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

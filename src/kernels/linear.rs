@@ -1,6 +1,6 @@
 //! Which dispatches make a linear layer, forward and backward?
 
-use super::call::{Call, Lowered, Operand, Target, parts};
+use super::call::{Call, Lowered, Operand, Target, chunks, parts};
 use crate::graph::Shape;
 
 const WG: usize = 64;
@@ -144,25 +144,21 @@ pub fn channel_sum(dy: &Shape, batch: usize, target: &Target) -> Lowered {
     let (height, width) = dy.plane();
     let groups = if target.cpu { 64 } else { 1024 };
     let images = batch.div_ceil((groups / channels).clamp(1, batch));
-    let parts = parts(batch, &[dy], target);
-    let chunks: usize = parts.iter().map(|part| part.len().div_ceil(images)).sum();
-    let partial = 4 * (chunks * channels) as u64;
-    let mut first = 0;
+    let (parts, all) = chunks(parts(batch, &[dy], target), images);
+    let partial = 4 * (all * channels) as u64;
     let mut calls = Vec::new();
     for part in parts {
         let constants = vec![
             ("C", channels.into()),
             ("PLANE", (height * width).into()),
             ("IMAGES", images.into()),
-            ("FIRST_CHUNK", first.into()),
+            ("FIRST_CHUNK", part.first.into()),
             ("WG", WG.into()),
         ];
         let mut call = Call::new("reduce", "channel_sum", constants)
-            .bind_images(0, Operand::Input(0), dy, &part)
+            .bind_images(0, Operand::Input(0), dy, &part.images)
             .bind(1, Operand::Scratch(0), partial);
-        let own = part.len().div_ceil(images);
-        call.workgroups = [own as u32, channels as u32, 1];
-        first += own;
+        call.workgroups = [part.count as u32, channels as u32, 1];
         calls.push(call);
     }
     calls.push(

@@ -125,8 +125,7 @@ impl Work {
             Work::NormGrad { relu, batch_stats } => norm::input_gradient(relu, batch_stats, output, batch, target),
             Work::Pointwise(kernel) => pointwise::pointwise(kernel, output, batch, target),
             Work::Pool(kernel) => {
-                let forward = matches!(kernel, Pooling::Max(_) | Pooling::Avg(_) | Pooling::Global);
-                let (wide, narrow) = if forward {
+                let (wide, narrow) = if kernel.is_forward() {
                     (inputs[0], output)
                 } else {
                     (output, inputs[0])

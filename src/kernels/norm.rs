@@ -1,7 +1,7 @@
 //! Which dispatches make batch norm, forward and backward?
 
 use super::Value;
-use super::call::{Call, Lowered, Operand, Target, parts};
+use super::call::{Call, Lowered, Operand, Target, chunks, parts};
 use crate::graph::Shape;
 
 const WG: usize = 64;
@@ -58,21 +58,17 @@ pub fn batch_stats(x: &Shape, eps: f32, momentum: f32, batch: usize, target: &Ta
     let lanes = Lanes::of(x, target);
     let channels = x.channels();
     let images = lanes.chunk(batch, channels, target);
-    let parts = parts(batch, &[x], target);
-    let chunks: usize = parts.iter().map(|part| part.len().div_ceil(images)).sum();
-    let moments = 16 * (chunks * channels) as u64;
+    let (parts, all) = chunks(parts(batch, &[x], target), images);
+    let moments = 16 * (all * channels) as u64;
     let rows = 8 * channels as u64;
     let mut calls = Vec::new();
-    let mut first = 0;
     for part in parts {
         let mut constants = lanes.constants(channels);
-        constants.extend([("IMAGES", images.into()), ("FIRST_CHUNK", first.into())]);
+        constants.extend([("IMAGES", images.into()), ("FIRST_CHUNK", part.first.into())]);
         let mut call = Call::new("batch_norm", "chunk_moments", constants)
-            .bind_images(0, Operand::Input(0), x, &part)
+            .bind_images(0, Operand::Input(0), x, &part.images)
             .bind(4, Operand::Scratch(0), moments);
-        let own = part.len().div_ceil(images);
-        call.workgroups = [own as u32, channels as u32, 1];
-        first += own;
+        call.workgroups = [part.count as u32, channels as u32, 1];
         calls.push(call);
     }
     let constants = vec![
@@ -139,28 +135,24 @@ pub fn sums(relu: bool, x: &Shape, batch: usize, target: &Target) -> Lowered {
     let lanes = Lanes::of(x, target);
     let channels = x.channels();
     let images = lanes.chunk(batch, channels, target);
-    let parts = parts(batch, &[x], target);
-    let chunks: usize = parts.iter().map(|part| part.len().div_ceil(images)).sum();
-    let products = 8 * (chunks * channels) as u64;
+    let (parts, all) = chunks(parts(batch, &[x], target), images);
+    let products = 8 * (all * channels) as u64;
     let rows = 8 * channels as u64;
     let mut calls = Vec::new();
-    let mut first = 0;
     for part in parts {
         let mut constants = lanes.constants(channels);
         constants.extend([
             ("IMAGES", images.into()),
-            ("FIRST_CHUNK", first.into()),
+            ("FIRST_CHUNK", part.first.into()),
             ("RELU", relu.into()),
         ]);
         let mut call = Call::new("batch_norm", "chunk_sums", constants)
-            .bind_images(0, Operand::Input(1), x, &part)
-            .bind_images(1, Operand::Input(0), x, &part)
+            .bind_images(0, Operand::Input(1), x, &part.images)
+            .bind_images(1, Operand::Input(0), x, &part.images)
             .bind(2, Operand::Input(2), rows)
             .bind(3, Operand::Input(3), rows)
             .bind(11, Operand::Scratch(0), products);
-        let own = part.len().div_ceil(images);
-        call.workgroups = [own as u32, channels as u32, 1];
-        first += own;
+        call.workgroups = [part.count as u32, channels as u32, 1];
         calls.push(call);
     }
     let mut merge = Call::new(

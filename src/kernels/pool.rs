@@ -23,6 +23,13 @@ pub enum Pooling {
     GlobalGrad,
 }
 
+impl Pooling {
+    /// Whether it goes from the wide plane to the narrow one.
+    pub fn is_forward(self) -> bool {
+        matches!(self, Pooling::Max(_) | Pooling::Avg(_) | Pooling::Global)
+    }
+}
+
 /// Lowers `kernel`; `wide` is the shape before pooling, `narrow` behind it.
 pub fn pooling(kernel: Pooling, wide: &Shape, narrow: &Shape, batch: usize, target: &Target) -> Lowered {
     let (entry, pool) = match kernel {
@@ -34,7 +41,7 @@ pub fn pooling(kernel: Pooling, wide: &Shape, narrow: &Shape, batch: usize, targ
         Pooling::GlobalGrad => ("global_avg_pool_grad", None),
     };
     let ((h, w), (oh, ow)) = (wide.plane(), narrow.plane());
-    let forward = matches!(kernel, Pooling::Max(_) | Pooling::Avg(_) | Pooling::Global);
+    let forward = kernel.is_forward();
     let x = if matches!(kernel, Pooling::MaxGrad(_)) { 1 } else { 0 };
     let calls = parts(batch, &[wide, narrow], target).into_iter().map(|part| {
         let mut constants: Vec<(&'static str, Value)> = vec![

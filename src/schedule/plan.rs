@@ -86,7 +86,6 @@ pub struct Plan {
     steps: Vec<Step>,
     places: HashMap<NodeId, Binding>,
     gains: Arc<Buffer>,
-    activation_bytes: u64,
     absent_gradients: HashMap<ParamId, Binding>,
 }
 
@@ -281,7 +280,6 @@ impl Plan {
         let places = places(&request, &memory, &buffers, weights);
         let mut plan = Plan {
             steps: Vec::new(),
-            activation_bytes: memory.bytes(),
             absent_gradients: request
                 .gradients
                 .params
@@ -363,16 +361,6 @@ impl Plan {
         })
     }
 
-    /// Images in a batch.
-    pub fn batch(&self) -> usize {
-        self.request.batch
-    }
-
-    /// Bytes of activations, gradients and scratch memory.
-    pub fn activation_bytes(&self) -> u64 {
-        self.activation_bytes
-    }
-
     /// Where a kept value, the images or the labels are.
     pub fn place(&self, id: NodeId) -> Option<&Binding> {
         self.places.get(&id)
@@ -381,11 +369,6 @@ impl Plan {
     /// The graph that the plan runs.
     pub fn graph(&self) -> &Graph {
         &self.request.graph
-    }
-
-    /// Where the graph's gradients are.
-    pub fn gradients(&self) -> &Gradients {
-        &self.request.gradients
     }
 
     /// What must run for the values that are kept and the gradients, where
@@ -414,7 +397,10 @@ impl Plan {
     /// As [`Self::kernels`], where the kept values `at_hand` are still in
     /// place from a run that agreed with `route` as far as they depend on it.
     pub fn kernels_from(&self, route: &Route, at_hand: &[NodeId]) -> Vec<&Kernel> {
-        let live = self.liveness(route, at_hand);
+        self.active(&self.liveness(route, at_hand))
+    }
+
+    fn active(&self, live: &Liveness) -> Vec<&Kernel> {
         let mut kernels = Vec::new();
         for step in self.steps.iter().filter(|step| live.runs(step.output)) {
             kernels.extend(match &step.prepared {
@@ -431,20 +417,20 @@ impl Plan {
         kernels
     }
 
-    /// Clears the gradients of parameters that `route` leaves without one.
-    /// Comes before any dispatch of the submission.
-    pub fn record_clears(&self, route: &Route, recorder: &mut Recorder) {
+    /// Records all that runs under `route`, with the dispatches `first` before
+    /// the plan's own. The gradients of parameters that the route leaves
+    /// without one are cleared, before any dispatch of the submission.
+    pub fn record(&self, route: &Route, first: &[Dispatch], recorder: &mut Recorder) {
         let live = self.liveness(route, &[]);
         for &(param, node) in &self.request.gradients.params {
             if let Some(gradient) = self.absent_gradients.get(&param).filter(|_| !live.present(node)) {
                 recorder.clear(&gradient.buffer, gradient.offset..gradient.offset + gradient.size);
             }
         }
-    }
-
-    /// Appends the dispatches that run under `route`.
-    pub fn record(&self, route: &Route, recorder: &mut Recorder) {
-        for kernel in self.kernels(route) {
+        for dispatch in first {
+            recorder.dispatch(dispatch);
+        }
+        for kernel in self.active(&live) {
             recorder.dispatch(&kernel.dispatch);
         }
     }

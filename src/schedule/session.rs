@@ -283,11 +283,7 @@ impl Session {
         let plan = &self.plans[&purpose];
         let gathering = &self.gathers[&gathering_key(batch, purpose)];
         let submission = self.gpu.submit(|recorder| {
-            plan.record_clears(route, recorder);
-            for gather in &gathering.dispatches {
-                recorder.dispatch(gather);
-            }
-            plan.record(route, recorder);
+            plan.record(route, &gathering.dispatches, recorder);
             recorder.dispatch(&self.records[&purpose]);
             for dispatch in self.update.iter().filter(|_| update.is_some()) {
                 recorder.dispatch(dispatch);

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::TrainError;
@@ -333,11 +333,7 @@ impl<'a> Run<'a> {
 }
 
 /// The weights of a run that studies look at: `best` or `last`.
-pub fn weights_of(directory: &RunDirectory, best: bool) -> std::path::PathBuf {
+pub fn weights_of(directory: &RunDirectory, best: bool) -> PathBuf {
     let wanted = if best { directory.best() } else { directory.last() };
-    if Path::new(&wanted).exists() {
-        wanted
-    } else {
-        directory.last()
-    }
+    if wanted.exists() { wanted } else { directory.last() }
 }
