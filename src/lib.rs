@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod models;
 pub mod random;
 pub mod reference;
+pub mod report;
 pub mod schedule;
 pub mod studies;
 pub mod train;

@@ -1,0 +1,192 @@
+//! What does a figure show, before anyone draws it?
+//!
+//! One description serves the SVG file, the PNG and the interactive page:
+//! every mark carries the words that a reader of the page sees (or hears) when
+//! they come to it.
+
+use serde::Serialize;
+
+/// A chart with two axes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    /// Stem of its file names.
+    pub name: String,
+    /// What it shows, in one line above it.
+    pub title: String,
+    /// What to see in it, in a sentence or two below it.
+    pub caption: String,
+    /// The horizontal axis.
+    pub x: Axis,
+    /// The vertical axis.
+    pub y: Axis,
+    /// What is drawn, the first at the back.
+    pub layers: Vec<Layer>,
+}
+
+/// One axis.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Axis {
+    /// What is measured, with its unit: "test error (%)".
+    pub label: String,
+    /// How values become places.
+    pub scale: Scale,
+    /// The range shown; what holds all marks where none is given.
+    pub range: Option<(f64, f64)>,
+    /// Names of the places 1, 2, …, for an axis of things instead of numbers.
+    pub names: Vec<String>,
+}
+
+/// How values become places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scale {
+    /// Evenly.
+    Linear,
+    /// By the logarithm: values that are not positive are left out.
+    Log,
+}
+
+impl Axis {
+    /// An even axis that shows everything.
+    pub fn linear(label: impl Into<String>) -> Self {
+        Axis {
+            label: label.into(),
+            scale: Scale::Linear,
+            range: None,
+            names: Vec::new(),
+        }
+    }
+
+    /// A logarithmic axis that shows everything.
+    pub fn log(label: impl Into<String>) -> Self {
+        Axis {
+            scale: Scale::Log,
+            ..Axis::linear(label)
+        }
+    }
+
+    /// An axis of named places 1, 2, ….
+    pub fn named(label: impl Into<String>, names: Vec<String>) -> Self {
+        Axis {
+            names,
+            ..Axis::linear(label)
+        }
+    }
+
+    /// With the range `from` to `to`.
+    pub fn within(self, from: f64, to: f64) -> Self {
+        Axis {
+            range: Some((from, to)),
+            ..self
+        }
+    }
+}
+
+/// One series of a figure. Layers of one kind without a colour of their own
+/// are told apart by colour and by the shape of their marks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Layer {
+    /// Points joined by a line.
+    Line {
+        /// Its name in the legend.
+        label: String,
+        /// From left to right.
+        marks: Vec<Mark>,
+    },
+    /// Points alone.
+    Points {
+        /// Its name in the legend.
+        label: String,
+        /// In any order.
+        marks: Vec<Mark>,
+    },
+    /// Bars from zero (from the lower edge of a logarithmic axis).
+    Bars {
+        /// Its name in the legend.
+        label: String,
+        /// One a bar.
+        marks: Vec<Mark>,
+    },
+    /// Boxes: median, quartiles, and whiskers to the ends.
+    Boxes {
+        /// Its name in the legend.
+        label: String,
+        /// One a box.
+        boxes: Vec<BoxMark>,
+    },
+    /// A matrix of coloured cells with a scale beside it.
+    Heat {
+        /// What the colour means, with its unit.
+        label: String,
+        /// One a cell: `x` and `y` are places, `value` is the colour.
+        cells: Vec<Cell>,
+    },
+    /// A dashed horizontal line.
+    Level {
+        /// Its name in the legend.
+        label: String,
+        /// Where it lies.
+        y: f64,
+    },
+    /// A shaded range of the horizontal axis.
+    Shade {
+        /// Its name in the legend; none if empty.
+        label: String,
+        /// Where it begins.
+        from: f64,
+        /// Where it ends.
+        to: f64,
+    },
+}
+
+/// One point.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Mark {
+    /// Place on the horizontal axis.
+    pub x: f64,
+    /// Place on the vertical axis.
+    pub y: f64,
+    /// Ends of the interval that holds it, where there is one.
+    pub interval: Option<(f64, f64)>,
+    /// Whether it is one of the marks that the caption points to.
+    pub strong: bool,
+    /// What it is, with its numbers: "block 4 (layer2.0): 65.75 %".
+    pub text: String,
+}
+
+impl Mark {
+    /// A mark without an interval.
+    pub fn new(x: f64, y: f64, text: impl Into<String>) -> Self {
+        Mark {
+            x,
+            y,
+            text: text.into(),
+            ..Mark::default()
+        }
+    }
+}
+
+/// Five numbers of a sample.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BoxMark {
+    /// Place on the horizontal axis.
+    pub x: f64,
+    /// Smallest value, lower quartile, median, upper quartile, largest value.
+    pub five: [f64; 5],
+    /// What it is, with its numbers.
+    pub text: String,
+}
+
+/// One cell of a matrix.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cell {
+    /// Place on the horizontal axis: 1, 2, ….
+    pub x: usize,
+    /// Place on the vertical axis: 1, 2, …, from below.
+    pub y: usize,
+    /// Its value; a cell without one is left empty.
+    pub value: Option<f64>,
+    /// What it is, with its number.
+    pub text: String,
+}
