@@ -1,4 +1,5 @@
-// Dropout (Srivastava et al. 2014). The mask is drawn anew wherever it is
+// Dropout (Srivastava et al. 2014), and stochastic depth by image ("drop
+// path"), where all elements of an image share one draw. The mask is drawn anew wherever it is
 // needed, from Philox4x32-10 (Salmon et al. 2011) by (seed, step, layer,
 // element): the gradient is this same kernel on dy, and no mask is stored.
 
@@ -10,6 +11,11 @@ const STREAM: u32 = 0u;
 const PURPOSE: u32 = 4u;
 // Elements before this dispatch's part of the batch.
 const FIRST: u32 = 0u;
+// Elements that share a draw: 1, or those of an image.
+const PER_DRAW: u32 = 1u;
+// Whether four elements from a multiple of four never need two blocks of
+// random words.
+const ALIGNED: bool = true;
 const WG: u32 = 64u;
 
 struct Step {
@@ -54,11 +60,19 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     if (4u * index >= arrayLength(&y)) {
         return;
     }
-    let draw = philox(vec4u(FIRST / 4u + index, step.number, STREAM, PURPOSE), step.seed);
+    let first = FIRST + 4u * index;
+    // Four draws in a block of random words: those of four elements that do
+    // not share, or the one of all four elements where they do.
+    let draw = philox(vec4u(first / PER_DRAW / 4u, step.number, STREAM, PURPOSE), step.seed);
     for (var i = 0u; i < 4u; i++) { // unroll
         let at = 4u * index + i;
         if (at < arrayLength(&y)) {
-            let unit = f32(draw[i] >> 8u) * 0x1p-24;
+            let own = (FIRST + at) / PER_DRAW;
+            var words = draw;
+            if (!ALIGNED) { // static
+                words = philox(vec4u(own / 4u, step.number, STREAM, PURPOSE), step.seed);
+            }
+            let unit = f32(words[own % 4u] >> 8u) * 0x1p-24;
             y[at] = select(0.0, x[at] * KEEP_SCALE, unit >= P);
         }
     }

@@ -12,7 +12,7 @@ use residua::gpu::AdapterKind;
 use residua::graph::{BlockId, Gains, Mode, Param, ParamId, ParamKind, Route, StateId};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::schedule::Update;
-use residua::train::{DeviceEngine, Engine, Part, ReferenceEngine, StepPlan, initialise};
+use residua::train::{DeviceEngine, Engine, Look, Part, ReferenceEngine, StepPlan, initialise};
 
 const MODEL: &str = "wrn-10-1:dropout=0.3";
 const BATCH: u32 = 12;
@@ -173,5 +173,145 @@ fn routes_that_share_a_beginning_score_as_they_do_alone() {
                 assert_eq!(&alone[0], shared, "{model}: {route:?}");
             }
         }
+    }
+}
+
+/// Both engines for one small network, with the same weights and images.
+fn pair(model: &str) -> [Box<dyn Engine>; 2] {
+    let input = InputShape {
+        channels: 3,
+        height: 8,
+        width: 8,
+        classes: 4,
+    };
+    let build = |mode| model.parse::<ModelSpec>().unwrap().build(&input, mode).unwrap();
+    let (train, eval) = (build(Mode::Train), build(Mode::Eval));
+    let gpu = device::of_kind(AdapterKind::Discrete);
+    let device = DeviceEngine::new(gpu, Some(train.clone()), eval.clone(), no_biases).unwrap();
+    let mut engines: [Box<dyn Engine>; 2] = [
+        Box::new(device),
+        Box::new(ReferenceEngine::new(Some(train), eval, no_biases)),
+    ];
+    let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
+    for engine in &mut engines {
+        initialise(engine.as_mut(), 11);
+        engine.load(Part::Train, &images(), &normalization).unwrap();
+        // Statistics that are not the initial ones.
+        let draws: Vec<Draw> = (20..40).map(Draw::unchanged).collect();
+        let route = engine.graph().default_route();
+        for step in 0..3 {
+            engine.advance_statistics(&look(&draws, step), &route).unwrap();
+        }
+    }
+    engines
+}
+
+fn look(draws: &[Draw], step: u32) -> Look<'_> {
+    Look {
+        part: Part::Train,
+        draws,
+        seed: 3,
+        step,
+    }
+}
+
+fn close(what: &str, found: &[f32], truth: &[f32]) {
+    let (found, truth) = (twin::wide(found), twin::wide(truth));
+    assert!(twin::norm(&truth) > 0.0, "{what} is all zero");
+    let error = twin::apart(&found, &truth) / twin::norm(&truth);
+    assert!(error < 2e-5, "{what}: off by {error:.1e}");
+}
+
+#[test]
+fn the_gradient_is_the_sum_over_all_paths() {
+    for (model, mode) in [
+        ("preact-20", Mode::Eval),
+        ("resnet8:shortcut=B", Mode::Eval),
+        ("preact-8", Mode::Train),
+    ] {
+        let [mut device, mut reference] = pair(model);
+        let draws: Vec<Draw> = (0..6).map(Draw::unchanged).collect();
+        let whole = device.graph().default_route();
+        let blocks = whole.len();
+        // Every subset of blocks is a path: through their branches.
+        let mut routes = vec![whole.clone()];
+        routes.extend((0..1_usize << blocks).map(|path| {
+            let through: Vec<usize> = (1..=blocks).filter(|number| path >> (number - 1) & 1 == 1).collect();
+            whole.clone().following(&through).unwrap()
+        }));
+        let gradients = device.input_gradients(&look(&draws, 0), &routes, mode).unwrap();
+        let mut sum = vec![0.0_f64; gradients[0].len()];
+        for gradient in &gradients[1..] {
+            for (sum, value) in sum.iter_mut().zip(gradient) {
+                *sum += f64::from(*value);
+            }
+        }
+        let sum: Vec<f32> = sum.iter().map(|&value| value as f32).collect();
+        close(
+            &format!("{model}: the sum over {} paths", 1 << blocks),
+            &sum,
+            &gradients[0],
+        );
+        // A few of the paths, and all of it, beside the f64 reference.
+        let few: Vec<usize> = vec![0, 1, 2, routes.len() / 2, routes.len() - 1];
+        let chosen: Vec<Route> = few.iter().map(|&index| routes[index].clone()).collect();
+        let truth = reference.input_gradients(&look(&draws, 0), &chosen, mode).unwrap();
+        for (&index, truth) in few.iter().zip(&truth) {
+            close(&format!("{model}: route {index}"), &gradients[index], truth);
+        }
+        // Both have advanced their states alike, and by one step at most.
+        for index in 0..device.graph().states.len() {
+            let states = [&mut device, &mut reference].map(|engine| engine.state(StateId(index)).unwrap());
+            close(&format!("{model}: state {index}"), &states[0], &states[1]);
+        }
+    }
+}
+
+#[test]
+fn blocks_change_places_and_come_back() {
+    let [mut device, mut reference] = pair("preact-20");
+    let draws: Vec<Draw> = (0..16).map(Draw::unchanged).collect();
+    let whole = device.graph().default_route();
+    assert_eq!(
+        device.graph().interchangeable(),
+        [vec![1, 2, 3], vec![5, 6], vec![8, 9]]
+    );
+    let swap = |route: Route, left, right| route.swapping(reference.graph(), left, right).unwrap();
+    let routes = [
+        whole.clone(),
+        swap(whole.clone(), 1, 3),
+        swap(swap(whole.clone(), 1, 3), 1, 2),
+        swap(whole.clone(), 5, 6),
+        swap(whole.clone(), 8, 9).deleting(&[9]).unwrap(),
+        whole.clone(),
+    ];
+    assert!(whole.clone().swapping(reference.graph(), 1, 4).is_err());
+    let before = device.param(ParamId(1)).unwrap();
+    let found = device.evaluate(Part::Train, &draws, &routes).unwrap();
+    let truth = reference.evaluate(Part::Train, &draws, &routes).unwrap();
+    for (index, (found, truth)) in found.iter().zip(&truth).enumerate() {
+        close(&format!("route {index}"), found.as_flattened(), truth.as_flattened());
+    }
+    assert_eq!(found[0], found[5]);
+    assert_ne!(found[0], found[1]);
+    assert_ne!(found[1], found[2]);
+    assert_eq!(
+        device.param(ParamId(1)).unwrap(),
+        before,
+        "parameters are back in place"
+    );
+    assert_eq!(device.evaluate(Part::Train, &draws, &routes[..1]).unwrap()[0], found[0]);
+}
+
+#[test]
+fn block_values_are_the_branch_and_the_shortcut() {
+    let [mut device, mut reference] = pair("resnet8:shortcut=B");
+    let draws: Vec<Draw> = (0..4).map(Draw::unchanged).collect();
+    let route = device.graph().default_route().deleting(&[2]).unwrap();
+    let found = device.block_values(&look(&draws, 0), &route).unwrap();
+    let truth = reference.block_values(&look(&draws, 0), &route).unwrap();
+    for (index, (found, truth)) in found.iter().zip(&truth).enumerate() {
+        close(&format!("branch {index}"), &found[0], &truth[0]);
+        close(&format!("shortcut {index}"), &found[1], &truth[1]);
     }
 }

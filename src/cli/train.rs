@@ -8,7 +8,7 @@ use super::progress::{bar, note};
 use super::subject::RUNS;
 use crate::data::{Source, Splits};
 use crate::models::{InputShape, ModelSpec};
-use crate::train::{Config, Decay, Depth, DepthRule, Event, MadeBy, Run, RunDirectory, open, read_config};
+use crate::train::{Config, Decay, Depth, DepthPer, DepthRule, Event, MadeBy, Run, RunDirectory, open, read_config};
 
 /// Everything not given is taken from --config, else from the default.
 #[derive(Debug, clap::Args)]
@@ -73,6 +73,10 @@ pub struct TrainArgs {
     /// alike [default: linear]
     #[arg(long, value_name = "RULE", value_enum)]
     depth_rule: Option<DepthRule>,
+    /// What one draw of stochastic depth is for: a mini-batch, as in the paper
+    /// (what does not run costs nothing), or each image, as in timm [default: batch]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    depth_per: Option<DepthPer>,
     /// Train exactly N blocks, chosen at random, in every mini-batch
     #[arg(long, value_name = "N", conflicts_with = "stochastic_depth")]
     sample_blocks: Option<usize>,
@@ -147,6 +151,7 @@ impl TrainArgs {
             decay: self.decay.unwrap_or(base.decay),
             stochastic_depth: self.stochastic_depth.or(base.stochastic_depth),
             depth_rule: self.depth_rule.unwrap_or(base.depth_rule),
+            depth_per: self.depth_per.unwrap_or(base.depth_per),
             sample_blocks: self.sample_blocks.or(base.sample_blocks),
             seed: self.seed.unwrap_or(base.seed),
             limit_train: self.limit_train.or(base.limit_train),
@@ -181,6 +186,7 @@ impl TrainArgs {
             ("--dropout", self.dropout.is_some()),
             ("--stochastic-depth", self.stochastic_depth.is_some()),
             ("--depth-rule", self.depth_rule.is_some()),
+            ("--depth-per", self.depth_per.is_some()),
             ("--sample-blocks", self.sample_blocks.is_some()),
             ("--seed", self.seed.is_some()),
             ("--limit-train", self.limit_train.is_some()),
@@ -229,7 +235,12 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         width: splits.train.width,
         classes: splits.train.classes(),
     };
-    let mut engine = open(&args.adapter.choice(), &settings.model, &input, Some(config.decay))?;
+    let mut engine = open(
+        &args.adapter.choice(),
+        &settings.model,
+        &input,
+        Some(settings.learning()),
+    )?;
     let made_by = MadeBy {
         version: env!("CARGO_PKG_VERSION").to_string(),
         adapter: engine.name(),
@@ -243,11 +254,11 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         config.data,
         made_by.adapter
     ));
-    if let Depth::Stochastic { p_last, rule } = settings.depth {
+    if let Depth::Stochastic { p_last, rule } | Depth::BySample { p_last, rule } = settings.depth {
         let blocks = engine.graph().blocks.len();
         note(format_args!(
             "stochastic depth, {rule} to {p_last}: {:.2} of {blocks} blocks run on average",
-            rule.expected_depth(p_last, blocks)
+            settings.depth.expected(blocks)
         ));
     }
     let resume = resumed.is_some();

@@ -56,6 +56,15 @@ impl Recorder {
             .clear_buffer(&buffer.raw, range.start, Some(range.end - range.start));
     }
 
+    /// Copies what is in `from` to `to`, of the same size in another buffer
+    /// (bytes, multiples of 4). Ends the compute pass in progress, if any.
+    pub fn copy(&mut self, from: &Binding, to: &Binding) {
+        self.pass = None;
+        let size = from.size.min(to.size);
+        self.encoder
+            .copy_buffer_to_buffer(&from.buffer.raw, from.offset, &to.buffer.raw, to.offset, Some(size));
+    }
+
     /// Appends a dispatch.
     pub fn dispatch(&mut self, dispatch: &Dispatch) {
         let pass = self.pass.get_or_insert_with(|| {

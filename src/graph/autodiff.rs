@@ -102,7 +102,7 @@ impl Graph {
             Op::MaxPool(pool) => self.contribute(tape, x, Op::MaxPoolGrad(pool), &[dy, x]),
             Op::AvgPool(pool) => self.contribute(tape, x, Op::AvgPoolGrad(pool), &[dy]),
             Op::GlobalAvgPool => self.contribute(tape, x, Op::GlobalAvgPoolGrad, &[dy]),
-            Op::Dropout { .. } => self.contribute(tape, x, op, &[dy]),
+            Op::Dropout { .. } | Op::DropPath { .. } => self.contribute(tape, x, op, &[dy]),
             Op::Join(block) => {
                 self.contribute(tape, inputs[1], Op::JoinGrad(block, Side::Shortcut), &[dy]);
                 self.contribute(tape, x, Op::JoinGrad(block, Side::Branch), &[dy]);

@@ -161,6 +161,15 @@ pub struct Block {
     pub default: Gains,
 }
 
+/// Whose values parameters and running states hold, by their positions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// For each parameter, whose value it holds.
+    pub params: Vec<ParamId>,
+    /// For each running state, whose.
+    pub states: Vec<StateId>,
+}
+
 /// A network, its parameters and its blocks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
@@ -248,6 +257,116 @@ impl Graph {
             }
             _ => 0,
         }
+    }
+
+    /// The parameters that nodes between a block's input and output read.
+    pub fn block_params(&self, block: BlockId) -> Vec<ParamId> {
+        self.block_nodes(block).filter_map(|id| self.param_of(id)).collect()
+    }
+
+    /// The running states of a block's batch norms.
+    pub fn block_states(&self, block: BlockId) -> Vec<StateId> {
+        let state = |id| match self.node(id).op {
+            Op::RunningStats(state) | Op::BatchStats(state) => Some(state),
+            _ => None,
+        };
+        self.block_nodes(block).filter_map(state).collect()
+    }
+
+    /// A builder appends a block's nodes between its input and its output.
+    fn block_nodes(&self, block: BlockId) -> impl Iterator<Item = NodeId> + use<> {
+        let Block { input, output, .. } = self.blocks[block.0];
+        (input.0 + 1..=output.0).map(NodeId)
+    }
+
+    /// Groups of blocks (numbers from 1) that can change places: none of them
+    /// downsamples, and their parameters agree in shape.
+    pub fn interchangeable(&self) -> Vec<Vec<usize>> {
+        let dims = |index: usize| -> Vec<&[usize]> {
+            let params = self.block_params(BlockId(index));
+            params.into_iter().map(|id| &self.params[id.0].dims[..]).collect()
+        };
+        let mut groups: Vec<(Vec<&[usize]>, Vec<usize>)> = Vec::new();
+        for index in (0..self.blocks.len()).filter(|&index| !self.blocks[index].downsamples) {
+            let own = dims(index);
+            match groups.iter_mut().find(|(dims, _)| *dims == own) {
+                Some((_, numbers)) => numbers.push(index + 1),
+                None => groups.push((own, vec![index + 1])),
+            }
+        }
+        let numbers = groups.into_iter().map(|(_, numbers)| numbers);
+        numbers.filter(|numbers| numbers.len() > 1).collect()
+    }
+
+    /// Whose values each parameter and running state holds under `route`: its
+    /// own, unless blocks are reordered.
+    pub fn sources(&self, route: &Route) -> Sources {
+        let mut sources = Sources {
+            params: (0..self.params.len()).map(ParamId).collect(),
+            states: (0..self.states.len()).map(StateId).collect(),
+        };
+        for block in (0..self.blocks.len()).map(BlockId) {
+            let from = route.takes(block);
+            if from != block {
+                for (to, from) in self.block_params(block).into_iter().zip(self.block_params(from)) {
+                    sources.params[to.0] = from;
+                }
+                for (to, from) in self.block_states(block).into_iter().zip(self.block_states(from)) {
+                    sources.states[to.0] = from;
+                }
+            }
+        }
+        sources
+    }
+
+    /// Puts drop path (stochastic depth by image) at the end of every branch:
+    /// `drop` gives the probability for a block's number and the number of
+    /// blocks.
+    pub fn drop_paths(&mut self, drop: impl Fn(usize, usize) -> f32) {
+        let blocks = self.blocks.len();
+        for index in 0..blocks {
+            let p = drop(index + 1, blocks);
+            if p > 0.0 {
+                let block = BlockId(index);
+                let branch = self.insert_behind(self.blocks[index].branch, Op::DropPath { p, block });
+                let join = self.blocks[index].join;
+                self.nodes[join.0].inputs[0] = branch;
+                self.blocks[index].branch = branch;
+            }
+        }
+    }
+
+    /// Inserts a node that reads `id` and has its shape, and moves all later
+    /// nodes up by one place. Nobody reads it yet.
+    fn insert_behind(&mut self, id: NodeId, op: Op) -> NodeId {
+        let at = id.0 + 1;
+        let move_up = |node: &mut NodeId| {
+            if node.0 >= at {
+                node.0 += 1;
+            }
+        };
+        self.nodes
+            .iter_mut()
+            .flat_map(|node| &mut node.inputs)
+            .for_each(move_up);
+        for block in &mut self.blocks {
+            let Block {
+                input,
+                branch,
+                shortcut,
+                join,
+                output,
+                ..
+            } = block;
+            [input, branch, shortcut, join, output].into_iter().for_each(move_up);
+        }
+        let node = Node {
+            op,
+            inputs: vec![id],
+            shape: self.shape(id).clone(),
+        };
+        self.nodes.insert(at, node);
+        NodeId(at)
     }
 
     /// The default route: every block as the model's author meant it.

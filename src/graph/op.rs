@@ -124,6 +124,16 @@ pub enum Op {
         stream: u32,
     },
 
+    /// All of an image's elements zero with probability p, else scaled by
+    /// `1/(1−p)` (x): stochastic depth by image. Drawn from (seed, step,
+    /// block, image), so its gradient is the same operation on dy.
+    DropPath {
+        /// Probability of zeros; 0 < p < 1.
+        p: f32,
+        /// Which block's branch it ends.
+        block: BlockId,
+    },
+
     /// `gain_b · branch + gain_s · shortcut` under the route (branch, shortcut).
     Join(BlockId),
     /// Gradient of a join by one side (dy): the route's backward gain times dy.
@@ -181,6 +191,7 @@ impl Op {
             Op::LinearGradInput => "linear-grad-input",
             Op::LinearGradWeight => "linear-grad-weight",
             Op::Dropout { .. } => "dropout",
+            Op::DropPath { .. } => "drop-path",
             Op::Join(_) => "join",
             Op::JoinGrad(..) => "join-grad",
             Op::Sum => "sum",

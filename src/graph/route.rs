@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Block, BlockId};
+use super::{Block, BlockId, Graph};
 
 /// What one block lets through. Gain 0 means that the side is not computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,10 +41,13 @@ impl Gains {
     pub const DELETED: Gains = Gains::both(0.0, 1.0);
 }
 
-/// Gains for every block, from the input on.
+/// Gains for every block, from the input on, and whose parameters each uses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     gains: Vec<Gains>,
+    /// The block whose parameters each block uses: its own, unless blocks
+    /// were reordered.
+    takes: Vec<BlockId>,
 }
 
 /// A route that a network cannot take.
@@ -76,12 +79,29 @@ pub enum RouteError {
         /// The block's number.
         number: usize,
     },
+    /// Parameters in a place of another shape.
+    #[error("blocks {left} and {right} cannot change places: their parameters differ in shape, or one downsamples")]
+    NotInterchangeable {
+        /// The number of one block.
+        left: usize,
+        /// The number of the other.
+        right: usize,
+    },
+    /// Several routes back need one way forward.
+    #[error("routes for gradients of one forward pass differ in their forward gains")]
+    ForwardDiffers,
+    /// A reordered network is only evaluated.
+    #[error("blocks are reordered: such a route is for evaluation, not for training")]
+    Reordered,
 }
 
 impl Route {
     /// A route of the given gains, block 1 first.
     pub fn new(gains: Vec<Gains>) -> Self {
-        Route { gains }
+        Route {
+            takes: (0..gains.len()).map(BlockId).collect(),
+            gains,
+        }
     }
 
     /// Number of blocks.
@@ -104,31 +124,88 @@ impl Route {
         self.gains[block.0] = gains;
     }
 
+    /// The block whose parameters `block` uses.
+    pub fn takes(&self, block: BlockId) -> BlockId {
+        self.takes[block.0]
+    }
+
+    /// Whether any block uses another's parameters.
+    pub fn is_reordered(&self) -> bool {
+        self.takes.iter().enumerate().any(|(index, from)| index != from.0)
+    }
+
+    /// The parameters of the blocks `left` and `right` (numbers from 1) change
+    /// places.
+    pub fn swapping(mut self, graph: &Graph, left: usize, right: usize) -> Result<Self, RouteError> {
+        let (a, b) = (self.index(left)?, self.index(right)?);
+        let both = |group: &Vec<usize>| group.contains(&left) && group.contains(&right);
+        if !graph.interchangeable().iter().any(both) {
+            return Err(RouteError::NotInterchangeable { left, right });
+        }
+        self.takes.swap(a, b);
+        Ok(self)
+    }
+
+    /// What decides about the forward pass of one block.
+    fn forward(&self, index: usize) -> (f32, f32, BlockId) {
+        let gains = &self.gains[index];
+        (gains.branch, gains.shortcut, self.takes[index])
+    }
+
     /// Blocks from the input on that are the same in both routes, forward.
     pub fn common_blocks(&self, other: &Route) -> usize {
-        let forward = |gains: &Gains| (gains.branch, gains.shortcut);
-        let pairs = self.gains.iter().zip(&other.gains);
-        pairs.take_while(|(a, b)| forward(a) == forward(b)).count()
+        let blocks = self.len().min(other.len());
+        let same = |&index: &usize| self.forward(index) == other.forward(index);
+        (0..blocks).take_while(same).count()
     }
 
     /// An order that puts routes together which begin alike.
     pub fn compare(&self, other: &Route) -> Ordering {
-        let forward = |gains: &Gains| [gains.branch, gains.shortcut];
-        let pairs = self.gains.iter().zip(&other.gains);
-        let blocks = pairs.flat_map(|(a, b)| forward(a).into_iter().zip(forward(b)));
-        blocks
-            .map(|(a, b)| a.total_cmp(&b))
+        let blocks = self.len().min(other.len());
+        let compared = (0..blocks).map(|index| {
+            let (a, b) = (self.forward(index), other.forward(index));
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+        });
+        compared
+            .into_iter()
             .find(|order| order.is_ne())
             .unwrap_or(Ordering::Equal)
+    }
+
+    /// This route with its gradient on one path alone: through the branches
+    /// of the blocks `numbers` (from 1), through the shortcuts of all others.
+    /// The forward pass stays as it is (Veit et al. 2016, section 4.1).
+    pub fn following(mut self, numbers: &[usize]) -> Result<Self, RouteError> {
+        for gains in &mut self.gains {
+            (gains.back_branch, gains.back_shortcut) = (0.0, 1.0);
+        }
+        for &number in numbers {
+            let index = self.index(number)?;
+            (self.gains[index].back_branch, self.gains[index].back_shortcut) = (1.0, 0.0);
+        }
+        Ok(self)
+    }
+
+    /// This route without the shortcut of block `number` (from 1): the branch
+    /// alone goes on. The control experiment of a lesion.
+    pub fn without_shortcut(mut self, number: usize) -> Result<Self, RouteError> {
+        let index = self.index(number)?;
+        (self.gains[index].shortcut, self.gains[index].back_shortcut) = (0.0, 0.0);
+        Ok(self)
+    }
+
+    /// The place of block `number`.
+    fn index(&self, number: usize) -> Result<usize, RouteError> {
+        let blocks = self.gains.len();
+        let index = number.checked_sub(1).filter(|&index| index < blocks);
+        index.ok_or(RouteError::NoSuchBlock { number, blocks })
     }
 
     /// This route with the blocks of the given numbers (from 1) deleted: their
     /// shortcuts stay.
     pub fn deleting(mut self, numbers: &[usize]) -> Result<Self, RouteError> {
-        let blocks = self.gains.len();
         for &number in numbers {
-            let index = number.checked_sub(1).filter(|&index| index < blocks);
-            let index = index.ok_or(RouteError::NoSuchBlock { number, blocks })?;
+            let index = self.index(number)?;
             self.gains[index] = Gains::DELETED;
         }
         Ok(self)
@@ -156,15 +233,6 @@ impl Route {
         self.gains
             .iter()
             .all(|g| binary(g.back_branch) && binary(g.back_shortcut))
-    }
-
-    /// Which sides are on, as a key for what has to be computed.
-    pub fn pattern(&self) -> Vec<u8> {
-        let bit = |gain: f32, place: u8| u8::from(gain != 0.0) << place;
-        self.gains
-            .iter()
-            .map(|g| bit(g.branch, 0) | bit(g.shortcut, 1) | bit(g.back_branch, 2) | bit(g.back_shortcut, 3))
-            .collect()
     }
 }
 

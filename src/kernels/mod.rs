@@ -23,6 +23,7 @@ pub use source::{IMMEDIATE_BYTES, Value, Variant, files};
 pub use update::{ImageDims, ImagePart, STEP_BYTES, StepRecord, gather, sgd};
 
 use crate::graph::{Conv, PadShortcut, Shape};
+use crate::random::Stream;
 
 /// A piece of work for the device: an operation of the graph, or several that
 /// one kernel does together. Inputs are listed in parentheses, in order.
@@ -93,6 +94,13 @@ pub enum Work {
         /// Which layer.
         stream: u32,
     },
+    /// Stochastic depth by image (x).
+    DropPath {
+        /// Probability that an image's elements are zero.
+        p: f32,
+        /// Which block, from 0.
+        block: u32,
+    },
     /// Channels of all inputs.
     Concat,
     /// Channels from one on (x).
@@ -135,7 +143,14 @@ impl Work {
             Work::Linear { bias } => linear::forward(bias, inputs[0], output, batch, target),
             Work::LinearGradInput => linear::input_gradient(inputs[0], output, batch, target),
             Work::LinearGradWeight => linear::weight_gradient(inputs[0], inputs[1], output, batch, target),
-            Work::Dropout { p, stream } => pointwise::dropout(p, stream, output, batch, target),
+            Work::Dropout { p, stream } => {
+                let of_element = (Stream::Dropout, stream, 1);
+                pointwise::dropout(p, of_element, output, batch, target)
+            }
+            Work::DropPath { p, block } => {
+                let of_image = (Stream::StochasticDepth, block, output.per_image());
+                pointwise::dropout(p, of_image, output, batch, target)
+            }
             Work::Concat => channels::concat(inputs, output, batch, target),
             Work::Slice { from } => channels::slice(from, inputs[0], output, batch, target),
             Work::PadShortcut(pad) => channels::pad(pad, inputs[0], output, batch, target),

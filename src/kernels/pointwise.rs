@@ -71,15 +71,23 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
     Lowered::calls(calls.collect())
 }
 
-/// Dropout: input x.
-pub fn dropout(p: f32, stream: u32, shape: &Shape, batch: usize, target: &Target) -> Lowered {
+/// Dropout: input x. The draws are those of (purpose, index), one for as many
+/// elements as `draws` says.
+pub fn dropout(p: f32, draws: (Stream, u32, usize), shape: &Shape, batch: usize, target: &Target) -> Lowered {
+    let (purpose, stream, per_draw) = draws;
     let calls = parts(batch, &[shape], target).into_iter().map(|part| {
+        let first = shape.len(part.start);
         let constants = vec![
             ("P", p.into()),
             ("KEEP_SCALE", ((1.0 / (1.0 - f64::from(p))) as f32).into()),
             ("STREAM", stream.into()),
-            ("PURPOSE", (Stream::Dropout as u32).into()),
-            ("FIRST", shape.len(part.start).into()),
+            ("PURPOSE", (purpose as u32).into()),
+            ("PER_DRAW", per_draw.into()),
+            (
+                "ALIGNED",
+                (first.is_multiple_of(4) && (per_draw == 1 || per_draw.is_multiple_of(4))).into(),
+            ),
+            ("FIRST", first.into()),
             ("WG", WG.into()),
         ];
         Call::new("dropout", "dropout", constants)

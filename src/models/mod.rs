@@ -31,7 +31,7 @@ mod wrn;
 
 use std::{fmt, str::FromStr};
 
-use crate::graph::{Graph, GraphError, Mode, NodeId};
+use crate::graph::{Graph, GraphError, Mode, NodeId, Op};
 use request::Request;
 
 pub use error::ModelError;
@@ -86,6 +86,19 @@ pub struct Network {
     pub logits: NodeId,
     /// Cross-entropy and error of each image, `N × 2`.
     pub loss: NodeId,
+}
+
+impl Network {
+    /// This network after `change` has inserted nodes into its graph.
+    pub fn changed(mut self, change: impl FnOnce(&mut Graph)) -> Self {
+        change(&mut self.graph);
+        let find = |wanted: Op| self.graph.find(|op| *op == wanted);
+        if let (Some(images), Some(loss)) = (find(Op::Images), find(Op::CrossEntropy)) {
+            (self.images, self.loss) = (images, loss);
+            self.logits = self.graph.node(loss).inputs[0];
+        }
+        self
+    }
 }
 
 /// Reads a request if its name is of the family.

@@ -7,7 +7,10 @@ use crate::random::{Philox, Stream, unit};
 pub(super) struct Mask {
     pub seed: u64,
     pub step: u32,
+    pub purpose: Stream,
     pub stream: u32,
+    /// Elements that share a draw: 1, or those of an image.
+    pub per_draw: usize,
     /// Probability of a zero.
     pub p: f32,
 }
@@ -20,13 +23,13 @@ impl Mask {
         let random = Philox::new(self.seed);
         let scale = 1.0 / (1.0 - f64::from(self.p));
         let mut y = Vec::with_capacity(x.len());
-        for (quad, x) in (0u32..).zip(x.chunks(4)) {
-            let words = random.block([quad, self.step, self.stream, Stream::Dropout as u32]);
-            y.extend(
-                x.iter()
-                    .zip(words)
-                    .map(|(x, word)| if unit(word) >= self.p { scale * x } else { 0.0 }),
-            );
+        let draws: Vec<&[f64]> = x.chunks(self.per_draw).collect();
+        for (four, together) in (0u32..).zip(draws.chunks(4)) {
+            let words = random.block([four, self.step, self.stream, self.purpose as u32]);
+            for (shared, word) in together.iter().zip(words) {
+                let kept = if unit(word) >= self.p { scale } else { 0.0 };
+                y.extend(shared.iter().map(|x| kept * x));
+            }
         }
         y
     }

@@ -10,6 +10,7 @@ use super::plane::Extent;
 use super::pool::{GlobalMean, Pooling};
 use super::{linear, loss, pointwise};
 use crate::graph::{Graph, Liveness, Node, NodeId, Op, Route, RouteError, Side};
+use crate::random::Stream;
 
 /// What a run reads, and the running states that it advances.
 #[derive(Debug)]
@@ -197,7 +198,27 @@ impl<'a> Evaluator<'a> {
             Op::LinearGradWeight => linear::grad_weight(read(0), read(1), features(0), features(1)),
             Op::Dropout { p, stream } => {
                 let Inputs { seed, step, .. } = self.inputs;
-                Mask { seed, step, stream, p }.apply(read(0))
+                let mask = Mask {
+                    seed,
+                    step,
+                    purpose: Stream::Dropout,
+                    stream,
+                    per_draw: 1,
+                    p,
+                };
+                mask.apply(read(0))
+            }
+            Op::DropPath { p, block } => {
+                let Inputs { seed, step, .. } = self.inputs;
+                let mask = Mask {
+                    seed,
+                    step,
+                    purpose: Stream::StochasticDepth,
+                    stream: block.0 as u32,
+                    per_draw: features(0),
+                    p,
+                };
+                mask.apply(read(0))
             }
 
             Op::Join(block) => {

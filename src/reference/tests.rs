@@ -405,7 +405,9 @@ fn dropout_keeps_its_share_and_changes_with_the_step() {
     let mask = |step, stream| dropout::Mask {
         seed: 1,
         step,
+        purpose: Stream::Dropout,
         stream,
+        per_draw: 1,
         p: 0.25,
     };
     let ones = vec![1.0; 40_001];
@@ -416,6 +418,16 @@ fn dropout_keeps_its_share_and_changes_with_the_step() {
     assert_eq!(y, mask(0, 0).apply(&ones));
     assert_ne!(y, mask(1, 0).apply(&ones));
     assert_ne!(y, mask(0, 1).apply(&ones));
+    // By image: all of its elements or none.
+    let by_image = dropout::Mask {
+        purpose: Stream::StochasticDepth,
+        per_draw: 10,
+        ..mask(0, 0)
+    };
+    let y = by_image.apply(&ones);
+    assert!(y.chunks(10).all(|image| image.iter().all(|y| *y == image[0])));
+    let kept = y.iter().filter(|y| **y != 0.0).count() as f64 / ones.len() as f64;
+    assert!((kept - 0.75).abs() < 0.03, "{kept}");
 }
 
 #[test]

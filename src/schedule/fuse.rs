@@ -142,6 +142,10 @@ impl Fuser<'_> {
             Op::LinearGradInput => simple(Work::LinearGradInput),
             Op::LinearGradWeight => simple(Work::LinearGradWeight),
             Op::Dropout { p, stream } => simple(Work::Dropout { p, stream }),
+            Op::DropPath { p, block } => simple(Work::DropPath {
+                p,
+                block: block.0 as u32,
+            }),
             Op::Join(block) => Some(self.join(id, block)),
             Op::JoinGrad(block, side) => Some(Task {
                 action: match (scaled, side) {

@@ -366,6 +366,18 @@ impl Plan {
         self.places.get(&id)
     }
 
+    /// Where the gradient by the images is, in a plan that makes it.
+    pub fn images_gradient(&self) -> Option<&Binding> {
+        self.place(self.request.gradients.images?)
+    }
+
+    /// The kept values of the forward pass, in a plan that makes the gradient
+    /// by the images.
+    pub fn forward_kept(&self) -> &[NodeId] {
+        let keep = &self.request.keep;
+        &keep[..keep.len() - usize::from(self.request.gradients.images.is_some())]
+    }
+
     /// The graph that the plan runs.
     pub fn graph(&self) -> &Graph {
         &self.request.graph

@@ -8,7 +8,7 @@ use super::memory::Pool;
 use super::plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
-use crate::graph::{Gradients, Graph, NodeId, Op, Param, ParamId, Route, RouteError, StateId};
+use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId};
 use crate::kernels::{ImageDims, ImagePart, Operand, STEP_BYTES, StepRecord, gather, record, sgd};
 
 /// Steps whose metrics are kept on the device until they are read.
@@ -79,10 +79,25 @@ pub struct Update {
     pub nesterov: bool,
 }
 
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Pass {
+    /// A training step.
+    Train,
+    /// The loss, by the running statistics.
+    Evaluate,
+    /// The loss, by the batch's statistics; the running ones advance.
+    Statistics,
+    /// The gradient by the images; batch norm as the mode says.
+    InputGradient(Mode),
+    /// Both sides of every block, by the running statistics.
+    Blocks,
+}
+
 /// What a plan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Purpose {
-    training: bool,
+    pass: Pass,
     /// Images in a batch.
     size: usize,
     /// Whether gradients are multiplied by backward gains other than 0 and 1.
@@ -90,6 +105,17 @@ struct Purpose {
     /// Whether the output of every block stays in place, for another route to
     /// go on from.
     resumable: bool,
+}
+
+impl Purpose {
+    fn of(pass: Pass, batch: Batch) -> Self {
+        Purpose {
+            pass,
+            size: batch.draws.len(),
+            scaled: false,
+            resumable: false,
+        }
+    }
 }
 
 /// The dispatches that gather a batch from one set.
@@ -255,11 +281,12 @@ impl Session {
         update: Option<Update>,
     ) -> Result<(), SessionError> {
         route.check()?;
+        if route.is_reordered() {
+            return Err(RouteError::Reordered.into());
+        }
         let purpose = Purpose {
-            training: true,
-            size: batch.draws.len(),
             scaled: !route.is_binary_backward(),
-            resumable: false,
+            ..Purpose::of(Pass::Train, batch)
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
@@ -303,13 +330,16 @@ impl Session {
             route.check()?;
         }
         let purpose = Purpose {
-            training: false,
-            size: batch.draws.len(),
-            scaled: false,
             resumable: routes.len() > 1,
+            ..Purpose::of(Pass::Evaluate, batch)
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
+        let unmoved = self.eval.sources(&self.eval.default_route());
+        let mut sources = unmoved.clone();
+        if routes.iter().any(Route::is_reordered) {
+            self.weights.set_aside(&self.gpu)?;
+        }
         let mut results = vec![Vec::new(); routes.len()];
         let mut before: Option<&Route> = None;
         for index in sharing_order(routes) {
@@ -320,7 +350,9 @@ impl Session {
             // Outputs beyond the last common block belong to another route.
             let common = before.map_or(0, |before| before.common_blocks(route));
             let at_hand: Vec<NodeId> = plan.graph().blocks[..common].iter().map(|block| block.output).collect();
+            let wanted = self.eval.sources(route);
             self.gpu.submit(|recorder| {
+                self.weights.arrange(&wanted, &sources, recorder);
                 for gather in gathering.dispatches.iter().filter(|_| before.is_none()) {
                     recorder.dispatch(gather);
                 }
@@ -331,8 +363,113 @@ impl Session {
             let place = plan.place(loss_of(plan.graph())).expect("the loss is kept");
             results[index] = self.gpu.read(&place.buffer, place.offset..place.offset + place.size)?;
             before = Some(route);
+            sources = wanted;
         }
+        self.gpu
+            .submit(|recorder| self.weights.arrange(&unmoved, &sources, recorder));
         Ok(results)
+    }
+
+    /// Runs `batch` forward in training mode, for nothing but the running
+    /// statistics of the batch norms that `route` runs, which advance.
+    pub fn advance_statistics(
+        &mut self,
+        batch: Batch,
+        route: &Route,
+        seed: u64,
+        step: u32,
+    ) -> Result<(), SessionError> {
+        route.check()?;
+        if route.is_reordered() {
+            return Err(RouteError::Reordered.into());
+        }
+        let purpose = Purpose::of(Pass::Statistics, batch);
+        self.prepare(purpose)?;
+        self.upload(batch, purpose)?;
+        self.gpu.write(&self.step.buffer, 0, &[draws_of(seed, step)]);
+        self.hand_gains(purpose, route);
+        let submission = self.forward(batch, purpose, route);
+        self.pace(submission)
+    }
+
+    /// Both sides of every block under `route`, by the running statistics:
+    /// the branch F(x) and the shortcut, each N×C×H×W.
+    pub fn block_values(&mut self, batch: Batch, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, SessionError> {
+        route.check()?;
+        let purpose = Purpose::of(Pass::Blocks, batch);
+        self.prepare(purpose)?;
+        self.upload(batch, purpose)?;
+        self.hand_gains(purpose, route);
+        self.forward(batch, purpose, route);
+        let plan = &self.plans[&purpose];
+        let value = |id: NodeId| read(&self.gpu, plan.place(id).expect("both sides are kept"));
+        let blocks = plan.graph().blocks.iter();
+        blocks
+            .map(|block| Ok([value(block.branch)?, value(block.shortcut)?]))
+            .collect()
+    }
+
+    /// The gradient of the batch's mean loss by its normalised images, N×C×H×W,
+    /// under each of `routes`, which differ in their backward gains alone: the
+    /// forward pass is computed once. Batch norm is by the running statistics
+    /// or, in [`Mode::Train`], by the batch's, which the running ones then
+    /// follow by one step.
+    pub fn input_gradients(
+        &mut self,
+        batch: Batch,
+        routes: &[Route],
+        mode: Mode,
+        seed: u64,
+    ) -> Result<Vec<Vec<f32>>, SessionError> {
+        for route in routes {
+            route.check()?;
+            if route.is_reordered() {
+                return Err(RouteError::Reordered.into());
+            }
+            if route.common_blocks(&routes[0]) < route.len() {
+                return Err(RouteError::ForwardDiffers.into());
+            }
+        }
+        let scaled = routes.iter().any(|route| !route.is_binary_backward());
+        let purpose = Purpose {
+            scaled,
+            ..Purpose::of(Pass::InputGradient(mode), batch)
+        };
+        self.prepare(purpose)?;
+        self.upload(batch, purpose)?;
+        self.gpu.write(&self.step.buffer, 0, &[draws_of(seed, 0)]);
+        let mut gradients = Vec::with_capacity(routes.len());
+        for (index, route) in routes.iter().enumerate() {
+            self.hand_gains(purpose, route);
+            let plan = &self.plans[&purpose];
+            if index == 0 {
+                self.forward(batch, purpose, route);
+            } else {
+                let kernels = plan.kernels_from(route, plan.forward_kept());
+                self.gpu.submit(|recorder| {
+                    for kernel in kernels {
+                        recorder.dispatch(&kernel.dispatch);
+                    }
+                });
+            }
+            let place = plan.images_gradient().expect("the images' gradient is kept");
+            gradients.push(read(&self.gpu, place)?);
+        }
+        Ok(gradients)
+    }
+
+    /// Gathers the batch and runs all that `purpose` keeps.
+    fn forward(&self, batch: Batch, purpose: Purpose, route: &Route) -> Submission {
+        let plan = &self.plans[&purpose];
+        let gathering = &self.gathers[&gathering_key(batch, purpose)];
+        self.gpu.submit(|recorder| {
+            for gather in &gathering.dispatches {
+                recorder.dispatch(gather);
+            }
+            for kernel in plan.kernels(route) {
+                recorder.dispatch(&kernel.dispatch);
+            }
+        })
     }
 
     /// Mean loss and number of errors of the steps `steps`, oldest first.
@@ -360,20 +497,24 @@ impl Session {
         Ok(self.gpu.check()?)
     }
 
+    /// The forward graph that `pass` goes through.
+    fn graph_of(&self, pass: Pass) -> &Graph {
+        let trains = matches!(pass, Pass::Train | Pass::Statistics | Pass::InputGradient(Mode::Train));
+        if trains {
+            self.train.as_ref().expect("a session that trains has a training graph")
+        } else {
+            &self.eval
+        }
+    }
+
     /// Makes the plan for `purpose`, at first need.
     fn prepare(&mut self, purpose: Purpose) -> Result<(), SessionError> {
         if self.plans.contains_key(&purpose) {
             return Ok(());
         }
-        let forward = if purpose.training {
-            self.train.as_ref()
-        } else {
-            Some(&self.eval)
-        };
-        let forward = forward.expect("a session that trains has a training graph");
         let mut request = Request {
             scaled: purpose.scaled,
-            ..request(forward, purpose.training, purpose.size)
+            ..request(self.graph_of(purpose.pass), purpose.pass, purpose.size)
         };
         if purpose.resumable {
             // The images, too: block 1 may be the first that differs.
@@ -384,7 +525,7 @@ impl Session {
                 .extend(request.graph.blocks.iter().map(|block| block.output));
         }
         let plan = Plan::new(&self.gpu, request, &self.weights, &mut self.pool, &self.step)?;
-        if purpose.training {
+        if purpose.pass == Pass::Train {
             let results = plan.place(loss_of(plan.graph())).cloned();
             let metrics = Binding::whole(&self.metrics);
             let record = dispatch(&self.gpu, &record(SLOTS, purpose.size), |operand| match operand {
@@ -493,7 +634,7 @@ impl Session {
     /// under `route`, in order.
     pub fn kernels(&mut self, training: bool, size: usize, route: &Route) -> Result<Vec<Kernel>, SessionError> {
         let purpose = Purpose {
-            training,
+            pass: if training { Pass::Train } else { Pass::Evaluate },
             size,
             scaled: training && !route.is_binary_backward(),
             resumable: false,
@@ -522,19 +663,38 @@ fn loss_of(graph: &Graph) -> NodeId {
         .expect("a model's graph ends in its loss")
 }
 
-/// What a session asks of a plan for `forward`.
-pub(super) fn request(forward: &Graph, training: bool, batch: usize) -> Request {
+/// What a session asks of a plan for `pass` through the graph `forward`.
+fn request(forward: &Graph, pass: Pass, batch: usize) -> Request {
     let mut graph = forward.clone();
     let loss = loss_of(&graph);
-    let gradients = if training {
-        graph.differentiate(loss, true, false)
-    } else {
-        Gradients::default()
+    let gradients = match pass {
+        Pass::Train => graph.differentiate(loss, true, false),
+        Pass::InputGradient(_) => graph.differentiate(loss, false, true),
+        Pass::Evaluate | Pass::Statistics | Pass::Blocks => Gradients::default(),
+    };
+    let keep = match pass {
+        Pass::Train | Pass::Evaluate | Pass::Statistics => vec![loss],
+        Pass::Blocks => graph
+            .blocks
+            .iter()
+            .flat_map(|block| [block.branch, block.shortcut])
+            .collect(),
+        // What the way back reads stays, so that it can be gone again.
+        Pass::InputGradient(_) => {
+            let forward = forward.nodes.len();
+            let backward = graph.nodes[forward..].iter();
+            let mut read: Vec<NodeId> = backward.flat_map(|node| node.inputs.iter().copied()).collect();
+            read.retain(|&id| id.0 < forward && graph.param_of(id).is_none());
+            read.sort_unstable();
+            read.dedup();
+            read.extend(gradients.images);
+            read
+        }
     };
     Request {
         graph,
         gradients,
-        keep: vec![loss],
+        keep,
         batch,
         scaled: false,
     }
@@ -543,7 +703,21 @@ pub(super) fn request(forward: &Graph, training: bool, batch: usize) -> Request 
 /// The memory that a step with batches of `batch` images takes, without a
 /// device: activations, their gradients and scratch memory.
 pub fn memory(forward: &Graph, training: bool, batch: usize, target: &crate::kernels::Target) -> MemoryPlan {
-    MemoryPlan::new(&request(forward, training, batch), target)
+    let pass = if training { Pass::Train } else { Pass::Evaluate };
+    MemoryPlan::new(&request(forward, pass, batch), target)
+}
+
+/// The record of a step that draws random numbers and updates nothing.
+fn draws_of(seed: u64, step: u32) -> StepRecord {
+    StepRecord {
+        seed: [seed as u32, (seed >> 32) as u32],
+        step,
+        slot: 0,
+        lr: 0.0,
+        momentum: 0.0,
+        weight_decay: 0.0,
+        nesterov: 0,
+    }
 }
 
 fn write(gpu: &Gpu, place: &Binding, values: &[f32]) {

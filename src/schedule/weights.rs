@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::gpu::{Binding, Buffer, Gpu, GpuError};
-use crate::graph::{Graph, Param, ParamId, StateId};
+use crate::gpu::{Binding, Buffer, Gpu, GpuError, Recorder};
+use crate::graph::{Graph, Param, ParamId, Sources, StateId};
 
 /// Byte ranges of tensors in an arena.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct Weights {
     param_buffer: Arc<Buffer>,
     state_buffer: Arc<Buffer>,
     training: Option<[Arc<Buffer>; 2]>,
+    /// Parameters and running states as they were before blocks changed
+    /// places, once they have.
+    originals: Option<[Arc<Buffer>; 2]>,
 }
 
 impl Weights {
@@ -73,6 +76,7 @@ impl Weights {
             states,
             decayed: decayed_bytes,
             training,
+            originals: None,
         })
     }
 
@@ -106,6 +110,40 @@ impl Weights {
     /// Where a running state is.
     pub fn state(&self, id: StateId) -> Binding {
         bind(&self.state_buffer, &self.states.ranges[id.0])
+    }
+
+    /// Sets the present values aside, for [`Self::arrange`] to take from.
+    pub fn set_aside(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
+        if self.originals.is_none() {
+            let params = gpu.buffer("parameters set aside", self.params.bytes)?;
+            let states = gpu.buffer("running states set aside", self.states.bytes.max(4))?;
+            self.originals = Some([params, states]);
+        }
+        if let Some([params, states]) = &self.originals {
+            gpu.submit(|recorder| {
+                recorder.copy(&Binding::whole(&self.param_buffer), &Binding::whole(params));
+                recorder.copy(&Binding::whole(&self.state_buffer), &Binding::whole(states));
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts the values set aside where `sources` says; they lie now as `now`
+    /// says.
+    pub fn arrange(&self, sources: &Sources, now: &Sources, recorder: &mut Recorder) {
+        let Some([params, states]) = &self.originals else {
+            return;
+        };
+        for (to, (from, now)) in sources.params.iter().zip(&now.params).enumerate() {
+            if from != now {
+                recorder.copy(&bind(params, &self.params.ranges[from.0]), &self.param(ParamId(to)));
+            }
+        }
+        for (to, (from, now)) in sources.states.iter().zip(&now.states).enumerate() {
+            if from != now {
+                recorder.copy(&bind(states, &self.states.ranges[from.0]), &self.state(StateId(to)));
+            }
+        }
     }
 
     /// The arenas of parameters, gradients and momenta, whole.

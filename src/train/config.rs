@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use super::depth::{Depth, DepthRule};
+use super::depth::{Depth, DepthPer, DepthRule};
+use super::open::Learning;
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source};
 use crate::graph::{Param, ParamKind};
@@ -71,6 +72,8 @@ pub struct Config {
     pub stochastic_depth: Option<f64>,
     /// How the other blocks' survival follows.
     pub depth_rule: DepthRule,
+    /// What one draw of stochastic depth is for.
+    pub depth_per: DepthPer,
     /// Train so many blocks a mini-batch.
     pub sample_blocks: Option<usize>,
     /// Seed of all that is random.
@@ -113,6 +116,7 @@ impl Default for Config {
             decay: Decay::All,
             stochastic_depth: None,
             depth_rule: DepthRule::Linear,
+            depth_per: DepthPer::Batch,
             sample_blocks: None,
             seed: 0,
             limit_train: None,
@@ -146,6 +150,18 @@ pub struct Settings {
     pub padding: Padding,
     /// Which blocks run.
     pub depth: Depth,
+    /// Which parameters decay.
+    pub decay: Decay,
+}
+
+impl Settings {
+    /// What an engine must know that trains so.
+    pub fn learning(&self) -> Learning {
+        Learning {
+            decay: self.decay,
+            depth: self.depth,
+        }
+    }
 }
 
 impl Config {
@@ -196,10 +212,13 @@ impl Config {
         within("--momentum", self.momentum, 1.0)?;
         let depth = match (self.stochastic_depth, self.sample_blocks) {
             (None, None) => Depth::Constant,
-            (Some(p), None) if p > 0.0 && p <= 1.0 => Depth::Stochastic {
-                p_last: p,
-                rule: self.depth_rule,
-            },
+            (Some(p_last), None) if p_last > 0.0 && p_last <= 1.0 => {
+                let rule = self.depth_rule;
+                match self.depth_per {
+                    DepthPer::Batch => Depth::Stochastic { p_last, rule },
+                    DepthPer::Sample => Depth::BySample { p_last, rule },
+                }
+            }
             (Some(p), None) => {
                 return Err(argument(format!(
                     "--stochastic-depth {p} is not a probability above 0, at most 1"
@@ -215,6 +234,7 @@ impl Config {
         };
         Ok(Settings {
             depth,
+            decay: self.decay,
             model: self.model.parse()?,
             data: self
                 .data

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{BlockId, Gains, Graph, Route};
+use crate::models::Network;
 use crate::random::{Philox, Stream};
 
 /// How the survival probability falls with depth.
@@ -29,6 +30,15 @@ impl DepthRule {
     pub fn survival(self, p_last: f64, number: usize, blocks: usize) -> f64 {
         match self {
             DepthRule::Linear => 1.0 - (number as f64 / blocks as f64) * (1.0 - p_last),
+            DepthRule::Uniform => p_last,
+        }
+    }
+
+    /// The same in timm's count: the linear rule begins at the first block
+    /// with 1, and so falls over blocks − 1 steps.
+    pub fn survival_by_sample(self, p_last: f64, number: usize, blocks: usize) -> f64 {
+        match self {
+            DepthRule::Linear => 1.0 - (number - 1) as f64 / blocks.saturating_sub(1).max(1) as f64 * (1.0 - p_last),
             DepthRule::Uniform => p_last,
         }
     }
@@ -61,6 +71,20 @@ impl FromStr for DepthRule {
     }
 }
 
+/// What one draw of stochastic depth is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DepthPer {
+    /// A mini-batch, as in the paper: a block that does not run costs nothing,
+    /// and at test branches are scaled by their probabilities.
+    #[default]
+    Batch,
+    /// An image, as in timm's `DropPath`: every block runs, images drop out of
+    /// its branch, what stays is scaled up in training and nothing at test.
+    /// The linear rule begins at 1 for the first block there.
+    Sample,
+}
+
 /// Which blocks run in training.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Depth {
@@ -69,6 +93,13 @@ pub enum Depth {
     Constant,
     /// Stochastic depth, one draw a block and mini-batch.
     Stochastic {
+        /// Survival probability of the last block.
+        p_last: f64,
+        /// How the others' follow.
+        rule: DepthRule,
+    },
+    /// Stochastic depth, one draw a block and image.
+    BySample {
         /// Survival probability of the last block.
         p_last: f64,
         /// How the others' follow.
@@ -86,7 +117,7 @@ impl Depth {
         let blocks = graph.blocks.len();
         let philox = Philox::new(seed);
         match self {
-            Depth::Constant => {}
+            Depth::Constant | Depth::BySample { .. } => {}
             Depth::Stochastic { p_last, rule } => {
                 for index in 0..blocks {
                     let mut draws = philox.draws(Stream::StochasticDepth, step, index as u32);
@@ -102,6 +133,27 @@ impl Depth {
             }
         }
         route
+    }
+
+    /// Puts into a training graph what it needs for this: drop path by image.
+    pub fn prepare(self, network: Network) -> Network {
+        match self {
+            Depth::BySample { p_last, rule } => network.changed(|graph| {
+                graph.drop_paths(|number, blocks| (1.0 - rule.survival_by_sample(p_last, number, blocks)) as f32);
+            }),
+            _ => network,
+        }
+    }
+
+    /// The expected number of blocks that an image passes, of `blocks`.
+    pub fn expected(self, blocks: usize) -> f64 {
+        let survivals = |survival: &dyn Fn(usize) -> f64| (1..=blocks).map(survival).sum();
+        match self {
+            Depth::Constant => blocks as f64,
+            Depth::Stochastic { p_last, rule } => rule.expected_depth(p_last, blocks),
+            Depth::BySample { p_last, rule } => survivals(&|number| rule.survival_by_sample(p_last, number, blocks)),
+            Depth::Sampled(count) => count.min(blocks) as f64,
+        }
     }
 
     /// The route of a trained network: branches scaled by their survival
@@ -135,7 +187,7 @@ fn unsampled(philox: &Philox, step: u32, blocks: usize, count: usize) -> Vec<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Mode;
+    use crate::graph::{Mode, Op};
     use crate::models::{InputShape, ModelSpec};
 
     fn graph(model: &str) -> Graph {
@@ -154,6 +206,30 @@ mod tests {
         let depth = DepthRule::Linear.expected_depth(0.5, 54);
         assert!((depth - 40.25).abs() < 1e-9);
         assert!((DepthRule::Uniform.expected_depth(0.5, 54) - 27.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn images_drop_out_as_in_timm() {
+        let rule = DepthRule::Linear;
+        let survivals: Vec<f64> = (1..=9).map(|number| rule.survival_by_sample(0.8, number, 9)).collect();
+        assert_eq!((survivals[0], survivals[4]), (1.0, 0.9));
+        assert!((survivals[8] - 0.8).abs() < 1e-12);
+        assert_eq!(rule.survival_by_sample(0.8, 1, 1), 1.0);
+        let depth = Depth::BySample { p_last: 0.8, rule };
+        let spec: ModelSpec = "resnet20".parse().unwrap();
+        let plain = spec.build(&InputShape::default(), Mode::Train).unwrap();
+        let dropping = depth.prepare(plain.clone());
+        let drops = dropping
+            .graph
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.op, Op::DropPath { .. }));
+        assert_eq!(drops.count(), 8, "block 1 never drops");
+        assert_eq!(dropping.graph.nodes.len(), plain.graph.nodes.len() + 8);
+        assert_eq!(dropping.graph.node(dropping.loss).op, Op::CrossEntropy);
+        assert_eq!(dropping.graph.params, plain.graph.params);
+        assert_eq!(depth.test_route(&plain.graph), plain.graph.default_route());
+        assert_eq!(depth.training_route(&plain.graph, 1, 1), plain.graph.default_route());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::TrainError;
 use crate::data::{Draw, ImageSet, Normalization, PAD, Padding};
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Param, ParamId, Route, StateId};
+use crate::graph::{Graph, Mode, Param, ParamId, Route, StateId};
 use crate::models::Network;
 use crate::schedule::{Batch, Crop, ResidentSet, Session, Update};
 
@@ -37,6 +37,19 @@ pub struct StepPlan<'a> {
     pub step: u32,
 }
 
+/// Images that a study looks at, and what chance there depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// Where they are.
+    pub part: Part,
+    /// Which of them, and how they are cropped and flipped.
+    pub draws: &'a [Draw],
+    /// The seed of dropout, where a pass in training mode drops.
+    pub seed: u64,
+    /// The step of those draws.
+    pub step: u32,
+}
+
 /// A device, or the CPU reference, with one network and its weights.
 pub trait Engine {
     /// What computes: adapter, interface and driver.
@@ -55,6 +68,17 @@ pub trait Engine {
     /// Loss (nats) and error (0 or 1) of each image under each route. What
     /// routes have in common from the input on may be computed once.
     fn evaluate(&mut self, part: Part, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError>;
+    /// Runs training images forward in training mode, for nothing but the
+    /// running statistics of the batch norms that `route` runs: they advance.
+    fn advance_statistics(&mut self, look: &Look, route: &Route) -> Result<(), TrainError>;
+    /// Both sides of every block under `route`, by the running statistics:
+    /// the branch F(x) and the shortcut, each N×C×H×W.
+    fn block_values(&mut self, look: &Look, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError>;
+    /// The gradient of the mean loss by the normalised images, N×C×H×W, under
+    /// each of `routes`, which differ in their backward gains alone. In
+    /// [`Mode::Train`] batch norm is by the batch's statistics, which the
+    /// running ones follow by a step.
+    fn input_gradients(&mut self, look: &Look, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError>;
     /// A parameter's values.
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
     /// Sets a parameter.
@@ -104,6 +128,15 @@ fn pack(draws: &[Draw]) -> Vec<[u32; 2]> {
     draws.iter().map(|draw| draw.pack()).collect()
 }
 
+/// The images `draws` of a part, black around their edges.
+fn batch<'a>(sets: &'a HashMap<Part, ResidentSet>, part: Part, draws: &'a [[u32; 2]]) -> Result<Batch<'a>, TrainError> {
+    Ok(Batch {
+        set: sets.get(&part).ok_or(TrainError::NoImages)?,
+        draws,
+        crop: crop(Padding::Zero),
+    })
+}
+
 fn crop(padding: Padding) -> Crop {
     Crop {
         pad: usize::from(PAD),
@@ -149,13 +182,27 @@ impl Engine for DeviceEngine {
     }
 
     fn evaluate(&mut self, part: Part, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
-        let set = self.sets.get(&part).ok_or(TrainError::NoImages)?;
-        let batch = Batch {
-            set,
-            draws: &pack(draws),
-            crop: crop(Padding::Zero),
-        };
-        Ok(self.session.evaluate(batch, routes)?)
+        let draws = pack(draws);
+        Ok(self.session.evaluate(batch(&self.sets, part, &draws)?, routes)?)
+    }
+
+    fn advance_statistics(&mut self, look: &Look, route: &Route) -> Result<(), TrainError> {
+        let draws = pack(look.draws);
+        let batch = batch(&self.sets, look.part, &draws)?;
+        Ok(self.session.advance_statistics(batch, route, look.seed, look.step)?)
+    }
+
+    fn block_values(&mut self, look: &Look, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
+        let draws = pack(look.draws);
+        Ok(self
+            .session
+            .block_values(batch(&self.sets, look.part, &draws)?, route)?)
+    }
+
+    fn input_gradients(&mut self, look: &Look, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
+        let draws = pack(look.draws);
+        let batch = batch(&self.sets, look.part, &draws)?;
+        Ok(self.session.input_gradients(batch, routes, mode, look.seed)?)
     }
 
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {

@@ -16,13 +16,13 @@ mod run;
 
 pub use config::{Config, Decay, Settings};
 pub use curves::curves;
-pub use depth::{Depth, DepthRule};
+pub use depth::{Depth, DepthPer, DepthRule};
 pub use directory::{EpochRow, MadeBy, RunDirectory, StepRow, read_config};
-pub use engine::{DeviceEngine, Engine, Part, StepPlan};
+pub use engine::{DeviceEngine, Engine, Look, Part, StepPlan};
 pub use error::TrainError;
 pub use evaluate::{Outcome, evaluate};
 pub use init::initialise;
-pub use open::{Adapter, open};
+pub use open::{Adapter, Learning, open};
 pub use rate::{Rate, Schedule, WarmUp};
 pub use reference_engine::ReferenceEngine;
 pub use run::{Event, Run, weights_of};

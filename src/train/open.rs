@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::engine::{DeviceEngine, Engine};
 use super::reference_engine::ReferenceEngine;
-use super::{Decay, TrainError};
+use super::{Decay, Depth, TrainError};
 use crate::gpu::{Choice, Gpu};
 use crate::graph::Mode;
 use crate::models::{InputShape, ModelSpec};
@@ -36,17 +36,27 @@ impl FromStr for Adapter {
     }
 }
 
+/// What an engine must know that trains.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Learning {
+    /// Which parameters weight decay is for.
+    pub decay: Decay,
+    /// Which blocks run.
+    pub depth: Depth,
+}
+
 /// An engine for `model` on images of `input`; with `training`, one that can
-/// train, decaying as it says.
+/// train as it says.
 pub fn open(
     adapter: &Adapter,
     model: &ModelSpec,
     input: &InputShape,
-    training: Option<Decay>,
+    training: Option<Learning>,
 ) -> Result<Box<dyn Engine>, TrainError> {
     let eval = model.build(input, Mode::Eval)?;
-    let train = training.map(|_| model.build(input, Mode::Train)).transpose()?;
-    let decays = training.unwrap_or_default().rule();
+    let network = |learning: Learning| Ok::<_, TrainError>(learning.depth.prepare(model.build(input, Mode::Train)?));
+    let train = training.map(network).transpose()?;
+    let decays = training.unwrap_or_default().decay.rule();
     Ok(match adapter {
         Adapter::Reference => Box::new(ReferenceEngine::new(train, eval, decays)),
         Adapter::Device(choice) => {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::TrainError;
-use super::engine::{Engine, Part, StepPlan};
+use super::engine::{Engine, Look, Part, StepPlan};
 use crate::data::{self, Draw, ImageSet, Normalization, Padding};
-use crate::graph::{Gradients, Graph, NodeId, Param, ParamId, Route, StateId};
+use crate::graph::{Block, Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId};
 use crate::models::Network;
 use crate::reference::{self, Inputs, Values};
 use crate::schedule::{SessionError, Update};
@@ -32,6 +32,8 @@ pub struct ReferenceEngine {
 /// What only training needs.
 #[derive(Debug)]
 struct Training {
+    /// The forward graph alone.
+    forward: Graph,
     graph: Graph,
     loss: NodeId,
     gradients: Gradients,
@@ -55,6 +57,7 @@ impl ReferenceEngine {
         let states = eval.graph.states.iter().map(|state| vec![0.0; 2 * state.channels]);
         ReferenceEngine {
             train: train.map(|Network { mut graph, loss, .. }| Training {
+                forward: graph.clone(),
                 gradients: graph.differentiate(loss, true, false),
                 decays: graph.params.iter().map(decays).collect(),
                 graph,
@@ -82,16 +85,46 @@ impl ReferenceEngine {
         })
     }
 
+    /// Parameters and running states as `route` arranges them.
+    fn arranged(&self, route: &Route) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+        let sources = self.eval.graph.sources(route);
+        let params = sources.params.iter().map(|from| self.params[from.0].clone());
+        let states = sources.states.iter().map(|from| self.states[from.0].clone());
+        (params.collect(), states.collect())
+    }
+
+    /// The nodes `wanted` of `graph` for the images of `look`.
+    fn look(&mut self, graph: &Graph, look: &Look, route: &Route, wanted: &[NodeId]) -> Result<Values, TrainError> {
+        let Batch { images, labels } = self.batch(look.part, look.draws, Padding::Zero)?;
+        let inputs = Inputs {
+            images: &images,
+            labels: &labels,
+            params: &self.params,
+            states: &mut self.states,
+            batch: labels.len(),
+            seed: look.seed,
+            step: look.step,
+        };
+        Ok(reference::run(graph, route, wanted, inputs)?)
+    }
+
+    /// The forward graph in training mode.
+    fn train_forward(&self) -> Graph {
+        let train = self.train.as_ref().expect("an engine that trains has a training graph");
+        train.forward.clone()
+    }
+
     /// Loss and error of each image under one route.
     fn evaluate_route(&mut self, part: Part, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError> {
         let mut results = Vec::with_capacity(draws.len());
+        let (params, mut states) = self.arranged(route);
         for draws in draws.chunks(EVALUATED_TOGETHER) {
             let Batch { images, labels } = self.batch(part, draws, Padding::Zero)?;
             let inputs = Inputs {
                 images: &images,
                 labels: &labels,
-                params: &self.params,
-                states: &mut self.states,
+                params: &params,
+                states: &mut states,
                 batch: labels.len(),
                 seed: 0,
                 step: 0,
@@ -192,6 +225,43 @@ impl Engine for ReferenceEngine {
             .collect()
     }
 
+    fn advance_statistics(&mut self, look: &Look, route: &Route) -> Result<(), TrainError> {
+        if route.is_reordered() {
+            return Err(SessionError::from(RouteError::Reordered).into());
+        }
+        let graph = self.train_forward();
+        let loss = loss_of(&graph);
+        self.look(&graph, look, route, &[loss])?;
+        Ok(())
+    }
+
+    fn block_values(&mut self, look: &Look, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
+        let graph = self.eval.graph.clone();
+        let sides = |block: &Block| [block.branch, block.shortcut];
+        let wanted: Vec<NodeId> = graph.blocks.iter().flat_map(sides).collect();
+        let values = self.look(&graph, look, route, &wanted)?;
+        let value = |id| narrow(values.get(id).unwrap_or_default());
+        Ok(graph.blocks.iter().map(|block| sides(block).map(value)).collect())
+    }
+
+    fn input_gradients(&mut self, look: &Look, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
+        let mut graph = match mode {
+            Mode::Train => self.train_forward(),
+            Mode::Eval => self.eval.graph.clone(),
+        };
+        let loss = loss_of(&graph);
+        let gradients = graph.differentiate(loss, false, true);
+        let images = gradients.images.expect("the loss depends on the images");
+        // However many routes there are, the states advance by one step.
+        let before = self.states.clone();
+        let gradient = |route| {
+            self.states.clone_from(&before);
+            let values = self.look(&graph, look, route, &[images])?;
+            Ok(narrow(values.get(images).unwrap_or_default()))
+        };
+        routes.iter().map(gradient).collect()
+    }
+
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {
         Ok(narrow(&self.params[id.0]))
     }
@@ -227,6 +297,11 @@ impl Engine for ReferenceEngine {
     fn set_state(&mut self, id: StateId, values: &[f32]) {
         set(&mut self.states[id.0], values);
     }
+}
+
+fn loss_of(graph: &Graph) -> NodeId {
+    let loss = graph.find(|op| *op == Op::CrossEntropy);
+    loss.expect("a model's graph ends in its loss")
 }
 
 fn set(place: &mut [f64], values: &[f32]) {
