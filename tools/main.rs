@@ -3,6 +3,7 @@
 mod convert;
 mod inspect;
 mod lesion;
+mod paths;
 mod plan;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Delete blocks of a trained network and see what it loses
     Lesion(lesion::Args),
+    /// How long a network's paths are, and which of them carry the gradient
+    Paths(paths::Args),
     /// Rewrite a weights file under other names
     Convert(convert::Args),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     cli::run(|cli: Cli| match cli.command {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Lesion(args) => lesion::lesion(&args),
+        Command::Paths(args) => paths::paths(&args),
         Command::Convert(args) => convert::convert(&args),
     })
 }

@@ -1,5 +1,6 @@
 //! Arguments that several commands take.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -69,4 +70,16 @@ pub struct ImageArgs {
     /// Images computed at once
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub batch_size: u32,
+}
+
+/// `3` or `1..20`, both ends included.
+pub fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let number = |text: &str| text.parse::<usize>().ok().filter(|&number| number <= 100_000);
+    let ends = match text.split_once("..") {
+        Some((from, to)) => number(from).zip(number(to.trim_start_matches('='))),
+        None => number(text).map(|one| (one, one)),
+    };
+    let ends = ends.filter(|(from, to)| from <= to);
+    ends.map(|(from, to)| from..=to)
+        .ok_or_else(|| "a number or a range such as 1..20 is needed".to_string())
 }

@@ -6,8 +6,8 @@ mod progress;
 mod subject;
 mod train;
 
-pub use args::{AdapterArgs, ImageArgs, SubjectArgs};
+pub use args::{AdapterArgs, ImageArgs, SubjectArgs, range};
 pub use exit::{CliError, run};
 pub use progress::{bar, note};
-pub use subject::{RUNS, Subject};
+pub use subject::{RUNS, Subject, command_line};
 pub use train::{TrainArgs, train};

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::args::{AdapterArgs, SubjectArgs};
 use super::exit::CliError;
-use crate::data::{Normalization, Source, TestSplit};
-use crate::graph::Route;
+use serde_json::json;
+
+use crate::data::{Normalization, Source, Splits, TestSplit};
+use crate::graph::{BlockId, Route};
 use crate::models::{InputShape, ModelSpec};
-use crate::train::{Config, Engine, Part, RunDirectory, checkpoint, open, weights_of};
+use crate::train::{Config, Engine, Learning, Part, RunDirectory, TrainError, checkpoint, open, weights_of};
+use crate::weights::hash;
 
 /// A network with its weights set and the test images loaded.
 pub struct Subject {
@@ -20,6 +23,8 @@ pub struct Subject {
     pub weights: PathBuf,
     /// The images.
     pub test: TestSplit,
+    /// Training images that are loaded.
+    pub training_images: usize,
     /// How they are normalised.
     pub normalization: Normalization,
     /// Where they came from.
@@ -37,8 +42,15 @@ pub struct Subject {
 pub const RUNS: &str = "runs";
 
 impl Subject {
-    /// Opens what `args` name on the adapter of `adapter`.
+    /// Opens what `args` name on the adapter of `adapter`, with the test images.
     pub fn open(args: &SubjectArgs, adapter: &AdapterArgs) -> Result<Self, CliError> {
+        Self::open_with(args, adapter, false)
+    }
+
+    /// As [`Self::open`]; with `training`, also with the training images and
+    /// able to run in training mode (without dropout: studies look at the
+    /// network as it is).
+    pub fn open_with(args: &SubjectArgs, adapter: &AdapterArgs, training: bool) -> Result<Self, CliError> {
         let batch_size = NonZeroUsize::new(args.images.batch_size as usize).filter(|size| size.get() <= 65_536);
         let batch_size = batch_size
             .ok_or_else(|| CliError::argument(format!("--batch-size {}: not 1 to 65536", args.images.batch_size)))?;
@@ -69,7 +81,17 @@ impl Subject {
             .images
             .limit_test
             .or(config.as_ref().and_then(|config| config.limit_test));
-        let test = data.load_test(limit, seed)?;
+        let (test, train) = if training {
+            let limit_train = config.as_ref().and_then(|config| config.limit_train);
+            let Splits {
+                train,
+                test,
+                normalization,
+            } = data.load(limit_train, limit, seed)?;
+            (TestSplit { test, normalization }, Some(train))
+        } else {
+            (data.load_test(limit, seed)?, None)
+        };
         // The normalisation is a part of the model's record.
         let recorded = config
             .as_ref()
@@ -83,9 +105,14 @@ impl Subject {
             width: test.test.width,
             classes: test.test.classes(),
         };
-        let mut engine = open(&adapter.choice(), &model, &input, None)?;
+        let learning = training.then(Learning::default);
+        let built = model.with("dropout", "0").unwrap_or_else(|_| model.clone());
+        let mut engine = open(&adapter.choice(), &built, &input, learning)?;
         checkpoint::load(engine.as_mut(), &weights, &model.to_string())?;
         engine.load(Part::Test, &test.test, &normalization)?;
+        if let Some(train) = &train {
+            engine.load(Part::Train, train, &normalization)?;
+        }
         let depth = config
             .as_ref()
             .map(Config::check)
@@ -93,6 +120,7 @@ impl Subject {
             .map(|settings| settings.depth);
         Ok(Subject {
             route: depth.unwrap_or_default().test_route(engine.graph()),
+            training_images: train.map_or(0, |train| train.len()),
             engine,
             model,
             weights,
@@ -104,8 +132,72 @@ impl Subject {
         })
     }
 
+    /// The network's name in figures: the model, and the run if there is one.
+    pub fn label(&self) -> String {
+        let run = self.run.as_ref().and_then(|run| run.path().file_name());
+        match run {
+            Some(run) => format!("{} ({})", self.model, run.to_string_lossy()),
+            None => self.model.to_string(),
+        }
+    }
+
+    /// What a study's results depend on besides its own settings: results of
+    /// another network, of other images or from another adapter are not its own.
+    pub fn identity(&self) -> Result<serde_json::Map<String, serde_json::Value>, CliError> {
+        let gains: Vec<[f32; 2]> = (0..self.route.len())
+            .map(|index| self.route.gains(BlockId(index)))
+            .map(|gains| [gains.branch, gains.shortcut])
+            .collect();
+        let pairs = [
+            ("version", json!(env!("CARGO_PKG_VERSION"))),
+            ("model", json!(self.model.to_string())),
+            ("weights-sha256", json!(hash(&self.weights).map_err(TrainError::from)?)),
+            ("data", json!(self.source)),
+            ("images", json!(self.images())),
+            ("mean", json!(self.normalization.mean())),
+            ("std", json!(self.normalization.std())),
+            ("gains", json!(gains)),
+            ("adapter", json!(self.engine.name())),
+        ];
+        Ok(pairs.map(|(key, value)| (key.to_string(), value)).into_iter().collect())
+    }
+
+    /// Where results come from, for a report.
+    pub fn facts(&self, seed: u64) -> Result<Vec<(String, String)>, CliError> {
+        let facts = [
+            ("command", command_line()),
+            ("model", self.model.to_string()),
+            ("weights", self.weights.display().to_string()),
+            ("weights SHA-256", hash(&self.weights).map_err(TrainError::from)?),
+            ("data", self.source.clone()),
+            ("test images", self.images().to_string()),
+            ("adapter", self.engine.name()),
+            ("seed", seed.to_string()),
+            ("version", format!("residua {}", env!("CARGO_PKG_VERSION"))),
+        ];
+        Ok(facts.map(|(what, value)| (what.to_string(), value)).to_vec())
+    }
+
     /// Number of test images.
     pub fn images(&self) -> usize {
         self.test.test.len()
     }
+}
+
+/// The command that was given, so that it can be given again.
+pub fn command_line() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%~".contains(c);
+    let quoted = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy().into_owned();
+        if !argument.is_empty() && argument.chars().all(plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', "'\\''"))
+        }
+    };
+    let mut arguments: Vec<String> = std::env::args_os().map(quoted).collect();
+    if let Some(program) = arguments.first_mut() {
+        *program = program.rsplit('/').next().unwrap_or_default().to_string();
+    }
+    arguments.join(" ")
 }

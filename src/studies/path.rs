@@ -1,0 +1,189 @@
+//! How long are the paths of a network, and which lengths carry the gradient?
+//!
+//! A network of n blocks is a sum over 2ⁿ paths, each of which takes the
+//! branch or the shortcut of every block (Veit, Wilber and Belongie 2016).
+
+use std::ops::RangeInclusive;
+
+use crate::graph::{Block, Graph, NodeId, Op};
+
+/// The probability of each length, from 0, of a path drawn evenly from all;
+/// the length of a path is the number of branches it takes. Binomial for
+/// residual blocks alone; a block without a shortcut is in every path.
+pub fn lengths_in_blocks(graph: &Graph) -> Vec<f64> {
+    let sides = graph.blocks.iter().map(|block| sides(block, 1, 0));
+    convolve(sides)
+}
+
+/// As [`lengths_in_blocks`], where the length is the number of convolutions
+/// on the way, those of projections included, and of `stem` layers that all
+/// paths share besides.
+pub fn lengths_in_convolutions(graph: &Graph) -> Vec<f64> {
+    let sides = graph.blocks.iter().map(|block| {
+        let count = |side| convolutions(graph, side, block.input);
+        sides(block, count(block.branch), count(block.shortcut))
+    });
+    let mut lengths = convolve(sides);
+    let all = graph
+        .ids()
+        .filter(|&id| matches!(graph.node(id).op, Op::Conv(_)))
+        .count();
+    let in_blocks: usize = graph
+        .blocks
+        .iter()
+        .map(|block| convolutions(graph, block.branch, block.input) + convolutions(graph, block.shortcut, block.input))
+        .sum();
+    // The stem lies before all blocks; shared pieces of two sides count twice
+    // in `in_blocks` and never make this negative.
+    let mut shifted = vec![0.0; all.saturating_sub(in_blocks)];
+    shifted.append(&mut lengths);
+    shifted
+}
+
+/// For a block: the lengths and probabilities of its sides.
+fn sides(block: &Block, branch: usize, shortcut: usize) -> Vec<(usize, f64)> {
+    let open = |gain: f32| f64::from(u8::from(gain != 0.0));
+    let (a, b) = (open(block.default.branch), open(block.default.shortcut));
+    vec![(branch, a / (a + b).max(1.0)), (shortcut, b / (a + b).max(1.0))]
+}
+
+/// The distribution of a sum of independent lengths.
+fn convolve(sides: impl Iterator<Item = Vec<(usize, f64)>>) -> Vec<f64> {
+    let mut lengths = vec![1.0];
+    for sides in sides {
+        let longest = sides.iter().map(|&(length, _)| length).max().unwrap_or(0);
+        let mut next = vec![0.0; lengths.len() + longest];
+        for (length, probability) in sides {
+            for (index, before) in lengths.iter().enumerate() {
+                next[index + length] += probability * before;
+            }
+        }
+        lengths = next;
+    }
+    while lengths.len() > 1 && lengths.last() == Some(&0.0) {
+        lengths.pop();
+    }
+    lengths
+}
+
+/// Convolutions between `input` and `end`.
+fn convolutions(graph: &Graph, end: NodeId, input: NodeId) -> usize {
+    let mut reached = vec![false; graph.nodes.len()];
+    reached[end.0] = true;
+    let mut count = 0;
+    for index in (input.0 + 1..=end.0).rev().filter(|_| end != input) {
+        if reached[index] {
+            let node = &graph.nodes[index];
+            count += usize::from(matches!(node.op, Op::Conv(_)));
+            for input in &node.inputs {
+                reached[input.0] = true;
+            }
+        }
+    }
+    count
+}
+
+/// What each length contributes to the gradient: its probability times the
+/// mean norm of the gradient on such a path, as a share of all. A length
+/// without a norm counts as nothing.
+pub fn contributions(lengths: &[f64], norms: &[Option<f64>]) -> Vec<f64> {
+    let product = |(probability, norm): (&f64, &Option<f64>)| probability * norm.unwrap_or(0.0);
+    let products: Vec<f64> = lengths.iter().zip(norms).map(product).collect();
+    let sum: f64 = products.iter().sum();
+    products
+        .iter()
+        .map(|product| if sum > 0.0 { product / sum } else { 0.0 })
+        .collect()
+}
+
+/// The shortest range of lengths that holds at least `share` of `parts`, the
+/// one that holds most where several are as short.
+pub fn effective_range(parts: &[f64], share: f64) -> RangeInclusive<usize> {
+    let count = parts.len();
+    let held = |range: &RangeInclusive<usize>| parts[range.clone()].iter().sum::<f64>();
+    // Rounding must not push a range over all lengths below the share.
+    let enough = share.min(1.0) * parts.iter().sum::<f64>() * (1.0 - 1e-12);
+    (1..=count)
+        .find_map(|length| {
+            let ranges = (0..=count - length).map(|first| first..=first + length - 1);
+            ranges
+                .filter(|range| held(range) >= enough)
+                .max_by(|a, b| held(a).total_cmp(&held(b)))
+        })
+        .unwrap_or(0..=count.saturating_sub(1))
+}
+
+/// The part of all paths whose length lies in `range`.
+pub fn share_of_paths(lengths: &[f64], range: &RangeInclusive<usize>) -> f64 {
+    let end = lengths.len().min(range.end() + 1);
+    lengths[(*range.start()).min(end)..end].iter().sum()
+}
+
+/// Slope and intercept of the line through `points` that least squares choose;
+/// none for fewer than two different places.
+pub fn line_through(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let n = points.len() as f64;
+    let mean = |value: fn(&(f64, f64)) -> f64| points.iter().map(value).sum::<f64>() / n;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let common: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    (spread > 0.0).then(|| (common / spread, y - common / spread * x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Mode;
+    use crate::models::{InputShape, ModelSpec};
+
+    fn graph(model: &str) -> Graph {
+        let spec: ModelSpec = model.parse().unwrap();
+        spec.build(&InputShape::default(), Mode::Eval).unwrap().graph
+    }
+
+    #[test]
+    fn effective_paths_are_the_papers_share() {
+        let lengths = lengths_in_blocks(&graph("preact-110"));
+        assert_eq!(lengths.len(), 55);
+        assert!((lengths.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        // Veit et al. 2016, section 4.3: 0.45 % of all paths.
+        assert!((share_of_paths(&lengths, &(5..=17)) - 0.004_536_7).abs() < 5e-8);
+        assert!((share_of_paths(&lengths, &(19..=35)) - 0.9802).abs() < 5e-5);
+        assert!((share_of_paths(&lengths, &(20..=34)) - 0.9598).abs() < 5e-5);
+    }
+
+    #[test]
+    fn convolutions_on_the_way_count_projections() {
+        // The stem, then three blocks of two convolutions, two of which have a
+        // projection in their shortcut: 1 + {0,2} + {1,2} + {1,2}.
+        let lengths = lengths_in_convolutions(&graph("resnet8:shortcut=B"));
+        let eighth = |paths: f64| paths / 8.0;
+        let expected = [0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 1.0].map(eighth);
+        assert_eq!(lengths, expected);
+        // Without projections all lengths are even, but for the stem.
+        let lengths = lengths_in_convolutions(&graph("resnet8"));
+        assert_eq!(lengths, [0.0, 1.0, 0.0, 3.0, 0.0, 3.0, 0.0, 1.0].map(eighth));
+        // A chain has one path.
+        let lengths = lengths_in_blocks(&graph("plain-8"));
+        assert_eq!(lengths.iter().filter(|share| **share > 0.0).count(), 1);
+    }
+
+    #[test]
+    fn the_effective_range_is_the_shortest() {
+        let parts = [0.02, 0.5, 0.3, 0.16, 0.02];
+        assert_eq!(effective_range(&parts, 0.95), 1..=3);
+        assert_eq!(effective_range(&parts, 0.5), 1..=1);
+        assert_eq!(effective_range(&parts, 1.0), 0..=4);
+        assert_eq!(effective_range(&[0.4, 0.1, 0.5], 0.5), 2..=2);
+        let shares = contributions(&[0.25, 0.5, 0.25], &[Some(4.0), Some(1.0), None]);
+        assert!((shares[0] - 2.0 / 3.0).abs() < 1e-12 && (shares[1] - 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!(shares[2], 0.0);
+    }
+
+    #[test]
+    fn least_squares_finds_the_line() {
+        let (slope, intercept) = line_through(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]).unwrap();
+        assert!((slope - 2.0).abs() < 1e-12 && (intercept - 1.0).abs() < 1e-12);
+        assert_eq!(line_through(&[(1.0, 1.0)]), None);
+    }
+}

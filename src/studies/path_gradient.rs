@@ -1,0 +1,196 @@
+//! How much gradient reaches the input along paths of each length?
+//!
+//! One forward pass through the whole network; then the way back through the
+//! branches of chosen blocks and the shortcuts of all others, again and again
+//! on the values of that one pass (Veit, Wilber and Belongie 2016, section
+//! 4.2).
+
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::ledger::Ledger;
+use crate::data::{Augment, Batches, Draw, Order};
+use crate::graph::{Mode, Route};
+use crate::random::{Philox, Stream};
+use crate::train::{Engine, Look, Part, TrainError};
+
+/// Paths of each length that one forward pass serves.
+const PATHS_PER_PASS: u32 = 20;
+
+/// What is to be sampled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Lengths, in blocks.
+    pub lengths: RangeInclusive<usize>,
+    /// Paths of each length.
+    pub samples: u32,
+    /// Training images that each path is measured on.
+    pub images: NonZeroUsize,
+    /// Training images there are.
+    pub of: usize,
+    /// By the running statistics ([`Mode::Eval`]) or the batch's.
+    pub batch_norm: Mode,
+    /// Chooses images and paths.
+    pub seed: u64,
+}
+
+/// Norms of the gradient at the input.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PathNorms {
+    /// For each length asked for, one norm a sample: the mean over the images
+    /// of ‖∂ loss of the image / ∂ the image‖₂.
+    pub by_length: Vec<Vec<f64>>,
+    /// The same for the whole gradient, one a forward pass.
+    pub whole: Vec<f64>,
+}
+
+/// Samples paths of `route`; tells `progress` how many of how many samples
+/// are done.
+pub fn path_norms(
+    engine: &mut dyn Engine,
+    route: &Route,
+    sampling: &Sampling,
+    ledger: &mut Ledger,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<PathNorms, TrainError> {
+    let lengths: Vec<usize> = sampling.lengths.clone().collect();
+    let mut all = PathNorms {
+        by_length: vec![Vec::new(); lengths.len()],
+        whole: Vec::new(),
+    };
+    let of = u64::from(sampling.samples) * lengths.len() as u64;
+    for (pass, first) in (0u32..).zip((0..sampling.samples).step_by(PATHS_PER_PASS as usize)) {
+        let trials = first..(first + PATHS_PER_PASS).min(sampling.samples);
+        let key = format!("pass {pass}, {} paths of each length", trials.len());
+        let norms: PathNorms = match ledger.get(&key) {
+            Some(norms) => norms,
+            None => {
+                let norms = one_pass(engine, route, sampling, pass, trials.clone())?;
+                ledger.keep(&key, &norms)?;
+                norms
+            }
+        };
+        for (all, new) in all.by_length.iter_mut().zip(norms.by_length) {
+            all.extend(new);
+        }
+        all.whole.extend(norms.whole);
+        progress(u64::from(trials.end) * lengths.len() as u64, of);
+    }
+    Ok(all)
+}
+
+fn one_pass(
+    engine: &mut dyn Engine,
+    route: &Route,
+    sampling: &Sampling,
+    pass: u32,
+    trials: std::ops::Range<u32>,
+) -> Result<PathNorms, TrainError> {
+    let draws = images_of(sampling, pass);
+    let look = Look {
+        part: Part::Train,
+        draws: &draws,
+        seed: sampling.seed,
+        step: pass,
+    };
+    let mut routes = vec![route.clone()];
+    for length in sampling.lengths.clone() {
+        for trial in trials.clone() {
+            let through = blocks_of(sampling.seed, route.len(), length, trial);
+            routes.push(route.clone().following(&through)?);
+        }
+    }
+    let gradients = engine.input_gradients(&look, &routes, sampling.batch_norm)?;
+    let mut norms = gradients.iter().map(|gradient| mean_norm(gradient, draws.len()));
+    Ok(PathNorms {
+        whole: norms.by_ref().take(1).collect(),
+        by_length: sampling
+            .lengths
+            .clone()
+            .map(|_| norms.by_ref().take(trials.len()).collect())
+            .collect(),
+    })
+}
+
+/// The images of a forward pass: the next in a random order of all.
+fn images_of(sampling: &Sampling, pass: u32) -> Vec<Draw> {
+    let images = sampling.images.get().min(sampling.of);
+    let passes_per_epoch = (sampling.of / images.max(1)).max(1);
+    let batches = Batches {
+        images: sampling.of as u32,
+        batch_size: sampling.images,
+        order: Order::Shuffled,
+        augment: Augment::None,
+        seed: sampling.seed,
+    };
+    let epoch = batches.epoch(pass / passes_per_epoch as u32);
+    let first = pass as usize % passes_per_epoch * images;
+    epoch.draws()[first..first + images].to_vec()
+}
+
+/// Random blocks (numbers from 1) for a path of `length`.
+fn blocks_of(seed: u64, blocks: usize, length: usize, trial: u32) -> Vec<usize> {
+    let mut draws = Philox::new(seed).draws(Stream::Study, length as u32, trial);
+    let mut order: Vec<usize> = (1..=blocks).collect();
+    for place in 0..length.min(blocks) {
+        let other = place + draws.below((blocks - place) as u32) as usize;
+        order.swap(place, other);
+    }
+    order.truncate(length);
+    order
+}
+
+/// The mean over images of the norm of each image's own gradient. The loss is
+/// the batch's mean, so its gradient is short by the number of images.
+fn mean_norm(gradient: &[f32], images: usize) -> f64 {
+    let per_image = (gradient.len() / images.max(1)).max(1);
+    let norms = gradient.chunks(per_image).map(|image| {
+        let squares: f64 = image.iter().map(|&value| f64::from(value).powi(2)).sum();
+        squares.sqrt()
+    });
+    // Mean over images times the number of images.
+    norms.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn norms_are_of_each_images_own_loss() {
+        // Two images: gradients of the mean loss are half of their own.
+        assert!((mean_norm(&[1.5, 2.0, 0.0, 0.5], 2) - (5.0 + 1.0) / 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn paths_have_their_length_and_differ() {
+        for length in [0, 3, 9] {
+            let mut blocks = blocks_of(4, 9, length, 1);
+            blocks.sort_unstable();
+            blocks.dedup();
+            assert_eq!(blocks.len(), length);
+        }
+        assert_ne!(blocks_of(4, 54, 20, 1), blocks_of(4, 54, 20, 2));
+    }
+
+    #[test]
+    fn passes_go_through_all_images_before_any_comes_again() {
+        let sampling = Sampling {
+            lengths: 0..=3,
+            samples: 40,
+            images: NonZeroUsize::new(4).unwrap(),
+            of: 12,
+            batch_norm: Mode::Eval,
+            seed: 1,
+        };
+        let mut seen: Vec<u32> = (0..3)
+            .flat_map(|pass| images_of(&sampling, pass))
+            .map(|draw| draw.index)
+            .collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..12).collect::<Vec<u32>>());
+        assert_eq!(images_of(&sampling, 3).len(), 4);
+    }
+}

@@ -1,0 +1,389 @@
+//! How is a study of paths told?
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Value, json};
+
+use super::path::{contributions, effective_range, line_through, share_of_paths};
+use super::path_gradient::PathNorms;
+use super::statistics::{five_numbers, mean};
+use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Table};
+
+/// The part of the gradient that the effective range holds.
+const SHARE: f64 = 0.95;
+
+/// Everything that a study of paths found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PathFindings {
+    /// The network's name.
+    pub label: String,
+    /// Number of blocks that have both sides.
+    pub residual_blocks: usize,
+    /// The share of paths by number of branches.
+    pub in_blocks: Vec<f64>,
+    /// The share of paths by number of convolutions.
+    pub in_convolutions: Vec<f64>,
+    /// Lengths that were sampled, and what was measured.
+    pub sampled: Option<(RangeInclusive<usize>, PathNorms)>,
+    /// Whether a ReLU follows each sum, so that the forward pass is no plain
+    /// sum over paths.
+    pub post_activation: bool,
+}
+
+/// One length.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    length: usize,
+    share: f64,
+    norms: Vec<f64>,
+    contribution: f64,
+}
+
+impl PathFindings {
+    fn rows(&self) -> Vec<Row> {
+        let norms = |length: usize| -> Vec<f64> {
+            let Some((lengths, norms)) = &self.sampled else {
+                return Vec::new();
+            };
+            let index = lengths.contains(&length).then(|| length - lengths.start());
+            index
+                .and_then(|index| norms.by_length.get(index).cloned())
+                .unwrap_or_default()
+        };
+        let all: Vec<Vec<f64>> = (0..self.in_blocks.len()).map(norms).collect();
+        let means: Vec<Option<f64>> = all
+            .iter()
+            .map(|norms| (!norms.is_empty()).then(|| mean(norms)))
+            .collect();
+        let parts = contributions(&self.in_blocks, &means);
+        let row = |(length, (norms, contribution))| Row {
+            length,
+            share: self.in_blocks[length],
+            norms,
+            contribution,
+        };
+        all.into_iter().zip(parts).enumerate().map(row).collect()
+    }
+
+    /// The shortest range that holds most of the gradient, and its share of
+    /// all paths.
+    fn effective(&self, rows: &[Row]) -> Option<(RangeInclusive<usize>, f64)> {
+        self.sampled.as_ref()?;
+        let parts: Vec<f64> = rows.iter().map(|row| row.contribution).collect();
+        let range = effective_range(&parts, SHARE);
+        let share = share_of_paths(&self.in_blocks, &range);
+        Some((range, share))
+    }
+
+    /// Factor of the mean norm from one length to the next, fitted to the
+    /// logarithms of the lengths that were sampled.
+    fn decay(rows: &[Row]) -> Option<(f64, f64)> {
+        let sampled = rows.iter().filter(|row| !row.norms.is_empty());
+        let points: Vec<(f64, f64)> = sampled
+            .map(|row| (row.length as f64, mean(&row.norms).ln()))
+            .filter(|point| point.1.is_finite())
+            .collect();
+        line_through(&points)
+    }
+
+    /// What programs read.
+    pub fn json(&self) -> Value {
+        let rows = self.rows();
+        let lengths: Vec<Value> = rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "length": row.length,
+                    "share_of_paths": row.share,
+                    "samples": row.norms.len(),
+                    "mean_norm": (!row.norms.is_empty()).then(|| mean(&row.norms)),
+                    "contribution": row.contribution,
+                })
+            })
+            .collect();
+        let effective = self.effective(&rows).map(|(range, share)| {
+            json!({ "from": range.start(), "to": range.end(), "holds": SHARE, "share_of_paths": share })
+        });
+        json!({
+            "blocks": self.residual_blocks,
+            "lengths": lengths,
+            "lengths_in_convolutions": self.in_convolutions,
+            "effective": effective,
+            "decay_per_block": Self::decay(&rows).map(|(slope, _)| slope.exp()),
+            "whole_gradient_norm": self.sampled.as_ref().map(|(_, norms)| mean(&norms.whole)),
+        })
+    }
+
+    /// The parts of the report.
+    pub fn items(&self) -> Vec<Item> {
+        let rows = self.rows();
+        let mut items = vec![
+            Item::Heading {
+                text: "How long paths are".into(),
+            },
+            Item::Text {
+                text: self.count_text(),
+            },
+            Item::Figure(self.length_figure()),
+            Item::Figure(self.convolution_figure()),
+            Item::Figure(self.remaining_figure()),
+        ];
+        if self.sampled.is_some() {
+            items.push(Item::Heading {
+                text: "Which paths carry the gradient".into(),
+            });
+            items.push(Item::Text {
+                text: self.gradient_text(&rows),
+            });
+            items.push(Item::Figure(self.norm_figure(&rows)));
+            items.push(Item::Figure(self.contribution_figure(&rows)));
+        }
+        items.push(Item::Table(self.table(&rows)));
+        items
+    }
+
+    fn count_text(&self) -> String {
+        let n = self.residual_blocks;
+        let middle = effective_range(&self.in_blocks, SHARE);
+        let held = share_of_paths(&self.in_blocks, &middle);
+        let activation = if self.post_activation {
+            " A ReLU follows each sum of this network: going forward its paths are not exactly additive; going back, \
+             with the ReLUs as they were, they are."
+        } else {
+            ""
+        };
+        format!(
+            "{n} residual blocks make 2^{n} paths; {:.2} % of them are {} to {} blocks long.{activation}",
+            100.0 * held,
+            middle.start(),
+            middle.end()
+        )
+    }
+
+    fn gradient_text(&self, rows: &[Row]) -> String {
+        let mut text = String::new();
+        if let Some((range, share)) = self.effective(rows) {
+            text.push_str(&format!(
+                "{:.0} % of the gradient comes by paths of {} to {} blocks, which are {:.4} % of all paths. ",
+                100.0 * SHARE,
+                range.start(),
+                range.end(),
+                100.0 * share
+            ));
+        }
+        if let Some((slope, _)) = Self::decay(rows) {
+            text.push_str(&format!(
+                "With each further block the norm is multiplied by {:.3}. ",
+                slope.exp()
+            ));
+        }
+        if let Some((_, norms)) = &self.sampled {
+            text.push_str(&format!(
+                "The whole gradient has a mean norm of {:.4}.",
+                mean(&norms.whole)
+            ));
+        }
+        text
+    }
+
+    fn length_figure(&self) -> Figure {
+        let marks = self.in_blocks.iter().enumerate().map(|(length, share)| {
+            let text = format!("{length} blocks: {:.4} % of all paths", 100.0 * share);
+            Mark::new(length as f64, 100.0 * share, text)
+        });
+        Figure {
+            name: "lengths".into(),
+            title: format!("{}: how long its paths are", self.label),
+            caption: "The share of paths that take so many branches: binomial for residual blocks.".into(),
+            x: Axis::linear("path length (blocks)"),
+            y: Axis::linear("share of all paths (%)"),
+            layers: vec![Layer::Bars {
+                label: "paths".into(),
+                marks: marks.collect(),
+            }],
+        }
+    }
+
+    fn convolution_figure(&self) -> Figure {
+        let there = self
+            .in_convolutions
+            .iter()
+            .enumerate()
+            .filter(|(_, share)| **share > 0.0);
+        let marks = there.map(|(length, share)| {
+            let text = format!("{length} convolutions: {:.4} % of all paths", 100.0 * share);
+            Mark::new(length as f64, 100.0 * share, text)
+        });
+        Figure {
+            name: "convolutions".into(),
+            title: format!("{}: how many convolutions are on its paths", self.label),
+            caption: "With the stem; the projections of shortcuts count, too.".into(),
+            x: Axis::linear("path length (convolutions)"),
+            y: Axis::linear("share of all paths (%)"),
+            layers: vec![Layer::Bars {
+                label: "paths".into(),
+                marks: marks.collect(),
+            }],
+        }
+    }
+
+    /// What deletion leaves (Veit et al. 2016, figure 7).
+    fn remaining_figure(&self) -> Figure {
+        let n = self.residual_blocks;
+        let always = self.in_blocks.iter().position(|share| *share > 0.0).unwrap_or(0);
+        let mut gone: Vec<usize> = [0, n / 10, n / 5, 2 * n / 5].to_vec();
+        gone.dedup();
+        let layers = gone.into_iter().map(|deleted| {
+            let mut share = vec![0.5_f64.powi(deleted as i32)];
+            for _ in deleted..n {
+                let mut next = vec![0.0; share.len() + 1];
+                for (index, part) in share.iter().enumerate() {
+                    next[index] += 0.5 * part;
+                    next[index + 1] += 0.5 * part;
+                }
+                share = next;
+            }
+            let marks = share.iter().enumerate().map(|(length, share)| {
+                let length = always + length;
+                let text = format!("{deleted} deleted, {length} blocks: {:.3e} of all paths", share);
+                Mark::new(length as f64, *share, text)
+            });
+            Layer::Line {
+                label: format!("{deleted} blocks deleted"),
+                marks: marks.collect(),
+            }
+        });
+        Figure {
+            name: "remaining".into(),
+            title: format!("{}: paths that remain when blocks are deleted", self.label),
+            caption: "As shares of the paths of the whole network: deletion takes long paths first.".into(),
+            x: Axis::linear("path length (blocks)"),
+            y: Axis::log("share of the whole network's paths"),
+            layers: layers.collect(),
+        }
+    }
+
+    fn norm_figure(&self, rows: &[Row]) -> Figure {
+        let sampled = || rows.iter().filter(|row| !row.norms.is_empty());
+        let marks = sampled().map(|row| {
+            let five = five_numbers(&row.norms);
+            Mark {
+                x: row.length as f64,
+                y: mean(&row.norms),
+                interval: Some((five[1], five[3])),
+                strong: false,
+                text: format!(
+                    "{} blocks: mean norm {:.3e}, quartiles {:.3e} to {:.3e}, {} paths",
+                    row.length,
+                    mean(&row.norms),
+                    five[1],
+                    five[3],
+                    row.norms.len()
+                ),
+            }
+        });
+        let mut layers = vec![Layer::Line {
+            label: "mean norm".into(),
+            marks: marks.collect(),
+        }];
+        if let Some((slope, intercept)) = Self::decay(rows) {
+            let at = |row: &Row| {
+                let y = (intercept + slope * row.length as f64).exp();
+                Mark::new(row.length as f64, y, format!("fit at {} blocks: {y:.3e}", row.length))
+            };
+            layers.push(Layer::Line {
+                label: format!("fit: × {:.3} a block", slope.exp()),
+                marks: sampled().map(at).collect(),
+            });
+        }
+        Figure {
+            name: "norms".into(),
+            title: format!("{}: gradient at the input by path length", self.label),
+            caption: "Mean norm of the gradient on single paths; whiskers are quartiles.".into(),
+            x: Axis::linear("path length (blocks)"),
+            y: Axis::log("norm of the gradient at the input"),
+            layers,
+        }
+    }
+
+    fn contribution_figure(&self, rows: &[Row]) -> Figure {
+        let marks = rows.iter().map(|row| {
+            let text = format!(
+                "{} blocks: {:.3} % of the gradient",
+                row.length,
+                100.0 * row.contribution
+            );
+            Mark::new(row.length as f64, 100.0 * row.contribution, text)
+        });
+        let mut layers = Vec::new();
+        if let Some((range, _)) = self.effective(rows) {
+            layers.push(Layer::Shade {
+                label: format!(
+                    "{:.0} % of the gradient: {} to {} blocks",
+                    100.0 * SHARE,
+                    range.start(),
+                    range.end()
+                ),
+                from: *range.start() as f64 - 0.5,
+                to: *range.end() as f64 + 0.5,
+            });
+        }
+        layers.push(Layer::Bars {
+            label: "share of the gradient".into(),
+            marks: marks.collect(),
+        });
+        Figure {
+            name: "contributions".into(),
+            title: format!("{}: which lengths carry the gradient", self.label),
+            caption: "Number of paths of a length times the mean norm on one of them, as a share of all.".into(),
+            x: Axis::linear("path length (blocks)"),
+            y: Axis::linear("share of the gradient (%)"),
+            layers,
+        }
+    }
+
+    fn table(&self, rows: &[Row]) -> Table {
+        let rows = rows.iter().map(|row| {
+            let norm = |value: f64| {
+                if row.norms.is_empty() {
+                    Value::Null
+                } else {
+                    value.into()
+                }
+            };
+            let five = five_numbers(&row.norms);
+            vec![
+                row.length.into(),
+                row.share.into(),
+                row.norms.len().into(),
+                norm(mean(&row.norms)),
+                norm(five[1]),
+                norm(five[2]),
+                norm(five[3]),
+                norm(row.contribution),
+            ]
+        });
+        Table {
+            name: "paths".into(),
+            title: "Paths by length".into(),
+            columns: vec![
+                Column::plain("length", "blocks"),
+                Column {
+                    digits: 5,
+                    ..Column::percent("share_of_paths", "paths (%)")
+                },
+                Column::plain("samples", "sampled"),
+                Column::number("mean_norm", "mean norm", 6),
+                Column::number("lower_quartile", "quartile", 6),
+                Column::number("median_norm", "median", 6),
+                Column::number("upper_quartile", "quartile", 6),
+                Column {
+                    digits: 3,
+                    ..Column::percent("contribution", "of the gradient (%)")
+                },
+            ],
+            rows: rows.collect(),
+            file_only: false,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! How large is what each block adds?
+//!
+//! For a block that gives x + F(x): the norm of F(x) against that of x, the
+//! angle between the two, and the standard deviation of F(x), the layer
+//! response of He et al. 2015, figure 7.
+
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Batches;
+use crate::graph::Route;
+use crate::train::{Engine, Look, Part, TrainError};
+
+/// What one block adds, as means over images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+pub struct Response {
+    /// ‖F(x)‖ / ‖shortcut(x)‖.
+    pub ratio: f64,
+    /// Cosine of the angle between F(x) and the shortcut.
+    pub cosine: f64,
+    /// Standard deviation of the elements of F(x), over all images.
+    pub deviation: f64,
+}
+
+/// Sums over images, from which a [`Response`] comes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    ratio: f64,
+    cosine: f64,
+    images: f64,
+    values: f64,
+    squares: f64,
+    elements: f64,
+}
+
+/// Measures every block on the first `images` test images under `route`.
+pub fn responses(
+    engine: &mut dyn Engine,
+    route: &Route,
+    images: usize,
+    batch_size: NonZeroUsize,
+) -> Result<Vec<Response>, TrainError> {
+    let mut sums = vec![Sums::default(); engine.graph().blocks.len()];
+    for draws in Batches::plain(images as u32, batch_size).epoch(0).batches() {
+        let look = Look {
+            part: Part::Test,
+            draws,
+            seed: 0,
+            step: 0,
+        };
+        for (sums, [branch, shortcut]) in sums.iter_mut().zip(engine.block_values(&look, route)?) {
+            sums.add(&branch, &shortcut, draws.len());
+        }
+    }
+    Ok(sums.iter().map(Sums::response).collect())
+}
+
+impl Sums {
+    fn add(&mut self, branch: &[f32], shortcut: &[f32], images: usize) {
+        let per_image = (branch.len() / images.max(1)).max(1);
+        for (f, x) in branch.chunks(per_image).zip(shortcut.chunks(per_image)) {
+            let dot =
+                |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
+            let (ff, xx, fx) = (dot(f, f), dot(x, x), dot(f, x));
+            if ff > 0.0 && xx > 0.0 {
+                self.ratio += (ff / xx).sqrt();
+                self.cosine += fx / (ff * xx).sqrt();
+            }
+            self.images += 1.0;
+            self.values += f.iter().map(|&value| f64::from(value)).sum::<f64>();
+            self.squares += ff;
+            self.elements += f.len() as f64;
+        }
+    }
+
+    fn response(&self) -> Response {
+        let (images, elements) = (self.images.max(1.0), self.elements.max(1.0));
+        let mean = self.values / elements;
+        Response {
+            ratio: self.ratio / images,
+            cosine: self.cosine / images,
+            deviation: (self.squares / elements - mean * mean).max(0.0).sqrt(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_images_by_hand() {
+        let mut sums = Sums::default();
+        // F = (3, 4), x = (6, 8): half as long, same direction;
+        // F = (0, 1), x = (2, 0): half as long, at a right angle.
+        sums.add(&[3.0, 4.0, 0.0, 1.0], &[6.0, 8.0, 2.0, 0.0], 2);
+        let response = sums.response();
+        assert!((response.ratio - 0.5).abs() < 1e-12);
+        assert!((response.cosine - 0.5).abs() < 1e-12);
+        assert!((response.deviation - 2.5_f64.sqrt()).abs() < 1e-12);
+    }
+}
