@@ -67,9 +67,9 @@ fn write_out(out: &Path, subject: &Subject, baseline: &Lesion, lesions: &[Lesion
         .map_err(|error| CliError::failure(format!("{} cannot be made: {error}", out.display())))?;
     let title = format!("{}: test error with one block deleted", subject.model);
     let blocks = &subject.engine.graph().blocks;
-    let figure = lesion_figure(&title, baseline, lesions, blocks).map_err(CliError::failure)?;
+    let figure = lesion_figure(&title, baseline, lesions, blocks);
     write_atomic(&out.join("lesions.csv"), lesion_csv(baseline, lesions).as_bytes())?;
-    write_atomic(&out.join("lesions.svg"), figure.as_bytes())?;
+    write_atomic(&out.join("lesions.svg"), figure.svg().as_bytes())?;
     Ok(())
 }
 
