@@ -190,3 +190,62 @@ pub struct Cell {
     /// What it is, with its number.
     pub text: String,
 }
+
+impl Layer {
+    /// Its name in the legend.
+    pub fn label(&self) -> &str {
+        match self {
+            Layer::Line { label, .. }
+            | Layer::Points { label, .. }
+            | Layer::Bars { label, .. }
+            | Layer::Boxes { label, .. }
+            | Layer::Heat { label, .. }
+            | Layer::Level { label, .. }
+            | Layer::Shade { label, .. } => label,
+        }
+    }
+
+    /// What a reader hears of each of its marks.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Layer::Line { marks, .. } | Layer::Points { marks, .. } | Layer::Bars { marks, .. } => {
+                marks.iter().map(Mark::words).collect()
+            }
+            Layer::Boxes { boxes, .. } => boxes.iter().map(BoxMark::words).collect(),
+            Layer::Heat { cells, .. } => cells.iter().map(Cell::words).collect(),
+            Layer::Level { y, .. } => vec![y.to_string()],
+            Layer::Shade { from, to, .. } => vec![format!("from {from} to {to}")],
+        }
+    }
+}
+
+impl Mark {
+    /// Its text, or its numbers where it has none.
+    pub(super) fn words(&self) -> String {
+        words(&self.text, || format!("{}, {}", self.x, self.y))
+    }
+}
+
+impl BoxMark {
+    /// Its text, or its numbers where it has none.
+    pub(super) fn words(&self) -> String {
+        words(&self.text, || {
+            let [least, low, median, high, most] = self.five;
+            format!("{}: {least}, {low}, {median}, {high}, {most}", self.x)
+        })
+    }
+}
+
+impl Cell {
+    /// Its text, or its numbers where it has none.
+    pub(super) fn words(&self) -> String {
+        words(&self.text, || match self.value {
+            Some(value) => format!("{}, {}: {value}", self.x, self.y),
+            None => format!("{}, {}: no value", self.x, self.y),
+        })
+    }
+}
+
+fn words(text: &str, numbers: impl Fn() -> String) -> String {
+    if text.is_empty() { numbers() } else { text.to_string() }
+}

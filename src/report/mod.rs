@@ -4,12 +4,27 @@
 //! they come from. It is written as one self-contained page, as Markdown, as
 //! JSON, each table as CSV and each figure as SVG and PNG.
 
+mod axis;
+mod color;
+mod error;
 mod figure;
+mod markdown;
+mod marks;
+mod page;
+mod png;
+mod svg;
 mod table;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod words;
+mod write;
 
 use serde::Serialize;
 
+pub use error::ReportError;
 pub use figure::{Axis, BoxMark, Cell, Figure, Layer, Mark, Scale};
+pub use svg::stack;
 pub use table::{Column, Table};
 
 /// The results of one study.

@@ -56,3 +56,132 @@ impl Column {
         }
     }
 }
+
+impl Table {
+    /// The table as a CSV file: the columns' keys, then the values as they are.
+    pub fn csv(&self) -> String {
+        let line = |cells: Vec<String>| cells.join(",") + "\n";
+        let mut text = line(self.columns.iter().map(|column| quoted(&column.key)).collect());
+        for row in &self.rows {
+            text.push_str(&line(row.iter().map(raw).collect()));
+        }
+        text
+    }
+
+    /// The rows as people read them: as many cells as there are columns.
+    pub(super) fn shown(&self) -> Vec<Vec<String>> {
+        let cell = |row: &[Value], index: usize| {
+            let value = row.get(index).unwrap_or(&Value::Null);
+            self.columns[index].show(value)
+        };
+        let row = |row: &Vec<Value>| (0..self.columns.len()).map(|index| cell(row, index)).collect();
+        self.rows.iter().map(row).collect()
+    }
+
+    /// Whether a column holds numbers, which stand to the right.
+    pub(super) fn is_number(&self, column: usize) -> bool {
+        let mut values = self
+            .rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .filter(|value| !value.is_null());
+        let first = values.next();
+        first.is_some_and(Value::is_number) && values.all(Value::is_number)
+    }
+}
+
+impl Column {
+    /// A value as people read it.
+    pub fn show(&self, value: &Value) -> String {
+        match value {
+            Value::Null => "–".to_string(),
+            Value::Bool(true) => "yes".to_string(),
+            Value::Bool(false) => "no".to_string(),
+            Value::String(text) => text.clone(),
+            Value::Number(number) => self.number_text(number),
+            Value::Array(_) | Value::Object(_) => value.to_string(),
+        }
+    }
+
+    fn number_text(&self, number: &serde_json::Number) -> String {
+        // Whole numbers may have more digits than an f64.
+        if self.factor == 1.0 && self.digits == 0 && !number.is_f64() {
+            return number.to_string();
+        }
+        let Some(value) = number.as_f64() else {
+            return number.to_string();
+        };
+        let text = format!("{:.*}", self.digits, value * self.factor);
+        match text.strip_prefix('-') {
+            Some(positive) if positive.chars().all(|digit| matches!(digit, '0' | '.')) => positive.to_string(),
+            _ => text,
+        }
+    }
+}
+
+/// A value in a CSV file; none is an empty cell.
+fn raw(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => quoted(text),
+        other => quoted(&other.to_string()),
+    }
+}
+
+/// Text in a CSV file (RFC 4180).
+fn quoted(text: &str) -> String {
+    let special = text.contains([',', '"', '\n', '\r']) || text.trim() != text;
+    if special {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn table() -> Table {
+        Table {
+            name: "blocks".to_string(),
+            title: "Blocks".to_string(),
+            columns: vec![
+                Column::plain("block", "block"),
+                Column::percent("error", "error (%)"),
+                Column::plain("images", "images"),
+            ],
+            rows: vec![
+                vec![json!("a, \"b\""), json!(0.0875), json!(u64::MAX)],
+                vec![json!("c\nd"), json!(null), json!(3)],
+            ],
+            file_only: false,
+        }
+    }
+
+    #[test]
+    fn csv_holds_the_values_as_they_are() {
+        let text = table().csv();
+        assert_eq!(
+            text,
+            "block,error,images\n\"a, \"\"b\"\"\",0.0875,18446744073709551615\n\"c\nd\",,3\n"
+        );
+    }
+
+    #[test]
+    fn people_read_rounded_numbers() {
+        assert_eq!(table().shown()[0], ["a, \"b\"", "8.75", "18446744073709551615"]);
+        assert_eq!(table().shown()[1][1], "–");
+        assert_eq!(Column::percent("", "").show(&json!(-0.00001)), "0.00");
+        assert!(table().is_number(1) && !table().is_number(0));
+    }
+
+    #[test]
+    fn short_rows_have_empty_cells() {
+        let mut table = table();
+        table.rows[0].truncate(1);
+        assert_eq!(table.shown()[0], ["a, \"b\"", "–", "–"]);
+    }
+}

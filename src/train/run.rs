@@ -324,11 +324,7 @@ impl<'a> Run<'a> {
             self.settings.model,
             self.config.data.split(':').next().unwrap_or_default()
         );
-        let svg = curves(&title, &self.epochs).map_err(|problem| TrainError::Run {
-            path: self.directory.path().join("curves.svg"),
-            problem,
-        })?;
-        self.directory.write_curves(&svg)
+        self.directory.write_curves(&curves(&title, &self.epochs))
     }
 }
 

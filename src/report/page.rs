@@ -1,0 +1,162 @@
+//! How does a report become a page?
+//!
+//! One file that needs nothing else: style, script and figures are in it, and
+//! its policy forbids the browser to fetch anything. Without the script it is
+//! still whole: marks have titles, numbers stand in tables.
+
+use std::fmt::Write;
+
+use super::figure::Figure;
+use super::table::Table;
+use super::words::escape;
+use super::{Item, Report};
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+
+impl Report {
+    /// The report as one self-contained HTML page.
+    pub fn html(&self) -> String {
+        let title = escape(&self.title);
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+             <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+             <body>\n<main>\n<header>\n<h1>{title}</h1>\n{}</header>\n{}</main>\n\
+             <div id=\"tooltip\" role=\"tooltip\" hidden></div>\n\
+             <div id=\"live\" class=\"unseen\" role=\"status\" aria-live=\"polite\"></div>\n\
+             <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
+            facts(&self.facts),
+            items(&self.items)
+        )
+    }
+}
+
+fn facts(facts: &[(String, String)]) -> String {
+    if facts.is_empty() {
+        return String::new();
+    }
+    let fact =
+        |(name, value): &(String, String)| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value));
+    format!(
+        "<dl class=\"facts\">\n{}</dl>\n",
+        facts.iter().map(fact).collect::<String>()
+    )
+}
+
+/// The parts, in sections that begin with the headings.
+fn items(items: &[Item]) -> String {
+    let mut html = "<section>\n".to_string();
+    for (number, item) in items.iter().enumerate() {
+        match item {
+            Item::Heading { text } => {
+                let _ = write!(
+                    html,
+                    "</section>\n<section aria-labelledby=\"heading{number}\">\n<h2 id=\"heading{number}\">{}</h2>\n",
+                    escape(text)
+                );
+            }
+            Item::Text { text } => drop(writeln!(html, "<p>{}</p>", escape(text))),
+            Item::Table(table) => write_table(&mut html, table),
+            Item::Figure(figure) => write_figure(&mut html, figure, number),
+        }
+    }
+    html + "</section>\n"
+}
+
+fn write_table(html: &mut String, table: &Table) {
+    let (name, title) = (escape(&table.name), escape(&table.title));
+    let file = format!("<a href=\"{name}.csv\" download>CSV</a>");
+    if table.file_only {
+        let _ = writeln!(
+            html,
+            "<p class=\"file\">{title}: {}, {file}</p>",
+            count(table.rows.len())
+        );
+        return;
+    }
+    let _ = write!(
+        html,
+        "<div class=\"table\"><p class=\"title\"><span>{title}</span> {file}</p>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\"><table class=\"sortable\">\n\
+         <caption class=\"unseen\">{title}</caption>\n<thead><tr>"
+    );
+    for (index, column) in table.columns.iter().enumerate() {
+        let _ = write!(
+            html,
+            "<th scope=\"col\"{}><button type=\"button\">{}</button></th>",
+            side(table, index),
+            escape(&column.label)
+        );
+    }
+    html.push_str("</tr></thead>\n<tbody>\n");
+    for (row, shown) in table.rows.iter().zip(table.shown()) {
+        html.push_str("<tr>");
+        for (index, text) in shown.iter().enumerate() {
+            // The script sorts by what was not rounded.
+            let value = row.get(index).filter(|value| value.is_number());
+            let value = value
+                .map(|value| format!(" data-value=\"{value}\""))
+                .unwrap_or_default();
+            let _ = write!(html, "<td{}{value}>{}</td>", side(table, index), escape(text));
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</tbody></table></div></div>\n");
+}
+
+fn count(rows: usize) -> String {
+    if rows == 1 {
+        "1 row".to_string()
+    } else {
+        format!("{rows} rows")
+    }
+}
+
+fn side(table: &Table, column: usize) -> &'static str {
+    if table.is_number(column) {
+        " class=\"number\""
+    } else {
+        ""
+    }
+}
+
+fn write_figure(html: &mut String, figure: &Figure, number: usize) {
+    let id = format!("figure{number}");
+    let (name, title) = (escape(&figure.name), escape(&figure.title));
+    let _ = write!(
+        html,
+        "<figure>\n<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\" \
+         aria-describedby=\"{id}-help\">\n{}</div>\n\
+         <p class=\"unseen\" id=\"{id}-help\">Arrow keys move among the marks, Home and End along a series.</p>\n\
+         <figcaption>{} <span class=\"files\"><a href=\"{name}.svg\" download>SVG</a> \
+         <a href=\"{name}.png\" download>PNG</a></span></figcaption>\n",
+        figure.inline_svg(&id),
+        escape(&figure.caption)
+    );
+    write_data(html, figure, &title);
+    html.push_str("</figure>\n");
+}
+
+/// What the figure shows, in words, for those who cannot see it.
+fn write_data(html: &mut String, figure: &Figure, title: &str) {
+    let _ = write!(
+        html,
+        "<details><summary>Data</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"group\" \
+         aria-label=\"Data: {title}\"><table>\n<thead><tr><th scope=\"col\">series</th>\
+         <th scope=\"col\">mark</th></tr></thead>\n<tbody>\n"
+    );
+    for layer in &figure.layers {
+        for words in layer.words() {
+            let _ = writeln!(
+                html,
+                "<tr><td>{}</td><td>{}</td></tr>",
+                escape(layer.label()),
+                escape(&words)
+            );
+        }
+    }
+    html.push_str("</tbody></table></div></details>\n");
+}

@@ -1,0 +1,54 @@
+//! How does a figure become pixels?
+//!
+//! With fonts that the program carries and never the system's, so that the
+//! same figure is the same picture on every machine.
+
+use std::sync::{Arc, OnceLock};
+
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::fontdb::Database;
+use resvg::usvg::{Options, Tree};
+
+use super::error::ReportError;
+use super::figure::Figure;
+
+/// Pixels for each unit of the drawing.
+const SCALE: f32 = 2.0;
+
+impl Figure {
+    /// The figure as a PNG file, twice as wide as the SVG.
+    ///
+    /// # Errors
+    /// When the drawing cannot be read or is too large for the memory.
+    pub fn png(&self) -> Result<Vec<u8>, ReportError> {
+        raster(&self.svg()).map_err(|problem| ReportError::Raster {
+            name: self.name.clone(),
+            problem,
+        })
+    }
+}
+
+fn raster(svg: &str) -> Result<Vec<u8>, String> {
+    let options = Options {
+        fontdb: fonts(),
+        ..Options::default()
+    };
+    let tree = Tree::from_str(svg, &options).map_err(|error| error.to_string())?;
+    let size = tree.size().to_int_size().scale_by(SCALE).ok_or("it has no size")?;
+    let mut pixels = Pixmap::new(size.width(), size.height()).ok_or("it is too large")?;
+    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
+    pixels.encode_png().map_err(|error| error.to_string())
+}
+
+/// Ubuntu Light for all words; Hack has the signs that it lacks.
+fn fonts() -> Arc<Database> {
+    static FONTS: OnceLock<Arc<Database>> = OnceLock::new();
+    let load = || {
+        let mut fonts = Database::new();
+        fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
+        fonts.load_font_data(epaint_default_fonts::HACK_REGULAR.to_vec());
+        fonts.set_sans_serif_family("Ubuntu");
+        Arc::new(fonts)
+    };
+    Arc::clone(FONTS.get_or_init(load))
+}

@@ -1,0 +1,52 @@
+//! How does a report read in a terminal?
+
+use super::table::Table;
+use super::words::wrap;
+use super::{Item, Report};
+
+const COLUMNS: f64 = 88.0;
+
+impl Report {
+    /// Headings, texts and tables in plain columns; figures are in the files.
+    pub fn text(&self) -> String {
+        let parts: Vec<String> = self.items.iter().filter_map(part).collect();
+        parts.join("\n")
+    }
+}
+
+fn part(item: &Item) -> Option<String> {
+    match item {
+        Item::Heading { text } => Some(format!("{text}\n{}\n", "=".repeat(count(text)))),
+        Item::Text { text } => Some(wrap(text, COLUMNS, |line| count(line) as f64).join("\n") + "\n"),
+        Item::Table(table) if !table.file_only => Some(columns(table)),
+        Item::Table(_) | Item::Figure(_) => None,
+    }
+}
+
+/// Columns as wide as their widest cell, two spaces apart.
+fn columns(table: &Table) -> String {
+    let head = table.columns.iter().map(|column| column.label.clone()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(table.shown()).collect();
+    let widths: Vec<usize> = (0..table.columns.len())
+        .map(|column| rows.iter().map(|row| count(&row[column])).max().unwrap_or(0))
+        .collect();
+    let mut text = format!("{}\n", table.title);
+    for row in rows {
+        let cell = |(column, value): (usize, &String)| {
+            let space = " ".repeat(widths[column] - count(value));
+            if table.is_number(column) {
+                space + value
+            } else {
+                value.clone() + &space
+            }
+        };
+        let line: Vec<String> = row.iter().enumerate().map(cell).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn count(text: &str) -> usize {
+    text.chars().count()
+}

@@ -1,0 +1,386 @@
+//! Does a report hold what it was given, whatever that is?
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// One layer of each kind, where axes of things and numbers go together.
+pub(super) fn every_layer() -> Figure {
+    let mark = |x: f64, y: f64| Mark::new(x, y, format!("place {x} <&\"> {y}"));
+    Figure {
+        name: "every".to_string(),
+        title: "Every kind of layer & <more>".to_string(),
+        caption: "A caption with \"quotes\".".to_string(),
+        x: Axis::linear("place"),
+        y: Axis::linear("value (%)"),
+        layers: vec![
+            Layer::Shade {
+                label: "stage 2".to_string(),
+                from: 2.5,
+                to: 4.5,
+            },
+            Layer::Bars {
+                label: "bars".to_string(),
+                marks: vec![mark(1.0, 4.0), mark(2.0, 7.5), mark(3.0, -1.0)],
+            },
+            Layer::Boxes {
+                label: "boxes".to_string(),
+                boxes: vec![BoxMark {
+                    x: 4.0,
+                    five: [1.0, 2.0, 3.5, 5.0, 9.0],
+                    text: "a box".to_string(),
+                }],
+            },
+            Layer::Line {
+                label: "line".to_string(),
+                marks: (1..=5).map(|x| mark(f64::from(x), f64::from(x * x) / 3.0)).collect(),
+            },
+            Layer::Points {
+                label: "points".to_string(),
+                marks: vec![
+                    Mark {
+                        interval: Some((2.0, 6.0)),
+                        strong: true,
+                        ..mark(2.0, 4.0)
+                    },
+                    mark(5.0, 1.0),
+                ],
+            },
+            Layer::Level {
+                label: "level: 3 %".to_string(),
+                y: 3.0,
+            },
+        ],
+    }
+}
+
+pub(super) fn matrix() -> Figure {
+    let cell = |x: usize, y: usize| Cell {
+        x,
+        y,
+        value: (x != y).then_some((x * y) as f64),
+        text: String::new(),
+    };
+    let names: Vec<String> = (1..=4).map(|number| format!("layer{number}.0")).collect();
+    Figure {
+        name: "matrix".to_string(),
+        title: "A matrix".to_string(),
+        caption: String::new(),
+        x: Axis::named("first", names.clone()),
+        y: Axis::named("second", names),
+        layers: vec![Layer::Heat {
+            label: "error (%)".to_string(),
+            cells: (1..=4).flat_map(|x| (1..=4).map(move |y| cell(x, y))).collect(),
+        }],
+    }
+}
+
+fn marks(svg: &str) -> usize {
+    svg.matches(r#"class="mark""#).count()
+}
+
+#[test]
+fn every_mark_is_drawn_with_its_words() {
+    let svg = every_layer().svg();
+    assert_eq!(marks(&svg), 3 + 1 + 5 + 2);
+    assert!(svg.contains(r#"data-text="place 2 &lt;&amp;&quot;&gt; 4""#));
+    assert!(svg.contains("Every kind of layer &amp; &lt;more&gt;</title>"));
+    assert!(!svg.contains("<more>"));
+    assert_eq!(marks(&matrix().svg()), 16);
+}
+
+#[test]
+fn drawing_twice_gives_the_same_bytes() {
+    assert_eq!(every_layer().svg(), every_layer().svg());
+    assert_eq!(every_layer().png().unwrap(), every_layer().png().unwrap());
+}
+
+#[test]
+fn the_picture_is_not_blank_and_has_words() {
+    let png = every_layer().png().unwrap();
+    let pixels = resvg::tiny_skia::Pixmap::decode_png(&png).unwrap();
+    assert_eq!(pixels.width(), 1720);
+    let dark = |pixels: &resvg::tiny_skia::Pixmap, rows: std::ops::Range<usize>| {
+        let row = pixels.width() as usize;
+        let pixels = &pixels.pixels()[rows.start * row..rows.end * row];
+        pixels
+            .iter()
+            .filter(|pixel| pixel.red() < 100 && pixel.blue() < 100)
+            .count()
+    };
+    assert!(dark(&pixels, 0..pixels.height() as usize) > 2000);
+    assert!(dark(&pixels, 28..68) > 200, "the title has no letters");
+}
+
+#[test]
+fn figures_without_much_in_them_are_drawn() {
+    let empty = |layers| Figure {
+        layers,
+        title: String::new(),
+        ..every_layer()
+    };
+    for layers in [
+        vec![],
+        vec![Layer::Line {
+            label: String::new(),
+            marks: vec![],
+        }],
+        vec![Layer::Heat {
+            label: String::new(),
+            cells: vec![],
+        }],
+        vec![Layer::Boxes {
+            label: String::new(),
+            boxes: vec![],
+        }],
+        vec![Layer::Points {
+            label: String::new(),
+            marks: vec![Mark::new(f64::NAN, f64::INFINITY, "")],
+        }],
+    ] {
+        let figure = empty(layers);
+        assert_eq!(marks(&figure.svg()), 0);
+        figure.png().unwrap();
+    }
+    let single = empty(vec![Layer::Points {
+        label: "one".to_string(),
+        marks: vec![Mark::new(3.0, 3.0, "")],
+    }]);
+    assert_eq!(marks(&single.svg()), 1);
+}
+
+#[test]
+fn what_is_not_positive_has_no_place_among_logarithms() {
+    let mut figure = every_layer();
+    figure.y = Axis::log("value");
+    figure.layers.retain(|layer| matches!(layer, Layer::Line { .. }));
+    if let Layer::Line { marks, .. } = &mut figure.layers[0] {
+        marks.push(Mark::new(6.0, 0.0, "zero"));
+        marks.push(Mark::new(7.0, -1.0, "negative"));
+    }
+    assert_eq!(marks(&figure.svg()), 5);
+    assert_eq!(figure.layers[0].words().len(), 7, "the words of all marks stay");
+}
+
+#[test]
+fn many_marks_are_drawn() {
+    let mut figure = every_layer();
+    figure.layers = vec![Layer::Line {
+        label: "steps".to_string(),
+        marks: (0..900)
+            .map(|x| Mark::new(f64::from(x), f64::from(x % 17), ""))
+            .collect(),
+    }];
+    assert_eq!(marks(&figure.svg()), 900);
+}
+
+#[test]
+fn figures_are_stacked_in_one_file() {
+    let both = stack(&[every_layer(), matrix()]);
+    assert_eq!(marks(&both), marks(&every_layer().svg()) + marks(&matrix().svg()));
+    assert_eq!(both.matches("<svg").count(), 1);
+}
+
+fn report() -> Report {
+    let column = |key: &str| Column::percent(key, &format!("{key} | rate (%)"));
+    Report {
+        title: "Lesions <of> resnet20".to_string(),
+        facts: vec![
+            ("seed".to_string(), "0".to_string()),
+            ("note".to_string(), "a|b".to_string()),
+        ],
+        items: vec![
+            Item::Heading {
+                text: "Results".to_string(),
+            },
+            Item::Text {
+                text: "What was found.".to_string(),
+            },
+            Item::Table(Table {
+                name: "errors".to_string(),
+                title: "Errors".to_string(),
+                columns: vec![Column::plain("name", "name"), column("error")],
+                rows: vec![
+                    vec![serde_json::json!("x|y"), serde_json::json!(0.125)],
+                    vec![serde_json::json!("z"), serde_json::json!(1.0)],
+                ],
+                file_only: false,
+            }),
+            Item::Table(Table {
+                name: "images".to_string(),
+                title: "Each image".to_string(),
+                columns: vec![Column::plain("image", "image")],
+                rows: vec![vec![serde_json::json!(1)]],
+                file_only: true,
+            }),
+            Item::Figure(every_layer()),
+        ],
+    }
+}
+
+#[test]
+fn markdown_holds_everything_in_its_cells() {
+    let text = report().markdown();
+    assert!(text.starts_with("# Lesions <of> resnet20\n\n| | |\n|:--|:--|\n| seed | 0 |\n| note | a\\|b |\n"));
+    assert!(text.contains("| name | error \\| rate (%) |\n| :-- | --: |\n| x\\|y | 12.50 |\n| z | 100.00 |\n"));
+    assert!(text.contains("![Every kind of layer & <more>](every.svg)"));
+    assert!(!text.contains("| image |"));
+}
+
+#[test]
+fn the_terminal_gets_aligned_columns() {
+    let text = report().text();
+    assert_eq!(
+        text,
+        "Results\n=======\n\nWhat was found.\n\nErrors\nname  error | rate (%)\nx|y              12.50\nz               100.00\n"
+    );
+}
+
+#[test]
+fn the_page_is_whole_and_escaped() {
+    let page = report().html();
+    assert!(page.contains("<h1>Lesions &lt;of&gt; resnet20</h1>"));
+    assert!(!page.contains("<of>") && !page.contains("<more>"));
+    assert!(page.contains(r#"<td class="number" data-value="0.125">12.50</td>"#));
+    assert!(page.contains("Each image: 1 row,"));
+    assert_eq!(page, report().html());
+}
+
+#[test]
+fn a_report_is_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("new/report");
+    let paths = report().write(&directory).unwrap();
+    let names: Vec<_> = paths
+        .iter()
+        .map(|path| path.strip_prefix(&directory).unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "report.html",
+            "report.md",
+            "report.json",
+            "errors.csv",
+            "images.csv",
+            "every.svg",
+            "every.png"
+        ]
+    );
+    assert!(paths.iter().all(|path| path.metadata().unwrap().len() > 0));
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&paths[2]).unwrap()).unwrap();
+    assert_eq!(json["items"][4]["layers"][1]["marks"][1]["y"], 7.5);
+}
+
+#[test]
+fn numbers_that_are_none_are_null() {
+    let mut report = report();
+    let mut figure = every_layer();
+    figure.layers = vec![Layer::Level {
+        label: String::new(),
+        y: f64::NAN,
+    }];
+    report.items = vec![Item::Figure(figure)];
+    assert!(report.json().unwrap().contains("\"y\": null"));
+}
+
+#[test]
+fn names_that_are_no_file_names_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["", "../up", "a/b", ".hidden", "a b"] {
+        let mut report = report();
+        report.items.push(Item::Figure(Figure {
+            name: name.to_string(),
+            ..every_layer()
+        }));
+        assert!(
+            matches!(report.write(folder.path()), Err(ReportError::Name { .. })),
+            "{name}"
+        );
+    }
+    let mut twice = report();
+    twice.items.push(Item::Figure(every_layer()));
+    let error = twice.write(folder.path()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "'every' cannot be the name of a figure: another one has it already"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+fn any_mark() -> impl Strategy<Value = Mark> {
+    let value = proptest::num::f64::ANY;
+    (
+        value,
+        value,
+        proptest::option::of((value, value)),
+        any::<bool>(),
+        any::<String>(),
+    )
+        .prop_map(|(x, y, interval, strong, text)| Mark {
+            x,
+            y,
+            interval,
+            strong,
+            text,
+        })
+}
+
+fn any_layer() -> impl Strategy<Value = Layer> {
+    use proptest::collection::vec;
+    let value = proptest::num::f64::ANY;
+    let boxed = (value, any::<[f64; 5]>()).prop_map(|(x, five)| BoxMark {
+        x,
+        five,
+        text: String::new(),
+    });
+    let cell = (any::<usize>(), 0usize..9, proptest::option::of(value)).prop_map(|(x, y, value)| Cell {
+        x,
+        y,
+        value,
+        text: String::new(),
+    });
+    prop_oneof![
+        (any::<String>(), vec(any_mark(), 0..9)).prop_map(|(label, marks)| Layer::Line { label, marks }),
+        (any::<String>(), vec(any_mark(), 0..9)).prop_map(|(label, marks)| Layer::Points { label, marks }),
+        (any::<String>(), vec(any_mark(), 0..9)).prop_map(|(label, marks)| Layer::Bars { label, marks }),
+        (any::<String>(), vec(boxed, 0..5)).prop_map(|(label, boxes)| Layer::Boxes { label, boxes }),
+        (any::<String>(), vec(cell, 0..9)).prop_map(|(label, cells)| Layer::Heat { label, cells }),
+        (any::<String>(), value).prop_map(|(label, y)| Layer::Level { label, y }),
+        (any::<String>(), value, value).prop_map(|(label, from, to)| Layer::Shade { label, from, to }),
+    ]
+}
+
+fn any_axis() -> impl Strategy<Value = Axis> {
+    let value = proptest::num::f64::ANY;
+    let names = proptest::collection::vec(any::<String>(), 0..5);
+    (
+        any::<String>(),
+        any::<bool>(),
+        proptest::option::of((value, value)),
+        names,
+    )
+        .prop_map(|(label, log, range, names)| Axis {
+            label,
+            scale: if log { Scale::Log } else { Scale::Linear },
+            range,
+            names,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_figure_is_a_valid_drawing(
+        title in any::<String>(),
+        x in any_axis(),
+        y in any_axis(),
+        layers in proptest::collection::vec(any_layer(), 0..5),
+    ) {
+        let figure = Figure { name: "any".to_string(), title, caption: String::new(), x, y, layers };
+        let svg = figure.svg();
+        prop_assert!(!svg.contains("NaN") || figure.layers.iter().any(|layer| layer.words().join("").contains("NaN")));
+        prop_assert!(resvg::usvg::Tree::from_str(&svg, &resvg::usvg::Options::default()).is_ok(), "{}", svg);
+    }
+}

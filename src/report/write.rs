@@ -1,0 +1,83 @@
+//! Which files is a report?
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::error::ReportError;
+use super::{Item, Report};
+use crate::files::write_atomic;
+
+impl Report {
+    /// Writes `report.html`, `report.md`, `report.json`, every table as CSV
+    /// and every figure as SVG and PNG; returns their paths, the page first.
+    ///
+    /// # Errors
+    /// When two tables or two figures share a name, a name is no file name, or
+    /// a file cannot be written.
+    pub fn write(&self, directory: &Path) -> Result<Vec<PathBuf>, ReportError> {
+        self.check_names()?;
+        std::fs::create_dir_all(directory).map_err(|source| ReportError::Directory {
+            path: directory.to_path_buf(),
+            source,
+        })?;
+        let mut paths = Vec::new();
+        for (name, bytes) in self.files()? {
+            let path = directory.join(name);
+            write_atomic(&path, &bytes)?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    /// The report as JSON; numbers that are not finite are null.
+    ///
+    /// # Errors
+    /// None that is known: every part can be written.
+    pub fn json(&self) -> Result<String, ReportError> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// Names and contents.
+    fn files(&self) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
+        let mut files = vec![
+            ("report.html".to_string(), self.html().into_bytes()),
+            ("report.md".to_string(), self.markdown().into_bytes()),
+            ("report.json".to_string(), self.json()?.into_bytes()),
+        ];
+        for item in &self.items {
+            match item {
+                Item::Table(table) => files.push((format!("{}.csv", table.name), table.csv().into_bytes())),
+                Item::Figure(figure) => {
+                    files.push((format!("{}.svg", figure.name), figure.svg().into_bytes()));
+                    files.push((format!("{}.png", figure.name), figure.png()?));
+                }
+                Item::Heading { .. } | Item::Text { .. } => {}
+            }
+        }
+        Ok(files)
+    }
+
+    fn check_names(&self) -> Result<(), ReportError> {
+        let mut known = HashSet::new();
+        for item in &self.items {
+            let (what, name) = match item {
+                Item::Table(table) => ("table", &table.name),
+                Item::Figure(figure) => ("figure", &figure.name),
+                Item::Heading { .. } | Item::Text { .. } => continue,
+            };
+            let fault = |problem| ReportError::Name {
+                name: name.clone(),
+                what,
+                problem,
+            };
+            let plain = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+            if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+                return Err(fault("file names are made of letters, digits, '-', '_' and '.'"));
+            }
+            if !known.insert((what, name)) {
+                return Err(fault("another one has it already"));
+            }
+        }
+        Ok(())
+    }
+}
