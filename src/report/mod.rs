@@ -6,11 +6,13 @@
 
 mod figure;
 mod table;
+mod write;
 
 use serde::Serialize;
 
 pub use figure::{Axis, BoxMark, Cell, Figure, Layer, Mark, Scale};
 pub use table::{Column, Table};
+pub use write::ReportError;
 
 /// The results of one study.
 #[derive(Debug, Clone, PartialEq, Serialize)]
