@@ -101,6 +101,10 @@ pub struct TrainArgs {
     /// Keep steps.csv: step, loss, error, learning rate
     #[arg(long)]
     log_steps: bool,
+    /// Keep gradients.csv: step, mean absolute gradient of the first
+    /// convolution, 16 steps an epoch
+    #[arg(long)]
+    log_gradients: bool,
     /// Steps between checkpoints, besides the one at each epoch's end
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u32>,
@@ -156,6 +160,7 @@ impl TrainArgs {
             padding: own(&self.padding, base.padding),
             shuffle: base.shuffle && !self.no_shuffle,
             log_steps: self.log_steps || base.log_steps,
+            log_gradients: self.log_gradients || base.log_gradients,
             checkpoint_every: self.checkpoint_every.or(base.checkpoint_every),
         })
     }
@@ -190,6 +195,7 @@ impl TrainArgs {
             ("--padding", self.padding.is_some()),
             ("--no-shuffle", self.no_shuffle),
             ("--log-steps", self.log_steps),
+            ("--log-gradients", self.log_gradients),
             ("--checkpoint-every", self.checkpoint_every.is_some()),
             ("--out", self.out.is_some()),
         ];

@@ -89,6 +89,8 @@ pub struct Config {
     pub shuffle: bool,
     /// Whether `steps.csv` is kept.
     pub log_steps: bool,
+    /// Whether `gradients.csv` is kept.
+    pub log_gradients: bool,
     /// Steps between checkpoints, besides the one at each epoch's end.
     pub checkpoint_every: Option<u32>,
 }
@@ -122,6 +124,7 @@ impl Default for Config {
             padding: "zero".into(),
             shuffle: true,
             log_steps: false,
+            log_gradients: false,
             checkpoint_every: None,
         }
     }
