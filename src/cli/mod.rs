@@ -10,4 +10,4 @@ pub use args::{AdapterArgs, ImageArgs, SubjectArgs};
 pub use exit::{CliError, run};
 pub use progress::{bar, note};
 pub use subject::{RUNS, Subject};
-pub use train::{TrainArgs, train};
+pub use train::{SettingArgs, TrainArgs, train};

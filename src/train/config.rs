@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::depth::{Depth, DepthRule};
 use super::rate::{Schedule, WarmUp};
-use crate::data::{Augment, Normalization, Padding, Source};
+use crate::data::{Augment, Normalization, Padding, Source, Splits};
 use crate::graph::{Param, ParamKind};
 use crate::models::ModelSpec;
 
@@ -151,6 +151,18 @@ pub struct Settings {
     pub depth: Depth,
 }
 
+impl Settings {
+    /// Whether a model with so many blocks can be trained as asked.
+    pub fn check_blocks(&self, blocks: usize) -> Result<(), TrainError> {
+        match self.depth {
+            Depth::Sampled(count) if count > blocks => Err(TrainError::Argument(format!(
+                "--sample-blocks {count}: the model has {blocks} blocks"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Config {
     /// The defaults for a data source: the built-in images are few, and many
     /// small steps learn them sooner.
@@ -238,6 +250,16 @@ impl Config {
                 .parse()
                 .map_err(|error: crate::data::ArgumentError| TrainError::Data(error.into()))?,
         })
+    }
+
+    /// The images of a configuration with these `settings`.
+    pub fn load(&self, settings: &Settings) -> Result<Splits, TrainError> {
+        Ok(settings.data.load(self.limit_train, self.limit_test, self.seed)?)
+    }
+
+    /// Steps of the whole run, where an epoch has `per_epoch`.
+    pub fn total_steps(&self, per_epoch: u32) -> u32 {
+        self.steps.unwrap_or_else(|| per_epoch.saturating_mul(self.epochs))
     }
 
     /// The normalisation that `--mean` and `--std` ask for.

@@ -14,6 +14,7 @@ mod open;
 mod rate;
 mod reference_engine;
 mod run;
+mod trainer;
 
 pub use config::{Config, Decay, Settings};
 pub use curves::curves;
@@ -27,3 +28,4 @@ pub use open::{Adapter, open};
 pub use rate::{Rate, Schedule, WarmUp};
 pub use reference_engine::ReferenceEngine;
 pub use run::{Event, Run, weights_of};
+pub use trainer::{Trainer, input_of};

@@ -7,7 +7,6 @@ use super::TrainError;
 use super::checkpoint::{self, Position};
 use super::config::{Config, Settings};
 use super::curves::curves;
-use super::depth::Depth;
 use super::directory::{EpochRow, GradientRow, RunDirectory, StepRow};
 use super::engine::{Engine, Part, StepPlan};
 use super::evaluate::evaluate;
@@ -85,7 +84,7 @@ impl<'a> Run<'a> {
             seed: config.seed,
         };
         let per_epoch = batches.per_epoch() as u32;
-        let steps = config.steps.unwrap_or_else(|| per_epoch.saturating_mul(config.epochs));
+        let steps = config.total_steps(per_epoch);
         let rate = Rate {
             base: config.lr,
             schedule: settings.schedule.clone(),
@@ -107,14 +106,7 @@ impl<'a> Run<'a> {
             gradients: Vec::new(),
             read: 0,
         };
-        if let Depth::Sampled(count) = run.settings.depth {
-            let blocks = run.engine.graph().blocks.len();
-            if count > blocks {
-                return Err(TrainError::Argument(format!(
-                    "--sample-blocks {count}: the model has {blocks} blocks"
-                )));
-            }
-        }
+        run.settings.check_blocks(run.engine.graph().blocks.len())?;
         run.set_weights(resume)?;
         Ok(run)
     }
