@@ -4,6 +4,7 @@ mod convert;
 mod inspect;
 mod lesion;
 mod plan;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Delete blocks of a trained network and see what it loses
     Lesion(lesion::Args),
+    /// Train at all combinations of some settings, and compare
+    Sweep(Box<sweep::Args>),
     /// Rewrite a weights file under other names
     Convert(convert::Args),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     cli::run(|cli: Cli| match cli.command {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Lesion(args) => lesion::lesion(&args),
+        Command::Sweep(args) => sweep::sweep(&args),
         Command::Convert(args) => convert::convert(&args),
     })
 }

@@ -187,6 +187,12 @@ impl RunDirectory {
         read_config(&self.config_path())
     }
 
+    /// What made the run, if `run.toml` says so.
+    pub fn read_made_by(&self) -> Option<MadeBy> {
+        let text = std::fs::read_to_string(self.config_path()).ok()?;
+        toml::from_str::<RunFile>(&text).ok()?.made_by
+    }
+
     /// Writes `metrics.csv`.
     pub fn write_metrics(&self, rows: &[EpochRow]) -> Result<(), TrainError> {
         let mut text = format!("{METRICS_HEADER}\n");
@@ -324,6 +330,7 @@ mod tests {
         };
         run.write_config(&config, &made_by).unwrap();
         assert_eq!(run.read_config().unwrap(), config);
+        assert_eq!(run.read_made_by(), Some(made_by));
         assert_eq!(RunDirectory::newest(folder.path()).unwrap(), run);
         assert!(RunDirectory::create(&path).is_err());
         assert_ne!(

@@ -199,8 +199,8 @@ impl<'a> Run<'a> {
             // The end of an epoch has a checkpoint of its own, behind its row
             // in the table: one before it would let a run that is killed in
             // between go on without that row.
-            let ends = self.position.step == self.rate.steps
-                || self.position.step.is_multiple_of(self.rate.steps_per_epoch);
+            let ends =
+                self.position.step == self.rate.steps || self.position.step.is_multiple_of(self.rate.steps_per_epoch);
             let due = |every| self.position.step.is_multiple_of(every);
             let checkpoint = !ends && self.config.checkpoint_every.is_some_and(due);
             if checkpoint || waiting >= LOOK_EVERY || looked.elapsed().as_secs_f64() > LOOK_SECONDS {
