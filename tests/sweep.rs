@@ -67,6 +67,11 @@ fn wrong_sweeps_exit_with_2_and_one_line_and_make_nothing() {
             &["--grid", "sample-blocks=1,9", "--model", "resnet8"],
             "--sample-blocks 9",
         ),
+        ("stochastic-depth", &["--p-last", "0.5,1.5"], "--p-last 1.5"),
+        ("stochastic-depth", &["--p-last", "half"], "half"),
+        ("stochastic-depth", &["--rule", "steep"], "steep"),
+        ("stochastic-depth", &["--models", "resnet8,"], "''"),
+        ("stochastic-depth", &["--sample-blocks", "2"], "--sample-blocks"),
     ];
     for (command, extra, part) in cases {
         let (code, line) = failure(&mut tools(command, extra, &out));
@@ -136,4 +141,33 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
     );
     assert_eq!(changed(&first.join("last.safetensors")), finished);
     fs::remove_dir_all(&out).unwrap();
+}
+
+#[test]
+fn stochastic_depth_is_compared_with_constant_depth() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("depth");
+    let extra = ["--model", "resnet8", "--p-last", "0.5", "--rule", "linear"];
+    let found = json(&mut tools("stochastic-depth", &extra, &out));
+    let groups = found["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 2);
+    assert_eq!(groups[0]["values"]["rule"], "constant");
+    assert_eq!(
+        (&groups[0]["expected_depth"], &groups[0]["relative_speed"]),
+        (&3.0.into(), &1.0.into())
+    );
+    // (3L − 1) / 4 of L = 3 blocks.
+    assert_eq!(groups[1]["expected_depth"], 2.0);
+    for (group, point) in groups.iter().zip(found["points"].as_array().unwrap()) {
+        let run = Path::new(point["run"].as_str().unwrap());
+        let kept = fs::read_to_string(run.join("gradients.csv")).unwrap();
+        assert_eq!(kept.lines().next(), Some("step,mean_abs_gradient"));
+        let row = |line: &str| line.split_once(',').and_then(|(_, value)| value.parse::<f64>().ok());
+        let gradients: Vec<f64> = kept.lines().skip(1).map(|line| row(line).unwrap()).collect();
+        // An epoch of four steps keeps them all.
+        assert_eq!(gradients.len(), 4);
+        assert!(gradients.iter().all(|&gradient| gradient > 0.0), "{gradients:?}");
+        let mean = gradients.iter().sum::<f64>() / 4.0;
+        assert!((group["mean_abs_gradients"][0].as_f64().unwrap() - mean).abs() < 1e-12 * mean);
+    }
 }

@@ -42,8 +42,10 @@ impl FromStr for Setting {
         let problem = |what: &str| TrainError::Argument(format!("--grid {text}: {what}; write KEY=VALUE,VALUE"));
         let (key, list) = text.split_once('=').ok_or_else(|| problem("no '=' is in it"))?;
         let key = key.trim().to_string();
-        let by_bar = list.contains('|') || WITH_COMMAS.contains(&key.as_str());
-        let values: Vec<String> = split(list, if by_bar { '|' } else { ',' });
+        let values = match WITH_COMMAS.contains(&key.as_str()) {
+            true => split(list, '|'),
+            false => list_of(list),
+        };
         if key.is_empty() || values.iter().any(String::is_empty) {
             return Err(problem("a key or a value is empty"));
         }
@@ -54,8 +56,14 @@ impl FromStr for Setting {
     }
 }
 
+/// The values of `list`: between bars if it has any, else between commas
+/// outside parentheses.
+pub fn list_of(list: &str) -> Vec<String> {
+    split(list, if list.contains('|') { '|' } else { ',' })
+}
+
 /// The pieces of `list` between separators outside parentheses.
-pub fn split(list: &str, separator: char) -> Vec<String> {
+fn split(list: &str, separator: char) -> Vec<String> {
     let mut open = 0_usize;
     let outside = |c: char| {
         match c {
@@ -250,15 +258,21 @@ fn name_of(values: &[(String, String)]) -> String {
         key => format!("{key}-{value}"),
     };
     let whole = sorted.iter().map(word).collect::<Vec<_>>().join("_");
+    file_name(&whole)
+}
+
+/// `text` as a file name on every system; texts that are cut keep names of
+/// their own.
+pub fn file_name(text: &str) -> String {
     let kept = |c: char| match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' => c,
         _ => '-',
     };
-    let name: String = whole.chars().map(kept).collect();
+    let name: String = text.chars().map(kept).collect();
     if name.len() <= MOST_CHARACTERS {
         return name;
     }
-    let hash = Sha256::digest(whole.as_bytes());
+    let hash = Sha256::digest(text.as_bytes());
     let hex: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{hex}", &name[..MOST_CHARACTERS])
 }
@@ -311,7 +325,7 @@ mod tests {
         let point = |text: &str| grid(&[text]).unwrap().remove(0).config;
         assert_eq!(point("lr=1").lr, 1.0);
         assert_eq!(point("lr=5e-2").lr, 0.05);
-        assert_eq!(point("nesterov=true,false").nesterov, true);
+        assert!(point("nesterov=true,false").nesterov);
         assert_eq!(point("decay=weights").decay, crate::train::Decay::Weights);
         assert_eq!(point("augment=none").augment, "none");
         assert_eq!(point("mean=none").mean.as_deref(), Some("none"));

@@ -21,8 +21,8 @@ use crate::train::{
 
 pub use fold::{Group, Spread, groups, spread};
 use grid::distinct;
-pub use grid::{Point, Setting, described, points};
-pub use report::{sweep_facts, sweep_json, sweep_report};
+pub use grid::{Point, SEED, Setting, described, file_name, list_of, points};
+pub use report::{curves_figure, heat_cells, heat_figure, sweep_facts, sweep_json, sweep_report};
 
 /// The folder of the runs within a sweep's folder.
 const RUNS: &str = "runs";
@@ -346,7 +346,8 @@ impl Planned {
             Err(TrainError::Diverged { step, .. }) => Some(step),
             Err(error) => return Err(error),
         };
-        Ok(self.result(run.epochs().to_vec(), diverged, name))
+        // As written, so that a sweep which finds the run says the same.
+        Ok(self.result(directory.read_metrics()?, diverged, name))
     }
 
     fn result(&self, epochs: Vec<EpochRow>, diverged: Option<u32>, adapter: String) -> Trained {

@@ -21,12 +21,12 @@ pub fn sweep_report(command: &str, results: &[Trained]) -> Report {
     if folded {
         items.push(Item::Table(runs_table(results)));
     }
-    items.push(Item::Figure(curves_figure("curves", &groups)));
+    items.push(Item::Figure(curves_figure("curves", "Test error by epoch", &groups)));
     items.push(Item::Figure(points_figure(&groups, folded)));
     if let [first, second] = varying(&groups, &keys)[..] {
         let title = format!("Test error by {first} and {second}");
         let (columns, rows) = (distinct(&groups, first), distinct(&groups, second));
-        let (x, y) = (named(first, &columns), named(second, &rows));
+        let (x, y) = (Axis::named(first, columns.clone()), Axis::named(second, rows.clone()));
         let cells = heat_cells(&columns, &rows, |column, row| {
             let own = |group: &&Group| group.value(first) == Some(column) && group.value(second) == Some(row);
             groups
@@ -265,7 +265,7 @@ fn label(group: &Group) -> String {
 
 /// Test error by epoch, a line for each group; where it has several seeds,
 /// their median with their range.
-pub fn curves_figure(name: &str, groups: &[Group]) -> Figure {
+pub fn curves_figure(name: &str, title: &str, groups: &[Group]) -> Figure {
     let line = |group: &Group| {
         let epochs = group.runs.iter().map(|run| run.epochs.len()).max().unwrap_or(0);
         let mark = |index: usize| {
@@ -289,7 +289,7 @@ pub fn curves_figure(name: &str, groups: &[Group]) -> Figure {
     };
     Figure {
         name: name.to_string(),
-        title: "Test error by epoch".into(),
+        title: title.to_string(),
         caption: match groups.iter().any(|group| group.runs.len() > 1) {
             true => "Error on all test images after every epoch: the median over the seeds, with their range.".into(),
             false => "Error on all test images after every epoch.".into(),
@@ -356,11 +356,6 @@ fn points_figure(groups: &[Group], folded: bool) -> Figure {
     }
 }
 
-/// An axis whose places are the values of a setting.
-pub fn named(key: &str, values: &[String]) -> Axis {
-    Axis::named(key, values.to_vec())
-}
-
 /// The cells of a matrix: `error` gives the test error (a fraction) at a value
 /// of each axis.
 pub fn heat_cells(columns: &[String], rows: &[String], error: impl Fn(&str, &str) -> Option<f64>) -> Vec<Cell> {
@@ -401,19 +396,20 @@ mod tests {
     use super::*;
 
     fn table(report: &Report) -> &Table {
-        let table = |item: &'_ Item| matches!(item, Item::Table(_));
-        match report.items.iter().find(|item| table(item)) {
+        match report.items.iter().find(|item| matches!(item, Item::Table(_))) {
             Some(Item::Table(table)) => table,
             _ => panic!("a report has a table"),
         }
     }
 
     fn figures(report: &Report) -> Vec<&Figure> {
-        let figure = |item| match item {
-            &Item::Figure(ref figure) => Some(figure),
-            _ => None,
-        };
-        report.items.iter().filter_map(figure).collect()
+        let mut figures = Vec::new();
+        for item in &report.items {
+            if let Item::Figure(figure) = item {
+                figures.push(figure);
+            }
+        }
+        figures
     }
 
     #[test]
