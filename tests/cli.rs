@@ -237,7 +237,7 @@ fn assert_same(a: &Path, b: &Path) {
 fn a_killed_run_resumes_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole");
-    let settings = &["--checkpoint-every", "2", "--log-steps"];
+    let settings = &["--checkpoint-every", "2", "--log-steps", "--log-gradients"];
     train(settings, &whole).assert().success();
 
     let killed = folder.path().join("killed");
@@ -270,7 +270,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
         .arg(&killed)
         .assert()
         .success();
-    for name in ["last.safetensors", "best.safetensors", "steps.csv"] {
+    for name in ["last.safetensors", "best.safetensors", "steps.csv", "gradients.csv"] {
         assert_same(&whole.join(name), &killed.join(name));
     }
     assert_eq!(rows_without_time(&whole), rows_without_time(&killed));

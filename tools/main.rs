@@ -5,6 +5,8 @@ mod inspect;
 mod lesion;
 mod paths;
 mod plan;
+mod stochastic_depth;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,10 @@ enum Command {
     Lesion(lesion::Args),
     /// How long a network's paths are, and which of them carry the gradient
     Paths(paths::Args),
+    /// Train at all combinations of some settings, and compare
+    Sweep(Box<sweep::Args>),
+    /// Train with stochastic depth of several kinds, and compare with constant depth
+    StochasticDepth(Box<stochastic_depth::Args>),
     /// Rewrite a weights file under other names
     Convert(convert::Args),
 }
@@ -38,6 +44,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Lesion(args) => lesion::lesion(&args),
         Command::Paths(args) => paths::paths(&args),
+        Command::Sweep(args) => sweep::sweep(&args),
+        Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(&args),
         Command::Convert(args) => convert::convert(&args),
     })
 }

@@ -8,6 +8,6 @@ mod train;
 
 pub use args::{AdapterArgs, ImageArgs, SubjectArgs, range};
 pub use exit::{CliError, run};
-pub use progress::{bar, note};
+pub use progress::{WHOLE, bar, note, share_bar};
 pub use subject::{RUNS, Subject, command_line};
-pub use train::{TrainArgs, train};
+pub use train::{SettingArgs, TrainArgs, train};

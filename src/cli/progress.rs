@@ -15,6 +15,19 @@ pub fn bar(length: u64, what: &str) -> ProgressBar {
     bar
 }
 
+/// Length of [`share_bar`].
+pub const WHOLE: u32 = 1000;
+
+/// A bar for work whose pieces are unlike: its position is the share that is
+/// done, of [`WHOLE`], and its message says all else.
+pub fn share_bar() -> ProgressBar {
+    let bar = ProgressBar::new(u64::from(WHOLE));
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {percent} % · {msg}") {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
+    bar
+}
+
 /// A line for people.
 pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

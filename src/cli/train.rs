@@ -6,13 +6,13 @@ use super::args::AdapterArgs;
 use super::exit::CliError;
 use super::progress::{bar, note};
 use super::subject::RUNS;
-use crate::data::{Source, Splits};
-use crate::models::{InputShape, ModelSpec};
-use crate::train::{Config, Decay, Depth, DepthPer, DepthRule, Event, MadeBy, Run, RunDirectory, open, read_config};
+use crate::models::ModelSpec;
+use crate::train::{Config, Decay, Depth, DepthPer, DepthRule, Event, Run, RunDirectory, Trainer, read_config};
 
-/// Everything not given is taken from --config, else from the default.
+/// How to train. Everything not given is taken from --config, else from the
+/// default.
 #[derive(Debug, clap::Args)]
-pub struct TrainArgs {
+pub struct SettingArgs {
     /// Model: resnetD, plain-D, preact-D, wrn-D-K, vgg15-128, with options
     /// behind a colon (resnet20:shortcut=B) [default: wrn-16-1]
     #[arg(long, value_name = "NAME")]
@@ -105,19 +105,30 @@ pub struct TrainArgs {
     /// Keep steps.csv: step, loss, error, learning rate
     #[arg(long)]
     log_steps: bool,
+    /// Keep gradients.csv: step, mean absolute gradient of the first
+    /// convolution, 16 steps an epoch
+    #[arg(long)]
+    log_gradients: bool,
     /// Steps between checkpoints, besides the one at each epoch's end
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u32>,
+    /// Settings from a file like a run's run.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Everything not given is taken from --config, else from the default.
+#[derive(Debug, clap::Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    settings: SettingArgs,
     /// Directory of the run [default: a new one under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in DIR, to the same bits as if it had never stopped;
     /// its settings are its own
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
-    /// Settings from a file like a run's run.toml
-    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
-    config: Option<PathBuf>,
     #[command(flatten)]
     adapter: AdapterArgs,
     /// One JSON object on standard output, at the end
@@ -125,7 +136,14 @@ pub struct TrainArgs {
     json: bool,
 }
 
-impl TrainArgs {
+impl SettingArgs {
+    /// The settings that were asked for.
+    pub fn config(&self) -> Result<Config, CliError> {
+        let read = self.config.as_deref().map(read_config).transpose()?;
+        let default = || Config::for_data(self.data.as_deref().unwrap_or("synthetic"));
+        self.over(read.unwrap_or_else(default))
+    }
+
     /// The settings of the run: what the arguments say, over what `base` says.
     fn over(&self, base: Config) -> Result<Config, CliError> {
         let own = |value: &Option<String>, base: String| value.clone().unwrap_or(base);
@@ -161,12 +179,13 @@ impl TrainArgs {
             padding: own(&self.padding, base.padding),
             shuffle: base.shuffle && !self.no_shuffle,
             log_steps: self.log_steps || base.log_steps,
+            log_gradients: self.log_gradients || base.log_gradients,
             checkpoint_every: self.checkpoint_every.or(base.checkpoint_every),
         })
     }
 
-    /// The first setting that --resume does not leave a choice of.
-    fn setting_given(&self) -> Option<&'static str> {
+    /// The first setting that was given.
+    fn given(&self) -> Option<&'static str> {
         let given = [
             ("--model", self.model.is_some()),
             ("--data", self.data.is_some()),
@@ -196,8 +215,8 @@ impl TrainArgs {
             ("--padding", self.padding.is_some()),
             ("--no-shuffle", self.no_shuffle),
             ("--log-steps", self.log_steps),
+            ("--log-gradients", self.log_gradients),
             ("--checkpoint-every", self.checkpoint_every.is_some()),
-            ("--out", self.out.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
     }
@@ -212,7 +231,8 @@ fn absolute(path: &Path) -> PathBuf {
 pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let (config, resumed) = match &args.resume {
         Some(path) => {
-            if let Some(flag) = args.setting_given() {
+            let out = args.out.is_some().then_some("--out");
+            if let Some(flag) = args.settings.given().or(out) {
                 return Err(CliError::argument(format!(
                     "{flag} cannot be changed with --resume; start a new run"
                 )));
@@ -220,42 +240,21 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             let run = RunDirectory::open(path)?;
             (run.read_config()?, Some(run))
         }
-        None => {
-            let read = args.config.as_deref().map(read_config).transpose()?;
-            let default = || Config::for_data(args.data.as_deref().unwrap_or("synthetic"));
-            let base = read.unwrap_or_else(default);
-            (args.over(base)?, None)
-        }
+        None => (args.settings.config()?, None),
     };
-    let settings = config.check()?;
-    let splits = load(&settings.data, &config)?;
-    let input = InputShape {
-        channels: splits.train.channels,
-        height: splits.train.height,
-        width: splits.train.width,
-        classes: splits.train.classes(),
-    };
-    let mut engine = open(
-        &args.adapter.choice(),
-        &settings.model,
-        &input,
-        Some(settings.learning()),
-    )?;
-    let made_by = MadeBy {
-        version: env!("CARGO_PKG_VERSION").to_string(),
-        adapter: engine.name(),
-    };
+    let mut trainer = Trainer::open(config, &args.adapter.choice())?;
+    let (config, settings, made_by) = (trainer.config().clone(), trainer.settings.clone(), trainer.made_by());
     note(format_args!(
         "{} ({} parameters) on {} training and {} test images of {}, by {}",
         settings.model,
-        engine.graph().parameter_count(),
-        splits.train.len(),
-        splits.test.len(),
+        trainer.engine.graph().parameter_count(),
+        trainer.splits.train.len(),
+        trainer.splits.test.len(),
         config.data,
         made_by.adapter
     ));
     if let Depth::Stochastic { p_last, rule } | Depth::BySample { p_last, rule } = settings.depth {
-        let blocks = engine.graph().blocks.len();
+        let blocks = trainer.engine.graph().blocks.len();
         note(format_args!(
             "stochastic depth, {rule} to {p_last}: {:.2} of {blocks} blocks run on average",
             settings.depth.expected(blocks)
@@ -269,10 +268,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             RunDirectory::create(&args.out.clone().unwrap_or_else(unused))?
         }
     };
-    let mut run = Run::prepare(engine.as_mut(), &config, &directory, &splits, resume)?;
-    if !resume {
-        directory.write_config(&config, &made_by)?;
-    }
+    let mut run = trainer.run(&directory, resume)?;
     follow(&mut run)?;
     let last = run.epochs().last().copied();
     let best = run
@@ -306,10 +302,6 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         100.0 * last.test_error,
         100.0 * best
     ))
-}
-
-fn load(source: &Source, config: &Config) -> Result<Splits, CliError> {
-    Ok(source.load(config.limit_train, config.limit_test, config.seed)?)
 }
 
 /// Trains with a progress bar and a line for every epoch.

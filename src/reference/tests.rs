@@ -4,7 +4,7 @@ use super::*;
 use crate::graph::{
     BlockId, BlockInfo, Conv, Gains, Graph, Init, Liveness, Mode, NodeId, PadShortcut, Pool, Route, StateId,
 };
-use crate::random::Philox;
+use crate::random::{Philox, Stream};
 
 const BATCH: usize = 3;
 const CLASSES: usize = 4;

@@ -275,9 +275,7 @@ fn log_range(low: f64, high: f64, values: &Values) -> (f64, f64) {
 /// `wanted`.
 fn round_step(wanted: f64) -> f64 {
     let power = 10f64.powf(wanted.log10().floor());
-    let round = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|round| round * power >= 0.7 * wanted);
+    let round = [1.0, 2.0, 5.0].into_iter().find(|round| round * power >= 0.7 * wanted);
     round.unwrap_or(10.0) * power
 }
 

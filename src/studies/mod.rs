@@ -10,6 +10,8 @@ mod path_report;
 mod recalibrate;
 mod response;
 pub mod statistics;
+mod stochastic_depth;
+mod sweep;
 
 pub use judge::{Case, Judge, Verdict};
 pub use ledger::Ledger;
@@ -20,3 +22,8 @@ pub use path_gradient::{PathNorms, Sampling, path_norms};
 pub use path_report::PathFindings;
 pub use recalibrate::Recalibration;
 pub use response::{Response, responses};
+pub use stochastic_depth::{DepthGrid, DepthStudy, depth_points};
+pub use sweep::{
+    Facts, Group, News, Point, Progress, Setting, Spread, Sweep, Trained, described, groups, list_of, points, spread,
+    sweep_facts, sweep_json, sweep_report,
+};

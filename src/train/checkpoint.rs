@@ -176,7 +176,18 @@ fn canonical(tensors: TensorMap, path: &Path) -> Result<TensorMap, TrainError> {
 /// Reads a checkpoint, momenta and all, and where training stood.
 pub fn resume(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<Position, TrainError> {
     let loaded = weights::read(path)?;
-    let own = loaded.metadata.get("model").map(String::as_str);
+    let position = position_of(&loaded.metadata, path, model)?;
+    set_tensors(engine, &loaded.tensors, true, path, model)?;
+    Ok(position)
+}
+
+/// Where training of `model` stood in the checkpoint at `path`.
+pub fn position(path: &Path, model: &str) -> Result<Position, TrainError> {
+    position_of(&weights::read(path)?.metadata, path, model)
+}
+
+fn position_of(metadata: &BTreeMap<String, String>, path: &Path, model: &str) -> Result<Position, TrainError> {
+    let own = metadata.get("model").map(String::as_str);
     if own != Some(model) {
         return Err(TrainError::Misfit {
             path: path.to_path_buf(),
@@ -184,15 +195,12 @@ pub fn resume(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<Posit
             model: model.to_string(),
         });
     }
-    let position = loaded
-        .metadata
+    let position = metadata
         .get("position")
         .and_then(|text| serde_json::from_str(text).ok());
-    let position = position.ok_or_else(|| TrainError::Misfit {
+    position.ok_or_else(|| TrainError::Misfit {
         path: path.to_path_buf(),
         problem: "it does not say where training stood".to_string(),
         model: model.to_string(),
-    })?;
-    set_tensors(engine, &loaded.tensors, true, path, model)?;
-    Ok(position)
+    })
 }

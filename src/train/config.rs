@@ -9,7 +9,7 @@ use super::TrainError;
 use super::depth::{Depth, DepthPer, DepthRule};
 use super::open::Learning;
 use super::rate::{Schedule, WarmUp};
-use crate::data::{Augment, Normalization, Padding, Source};
+use crate::data::{Augment, Normalization, Padding, Source, Splits};
 use crate::graph::{Param, ParamKind};
 use crate::models::ModelSpec;
 
@@ -92,6 +92,8 @@ pub struct Config {
     pub shuffle: bool,
     /// Whether `steps.csv` is kept.
     pub log_steps: bool,
+    /// Whether `gradients.csv` is kept.
+    pub log_gradients: bool,
     /// Steps between checkpoints, besides the one at each epoch's end.
     pub checkpoint_every: Option<u32>,
 }
@@ -126,6 +128,7 @@ impl Default for Config {
             padding: "zero".into(),
             shuffle: true,
             log_steps: false,
+            log_gradients: false,
             checkpoint_every: None,
         }
     }
@@ -160,6 +163,18 @@ impl Settings {
         Learning {
             decay: self.decay,
             depth: self.depth,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether a model with so many blocks can be trained as asked.
+    pub fn check_blocks(&self, blocks: usize) -> Result<(), TrainError> {
+        match self.depth {
+            Depth::Sampled(count) if count > blocks => Err(TrainError::Argument(format!(
+                "--sample-blocks {count}: the model has {blocks} blocks"
+            ))),
+            _ => Ok(()),
         }
     }
 }
@@ -255,6 +270,16 @@ impl Config {
                 .parse()
                 .map_err(|error: crate::data::ArgumentError| TrainError::Data(error.into()))?,
         })
+    }
+
+    /// The images of a configuration with these `settings`.
+    pub fn load(&self, settings: &Settings) -> Result<Splits, TrainError> {
+        Ok(settings.data.load(self.limit_train, self.limit_test, self.seed)?)
+    }
+
+    /// Steps of the whole run, where an epoch has `per_epoch`.
+    pub fn total_steps(&self, per_epoch: u32) -> u32 {
+        self.steps.unwrap_or_else(|| per_epoch.saturating_mul(self.epochs))
     }
 
     /// The normalisation that `--mean` and `--std` ask for.

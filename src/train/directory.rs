@@ -16,6 +16,7 @@ use crate::files::write_atomic;
 
 const METRICS_HEADER: &str = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds";
 const STEPS_HEADER: &str = "step,loss,error,lr";
+const GRADIENTS_HEADER: &str = "step,mean_abs_gradient";
 
 /// A row of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,7 +52,17 @@ pub struct StepRow {
     pub lr: f64,
 }
 
-/// What made a run, for the record: not read back.
+/// A row of `gradients.csv`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GradientRow {
+    /// From 1.
+    pub step: u32,
+    /// Mean absolute gradient of the first convolution's weights, nats a unit
+    /// of weight; weight decay is not in it.
+    pub mean_abs: f64,
+}
+
+/// What made a run, for the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MadeBy {
@@ -176,6 +187,12 @@ impl RunDirectory {
         read_config(&self.config_path())
     }
 
+    /// What made the run, if `run.toml` says so.
+    pub fn read_made_by(&self) -> Option<MadeBy> {
+        let text = std::fs::read_to_string(self.config_path()).ok()?;
+        toml::from_str::<RunFile>(&text).ok()?.made_by
+    }
+
     /// Writes `metrics.csv`.
     pub fn write_metrics(&self, rows: &[EpochRow]) -> Result<(), TrainError> {
         let mut text = format!("{METRICS_HEADER}\n");
@@ -229,6 +246,25 @@ impl RunDirectory {
                 loss: cells.get(1)?.parse().ok()?,
                 error: cells.get(2)?.parse().ok()?,
                 lr: cells.get(3)?.parse().ok()?,
+            })
+        })
+    }
+
+    /// Writes `gradients.csv`.
+    pub fn write_gradients(&self, rows: &[GradientRow]) -> Result<(), TrainError> {
+        let mut text = format!("{GRADIENTS_HEADER}\n");
+        for row in rows {
+            let _ = writeln!(text, "{},{}", row.step, row.mean_abs);
+        }
+        Ok(write_atomic(&self.path.join("gradients.csv"), text.as_bytes())?)
+    }
+
+    /// The rows of `gradients.csv`; none where the file is not there.
+    pub fn read_gradients(&self) -> Result<Vec<GradientRow>, TrainError> {
+        self.read_rows("gradients.csv", |cells| {
+            Some(GradientRow {
+                step: cells.first()?.parse().ok()?,
+                mean_abs: cells.get(1)?.parse().ok()?,
             })
         })
     }
@@ -294,6 +330,7 @@ mod tests {
         };
         run.write_config(&config, &made_by).unwrap();
         assert_eq!(run.read_config().unwrap(), config);
+        assert_eq!(run.read_made_by(), Some(made_by));
         assert_eq!(RunDirectory::newest(folder.path()).unwrap(), run);
         assert!(RunDirectory::create(&path).is_err());
         assert_ne!(
@@ -308,6 +345,14 @@ mod tests {
         };
         run.write_steps(&[step]).unwrap();
         assert_eq!(run.read_steps().unwrap(), [step]);
+        // Rows read back must be the same bits, or a resumed run's file is not
+        // an uninterrupted one's.
+        let gradient = GradientRow {
+            step: 3,
+            mean_abs: 0.1 + 0.2,
+        };
+        run.write_gradients(&[gradient]).unwrap();
+        assert_eq!(run.read_gradients().unwrap(), [gradient]);
         assert_eq!(run.read_metrics().unwrap(), []);
     }
 

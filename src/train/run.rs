@@ -7,10 +7,10 @@ use super::TrainError;
 use super::checkpoint::{self, Position};
 use super::config::{Config, Settings};
 use super::curves::curves;
-use super::depth::Depth;
-use super::directory::{EpochRow, RunDirectory, StepRow};
+use super::directory::{EpochRow, GradientRow, RunDirectory, StepRow};
 use super::engine::{Engine, Part, StepPlan};
 use super::evaluate::evaluate;
+use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
 use super::rate::Rate;
 use crate::data::{Batches, Normalization, Order, Splits};
@@ -47,6 +47,7 @@ pub struct Run<'a> {
     position: Position,
     epochs: Vec<EpochRow>,
     steps: Vec<StepRow>,
+    gradients: Vec<GradientRow>,
     /// Steps whose metrics have been read.
     read: u32,
 }
@@ -83,7 +84,7 @@ impl<'a> Run<'a> {
             seed: config.seed,
         };
         let per_epoch = batches.per_epoch() as u32;
-        let steps = config.steps.unwrap_or_else(|| per_epoch.saturating_mul(config.epochs));
+        let steps = config.total_steps(per_epoch);
         let rate = Rate {
             base: config.lr,
             schedule: settings.schedule.clone(),
@@ -102,16 +103,10 @@ impl<'a> Run<'a> {
             position: Position::default(),
             epochs: Vec::new(),
             steps: Vec::new(),
+            gradients: Vec::new(),
             read: 0,
         };
-        if let Depth::Sampled(count) = run.settings.depth {
-            let blocks = run.engine.graph().blocks.len();
-            if count > blocks {
-                return Err(TrainError::Argument(format!(
-                    "--sample-blocks {count}: the model has {blocks} blocks"
-                )));
-            }
-        }
+        run.settings.check_blocks(run.engine.graph().blocks.len())?;
         run.set_weights(resume)?;
         Ok(run)
     }
@@ -134,6 +129,10 @@ impl<'a> Run<'a> {
             if self.config.log_steps {
                 self.steps = self.directory.read_steps()?;
                 self.steps.retain(|row| row.step <= self.position.step);
+            }
+            if self.config.log_gradients {
+                self.gradients = self.directory.read_gradients()?;
+                self.gradients.retain(|row| row.step <= self.position.step);
             }
         }
         Ok(())
@@ -194,12 +193,16 @@ impl<'a> Run<'a> {
                 seed: self.config.seed,
                 step,
             })?;
+            self.keep_gradient(step)?;
             self.position.step += 1;
             let waiting = self.position.step - self.read;
-            let checkpoint = self
-                .config
-                .checkpoint_every
-                .is_some_and(|every| self.position.step.is_multiple_of(every));
+            // The end of an epoch has a checkpoint of its own, behind its row
+            // in the table: one before it would let a run that is killed in
+            // between go on without that row.
+            let ends =
+                self.position.step == self.rate.steps || self.position.step.is_multiple_of(self.rate.steps_per_epoch);
+            let due = |every| self.position.step.is_multiple_of(every);
+            let checkpoint = !ends && self.config.checkpoint_every.is_some_and(due);
             if checkpoint || waiting >= LOOK_EVERY || looked.elapsed().as_secs_f64() > LOOK_SECONDS {
                 self.look(epoch)?;
                 looked = Instant::now();
@@ -220,6 +223,23 @@ impl<'a> Run<'a> {
         let trained = began.elapsed().as_secs_f64();
         let seen = self.position.epoch_images - seen_before;
         self.end_epoch(epoch, seen as f64 / trained.max(1e-9), began, report)
+    }
+
+    /// Keeps the first convolution's gradient in `step`, the one just taken, if
+    /// it is one of those that are kept.
+    fn keep_gradient(&mut self, step: u32) -> Result<(), TrainError> {
+        let per_epoch = self.rate.steps_per_epoch;
+        if !self.config.log_gradients || !is_sampled(step % per_epoch, per_epoch) {
+            return Ok(());
+        }
+        if let Some(id) = first_convolution(self.engine.graph()) {
+            let mean_abs = mean_abs(&self.engine.gradient(id)?);
+            self.gradients.push(GradientRow {
+                step: step + 1,
+                mean_abs,
+            });
+        }
+        Ok(())
     }
 
     /// Reads the losses of the steps since the last look, and stops at the
@@ -313,6 +333,9 @@ impl<'a> Run<'a> {
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         if self.config.log_steps {
             self.directory.write_steps(&self.steps)?;
+        }
+        if self.config.log_gradients {
+            self.directory.write_gradients(&self.gradients)?;
         }
         let model = self.settings.model.to_string();
         checkpoint::save(self.engine, &self.directory.last(), &model, Some(&self.position))

@@ -1,0 +1,549 @@
+//! What does stochastic depth change? (Huang, Sun, Liu, Sedra and Weinberger
+//! 2016, arXiv:1603.09382)
+//!
+//! The error by survival probability p_L, by the rule that the blocks follow
+//! and by the network's depth; the time of a step; and the gradient that
+//! reaches the first convolution. Constant depth is p_L = 1, under any rule.
+
+use serde_json::{Value, json};
+
+use super::sweep::{
+    Group, Point, SEED, Trained, curves_figure, file_name, groups, heat_cells, heat_figure, sweep_facts, sweep_json,
+};
+use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Report, Table};
+use crate::train::{Config, DepthRule, RunDirectory, TrainError};
+
+/// What the study varies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DepthGrid {
+    /// Models: the first with every rule, the others with the first rule.
+    pub models: Vec<String>,
+    /// Survival probabilities of the last block, above 0 and at most 1.
+    pub survivals: Vec<f64>,
+    /// How the other blocks' follow.
+    pub rules: Vec<DepthRule>,
+    /// Seeds to fold over; the configuration's own where there are none.
+    pub seeds: Vec<u64>,
+}
+
+/// The trainings of the study, all else as in `base`: each model at constant
+/// depth and with every survival probability. All keep their gradients.
+///
+/// # Errors
+/// Where nothing is to be varied, a probability is out of range, or `base`
+/// varies the depth itself.
+pub fn depth_points(base: &Config, grid: &DepthGrid) -> Result<Vec<Point>, TrainError> {
+    let argument = |problem: &str| Err(TrainError::Argument(problem.to_string()));
+    if base.stochastic_depth.is_some() || base.sample_blocks.is_some() {
+        return argument(
+            "the study varies the depth itself: use --p-last and --rule in place of --stochastic-depth, --depth-rule and --sample-blocks",
+        );
+    }
+    if let Some(p) = grid.survivals.iter().find(|&&p| !(p > 0.0 && p <= 1.0)) {
+        return argument(&format!("--p-last {p} is not a probability above 0, at most 1"));
+    }
+    let Some(&first_rule) = grid.rules.first() else {
+        return argument("--rule: no rule is given; use linear, uniform or both");
+    };
+    let seeds = match grid.seeds.is_empty() {
+        true => vec![None],
+        false => grid.seeds.iter().copied().map(Some).collect(),
+    };
+    let mut points: Vec<Point> = Vec::new();
+    for (index, model) in grid.models.iter().enumerate() {
+        let rules = if index == 0 { &grid.rules[..] } else { &[first_rule] };
+        let stochastic = grid.survivals.iter().filter(|&&p| p < 1.0);
+        let stochastic = rules
+            .iter()
+            .flat_map(|rule| stochastic.clone().map(move |&p| Some((p, *rule))));
+        for depth in std::iter::once(None).chain(stochastic) {
+            for &seed in &seeds {
+                let point = depth_point(base, model, depth, seed);
+                // What is listed twice is trained once.
+                if !points.contains(&point) {
+                    points.push(point);
+                }
+            }
+        }
+    }
+    Ok(points)
+}
+
+fn depth_point(base: &Config, model: &str, depth: Option<(f64, DepthRule)>, seed: Option<u64>) -> Point {
+    let pair = |key: &str, value: String| (key.to_string(), value);
+    let (p, rule) = match depth {
+        Some((p, rule)) => (p, rule.to_string()),
+        None => (1.0, "constant".to_string()),
+    };
+    let mut values = vec![
+        pair("model", model.to_string()),
+        pair("rule", rule),
+        pair("p-last", p.to_string()),
+    ];
+    values.extend(seed.map(|seed| pair(SEED, seed.to_string())));
+    let config = Config {
+        model: model.to_string(),
+        stochastic_depth: depth.map(|(p, _)| p),
+        depth_rule: depth.map(|(_, rule)| rule).unwrap_or_default(),
+        seed: seed.unwrap_or(base.seed),
+        log_gradients: true,
+        ..base.clone()
+    };
+    Point::new(values, config)
+}
+
+/// The results of the study.
+#[derive(Debug)]
+pub struct DepthStudy<'a> {
+    results: &'a [Trained],
+    arms: Vec<Arm<'a>>,
+}
+
+/// One network with one way of training it, all its seeds.
+#[derive(Debug)]
+struct Arm<'a> {
+    group: Group<'a>,
+    model: String,
+    /// Survival probability and rule; none at constant depth.
+    depth: Option<(f64, DepthRule)>,
+    blocks: usize,
+    /// Mean absolute gradient of the first convolution by epoch, the median
+    /// over the seeds.
+    gradients: Vec<f64>,
+}
+
+impl<'a> DepthStudy<'a> {
+    /// Reads what the runs kept besides their results.
+    ///
+    /// # Errors
+    /// Where a run's gradients cannot be read.
+    pub fn of(results: &'a [Trained]) -> Result<Self, TrainError> {
+        let arms = groups(results).into_iter().map(Arm::of).collect::<Result<_, _>>()?;
+        Ok(DepthStudy { results, arms })
+    }
+
+    /// Names of the models, in their order.
+    fn models(&self) -> Vec<String> {
+        let mut models: Vec<String> = self.arms.iter().map(|arm| arm.model.clone()).collect();
+        models.dedup();
+        models
+    }
+
+    fn of_model<'b>(&'b self, model: &'b str) -> impl Iterator<Item = &'b Arm<'a>> {
+        self.arms.iter().filter(move |arm| arm.model == model)
+    }
+
+    /// Images a second as a multiple of those at constant depth.
+    fn speed(&self, arm: &Arm) -> Option<f64> {
+        let constant = self.of_model(&arm.model).find(|arm| arm.depth.is_none())?;
+        let speed = |arm: &Arm| arm.group.median(Trained::images_per_second);
+        Some(speed(arm)? / speed(constant).filter(|&speed| speed > 0.0)?)
+    }
+
+    /// The report. `command` is what was typed.
+    pub fn report(&self, command: &str) -> Report {
+        let models = self.models();
+        let mut items = vec![
+            Item::Text {
+                text:
+                    "In every mini-batch, block l of L runs with probability p_l and is its shortcut alone otherwise: \
+                       linear p_l = 1 − (l/L)(1 − p_L), uniform p_l = p_L. At test all blocks run, their branches \
+                       scaled by p_l. Constant depth is p_L = 1."
+                        .into(),
+            },
+            Item::Table(self.table()),
+        ];
+        if let Some(first) = models.first() {
+            items.extend(self.rules_figure(first).map(Item::Figure));
+        }
+        if models.len() > 1 {
+            items.push(Item::Figure(self.models_figure(&models)));
+        }
+        for model in &models {
+            items.push(Item::Figure(self.curves(model)));
+            items.push(Item::Figure(self.gradients_figure(model)));
+        }
+        Report {
+            title: format!("Stochastic depth: {}", models.join(", ")),
+            facts: sweep_facts(command, self.results),
+            items,
+        }
+    }
+
+    /// As one JSON object: a sweep's, each group with its depth, speed and
+    /// gradients.
+    pub fn json(&self) -> Value {
+        let mut json = sweep_json(self.results);
+        let groups = json.get_mut("groups").and_then(Value::as_array_mut);
+        for (group, arm) in groups.into_iter().flatten().zip(&self.arms) {
+            group["blocks"] = json!(arm.blocks);
+            group["expected_depth"] = json!(arm.expected_depth());
+            group["relative_speed"] = json!(self.speed(arm));
+            group["mean_abs_gradients"] = json!(arm.gradients);
+        }
+        json
+    }
+
+    fn table(&self) -> Table {
+        let folded = self.arms.iter().any(|arm| arm.group.runs.len() > 1);
+        let mut columns = vec![
+            Column::plain("model", "model"),
+            Column::plain("rule", "rule"),
+            Column::number("p_last", "p_L", 2),
+            Column::plain("blocks", "blocks"),
+            Column::number("expected_depth", "run on average", 2),
+            Column::number("images_per_second", "images/s", 0),
+            Column::number("relative_speed", "relative", 2),
+            Column::percent("test_error", "test error (%)"),
+        ];
+        if folded {
+            columns.push(Column::percent("test_error_least", "least (%)"));
+            columns.push(Column::percent("test_error_most", "most (%)"));
+        }
+        columns.push(Column::percent("best_test_error", "best epoch (%)"));
+        columns.push(Column::percent("train_error", "train error (%)"));
+        let number = |value: Option<f64>| value.map_or_else(|| json!(""), |value| json!(value));
+        let row = |arm: &Arm| {
+            let error = arm.group.spread(Trained::test_error);
+            let mut row = vec![
+                json!(arm.model),
+                json!(arm.rule()),
+                json!(arm.p_last()),
+                json!(arm.blocks),
+                json!(arm.expected_depth()),
+                number(arm.group.median(Trained::images_per_second)),
+                number(self.speed(arm)),
+                number(error.map(|error| error.median)),
+            ];
+            if folded {
+                row.push(number(error.map(|error| error.least)));
+                row.push(number(error.map(|error| error.most)));
+            }
+            row.push(number(arm.group.median(Trained::best_test_error)));
+            row.push(number(arm.group.median(Trained::train_error)));
+            row
+        };
+        Table {
+            name: "depths".into(),
+            title: "Blocks that run, speed (relative to constant depth) and errors after the last epoch".into(),
+            rows: self.arms.iter().map(row).collect(),
+            columns,
+            file_only: false,
+        }
+    }
+
+    /// Test error of a model at `p` under `rule`; at p = 1 all rules are
+    /// constant depth.
+    fn error(&self, model: &str, p: f64, rule: DepthRule) -> Option<f64> {
+        let wanted = (p < 1.0).then_some((p, rule));
+        let arm = self.of_model(model).find(|arm| arm.depth == wanted)?;
+        arm.group.median(Trained::test_error)
+    }
+
+    /// The survival probabilities of the study, rising, 1 among them.
+    fn survivals(&self) -> Vec<f64> {
+        let mut all: Vec<f64> = self.arms.iter().map(Arm::p_last).collect();
+        all.sort_by(f64::total_cmp);
+        all.dedup();
+        all
+    }
+
+    /// The rules of a model, in the order of the study.
+    fn rules(&self, model: &str) -> Vec<DepthRule> {
+        let mut rules: Vec<DepthRule> = Vec::new();
+        for (_, rule) in self.of_model(model).filter_map(|arm| arm.depth) {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+        rules
+    }
+
+    /// Error by probability and rule; none where a model has no two rules.
+    fn rules_figure(&self, model: &str) -> Option<Figure> {
+        let rules = self.rules(model);
+        if rules.len() < 2 {
+            return None;
+        }
+        let names: Vec<String> = rules.iter().map(DepthRule::to_string).collect();
+        let title = format!("{model}: test error by p_L and rule");
+        Some(self.heat("heat-rules", &title, "rule", &names, |row, p| {
+            self.error(model, p, rules[row])
+        }))
+    }
+
+    /// Error by probability and model, under the rule that all have.
+    fn models_figure(&self, models: &[String]) -> Figure {
+        let rule = models
+            .first()
+            .and_then(|model| self.rules(model).first().copied())
+            .unwrap_or_default();
+        let title = format!("Test error by p_L and model, {rule} rule");
+        self.heat("heat-models", &title, "model", models, |row, p| {
+            self.error(&models[row], p, rule)
+        })
+    }
+
+    fn heat(
+        &self,
+        name: &str,
+        title: &str,
+        label: &str,
+        rows: &[String],
+        error: impl Fn(usize, f64) -> Option<f64>,
+    ) -> Figure {
+        let survivals = self.survivals();
+        let columns: Vec<String> = survivals.iter().map(f64::to_string).collect();
+        let cells = heat_cells(&columns, rows, |column, row| {
+            let place = |names: &[String], name: &str| names.iter().position(|other| other == name);
+            error(place(rows, row)?, survivals[place(&columns, column)?])
+        });
+        let (x, y) = (Axis::named("p_L", columns), Axis::named(label, rows.to_vec()));
+        heat_figure(name, title, x, y, cells)
+    }
+
+    fn curves(&self, model: &str) -> Figure {
+        let groups: Vec<Group> = self.of_model(model).map(|arm| arm.group.clone()).collect();
+        let name = format!("curves-{}", file_name(model));
+        curves_figure(&name, &format!("{model}: test error by epoch"), &groups)
+    }
+
+    fn gradients_figure(&self, model: &str) -> Figure {
+        let line = |arm: &Arm| {
+            let mark = |(index, &gradient): (usize, &f64)| {
+                let text = format!("{}, epoch {}: {gradient:.3e}", arm.label(), index + 1);
+                Mark::new(index as f64 + 1.0, gradient, text)
+            };
+            Layer::Line {
+                label: arm.label(),
+                marks: arm.gradients.iter().enumerate().map(mark).collect(),
+            }
+        };
+        Figure {
+            name: format!("gradients-{}", file_name(model)),
+            title: format!("{model}: gradient of the first convolution by epoch"),
+            caption:
+                "Mean magnitude of the loss's gradient over the weights of the first convolution, the mean over up \
+                      to 16 evenly spaced steps of each epoch. What reaches this layer has come through every block."
+                    .into(),
+            x: Axis::linear("epoch"),
+            y: Axis::log("mean |gradient|"),
+            layers: self.of_model(model).map(line).collect(),
+        }
+    }
+}
+
+impl<'a> Arm<'a> {
+    fn of(group: Group<'a>) -> Result<Self, TrainError> {
+        let first = group.runs[0];
+        let of_runs: Vec<Vec<f64>> = group.runs.iter().map(|run| gradients(run)).collect::<Result<_, _>>()?;
+        let epochs = of_runs.iter().map(Vec::len).min().unwrap_or(0);
+        let median = |epoch: usize| super::spread(of_runs.iter().map(|run| run[epoch]));
+        Ok(Arm {
+            model: first.point.config.model.clone(),
+            depth: first
+                .point
+                .config
+                .stochastic_depth
+                .map(|p| (p, first.point.config.depth_rule)),
+            blocks: first.facts.blocks,
+            gradients: (0..epochs).filter_map(median).map(|spread| spread.median).collect(),
+            group,
+        })
+    }
+
+    fn p_last(&self) -> f64 {
+        self.depth.map_or(1.0, |(p, _)| p)
+    }
+
+    fn rule(&self) -> String {
+        self.depth
+            .map_or_else(|| "constant".to_string(), |(_, rule)| rule.to_string())
+    }
+
+    /// Blocks that run in a step, on average.
+    fn expected_depth(&self) -> f64 {
+        let all = self.blocks as f64;
+        self.depth.map_or(all, |(p, rule)| rule.expected_depth(p, self.blocks))
+    }
+
+    fn label(&self) -> String {
+        match self.depth {
+            Some((p, rule)) => format!("{rule} to {p}"),
+            None => "constant depth".to_string(),
+        }
+    }
+}
+
+/// The mean of a run's kept gradients in each epoch.
+fn gradients(run: &Trained) -> Result<Vec<f64>, TrainError> {
+    let rows = RunDirectory::open(&run.run)?.read_gradients()?;
+    let per_epoch = run.facts.steps_per_epoch.max(1);
+    let mut sums: Vec<(f64, u32)> = Vec::new();
+    for row in rows {
+        let epoch = (row.step.saturating_sub(1) / per_epoch) as usize;
+        // A row out of order belongs to a file that somebody changed.
+        if epoch > sums.len() {
+            return Err(TrainError::Run {
+                path: run.run.join("gradients.csv"),
+                problem: format!("no row is of epoch {}; remove the run to train it anew", sums.len() + 1),
+            });
+        }
+        if epoch == sums.len() {
+            sums.push((0.0, 0));
+        }
+        sums[epoch].0 += row.mean_abs;
+        sums[epoch].1 += 1;
+    }
+    Ok(sums.into_iter().map(|(sum, count)| sum / f64::from(count)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studies::Facts;
+    use crate::train::{EpochRow, GradientRow, MadeBy};
+
+    fn grid() -> DepthGrid {
+        DepthGrid {
+            models: vec!["resnet110".into(), "resnet20".into()],
+            survivals: vec![0.5, 1.0, 0.2, 0.5],
+            rules: vec![DepthRule::Linear, DepthRule::Uniform],
+            seeds: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn constant_depth_is_always_there_and_once() {
+        let points = depth_points(&Config::default(), &grid()).unwrap();
+        let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "resnet110_p-last-1_rule-constant",
+                "resnet110_p-last-0.5_rule-linear",
+                "resnet110_p-last-0.2_rule-linear",
+                "resnet110_p-last-0.5_rule-uniform",
+                "resnet110_p-last-0.2_rule-uniform",
+                "resnet20_p-last-1_rule-constant",
+                "resnet20_p-last-0.5_rule-linear",
+                "resnet20_p-last-0.2_rule-linear",
+            ]
+        );
+        assert!(points.iter().all(|point| point.config.log_gradients));
+        assert_eq!(points[0].config.stochastic_depth, None);
+        assert_eq!(points[4].config.stochastic_depth, Some(0.2));
+        let seeded = DepthGrid {
+            seeds: vec![3, 4],
+            ..grid()
+        };
+        assert_eq!(depth_points(&Config::default(), &seeded).unwrap().len(), 16);
+    }
+
+    #[test]
+    fn studies_that_make_no_sense_are_refused() {
+        let wrong = |base: Config, grid: DepthGrid| depth_points(&base, &grid).unwrap_err().to_string();
+        let with_p = |p: f64| DepthGrid {
+            survivals: vec![p],
+            ..grid()
+        };
+        assert!(wrong(Config::default(), with_p(0.0)).contains("--p-last 0"));
+        assert!(wrong(Config::default(), with_p(f64::NAN)).contains("--p-last NaN"));
+        let sampled = Config {
+            sample_blocks: Some(3),
+            ..Config::default()
+        };
+        assert!(wrong(sampled, grid()).contains("--sample-blocks"));
+    }
+
+    /// Results as if trained: error and speed follow from the depth.
+    fn results(folder: &std::path::Path) -> Vec<Trained> {
+        let points = depth_points(&Config::default(), &grid()).unwrap();
+        let result = |point: Point| {
+            let p = point.config.stochastic_depth.unwrap_or(1.0);
+            let run = folder.join(&point.name);
+            let directory = RunDirectory::create(&run).unwrap();
+            let made_by = MadeBy {
+                version: String::new(),
+                adapter: String::new(),
+            };
+            directory.write_config(&point.config, &made_by).unwrap();
+            let row = |step: u32| GradientRow {
+                step,
+                mean_abs: f64::from(step) / p,
+            };
+            directory
+                .write_gradients(&(1..=8).map(row).collect::<Vec<_>>())
+                .unwrap();
+            Trained {
+                run,
+                facts: Facts {
+                    parameters: 1,
+                    macs: 1,
+                    blocks: if point.config.model == "resnet110" { 54 } else { 9 },
+                    train_images: 64,
+                    test_images: 32,
+                    steps_per_epoch: 4,
+                },
+                epochs: vec![EpochRow {
+                    epoch: 1,
+                    train_loss: 1.0,
+                    train_error: 0.5,
+                    test_loss: 1.0,
+                    test_error: p / 10.0,
+                    lr: 0.1,
+                    images_per_second: 100.0 / p,
+                    seconds: 1.0,
+                }],
+                diverged: None,
+                adapter: String::new(),
+                point,
+            }
+        };
+        points.into_iter().map(result).collect()
+    }
+
+    #[test]
+    fn the_report_has_the_papers_depth_and_the_gradients_by_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = results(folder.path());
+        let study = DepthStudy::of(&results).unwrap();
+        assert!((study.arms[1].expected_depth() - 40.25).abs() < 1e-9);
+        assert_eq!(study.arms[0].expected_depth(), 54.0);
+        assert_eq!(study.speed(&study.arms[1]), Some(2.0));
+        assert_eq!(study.arms[0].gradients, [2.5, 6.5]);
+        assert_eq!(study.arms[1].gradients, [5.0, 13.0]);
+
+        let report = study.report("tools stochastic-depth");
+        let figures: Vec<&Figure> = report
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Figure(figure) => Some(figure),
+                _ => None,
+            })
+            .collect();
+        let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "heat-rules",
+                "heat-models",
+                "curves-resnet110",
+                "gradients-resnet110",
+                "curves-resnet20",
+                "gradients-resnet20"
+            ]
+        );
+        assert_eq!(figures[0].x.names, ["0.2", "0.5", "1"]);
+        let Layer::Heat { cells, .. } = &figures[0].layers[0] else {
+            panic!("a matrix is shown as colour");
+        };
+        // The baseline is in both rows.
+        let values: Vec<Option<f64>> = cells.iter().map(|cell| cell.value).collect();
+        assert_eq!(values, [2.0, 5.0, 10.0, 2.0, 5.0, 10.0].map(Some));
+        let json = study.json();
+        assert_eq!(json["groups"][2]["mean_abs_gradients"], json!([12.5, 32.5]));
+        assert_eq!(json["groups"].as_array().unwrap().len(), 8);
+    }
+}

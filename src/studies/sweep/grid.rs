@@ -1,0 +1,376 @@
+//! Which points does a grid have?
+//!
+//! A grid is some settings with several values each; its points are all
+//! combinations, the last setting changing fastest.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+use crate::models::ModelSpec;
+use crate::train::{Config, TrainError};
+
+/// Options of a model's name that a grid may vary as if they were settings.
+const MODEL_OPTIONS: [&str; 5] = ["dropout", "dropout-at", "block", "l", "shortcut"];
+/// Settings whose values hold commas themselves.
+const WITH_COMMAS: [&str; 5] = ["mean", "std", "schedule", "data", "init"];
+/// The setting that runs are folded over.
+pub const SEED: &str = "seed";
+/// More points than anyone waits for.
+const MOST_POINTS: usize = 10_000;
+/// Most characters of a name: file systems allow 255 bytes.
+const MOST_CHARACTERS: usize = 120;
+
+/// A setting and the values that it takes: `dropout=0,0.3`.
+///
+/// Commas separate values unless they stand in parentheses; where a value
+/// holds commas itself, `|` separates: `model=wrn-16-1|wrn-16-1:l=3,dropout=0.3`.
+/// Values of mean, std, schedule, data and init are separated by `|` alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// A key of `run.toml`, or one of a model's options.
+    pub key: String,
+    /// Its values, in the order given.
+    pub values: Vec<String>,
+}
+
+impl FromStr for Setting {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Self, TrainError> {
+        let problem = |what: &str| TrainError::Argument(format!("--grid {text}: {what}; write KEY=VALUE,VALUE"));
+        let (key, list) = text.split_once('=').ok_or_else(|| problem("no '=' is in it"))?;
+        let key = key.trim().to_string();
+        let values = match WITH_COMMAS.contains(&key.as_str()) {
+            true => split(list, '|'),
+            false => list_of(list),
+        };
+        if key.is_empty() || values.iter().any(String::is_empty) {
+            return Err(problem("a key or a value is empty"));
+        }
+        if let Some(twice) = (1..values.len()).find(|&at| values[..at].contains(&values[at])) {
+            return Err(problem(&format!("{} is there twice", values[twice])));
+        }
+        Ok(Setting { key, values })
+    }
+}
+
+/// The values of `list`: between bars if it has any, else between commas
+/// outside parentheses.
+pub fn list_of(list: &str) -> Vec<String> {
+    split(list, if list.contains('|') { '|' } else { ',' })
+}
+
+/// The pieces of `list` between separators outside parentheses.
+fn split(list: &str, separator: char) -> Vec<String> {
+    let mut open = 0_usize;
+    let outside = |c: char| {
+        match c {
+            '(' => open += 1,
+            ')' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        c == separator && open == 0
+    };
+    list.split(outside).map(|piece| piece.trim().to_string()).collect()
+}
+
+/// One training of a sweep.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Name of its directory, made of the values.
+    pub name: String,
+    /// The settings that vary, in the order of the grid.
+    pub values: Vec<(String, String)>,
+    /// All settings.
+    pub config: Config,
+}
+
+impl Point {
+    /// The point with these settings.
+    pub fn new(values: Vec<(String, String)>, config: Config) -> Self {
+        Point {
+            name: name_of(&values),
+            values,
+            config,
+        }
+    }
+}
+
+/// The points of a grid over `base`, which says all else.
+///
+/// # Errors
+/// Where a key is no setting or a value not one of its setting's.
+pub fn points(base: &Config, grid: &[Setting]) -> Result<Vec<Point>, TrainError> {
+    let count = grid.iter().try_fold(1_usize, |product, setting| {
+        let count = product.checked_mul(setting.values.len());
+        count.filter(|&count| count <= MOST_POINTS)
+    });
+    if count.is_none() {
+        return Err(TrainError::Argument(format!(
+            "--grid: more than {MOST_POINTS} points; take fewer values"
+        )));
+    }
+    if let Some(at) = (1..grid.len()).find(|&at| grid[..at].iter().any(|other| other.key == grid[at].key)) {
+        return Err(TrainError::Argument(format!(
+            "--grid {}: the key is there twice; give all its values at once",
+            grid[at].key
+        )));
+    }
+    let mut combinations: Vec<Vec<(String, String)>> = vec![Vec::new()];
+    for setting in grid {
+        let extended = combinations.iter().flat_map(|earlier| {
+            setting.values.iter().map(move |value| {
+                let mut longer = earlier.clone();
+                longer.push((setting.key.clone(), value.clone()));
+                longer
+            })
+        });
+        combinations = extended.collect();
+    }
+    let point = |values: Vec<(String, String)>| Ok(Point::new(values.clone(), with_all(base, &values)?));
+    combinations.into_iter().map(point).collect()
+}
+
+/// Whether all points are different, by settings and by name.
+pub fn distinct(points: &[Point]) -> Result<(), TrainError> {
+    let mut names: HashMap<&str, &Point> = HashMap::new();
+    for point in points {
+        if let Some(other) = names.insert(&point.name, point) {
+            return Err(TrainError::Argument(format!(
+                "{} and {} would share the directory {}; sweep them apart, with another --out",
+                described(&other.values),
+                described(&point.values),
+                point.name
+            )));
+        }
+    }
+    // By their text: settings are not hashed, and points may be many.
+    let mut seen: HashMap<String, &Point> = HashMap::new();
+    for point in points {
+        if let Some(other) = seen.insert(format!("{:?}", point.config), point) {
+            return Err(TrainError::Argument(format!(
+                "{} and {} are the same settings; give one of them",
+                described(&other.values),
+                described(&point.values)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Values for people: "resnet20, dropout 0.3, seed 1".
+pub fn described(values: &[(String, String)]) -> String {
+    let word = |(key, value): &(String, String)| match key.as_str() {
+        "model" => value.clone(),
+        key => format!("{key} {value}"),
+    };
+    values.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// `base` with some settings changed: the model first, for options belong to
+/// it.
+fn with_all(base: &Config, values: &[(String, String)]) -> Result<Config, TrainError> {
+    let (models, others): (Vec<_>, Vec<_>) = values.iter().partition(|(key, _)| key == "model");
+    let mut config = base.clone();
+    for (key, value) in models.into_iter().chain(others) {
+        config = with(&config, key, value)?;
+    }
+    Ok(config)
+}
+
+/// `base` with the setting `key` at `value`.
+fn with(base: &Config, key: &str, value: &str) -> Result<Config, TrainError> {
+    if MODEL_OPTIONS.contains(&key) {
+        let model = base.model.parse::<ModelSpec>()?.with(key, value)?.to_string();
+        return Ok(Config { model, ..base.clone() });
+    }
+    let problem = |what: String| TrainError::Argument(format!("--grid {key}={value}: {what}"));
+    let mut rest = toml::Table::try_from(base).map_err(|error| problem(error.to_string()))?;
+    rest.remove(key);
+    if key == "epochs" {
+        // As on the command line: who asks for epochs does not want the steps
+        // of a configuration file.
+        rest.remove("steps");
+    }
+    let read = |value: toml::Value| {
+        let mut table = rest.clone();
+        table.insert(key.to_string(), value);
+        table.try_into::<Config>()
+    };
+    // A word wherever a word is a value, so that nobody needs to quote.
+    let (mut config, word) = match read(toml::Value::String(value.to_string())) {
+        Ok(config) => return Ok(from_here(config, key)),
+        Err(error) => (None, error),
+    };
+    let literal = literal(value);
+    let error = match literal.map(read) {
+        Some(Ok(read)) => {
+            config = Some(read);
+            word
+        }
+        Some(Err(error)) => error,
+        None => word,
+    };
+    // `none` takes away what may be absent; any number shows that the key is
+    // a setting at all.
+    if value == "none" && read(toml::Value::Integer(1)).is_ok() {
+        let without: Option<Config> = rest.clone().try_into().ok();
+        let absent = |config: &Config| toml::Table::try_from(config).is_ok_and(|table| !table.contains_key(key));
+        config = without.filter(absent);
+    }
+    config.ok_or_else(|| {
+        let options = MODEL_OPTIONS.join("`, `");
+        let more = match error.message().contains("unknown field") {
+            true => format!(", or of a model's options `{options}`"),
+            false => String::new(),
+        };
+        problem(format!("{}{more}", error.message()))
+    })
+}
+
+/// A number or a truth value as TOML has it.
+fn literal(value: &str) -> Option<toml::Value> {
+    let integer = value.parse().ok().map(toml::Value::Integer);
+    let float = || value.parse().ok().map(toml::Value::Float);
+    let truth = || value.parse().ok().map(toml::Value::Boolean);
+    integer.or_else(float).or_else(truth)
+}
+
+/// With the path of `init` as it is from every folder, as `residua train` has
+/// it.
+fn from_here(mut config: Config, key: &str) -> Config {
+    if key == "init" {
+        config.init = config.init.map(|path| std::path::absolute(&path).unwrap_or(path));
+    }
+    config
+}
+
+/// The name of the point with these values: the same whatever the order of the
+/// grid, and a file name on every system. All keys of the grid are in it, those
+/// with one value, too, so that a grid that grows finds its points again.
+fn name_of(values: &[(String, String)]) -> String {
+    let mut sorted: Vec<&(String, String)> = values.iter().collect();
+    sorted.sort_by_key(|(key, _)| (key != "model", key.as_str()));
+    let word = |(key, value): &&(String, String)| match key.as_str() {
+        "model" => value.clone(),
+        key => format!("{key}-{value}"),
+    };
+    let whole = sorted.iter().map(word).collect::<Vec<_>>().join("_");
+    file_name(&whole)
+}
+
+/// `text` as a file name on every system; texts that are cut keep names of
+/// their own.
+pub fn file_name(text: &str) -> String {
+    let kept = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' => c,
+        _ => '-',
+    };
+    let name: String = text.chars().map(kept).collect();
+    if name.len() <= MOST_CHARACTERS {
+        return name;
+    }
+    let hash = Sha256::digest(text.as_bytes());
+    let hex: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{hex}", &name[..MOST_CHARACTERS])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(texts: &[&str]) -> Result<Vec<Point>, TrainError> {
+        let settings: Result<Vec<Setting>, TrainError> = texts.iter().map(|text| text.parse()).collect();
+        let points = points(&Config::default(), &settings?)?;
+        distinct(&points)?;
+        Ok(points)
+    }
+
+    fn values(text: &str) -> Vec<String> {
+        text.parse::<Setting>().unwrap().values
+    }
+
+    #[test]
+    fn commas_separate_unless_they_belong_to_a_value() {
+        assert_eq!(values("lr=0.1, 0.05"), ["0.1", "0.05"]);
+        assert_eq!(values("block=B(1,3),B(3,3)"), ["B(1,3)", "B(3,3)"]);
+        assert_eq!(
+            values("model=wrn-16-1:l=3,dropout=0.3|resnet20"),
+            ["wrn-16-1:l=3,dropout=0.3", "resnet20"]
+        );
+        assert_eq!(values("schedule=multi-step:60,120@0.2").len(), 1);
+        assert_eq!(values("schedule=cosine|multi-step:60,120@0.2").len(), 2);
+        assert_eq!(values("mean=0.5,0.5,0.5"), ["0.5,0.5,0.5"]);
+        assert_eq!(values("data=synthetic:96,32"), ["synthetic:96,32"]);
+    }
+
+    #[test]
+    fn points_are_all_combinations_and_the_last_setting_changes_fastest() {
+        let points = grid(&["dropout=0,0.3", "model=wrn-16-1,wrn-40-2", "seed=0,1,2"]).unwrap();
+        assert_eq!(points.len(), 12);
+        assert_eq!(points[1].name, "wrn-16-1_dropout-0_seed-1");
+        assert_eq!(points[11].name, "wrn-40-2_dropout-0.3_seed-2");
+        assert_eq!(points[11].config.model, "wrn-40-2:dropout=0.3");
+        assert_eq!(points[11].config.seed, 2);
+        assert_eq!(described(&points[1].values), "dropout 0, wrn-16-1, seed 1");
+        // The order of the grid does not matter to the name.
+        let turned = grid(&["seed=0", "model=wrn-16-1", "dropout=0"]).unwrap();
+        assert_eq!(turned[0].name, points[0].name);
+    }
+
+    #[test]
+    fn every_kind_of_value_is_read() {
+        let point = |text: &str| grid(&[text]).unwrap().remove(0).config;
+        assert_eq!(point("lr=1").lr, 1.0);
+        assert_eq!(point("lr=5e-2").lr, 0.05);
+        assert!(point("nesterov=true,false").nesterov);
+        assert_eq!(point("decay=weights").decay, crate::train::Decay::Weights);
+        assert_eq!(point("augment=none").augment, "none");
+        assert_eq!(point("mean=none").mean.as_deref(), Some("none"));
+        assert_eq!(point("stochastic-depth=0.5,none").stochastic_depth, Some(0.5));
+        assert_eq!(point("stochastic-depth=none,0.5").stochastic_depth, None);
+        assert_eq!(point("limit-train=100").limit_train, Some(100));
+        assert!(point("init=weights.pth").init.unwrap().is_absolute());
+    }
+
+    #[test]
+    fn wrong_grids_say_what_is_wrong() {
+        let wrong = |texts: &[&str]| {
+            let error = grid(texts).unwrap_err();
+            assert!(error.is_argument(), "{error}");
+            error.to_string()
+        };
+        assert!(wrong(&["lr"]).contains("no '='"));
+        assert!(wrong(&["=1"]).contains("empty"));
+        assert!(wrong(&["lr=0.1,,0.2"]).contains("empty"));
+        assert!(wrong(&["lr=0.1,0.1"]).contains("twice"));
+        assert!(wrong(&["lr=0.1", "lr=0.2"]).contains("twice"));
+        assert!(wrong(&["lr=0.1,0.10"]).contains("the same settings"));
+        assert!(wrong(&["model=resnet20:shortcut=A,resnet20-shortcut=A"]).contains("share"));
+        assert!(wrong(&["lr=fast"]).contains("lr=fast"));
+        assert!(wrong(&["lr=none"]).contains("lr=none"));
+        assert!(wrong(&["seed=-1"]).contains("seed=-1"));
+        assert!(wrong(&["epochs=1.5"]).contains("epochs=1.5"));
+        let unknown = wrong(&["colour=none"]);
+        assert!(
+            unknown.contains("`weight-decay`") && unknown.contains("`dropout`"),
+            "{unknown}"
+        );
+        assert!(wrong(&["dropout=2"]).contains('2'));
+        let many = (0..101).map(|seed| seed.to_string()).collect::<Vec<_>>().join(",");
+        let (seeds, warmups) = (format!("seed={many}"), format!("warmup={many}"));
+        assert!(wrong(&[&seeds, &warmups]).contains("10000"));
+    }
+
+    #[test]
+    fn names_are_file_names_on_every_system() {
+        let long = format!("cifar10:/{}", "long/".repeat(60));
+        let name = |value: &str| name_of(&[("data".into(), value.into())]);
+        assert_eq!(name("cifar10:C:\\x y"), "data-cifar10-C--x-y");
+        assert!(name(&long).len() < 140);
+        assert_ne!(name(&long), name(&format!("{long}else")));
+        assert!(name("cifar10:/ä/日本").is_ascii());
+    }
+}

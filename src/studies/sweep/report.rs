@@ -1,0 +1,477 @@
+//! What did a sweep find?
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::fold::Group;
+use super::grid::{SEED, described};
+use super::{Spread, Trained, groups};
+use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Report, Table};
+
+/// The report of a sweep: one row for each point, runs of several seeds folded
+/// into their median and range; test error by epoch and by point, and, where
+/// two settings vary, by both. `command` is what was typed.
+pub fn sweep_report(command: &str, results: &[Trained]) -> Report {
+    let groups = groups(results);
+    let keys = keys(&groups);
+    let folded = has_seeds(results);
+    let what = if keys.is_empty() { vec![SEED] } else { keys.clone() };
+    let mut items = vec![Item::Table(points_table(&groups, &keys, folded))];
+    if folded {
+        items.push(Item::Table(runs_table(results)));
+    }
+    items.push(Item::Figure(curves_figure("curves", "Test error by epoch", &groups)));
+    items.push(Item::Figure(points_figure(&groups, folded)));
+    if let [first, second] = varying(&groups, &keys)[..] {
+        let title = format!("Test error by {first} and {second}");
+        let (columns, rows) = (distinct(&groups, first), distinct(&groups, second));
+        let (x, y) = (Axis::named(first, columns.clone()), Axis::named(second, rows.clone()));
+        let cells = heat_cells(&columns, &rows, |column, row| {
+            let own = |group: &&Group| group.value(first) == Some(column) && group.value(second) == Some(row);
+            groups
+                .iter()
+                .find(own)
+                .and_then(|group| group.median(Trained::test_error))
+        });
+        items.push(Item::Figure(heat_figure("heat", &title, x, y, cells)));
+    }
+    Report {
+        title: format!("A sweep over {}", what.join(", ")),
+        facts: sweep_facts(command, results),
+        items,
+    }
+}
+
+/// Where the results of a sweep come from. What differs from run to run is
+/// listed in the order of the runs.
+pub fn sweep_facts(command: &str, results: &[Trained]) -> Vec<(String, String)> {
+    let listed = |of: &dyn Fn(&Trained) -> String| {
+        let mut seen: Vec<String> = Vec::new();
+        for value in results.iter().map(of) {
+            if !seen.contains(&value) {
+                seen.push(value);
+            }
+        }
+        seen.join("; ")
+    };
+    let images = |run: &Trained| format!("{} training, {} test", run.facts.train_images, run.facts.test_images);
+    let fact = |name: &str, value: String| (name.to_string(), value);
+    vec![
+        fact("command", command.to_string()),
+        fact("model", listed(&|run| run.point.config.model.clone())),
+        fact("data", listed(&|run| run.point.config.data.clone())),
+        fact("images", listed(&images)),
+        fact("adapter", listed(&|run| run.adapter.clone())),
+        fact("seed", listed(&|run| run.point.config.seed.to_string())),
+        fact("version", env!("CARGO_PKG_VERSION").to_string()),
+    ]
+}
+
+/// The results as one JSON object: every run, and what they were trained on.
+pub fn sweep_json(results: &[Trained]) -> Value {
+    let adapters: BTreeSet<&str> = results.iter().map(|run| run.adapter.as_str()).collect();
+    json!({
+        "points": results.iter().map(run_json).collect::<Vec<Value>>(),
+        "groups": groups(results).iter().map(group_json).collect::<Vec<Value>>(),
+        "adapter": adapters.into_iter().collect::<Vec<_>>().join("; "),
+    })
+}
+
+fn run_json(run: &Trained) -> Value {
+    json!({
+        "name": run.point.name,
+        "values": values_json(&run.point.values),
+        "run": run.run,
+        "model": run.point.config.model,
+        "seed": run.point.config.seed,
+        "parameters": run.facts.parameters,
+        "macs": run.facts.macs,
+        "epochs": run.epochs.len(),
+        "test_error": run.test_error(),
+        "best_test_error": run.best_test_error(),
+        "test_loss": run.test_loss(),
+        "train_error": run.train_error(),
+        "train_loss": run.train_loss(),
+        "images_per_second": run.images_per_second(),
+        "seconds": run.seconds(),
+        "diverged": run.diverged,
+    })
+}
+
+/// A group is an object of its values and the spreads over its seeds.
+fn group_json(group: &Group) -> Value {
+    let spread = |spread: Option<Spread>| {
+        spread.map(|spread| json!({ "median": spread.median, "least": spread.least, "most": spread.most }))
+    };
+    json!({
+        "values": values_json(&group.values),
+        "runs": group.runs.len(),
+        "test_error": spread(group.spread(Trained::test_error)),
+        "best_test_error": spread(group.spread(Trained::best_test_error)),
+    })
+}
+
+fn values_json(values: &[(String, String)]) -> Value {
+    let pair = |(key, value): &(String, String)| (key.clone(), Value::String(value.clone()));
+    Value::Object(values.iter().map(pair).collect::<Map<String, Value>>())
+}
+
+/// The settings that the groups have values of, in their order.
+fn keys<'a>(groups: &'a [Group]) -> Vec<&'a str> {
+    let first = groups.first().map(|group| &group.values[..]).unwrap_or_default();
+    first.iter().map(|(key, _)| key.as_str()).collect()
+}
+
+/// Those with more than one value.
+fn varying<'a>(groups: &[Group], keys: &[&'a str]) -> Vec<&'a str> {
+    let varies = |key: &&&str| distinct(groups, key).len() > 1;
+    keys.iter().filter(varies).copied().collect()
+}
+
+/// The values of a setting in the order of the sweep.
+fn distinct(groups: &[Group], key: &str) -> Vec<String> {
+    let mut seen: Vec<String> = Vec::new();
+    for value in groups.iter().filter_map(|group| group.value(key)) {
+        if !seen.iter().any(|other| other == value) {
+            seen.push(value.to_string());
+        }
+    }
+    seen
+}
+
+fn has_seeds(results: &[Trained]) -> bool {
+    results
+        .iter()
+        .any(|run| run.point.values.iter().any(|(key, _)| key == SEED))
+}
+
+/// A number, or empty where there is none.
+fn number(value: Option<f64>) -> Value {
+    value.map_or_else(|| Value::String(String::new()), |value| json!(value))
+}
+
+fn points_table(groups: &[Group], keys: &[&str], folded: bool) -> Table {
+    let mut columns: Vec<Column> = keys.iter().map(|key| Column::plain(key, key)).collect();
+    columns.push(Column::plain("parameters", "parameters"));
+    columns.push(Column::number("macs", "MMAC an image", 1));
+    if folded {
+        columns.push(Column::plain("runs", "seeds"));
+    }
+    if let Some(macs) = columns.iter_mut().find(|column| column.key == "macs") {
+        macs.factor = 1e-6;
+    }
+    columns.push(Column::percent("test_error", "test error (%)"));
+    if folded {
+        columns.push(Column::percent("test_error_least", "least (%)"));
+        columns.push(Column::percent("test_error_most", "most (%)"));
+    }
+    columns.push(Column::percent("best_test_error", "best epoch (%)"));
+    columns.push(Column::percent("train_error", "train error (%)"));
+    columns.push(Column::number("images_per_second", "images/s", 0));
+    columns.push(Column::number("seconds", "seconds", 0));
+    let diverged = groups.iter().any(|group| diverged(group).is_some());
+    if diverged {
+        columns.push(Column::plain("diverged", "diverged"));
+    }
+    let row = |group: &Group| {
+        let facts = group.runs[0].facts;
+        let mut row: Vec<Value> = keys
+            .iter()
+            .map(|key| json!(group.value(key).unwrap_or_default()))
+            .collect();
+        row.extend([json!(facts.parameters), json!(facts.macs)]);
+        if folded {
+            row.push(json!(group.runs.len()));
+        }
+        let error = group.spread(Trained::test_error);
+        row.push(number(error.map(|error| error.median)));
+        if folded {
+            row.push(number(error.map(|error| error.least)));
+            row.push(number(error.map(|error| error.most)));
+        }
+        row.push(number(group.median(Trained::best_test_error)));
+        row.push(number(group.median(Trained::train_error)));
+        row.push(number(group.median(Trained::images_per_second)));
+        row.push(number(group.median(|run| Some(run.seconds()))));
+        if diverged {
+            row.push(json!(self::diverged(group).unwrap_or_default()));
+        }
+        row
+    };
+    let title = match folded {
+        true => "Every point after its last epoch: the median over its seeds, and the range of the test error",
+        false => "Every point after its last epoch",
+    };
+    Table {
+        name: "points".into(),
+        title: title.into(),
+        rows: groups.iter().map(row).collect(),
+        columns,
+        file_only: false,
+    }
+}
+
+/// What to say of a group's runs that diverged, if any did.
+fn diverged(group: &Group) -> Option<String> {
+    let steps: Vec<u32> = group.runs.iter().filter_map(|run| run.diverged).collect();
+    let steps = (!steps.is_empty()).then_some(steps)?;
+    let listed: Vec<String> = steps.iter().map(u32::to_string).collect();
+    Some(format!("at step {}", listed.join(", ")))
+}
+
+/// Every run by itself, for those who fold in another way.
+fn runs_table(results: &[Trained]) -> Table {
+    let values = results.first().map(|run| &run.point.values[..]).unwrap_or_default();
+    let mut columns: Vec<Column> = values.iter().map(|(key, _)| Column::plain(key, key)).collect();
+    columns.extend([
+        Column::percent("test_error", "test error (%)"),
+        Column::percent("best_test_error", "best epoch (%)"),
+        Column::number("test_loss", "test loss (nats)", 4),
+        Column::percent("train_error", "train error (%)"),
+        Column::number("train_loss", "train loss (nats)", 4),
+        Column::number("images_per_second", "images/s", 0),
+        Column::number("seconds", "seconds", 0),
+    ]);
+    let row = |run: &Trained| {
+        let mut row: Vec<Value> = run.point.values.iter().map(|(_, value)| json!(value)).collect();
+        row.extend([
+            number(run.test_error()),
+            number(run.best_test_error()),
+            number(run.test_loss()),
+            number(run.train_error()),
+            number(run.train_loss()),
+            number(run.images_per_second()),
+            json!(run.seconds()),
+        ]);
+        row
+    };
+    Table {
+        name: "runs".into(),
+        title: "Every run by itself".into(),
+        rows: results.iter().map(row).collect(),
+        columns,
+        file_only: true,
+    }
+}
+
+/// What a group is called in a figure.
+fn label(group: &Group) -> String {
+    match group.values.is_empty() {
+        true => "all runs".to_string(),
+        false => described(&group.values),
+    }
+}
+
+/// Test error by epoch, a line for each group; where it has several seeds,
+/// their median with their range.
+pub fn curves_figure(name: &str, title: &str, groups: &[Group]) -> Figure {
+    let line = |group: &Group| {
+        let epochs = group.runs.iter().map(|run| run.epochs.len()).max().unwrap_or(0);
+        let mark = |index: usize| {
+            let error = group.spread(|run| run.epochs.get(index).map(|row| 100.0 * row.test_error))?;
+            let epoch = index + 1;
+            let text = format!(
+                "{}, epoch {epoch}: {}",
+                label(group),
+                error_words(error, group.runs.len())
+            );
+            let interval = (group.runs.len() > 1).then_some((error.least, error.most));
+            Some(Mark {
+                interval,
+                ..Mark::new(epoch as f64, error.median, text)
+            })
+        };
+        Layer::Line {
+            label: label(group),
+            marks: (0..epochs).filter_map(mark).collect(),
+        }
+    };
+    Figure {
+        name: name.to_string(),
+        title: title.to_string(),
+        caption: match groups.iter().any(|group| group.runs.len() > 1) {
+            true => "Error on all test images after every epoch: the median over the seeds, with their range.".into(),
+            false => "Error on all test images after every epoch.".into(),
+        },
+        x: Axis::linear("epoch"),
+        y: Axis::linear("test error (%)"),
+        layers: groups.iter().map(line).collect(),
+    }
+}
+
+/// "12.34 %", or with its range; `error` in per cent.
+fn error_words(error: Spread, runs: usize) -> String {
+    match runs {
+        1 => format!("{:.2} %", error.median),
+        _ => format!("{:.2} % ({:.2} to {:.2} %)", error.median, error.least, error.most),
+    }
+}
+
+/// Test error by point: medians, and, where there are several seeds, every run.
+fn points_figure(groups: &[Group], folded: bool) -> Figure {
+    let mut medians = Vec::new();
+    let mut runs = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let place = index as f64 + 1.0;
+        for run in &group.runs {
+            if let Some(error) = run.test_error() {
+                let text = format!("{}: {:.2} %", described(&run.point.values), 100.0 * error);
+                runs.push(Mark::new(place, 100.0 * error, text));
+            }
+        }
+        if let Some(error) = group.spread(|run| run.test_error().map(|error| 100.0 * error)) {
+            let text = format!("{}: {}", label(group), error_words(error, group.runs.len()));
+            let interval = (group.runs.len() > 1).then_some((error.least, error.most));
+            medians.push(Mark {
+                interval,
+                strong: true,
+                ..Mark::new(place, error.median, text)
+            });
+        }
+    }
+    let mut layers = Vec::new();
+    if folded {
+        layers.push(Layer::Points {
+            label: "a run".into(),
+            marks: runs,
+        });
+    }
+    layers.push(Layer::Points {
+        label: if folded {
+            "median over seeds"
+        } else {
+            "after the last epoch"
+        }
+        .into(),
+        marks: medians,
+    });
+    Figure {
+        name: "points".into(),
+        title: "Test error by point".into(),
+        caption: "Error on all test images after the last epoch; points that diverged have none.".into(),
+        x: Axis::named("point", groups.iter().map(label).collect()),
+        y: Axis::linear("test error (%)"),
+        layers,
+    }
+}
+
+/// The cells of a matrix: `error` gives the test error (a fraction) at a value
+/// of each axis.
+pub fn heat_cells(columns: &[String], rows: &[String], error: impl Fn(&str, &str) -> Option<f64>) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (y, row) in rows.iter().enumerate() {
+        for (x, column) in columns.iter().enumerate() {
+            let value = error(column, row).map(|error| 100.0 * error);
+            let number = value.map_or_else(|| "no result".to_string(), |value| format!("{value:.2} %"));
+            cells.push(Cell {
+                x: x + 1,
+                y: y + 1,
+                value,
+                text: format!("{column}, {row}: {number}"),
+            });
+        }
+    }
+    cells
+}
+
+/// Test error by two settings, as colour.
+pub fn heat_figure(name: &str, title: &str, x: Axis, y: Axis, cells: Vec<Cell>) -> Figure {
+    Figure {
+        name: name.to_string(),
+        title: title.to_string(),
+        caption: "Error on all test images after the last epoch, the median where there are several seeds.".into(),
+        x,
+        y,
+        layers: vec![Layer::Heat {
+            label: "test error (%)".into(),
+            cells,
+        }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::trained;
+    use super::*;
+
+    fn table(report: &Report) -> &Table {
+        match report.items.iter().find(|item| matches!(item, Item::Table(_))) {
+            Some(Item::Table(table)) => table,
+            _ => panic!("a report has a table"),
+        }
+    }
+
+    fn figures(report: &Report) -> Vec<&Figure> {
+        let mut figures = Vec::new();
+        for item in &report.items {
+            if let Item::Figure(figure) = item {
+                figures.push(figure);
+            }
+        }
+        figures
+    }
+
+    #[test]
+    fn seeds_are_folded_into_median_and_range() {
+        let run = |lr: &str, seed: &str, error: f64| trained(&[("lr", lr), ("seed", seed)], &[0.9, error]);
+        let results = [
+            run("0.1", "0", 0.4),
+            run("0.1", "1", 0.2),
+            run("0.1", "2", 0.3),
+            run("0.2", "0", 0.5),
+        ];
+        let report = sweep_report("tools sweep", &results);
+        let table = table(&report);
+        let keys: Vec<&str> = table.columns.iter().map(|column| column.key.as_str()).collect();
+        assert_eq!(
+            keys[..6],
+            ["lr", "parameters", "macs", "runs", "test_error", "test_error_least"]
+        );
+        assert_eq!(table.rows.len(), 2);
+        assert_eq!(table.rows[0][3..7], [json!(3), json!(0.3), json!(0.2), json!(0.4)]);
+        assert!(table.rows.iter().all(|row| row.len() == table.columns.len()));
+        assert_eq!(figures(&report).len(), 2);
+        let Layer::Line { marks, .. } = &figures(&report)[0].layers[0] else {
+            panic!("curves are lines");
+        };
+        assert_eq!((marks[1].y, marks[1].interval), (30.0, Some((20.0, 40.0))));
+        let json = sweep_json(&results);
+        assert_eq!(json["points"].as_array().unwrap().len(), 4);
+        assert_eq!(json["groups"][0]["test_error"]["median"], 0.3);
+        assert_eq!(json["points"][3]["values"]["lr"], "0.2");
+    }
+
+    #[test]
+    fn two_settings_make_a_matrix() {
+        let run = |model: &str, lr: &str, error: f64| trained(&[("model", model), ("lr", lr)], &[error]);
+        let results = [
+            run("a", "0.1", 0.1),
+            run("a", "0.2", 0.2),
+            run("b", "0.1", 0.3),
+            run("b", "0.2", 0.4),
+        ];
+        let report = sweep_report("", &results);
+        let heat = figures(&report).pop().unwrap();
+        assert_eq!(
+            (&heat.x.names, &heat.y.names),
+            (&vec!["a".into(), "b".into()], &vec!["0.1".into(), "0.2".into()])
+        );
+        let Layer::Heat { cells, .. } = &heat.layers[0] else {
+            panic!("a matrix is shown as colour");
+        };
+        assert_eq!((cells[1].x, cells[1].y, cells[1].value), (2, 1, Some(30.0)));
+        assert_eq!(cells[1].text, "b, 0.1: 30.00 %");
+    }
+
+    #[test]
+    fn a_run_that_diverged_is_shown_as_such() {
+        let mut results = [trained(&[("lr", "0.1")], &[0.1]), trained(&[("lr", "9")], &[])];
+        results[1].diverged = Some(3);
+        let report = sweep_report("", &results);
+        let rows = &table(&report).rows;
+        assert_eq!(rows[1].last(), Some(&json!("at step 3")));
+        assert_eq!(rows[0].last(), Some(&json!("")));
+        assert_eq!(sweep_json(&results)["points"][1]["test_error"], Value::Null);
+    }
+}

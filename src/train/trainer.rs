@@ -1,0 +1,81 @@
+//! What does a configuration need before it can train? Its images, its
+//! network on a device, and a directory.
+
+use super::TrainError;
+use super::config::{Config, Settings};
+use super::directory::{MadeBy, RunDirectory};
+use super::engine::Engine;
+use super::open::{Adapter, open};
+use super::run::Run;
+use crate::data::Splits;
+use crate::models::InputShape;
+
+/// A configuration with its images loaded and its network on a device.
+/// Nothing has been written yet.
+pub struct Trainer {
+    config: Config,
+    /// What the configuration says.
+    pub settings: Settings,
+    /// The images.
+    pub splits: Splits,
+    /// The network, without weights as yet.
+    pub engine: Box<dyn Engine>,
+}
+
+impl Trainer {
+    /// Loads the images of `config` and opens its network on `adapter`.
+    ///
+    /// # Errors
+    /// For values out of range, images that cannot be read, and devices that
+    /// cannot be opened.
+    pub fn open(config: Config, adapter: &Adapter) -> Result<Self, TrainError> {
+        let settings = config.check()?;
+        let splits = config.load(&settings)?;
+        let input = input_of(&splits);
+        let engine = open(adapter, &settings.model, &input, Some(settings.learning()))?;
+        Ok(Trainer {
+            config,
+            settings,
+            splits,
+            engine,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What trains, for the record.
+    pub fn made_by(&self) -> MadeBy {
+        MadeBy {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            adapter: self.engine.name(),
+        }
+    }
+
+    /// The run in `directory`, ready to train: a new one, which is written
+    /// down there, or, to `resume`, the one that is there.
+    ///
+    /// # Errors
+    /// As [`Run::prepare`].
+    pub fn run<'a>(&'a mut self, directory: &'a RunDirectory, resume: bool) -> Result<Run<'a>, TrainError> {
+        let made_by = self.made_by();
+        let run = Run::prepare(self.engine.as_mut(), &self.config, directory, &self.splits, resume)?;
+        // Not before the run is known to be possible.
+        if !resume {
+            directory.write_config(&self.config, &made_by)?;
+        }
+        Ok(run)
+    }
+}
+
+/// The shape of a data set's images, and its number of classes.
+pub fn input_of(splits: &Splits) -> InputShape {
+    InputShape {
+        channels: splits.train.channels,
+        height: splits.train.height,
+        width: splits.train.width,
+        classes: splits.train.classes(),
+    }
+}

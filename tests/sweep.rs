@@ -1,0 +1,173 @@
+//! Sweeps as a user meets them: wrong grids, a sweep that grows and is killed,
+//! and what it writes.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+/// Runs small enough to train in seconds on a software device.
+const SMALL: [&str; 10] = [
+    "--data",
+    "synthetic",
+    "--limit-train",
+    "64",
+    "--limit-test",
+    "32",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "16",
+];
+
+fn tools(command: &str, extra: &[&str], out: &Path) -> Command {
+    let mut tools = Command::cargo_bin("tools").expect("cargo builds the programs for its tests");
+    tools.timeout(Duration::from_secs(300));
+    tools.arg(command).args(SMALL).args(extra).arg("--out").arg(out);
+    tools
+}
+
+fn json(command: &mut Command) -> Value {
+    let output = command.arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
+}
+
+/// Runs a command that must fail; gives its exit code and its one line.
+fn failure(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "one error line in: {error}");
+    assert!(!error.contains("panicked"), "{error}");
+    (output.status.code().unwrap(), lines[0].to_string())
+}
+
+fn changed(path: &Path) -> SystemTime {
+    path.metadata().unwrap().modified().unwrap()
+}
+
+#[test]
+fn wrong_sweeps_exit_with_2_and_one_line_and_make_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let cases: &[(&str, &[&str], &str)] = &[
+        ("sweep", &[], "--grid"),
+        ("sweep", &["--grid", "model"], "no '='"),
+        ("sweep", &["--grid", "model=resnet8,resnet9"], "resnet9"),
+        ("sweep", &["--grid", "lr=0.1,-1"], "--lr -1"),
+        ("sweep", &["--grid", "lr=0.1,0.10"], "the same settings"),
+        ("sweep", &["--grid", "colour=red"], "colour"),
+        ("sweep", &["--grid", "dropout=0,1.5", "--model", "wrn-10-1"], "1.5"),
+        (
+            "sweep",
+            &["--grid", "sample-blocks=1,9", "--model", "resnet8"],
+            "--sample-blocks 9",
+        ),
+        ("stochastic-depth", &["--p-last", "0.5,1.5"], "--p-last 1.5"),
+        ("stochastic-depth", &["--p-last", "half"], "half"),
+        ("stochastic-depth", &["--rule", "steep"], "steep"),
+        ("stochastic-depth", &["--models", "resnet8,"], "''"),
+        ("stochastic-depth", &["--sample-blocks", "2"], "--sample-blocks"),
+    ];
+    for (command, extra, part) in cases {
+        let (code, line) = failure(&mut tools(command, extra, &out));
+        assert_eq!(code, 2, "{extra:?}: {line}");
+        assert!(line.contains(part), "{extra:?}: {line}");
+        assert!(!out.exists(), "{extra:?}");
+    }
+}
+
+#[test]
+fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sweep");
+    let runs = out.join("runs");
+    let first = runs.join("resnet8_seed-0");
+
+    // Killed while the second point trains.
+    let grid = ["--grid", "model=resnet8", "--grid", "seed=0,1"];
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("tools"));
+    child.arg("sweep").args(SMALL).args(grid).arg("--out").arg(&out);
+    let mut child = child.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !runs.join("resnet8_seed-1/run.toml").exists() && started.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let finished = changed(&first.join("last.safetensors"));
+    assert!(!out.join("report.json").exists());
+
+    // A larger sweep finds it and trains the others.
+    let more = ["--grid", "seed=0,1", "--grid", "model=resnet8,plain-8"];
+    let found = json(&mut tools("sweep", &more, &out));
+    assert_eq!(changed(&first.join("last.safetensors")), finished);
+    let points = found["points"].as_array().unwrap();
+    assert_eq!(points.len(), 4);
+    for point in points {
+        assert!(
+            point["test_error"].is_f64() && point["best_test_error"].is_f64(),
+            "{point}"
+        );
+        assert_eq!(point["parameters"], 75_290);
+        assert!(Path::new(point["run"].as_str().unwrap()).join("run.toml").is_file());
+    }
+    assert_eq!(points[0]["name"], "resnet8_seed-0");
+    assert_eq!(
+        points[0]["values"],
+        serde_json::json!({ "seed": "0", "model": "resnet8" })
+    );
+    assert!(found["adapter"].as_str().is_some_and(|adapter| !adapter.is_empty()));
+    let middle = |point: usize| points[point]["test_error"].as_f64().unwrap();
+    let median = found["groups"][0]["test_error"]["median"].as_f64().unwrap();
+    assert_eq!(median, (middle(0) + middle(2)) / 2.0);
+    assert!(out.join("report.json").is_file());
+
+    // Again: nothing is trained, and the results are the same.
+    let again = json(&mut tools("sweep", &more, &out));
+    assert_eq!(again, found);
+
+    // Other settings under the same names are refused, and nothing changes.
+    let mut other = tools("sweep", &["--lr", "0.05"], &out);
+    let (code, line) = failure(other.args(grid));
+    assert_eq!(code, 1, "{line}");
+    assert!(
+        line.contains("lr is 0.1, not 0.05") && line.contains("resnet8_seed-0"),
+        "{line}"
+    );
+    assert_eq!(changed(&first.join("last.safetensors")), finished);
+    fs::remove_dir_all(&out).unwrap();
+}
+
+#[test]
+fn stochastic_depth_is_compared_with_constant_depth() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("depth");
+    let extra = ["--model", "resnet8", "--p-last", "0.5", "--rule", "linear"];
+    let found = json(&mut tools("stochastic-depth", &extra, &out));
+    let groups = found["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 2);
+    assert_eq!(groups[0]["values"]["rule"], "constant");
+    assert_eq!(
+        (&groups[0]["expected_depth"], &groups[0]["relative_speed"]),
+        (&3.0.into(), &1.0.into())
+    );
+    // (3L − 1) / 4 of L = 3 blocks.
+    assert_eq!(groups[1]["expected_depth"], 2.0);
+    for (group, point) in groups.iter().zip(found["points"].as_array().unwrap()) {
+        let run = Path::new(point["run"].as_str().unwrap());
+        let kept = fs::read_to_string(run.join("gradients.csv")).unwrap();
+        assert_eq!(kept.lines().next(), Some("step,mean_abs_gradient"));
+        let row = |line: &str| line.split_once(',').and_then(|(_, value)| value.parse::<f64>().ok());
+        let gradients: Vec<f64> = kept.lines().skip(1).map(|line| row(line).unwrap()).collect();
+        // An epoch of four steps keeps them all.
+        assert_eq!(gradients.len(), 4);
+        assert!(gradients.iter().all(|&gradient| gradient > 0.0), "{gradients:?}");
+        let mean = gradients.iter().sum::<f64>() / 4.0;
+        assert!((group["mean_abs_gradients"][0].as_f64().unwrap() - mean).abs() < 1e-12 * mean);
+    }
+}

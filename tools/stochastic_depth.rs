@@ -1,0 +1,59 @@
+//! `tools stochastic-depth`: what does stochastic depth change?
+
+use residua::cli::{CliError, SettingArgs};
+use residua::studies::{DepthGrid, DepthStudy, depth_points, list_of};
+use residua::train::DepthRule;
+
+use crate::sweep::{WorkArgs, command};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Survival probabilities of the last block; constant depth, which is 1,
+    /// is always there
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "0.2,0.5,0.8",
+        allow_hyphen_values = true
+    )]
+    p_last: Vec<f64>,
+    /// Survival of the other blocks: linear, uniform, or both
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "linear,uniform",
+        value_enum
+    )]
+    rule: Vec<DepthRule>,
+    /// Several models in place of --model, such as resnet20,resnet32: the first
+    /// with every rule, the others with the first; `|` separates names that
+    /// hold commas
+    #[arg(long, value_name = "LIST", conflicts_with = "model")]
+    models: Option<String>,
+    /// Several seeds in place of --seed; results are medians
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "seed")]
+    seeds: Vec<u64>,
+    #[command(flatten)]
+    settings: SettingArgs,
+    #[command(flatten)]
+    work: WorkArgs,
+}
+
+pub fn stochastic_depth(args: &Args) -> Result<String, CliError> {
+    let base = args.settings.config()?;
+    let models = match &args.models {
+        Some(list) => list_of(list),
+        None => vec![base.model.clone()],
+    };
+    let grid = DepthGrid {
+        models,
+        survivals: args.p_last.clone(),
+        rules: args.rule.clone(),
+        seeds: args.seeds.clone(),
+    };
+    let results = args.work.train(depth_points(&base, &grid)?)?;
+    let study = DepthStudy::of(&results)?;
+    args.work.report(&study.report(&command()), &study.json())
+}
