@@ -20,8 +20,6 @@ pub(super) struct Values {
     pub from_zero: bool,
     /// Whether zero is worth showing where it is near.
     pub near_zero: bool,
-    /// Whether the range ends with the things: a matrix has no margin.
-    pub tight: bool,
 }
 
 /// The shown range of an axis, in the units of its scale (values, or their
@@ -155,7 +153,7 @@ impl Span {
         let (first, last) = ((self.from - 1e-9).ceil(), (self.to + 1e-9).floor());
         let decades = last - first + 1.0;
         if decades >= 3.0 {
-            return self.decade_ticks(first, last, (decades / count).ceil());
+            return self.decade_ticks(first, last, (decades / count).ceil() as usize);
         }
         for factors in [&[1, 2, 5][..], &[1, 2, 3, 4, 5, 6, 7, 8, 9]] {
             let ticks = self.factor_ticks(factors);
@@ -168,18 +166,19 @@ impl Span {
     }
 
     /// Every `stride`-th decade, and the lines between where there is room.
-    fn decade_ticks(&self, first: f64, last: f64, stride: f64) -> Vec<Tick> {
+    fn decade_ticks(&self, first: f64, last: f64, stride: usize) -> Vec<Tick> {
         let mut ticks = Vec::new();
         let short = first >= -3.0 && last <= 4.0;
-        let mut decade = first;
-        while decade <= last {
+        // Decades without a name get a line while those are few.
+        let line = if stride <= 3 { 1 } else { stride };
+        for index in (0..=(last - first) as usize).step_by(line) {
+            let decade = first + index as f64;
             ticks.push(Tick {
                 part: self.place(decade).clamp(0.0, 1.0),
-                label: Some(decade_label(decade, short)),
+                label: (index % stride == 0).then(|| decade_label(decade, short)),
             });
-            decade += stride;
         }
-        if stride == 1.0 && last - first <= 6.0 {
+        if stride == 1 && last - first <= 6.0 {
             let fine = |tick: Tick| Tick { label: None, ..tick };
             ticks.extend(self.factor_ticks(&[2, 3, 4, 5, 6, 7, 8, 9]).into_iter().map(fine));
         }
@@ -240,7 +239,8 @@ fn linear_range(low: f64, high: f64, whole: bool, values: &Values) -> (f64, f64)
             to + room.max(FINEST * largest * 10.0),
         );
     }
-    if values.tight {
+    // Cells, bars and boxes bring their own margin.
+    if values.half > 0.0 {
         return (from, to);
     }
     let margin = 0.05 * (to - from);
@@ -275,9 +275,7 @@ fn log_range(low: f64, high: f64, values: &Values) -> (f64, f64) {
 /// `wanted`.
 fn round_step(wanted: f64) -> f64 {
     let power = 10f64.powf(wanted.log10().floor());
-    let round = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|round| round * power >= 0.7 * wanted);
+    let round = [1.0, 2.0, 5.0].into_iter().find(|round| round * power >= 0.7 * wanted);
     round.unwrap_or(10.0) * power
 }
 

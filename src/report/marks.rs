@@ -59,9 +59,14 @@ pub(super) fn swatch(body: &mut String, figure: &Figure, number: usize, at: (f64
             let _ = write!(body, r#"<path d="{}" fill="{color}"/>"#, shape(style, at, 5.0));
         }
         Layer::Bars { .. } | Layer::Boxes { .. } | Layer::Heat { .. } => {
+            let opacity = if matches!(figure.layers[number], Layer::Boxes { .. }) {
+                0.3
+            } else {
+                1.0
+            };
             let _ = write!(
                 body,
-                r#"<rect x="{left}" y="{}" width="22" height="11" fill="{color}" fill-opacity="0.8" stroke="{color}"/>"#,
+                r#"<rect x="{left}" y="{}" width="22" height="11" fill="{color}" fill-opacity="{opacity}" stroke="{color}"/>"#,
                 n(y - 5.5)
             );
         }
@@ -252,21 +257,21 @@ impl Pen<'_> {
         let radius = match marks.len() {
             0..=60 => 4.5,
             61..=150 => 3.2,
-            151..=400 => 2.2,
-            _ => 1.6,
+            _ => 1.8,
         };
         // Weak marks first, so that the strong ones lie on top of them.
         for strong in [false, true] {
             for mark in marks.iter().filter(|mark| mark.strong == strong) {
                 let Some(at) = self.place(mark.x, mark.y) else { continue };
                 let r = if strong { radius * 1.3 + 0.8 } else { radius };
-                let drawn = self.whisker(mark, at.0, radius)
-                    + &format!(
-                        r##"<path class="shape" d="{}" fill="{}" stroke="#ffffff" stroke-width="{}"/>"##,
-                        shape(self.style, at, r),
-                        self.fill(mark),
-                        if radius < 3.0 { "0.3" } else { "0.9" }
-                    );
+                let whisker = self.whisker(mark, at.0, radius);
+                // A rim sets a mark off from its line, but would cut its whisker.
+                let rim = if whisker.is_empty() && radius > 3.0 { "0.9" } else { "0" };
+                let drawn = format!(
+                    r##"{whisker}<path class="shape" d="{}" fill="{}" stroke="#ffffff" stroke-width="{rim}"/>"##,
+                    shape(self.style, at, r),
+                    self.fill(mark),
+                );
                 self.mark(&mark.words(), &drawn);
             }
         }

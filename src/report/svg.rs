@@ -135,6 +135,9 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
     shades(&mut body, figure, &plot);
     grid(&mut body, &plot, &x_names, &y_names);
     marks::draw(&mut body, figure, &plot, id);
+    if !body.contains(r#"class="mark""#) {
+        note_empty(&mut body, &plot);
+    }
     frame(&mut body, &plot);
     y_axis(&mut body, figure, &plot, &y_names);
     y = x_axis(&mut body, figure, &plot, &x_names, &lay);
@@ -264,6 +267,19 @@ fn grid(body: &mut String, plot: &Plot, x: &[Place], y: &[Place]) {
         );
     }
     body.push_str("</g>");
+}
+
+/// A plot without marks could be taken for one that failed.
+fn note_empty(body: &mut String, plot: &Plot) {
+    let middle = ((plot.left + plot.right) / 2.0, (plot.top + plot.bottom) / 2.0);
+    text(
+        body,
+        middle,
+        LABEL,
+        FAINT,
+        r#" text-anchor="middle""#,
+        "no values to show",
+    );
 }
 
 fn frame(body: &mut String, plot: &Plot) {
@@ -520,7 +536,7 @@ fn x_values(figure: &Figure) -> Values {
             }
             Layer::Boxes { boxes, .. } => values.points.extend(boxes.iter().map(|mark| mark.x)),
             Layer::Heat { cells, .. } => {
-                (values.half, values.tight) = (0.5, true);
+                values.half = 0.5;
                 values.points.extend(cells.iter().map(|cell| cell.x as f64));
             }
             Layer::Level { .. } | Layer::Shade { .. } => {}
@@ -558,7 +574,7 @@ fn y_values(figure: &Figure) -> Values {
             }
             Layer::Boxes { boxes, .. } => values.points.extend(boxes.iter().flat_map(|mark| mark.five)),
             Layer::Heat { cells, .. } => {
-                (values.half, values.tight) = (0.5, true);
+                values.half = 0.5;
                 values.points.extend(cells.iter().map(|cell| cell.y as f64));
             }
             Layer::Level { y, .. } => values.points.push(*y),
