@@ -133,7 +133,8 @@ fn shape(style: usize, (x, y): (f64, f64), r: f64) -> String {
         let corner = |&(dx, dy): &(f64, f64)| format!("{} {}", n(x + r * dx), n(y + r * dy));
         format!("M{}Z", corners.iter().map(corner).collect::<Vec<_>>().join("L"))
     };
-    match style % 6 {
+    // Colours come again after six series; then the shapes are others.
+    match (style + style / 6) % 6 {
         0 => {
             let (left, across) = (n(x - r), n(2.0 * r));
             format!(
@@ -317,6 +318,10 @@ impl Pen<'_> {
     fn bars(&mut self, marks: &[Mark]) {
         self.open();
         let foot = self.plot.y.clamped(0.0).unwrap_or(0.0);
+        if foot > 0.0 {
+            let (row, left, right) = (self.plot.row(foot), n(self.plot.left), n(self.plot.right));
+            let _ = write!(self.body, r#"<path d="M{left} {}H{right}" stroke="{FAINT}"/>"#, n(row));
+        }
         for mark in marks {
             let (Some((left, wide)), Some(end)) = (self.slot(mark.x), self.plot.y.clamped(mark.y)) else {
                 continue;
