@@ -1,12 +1,13 @@
 # Two commands on a fresh machine: `make train` and `make test`.
-# Both install Mesa's software Vulkan driver where no driver is found.
+# Both install Mesa's software Vulkan driver where no driver is found; the
+# tests also need a Chromium and install it likewise.
 
-.PHONY: train test driver lint
+.PHONY: train test driver browser lint
 
 train: driver
 	cargo run --release -- train
 
-test: driver lint
+test: driver browser lint
 	cargo test
 
 lint:
@@ -15,3 +16,6 @@ lint:
 
 driver:
 	@sh scripts/vulkan-driver.sh
+
+browser:
+	@sh scripts/browser.sh

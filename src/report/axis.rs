@@ -20,8 +20,6 @@ pub(super) struct Values {
     pub from_zero: bool,
     /// Whether zero is worth showing where it is near.
     pub near_zero: bool,
-    /// Whether the range ends with the things: a matrix has no margin.
-    pub tight: bool,
 }
 
 /// The shown range of an axis, in the units of its scale (values, or their
@@ -155,7 +153,7 @@ impl Span {
         let (first, last) = ((self.from - 1e-9).ceil(), (self.to + 1e-9).floor());
         let decades = last - first + 1.0;
         if decades >= 3.0 {
-            return self.decade_ticks(first, last, (decades / count).ceil());
+            return self.decade_ticks(first, last, round_stride(decades / count));
         }
         for factors in [&[1, 2, 5][..], &[1, 2, 3, 4, 5, 6, 7, 8, 9]] {
             let ticks = self.factor_ticks(factors);
@@ -168,18 +166,21 @@ impl Span {
     }
 
     /// Every `stride`-th decade, and the lines between where there is room.
-    fn decade_ticks(&self, first: f64, last: f64, stride: f64) -> Vec<Tick> {
+    fn decade_ticks(&self, first: f64, last: f64, stride: usize) -> Vec<Tick> {
         let mut ticks = Vec::new();
         let short = first >= -3.0 && last <= 4.0;
-        let mut decade = first;
-        while decade <= last {
-            ticks.push(Tick {
-                part: self.place(decade).clamp(0.0, 1.0),
-                label: Some(decade_label(decade, short)),
-            });
-            decade += stride;
+        for index in 0..=(last - first) as usize {
+            let decade = first + index as f64;
+            let named = decade.rem_euclid(stride as f64) == 0.0;
+            // Decades without a name get a line while those are few.
+            if named || stride <= 3 {
+                ticks.push(Tick {
+                    part: self.place(decade).clamp(0.0, 1.0),
+                    label: named.then(|| decade_label(decade, short)),
+                });
+            }
         }
-        if stride == 1.0 && last - first <= 6.0 {
+        if stride == 1 && last - first <= 6.0 {
             let fine = |tick: Tick| Tick { label: None, ..tick };
             ticks.extend(self.factor_ticks(&[2, 3, 4, 5, 6, 7, 8, 9]).into_iter().map(fine));
         }
@@ -210,7 +211,7 @@ impl Span {
 fn coordinate(scale: Scale, value: f64) -> Option<f64> {
     match scale {
         Scale::Linear => (value.abs() <= LARGEST).then_some(value),
-        Scale::Log => (value >= 1.0 / LARGEST && value <= LARGEST).then(|| value.log10()),
+        Scale::Log => (1.0 / LARGEST..=LARGEST).contains(&value).then(|| value.log10()),
     }
 }
 
@@ -240,7 +241,8 @@ fn linear_range(low: f64, high: f64, whole: bool, values: &Values) -> (f64, f64)
             to + room.max(FINEST * largest * 10.0),
         );
     }
-    if values.tight {
+    // Cells, bars and boxes bring their own margin.
+    if values.half > 0.0 {
         return (from, to);
     }
     let margin = 0.05 * (to - from);
@@ -277,6 +279,14 @@ fn round_step(wanted: f64) -> f64 {
     let power = 10f64.powf(wanted.log10().floor());
     let round = [1.0, 2.0, 5.0].into_iter().find(|round| round * power >= 0.7 * wanted);
     round.unwrap_or(10.0) * power
+}
+
+/// The smallest round number of decades that is not below `least`.
+fn round_stride(least: f64) -> usize {
+    let round = [1, 2, 3, 5, 10, 20, 50, 100]
+        .into_iter()
+        .find(|&round| f64::from(round) >= least);
+    round.unwrap_or(200) as usize
 }
 
 /// `value` with the digits that tell it from its neighbours `step` away.

@@ -20,7 +20,7 @@ const SERIES: [&str; 6] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"
 
 /// Lightest, middle and darkest colour of a matrix in OKLab; their lightness
 /// is evenly spaced.
-const HEAT: [[f64; 3]; 3] = [[0.97, -0.012, 0.035], [0.63, -0.065, -0.045], [0.29, 0.015, -0.11]];
+const HEAT: [[f64; 3]; 3] = [[0.95, -0.02, 0.06], [0.62, -0.065, -0.045], [0.29, 0.015, -0.11]];
 
 /// The colour of a series, by its number.
 pub(super) fn series(number: usize) -> &'static str {

@@ -59,9 +59,14 @@ pub(super) fn swatch(body: &mut String, figure: &Figure, number: usize, at: (f64
             let _ = write!(body, r#"<path d="{}" fill="{color}"/>"#, shape(style, at, 5.0));
         }
         Layer::Bars { .. } | Layer::Boxes { .. } | Layer::Heat { .. } => {
+            let opacity = if matches!(figure.layers[number], Layer::Boxes { .. }) {
+                0.3
+            } else {
+                1.0
+            };
             let _ = write!(
                 body,
-                r#"<rect x="{left}" y="{}" width="22" height="11" fill="{color}" fill-opacity="0.8" stroke="{color}"/>"#,
+                r#"<rect x="{left}" y="{}" width="22" height="11" fill="{color}" fill-opacity="{opacity}" stroke="{color}"/>"#,
                 n(y - 5.5)
             );
         }
@@ -128,7 +133,8 @@ fn shape(style: usize, (x, y): (f64, f64), r: f64) -> String {
         let corner = |&(dx, dy): &(f64, f64)| format!("{} {}", n(x + r * dx), n(y + r * dy));
         format!("M{}Z", corners.iter().map(corner).collect::<Vec<_>>().join("L"))
     };
-    match style % 6 {
+    // Colours come again after six series; then the shapes are others.
+    match (style + style / 6) % 6 {
         0 => {
             let (left, across) = (n(x - r), n(2.0 * r));
             format!(
@@ -252,21 +258,21 @@ impl Pen<'_> {
         let radius = match marks.len() {
             0..=60 => 4.5,
             61..=150 => 3.2,
-            151..=400 => 2.2,
-            _ => 1.6,
+            _ => 1.8,
         };
         // Weak marks first, so that the strong ones lie on top of them.
         for strong in [false, true] {
             for mark in marks.iter().filter(|mark| mark.strong == strong) {
                 let Some(at) = self.place(mark.x, mark.y) else { continue };
                 let r = if strong { radius * 1.3 + 0.8 } else { radius };
-                let drawn = self.whisker(mark, at.0, radius)
-                    + &format!(
-                        r##"<path class="shape" d="{}" fill="{}" stroke="#ffffff" stroke-width="{}"/>"##,
-                        shape(self.style, at, r),
-                        self.fill(mark),
-                        if radius < 3.0 { "0.3" } else { "0.9" }
-                    );
+                let whisker = self.whisker(mark, at.0, radius);
+                // A rim sets a mark off from its line, but would cut its whisker.
+                let rim = if whisker.is_empty() && radius > 3.0 { "0.9" } else { "0" };
+                let drawn = format!(
+                    r##"{whisker}<path class="shape" d="{}" fill="{}" stroke="#ffffff" stroke-width="{rim}"/>"##,
+                    shape(self.style, at, r),
+                    self.fill(mark),
+                );
                 self.mark(&mark.words(), &drawn);
             }
         }
@@ -312,6 +318,10 @@ impl Pen<'_> {
     fn bars(&mut self, marks: &[Mark]) {
         self.open();
         let foot = self.plot.y.clamped(0.0).unwrap_or(0.0);
+        if foot > 0.0 {
+            let (row, left, right) = (self.plot.row(foot), n(self.plot.left), n(self.plot.right));
+            let _ = write!(self.body, r#"<path d="M{left} {}H{right}" stroke="{FAINT}"/>"#, n(row));
+        }
         for mark in marks {
             let (Some((left, wide)), Some(end)) = (self.slot(mark.x), self.plot.y.clamped(mark.y)) else {
                 continue;

@@ -184,6 +184,9 @@
 
     prepareLegend();
     dropTitles();
+    // Screen readers keep arrow keys to themselves elsewhere.
+    plot.setAttribute("role", "application");
+    plot.setAttribute("aria-roledescription", "interactive figure");
     plot.addEventListener("pointermove", point);
     plot.addEventListener("pointerdown", point);
     plot.addEventListener("pointerleave", leave);

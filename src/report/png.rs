@@ -40,7 +40,8 @@ fn raster(svg: &str) -> Result<Vec<u8>, String> {
     pixels.encode_png().map_err(|error| error.to_string())
 }
 
-/// Ubuntu Light for all words; Hack has the signs that it lacks.
+/// Ubuntu Light (Ubuntu font licence) for all words; Hack (MIT, Bitstream Vera
+/// licence) has the signs that it lacks.
 fn fonts() -> Arc<Database> {
     static FONTS: OnceLock<Arc<Database>> = OnceLock::new();
     let load = || {

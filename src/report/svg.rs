@@ -21,6 +21,8 @@ const LABEL: f64 = 13.0;
 const TICK: f64 = 12.0;
 /// Names of places get so much room at most.
 const LONGEST_NAME: f64 = 150.0;
+/// Left of the plot, where names below it need more than those beside it.
+const ROOM_LEFT: f64 = 105.0;
 /// Fonts in the order of preference; files are rasterised with the last.
 const FONTS: &str = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif";
 
@@ -117,10 +119,14 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
     let y_names = places(&figure.y, &y_span, (high / 55.0) as usize);
     let scale = color_range(figure);
     let right = WIDTH - color_bar_width(scale) - MARGIN - 6.0;
-    let y_room = MARGIN + LABEL + 14.0 + widest(&y_names);
-    let x_names = places(&figure.x, &x_span, ((right - y_room) / 75.0) as usize);
-    let lay = Lay::of(&x_names, right - y_room, y_room - MARGIN);
-    let left = y_room;
+    let mut left = MARGIN + LABEL + 14.0 + widest(&y_names);
+    let x_names = places(&figure.x, &x_span, ((right - left) / 75.0) as usize);
+    let mut lay = Lay::of(&x_names, right - left, left - MARGIN);
+    if lay.longest < widest(&x_names) {
+        // Room for the names that lean out to the left.
+        left = left.max(ROOM_LEFT);
+        lay = Lay::of(&x_names, right - left, left - MARGIN);
+    }
 
     y = legend(&mut body, figure, left, right, y);
     let plot = Plot {
@@ -134,8 +140,17 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
     };
     shades(&mut body, figure, &plot);
     grid(&mut body, &plot, &x_names, &y_names);
+    // Marks lie over the axes; the rim of a matrix would hide them.
+    if plot.heat.is_none() {
+        frame(&mut body, &plot);
+    }
     marks::draw(&mut body, figure, &plot, id);
-    frame(&mut body, &plot);
+    if plot.heat.is_some() {
+        frame(&mut body, &plot);
+    }
+    if !body.contains(r#"class="mark""#) {
+        note_empty(&mut body, &plot);
+    }
     y_axis(&mut body, figure, &plot, &y_names);
     y = x_axis(&mut body, figure, &plot, &x_names, &lay);
     color_bar(&mut body, figure, &plot);
@@ -264,6 +279,19 @@ fn grid(body: &mut String, plot: &Plot, x: &[Place], y: &[Place]) {
         );
     }
     body.push_str("</g>");
+}
+
+/// A plot without marks could be taken for one that failed.
+fn note_empty(body: &mut String, plot: &Plot) {
+    let middle = ((plot.left + plot.right) / 2.0, (plot.top + plot.bottom) / 2.0);
+    text(
+        body,
+        middle,
+        LABEL,
+        FAINT,
+        r#" text-anchor="middle""#,
+        "no values to show",
+    );
 }
 
 fn frame(body: &mut String, plot: &Plot) {
@@ -520,7 +548,7 @@ fn x_values(figure: &Figure) -> Values {
             }
             Layer::Boxes { boxes, .. } => values.points.extend(boxes.iter().map(|mark| mark.x)),
             Layer::Heat { cells, .. } => {
-                (values.half, values.tight) = (0.5, true);
+                values.half = 0.5;
                 values.points.extend(cells.iter().map(|cell| cell.x as f64));
             }
             Layer::Level { .. } | Layer::Shade { .. } => {}
@@ -558,7 +586,7 @@ fn y_values(figure: &Figure) -> Values {
             }
             Layer::Boxes { boxes, .. } => values.points.extend(boxes.iter().flat_map(|mark| mark.five)),
             Layer::Heat { cells, .. } => {
-                (values.half, values.tight) = (0.5, true);
+                values.half = 0.5;
                 values.points.extend(cells.iter().map(|cell| cell.y as f64));
             }
             Layer::Level { y, .. } => values.points.push(*y),

@@ -6,14 +6,15 @@ use crate::report::{Axis, Figure, Layer, Mark, stack};
 /// Loss and error by epoch, for training and test images, as SVG. `title`
 /// names the run.
 pub fn curves(title: &str, rows: &[EpochRow]) -> String {
+    let epochs = rows.last().map_or(1, |row| row.epoch);
     let losses = |row: &EpochRow| (row.train_loss, row.test_loss);
     let errors = |row: &EpochRow| (100.0 * row.train_error, 100.0 * row.test_error);
     let panel = |name: &str, label: &str, values: &dyn Fn(&EpochRow) -> (f64, f64)| Figure {
         name: name.to_string(),
         title: format!("{title}: {name}"),
         caption: String::new(),
-        x: Axis::linear("epoch"),
-        y: Axis::linear(label),
+        x: Axis::linear("epoch").within(0.5, f64::from(epochs) + 0.5),
+        y: Axis::linear(label).within(0.0, top(rows, values)),
         layers: vec![
             line("training", rows, |row| values(row).0),
             line("test", rows, |row| values(row).1),
@@ -23,6 +24,13 @@ pub fn curves(title: &str, rows: &[EpochRow]) -> String {
         panel("loss", "loss (nats)", &losses),
         panel("error", "error (%)", &errors),
     ])
+}
+
+/// A little above the largest value: neither loss nor error says much without
+/// zero in sight.
+fn top(rows: &[EpochRow], values: &dyn Fn(&EpochRow) -> (f64, f64)) -> f64 {
+    let largest = rows.iter().map(|row| values(row).0.max(values(row).1));
+    (1.08 * largest.fold(0.0, f64::max)).max(1e-3)
 }
 
 fn line(label: &str, rows: &[EpochRow], value: impl Fn(&EpochRow) -> f64) -> Layer {
