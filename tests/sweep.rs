@@ -103,11 +103,11 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
     assert!(!out.join("report.json").exists());
 
     // A larger sweep finds it and trains the others.
-    let more = ["--grid", "seed=0,1", "--grid", "model=resnet8,plain-8"];
+    let more = ["--grid", "seed=0,1,2", "--grid", "model=resnet8"];
     let found = json(&mut tools("sweep", &more, &out));
     assert_eq!(changed(&first.join("last.safetensors")), finished);
     let points = found["points"].as_array().unwrap();
-    assert_eq!(points.len(), 4);
+    assert_eq!(points.len(), 3);
     for point in points {
         assert!(
             point["test_error"].is_f64() && point["best_test_error"].is_f64(),
@@ -122,9 +122,10 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
         serde_json::json!({ "seed": "0", "model": "resnet8" })
     );
     assert!(found["adapter"].as_str().is_some_and(|adapter| !adapter.is_empty()));
-    let middle = |point: usize| points[point]["test_error"].as_f64().unwrap();
-    let median = found["groups"][0]["test_error"]["median"].as_f64().unwrap();
-    assert_eq!(median, (middle(0) + middle(2)) / 2.0);
+    let mut errors: Vec<f64> = points.iter().filter_map(|point| point["test_error"].as_f64()).collect();
+    errors.sort_by(f64::total_cmp);
+    let spread = serde_json::json!({ "median": errors[1], "least": errors[0], "most": errors[2] });
+    assert_eq!(found["groups"][0]["test_error"], spread);
     assert!(out.join("report.json").is_file());
 
     // Again: nothing is trained, and the results are the same.
@@ -141,6 +142,20 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
     );
     assert_eq!(changed(&first.join("last.safetensors")), finished);
     fs::remove_dir_all(&out).unwrap();
+}
+
+#[test]
+fn a_point_that_diverges_is_a_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let extra = ["--model", "resnet8", "--schedule", "constant", "--grid", "lr=1e6,0.05"];
+    let found = json(&mut tools("sweep", &extra, &folder.path().join("sweep")));
+    let (diverged, trained) = (&found["points"][0], &found["points"][1]);
+    assert!(diverged["diverged"].is_u64(), "{diverged}");
+    assert_eq!(
+        (&diverged["test_error"], &trained["diverged"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(trained["test_error"].is_f64(), "{trained}");
 }
 
 #[test]

@@ -337,8 +337,9 @@ impl<'a> Arm<'a> {
     fn of(group: Group<'a>) -> Result<Self, TrainError> {
         let first = group.runs[0];
         let of_runs: Vec<Vec<f64>> = group.runs.iter().map(|run| gradients(run)).collect::<Result<_, _>>()?;
-        let epochs = of_runs.iter().map(Vec::len).min().unwrap_or(0);
-        let median = |epoch: usize| super::spread(of_runs.iter().map(|run| run[epoch]));
+        // A run that diverged has fewer epochs than the others.
+        let epochs = of_runs.iter().map(Vec::len).max().unwrap_or(0);
+        let median = |epoch: usize| super::spread(of_runs.iter().filter_map(|run| run.get(epoch).copied()));
         Ok(Arm {
             model: first.point.config.model.clone(),
             depth: first
@@ -379,21 +380,20 @@ impl<'a> Arm<'a> {
 fn gradients(run: &Trained) -> Result<Vec<f64>, TrainError> {
     let rows = RunDirectory::open(&run.run)?.read_gradients()?;
     let per_epoch = run.facts.steps_per_epoch.max(1);
-    let mut sums: Vec<(f64, u32)> = Vec::new();
+    let mut sums = vec![(0.0, 0_u32); run.epochs.len()];
     for row in rows {
         let epoch = (row.step.saturating_sub(1) / per_epoch) as usize;
-        // A row out of order belongs to a file that somebody changed.
-        if epoch > sums.len() {
-            return Err(TrainError::Run {
-                path: run.run.join("gradients.csv"),
-                problem: format!("no row is of epoch {}; remove the run to train it anew", sums.len() + 1),
-            });
+        // The rows of an epoch that was not finished are left out.
+        if let Some((sum, count)) = sums.get_mut(epoch) {
+            *sum += row.mean_abs;
+            *count += 1;
         }
-        if epoch == sums.len() {
-            sums.push((0.0, 0));
-        }
-        sums[epoch].0 += row.mean_abs;
-        sums[epoch].1 += 1;
+    }
+    if let Some(epoch) = sums.iter().position(|&(_, count)| count == 0) {
+        return Err(TrainError::Run {
+            path: run.run.join("gradients.csv"),
+            problem: format!("no row is of epoch {}; remove the run to train it anew", epoch + 1),
+        });
     }
     Ok(sums.into_iter().map(|(sum, count)| sum / f64::from(count)).collect())
 }
@@ -475,6 +475,16 @@ mod tests {
             directory
                 .write_gradients(&(1..=8).map(row).collect::<Vec<_>>())
                 .unwrap();
+            let epoch = |epoch: u32| EpochRow {
+                epoch,
+                train_loss: 1.0,
+                train_error: 0.5,
+                test_loss: 1.0,
+                test_error: p / 10.0,
+                lr: 0.1,
+                images_per_second: 100.0 / p,
+                seconds: 1.0,
+            };
             Trained {
                 run,
                 facts: Facts {
@@ -485,16 +495,7 @@ mod tests {
                     test_images: 32,
                     steps_per_epoch: 4,
                 },
-                epochs: vec![EpochRow {
-                    epoch: 1,
-                    train_loss: 1.0,
-                    train_error: 0.5,
-                    test_loss: 1.0,
-                    test_error: p / 10.0,
-                    lr: 0.1,
-                    images_per_second: 100.0 / p,
-                    seconds: 1.0,
-                }],
+                epochs: [1, 2].map(epoch).to_vec(),
                 diverged: None,
                 adapter: String::new(),
                 point,
@@ -545,5 +546,13 @@ mod tests {
         let json = study.json();
         assert_eq!(json["groups"][2]["mean_abs_gradients"], json!([12.5, 32.5]));
         assert_eq!(json["groups"].as_array().unwrap().len(), 8);
+
+        // A run whose gradients were removed is named.
+        std::fs::remove_file(results[3].run.join("gradients.csv")).unwrap();
+        let error = DepthStudy::of(&results).unwrap_err().to_string();
+        assert!(
+            error.contains(&results[3].point.name) && error.contains("epoch 1"),
+            "{error}"
+        );
     }
 }

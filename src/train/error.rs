@@ -54,6 +54,21 @@ pub enum TrainError {
         /// Its learning rate.
         lr: f64,
     },
+    /// The loss was still finite, but the weights are not.
+    #[error(
+        "training diverged: after step {step} tensor {tensor} holds {value} (learning rate {lr}); use a smaller --lr or \
+         a --warmup; the last checkpoint is as it was"
+    )]
+    DivergedWeights {
+        /// The step, from 1.
+        step: u32,
+        /// The first tensor that is not finite.
+        tensor: String,
+        /// Its first value that is not.
+        value: f32,
+        /// The step's learning rate.
+        lr: f64,
+    },
     /// Tensors that the model lacks, or that lack in the file.
     #[error("{path}: {problem}; is it a file of the model {model}?")]
     Misfit {
@@ -75,6 +90,14 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// The step (from 1) at which training diverged, if that is what happened.
+    pub fn diverged_at(&self) -> Option<u32> {
+        match self {
+            TrainError::Diverged { step, .. } | TrainError::DivergedWeights { step, .. } => Some(*step),
+            _ => None,
+        }
+    }
+
     /// Whether the arguments are at fault, rather than files or the device.
     pub fn is_argument(&self) -> bool {
         match self {

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::TrainError;
@@ -15,6 +15,7 @@ use super::init::initialise;
 use super::rate::Rate;
 use crate::data::{Batches, Normalization, Order, Splits};
 use crate::schedule::Update;
+use crate::weights::WeightsError;
 
 /// What a run reports while it goes on.
 #[derive(Debug, Clone, PartialEq)]
@@ -318,8 +319,7 @@ impl<'a> Run<'a> {
         }
         if best {
             self.position.best_error = Some(test.error);
-            let model = self.settings.model.to_string();
-            checkpoint::save(self.engine, &self.directory.best(), &model, None)?;
+            self.save(&self.directory.best(), None)?;
         }
         self.directory.write_metrics(&self.epochs)?;
         self.draw()?;
@@ -337,8 +337,24 @@ impl<'a> Run<'a> {
         if self.config.log_gradients {
             self.directory.write_gradients(&self.gradients)?;
         }
+        let position = self.position.clone();
+        self.save(&self.directory.last(), Some(&position))
+    }
+
+    /// Writes the weights, unless they are not finite: the step that made them
+    /// so is then the run's last, though its loss was still a number.
+    fn save(&mut self, path: &Path, position: Option<&Position>) -> Result<(), TrainError> {
         let model = self.settings.model.to_string();
-        checkpoint::save(self.engine, &self.directory.last(), &model, Some(&self.position))
+        let saved = checkpoint::save(self.engine, path, &model, position);
+        saved.map_err(|error| match error {
+            TrainError::Weights(WeightsError::NonFinite { tensor, value, .. }) => TrainError::DivergedWeights {
+                step: self.position.step,
+                tensor,
+                value,
+                lr: self.rate.at(self.position.step.saturating_sub(1)),
+            },
+            error => error,
+        })
     }
 
     fn draw(&self) -> Result<(), TrainError> {

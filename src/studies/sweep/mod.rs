@@ -123,7 +123,9 @@ impl Trained {
     /// Seconds of all epochs, tests included; what a run did between its last
     /// checkpoint and being killed is not in them.
     pub fn seconds(&self) -> f64 {
-        self.epochs.iter().map(|row| row.seconds).sum()
+        // Each has two digits behind the point, and so has their sum.
+        let sum: f64 = self.epochs.iter().map(|row| row.seconds).sum();
+        (100.0 * sum).round() / 100.0
     }
 }
 
@@ -343,8 +345,7 @@ impl Planned {
         let mut run = trainer.run(&directory, resume)?;
         let diverged = match run.train(report) {
             Ok(()) => None,
-            Err(TrainError::Diverged { step, .. }) => Some(step),
-            Err(error) => return Err(error),
+            Err(error) => Some(error.diverged_at().ok_or(error)?),
         };
         // As written, so that a sweep which finds the run says the same.
         Ok(self.result(directory.read_metrics()?, diverged, name))

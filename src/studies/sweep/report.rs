@@ -291,8 +291,8 @@ pub fn curves_figure(name: &str, title: &str, groups: &[Group]) -> Figure {
         name: name.to_string(),
         title: title.to_string(),
         caption: match groups.iter().any(|group| group.runs.len() > 1) {
-            true => "Error on all test images after every epoch: the median over the seeds, with their range.".into(),
-            false => "Error on all test images after every epoch.".into(),
+            true => "Error on the test images after every epoch: the median over the seeds, with their range.".into(),
+            false => "Error on the test images after every epoch.".into(),
         },
         x: Axis::linear("epoch"),
         y: Axis::linear("test error (%)"),
@@ -349,7 +349,7 @@ fn points_figure(groups: &[Group], folded: bool) -> Figure {
     Figure {
         name: "points".into(),
         title: "Test error by point".into(),
-        caption: "Error on all test images after the last epoch; points that diverged have none.".into(),
+        caption: "Error on the test images after the last epoch; points that diverged have none.".into(),
         x: Axis::named("point", groups.iter().map(label).collect()),
         y: Axis::linear("test error (%)"),
         layers,
@@ -380,7 +380,7 @@ pub fn heat_figure(name: &str, title: &str, x: Axis, y: Axis, cells: Vec<Cell>) 
     Figure {
         name: name.to_string(),
         title: title.to_string(),
-        caption: "Error on all test images after the last epoch, the median where there are several seeds.".into(),
+        caption: "Error on the test images after the last epoch, the median where there are several seeds.".into(),
         x,
         y,
         layers: vec![Layer::Heat {
