@@ -315,3 +315,48 @@ fn block_values_are_the_branch_and_the_shortcut() {
         close(&format!("shortcut {index}"), &found[1], &truth[1]);
     }
 }
+
+#[test]
+fn recalibrated_statistics_are_those_of_the_batch() {
+    let [mut device, _] = pair("preact-8");
+    let draws: Vec<Draw> = (0..40).map(Draw::unchanged).collect();
+    let route = device.graph().default_route().deleting(&[2]).unwrap();
+    let before = device.state(StateId(0)).unwrap();
+    let nothing = Update {
+        lr: 0.0,
+        momentum: 0.0,
+        weight_decay: 0.0,
+        nesterov: false,
+    };
+    let step = StepPlan {
+        draws: &draws,
+        padding: Padding::Zero,
+        route: &route,
+        update: nothing,
+        seed: 0,
+        step: 0,
+    };
+    device.step(&step).unwrap();
+    let trained = f64::from(device.metrics(0..1).unwrap()[0][0]);
+    device.set_state(StateId(0), &before);
+    let size = |images| std::num::NonZeroUsize::new(images).unwrap();
+    let judged = |device: &mut dyn Engine| {
+        let routes = std::slice::from_ref(&route);
+        residua::train::evaluate(device, Part::Train, 40, size(40), routes, &mut |_| {})
+    };
+    let recalibration = residua::studies::Recalibration {
+        images: 40,
+        batch_size: size(40),
+        of: 40,
+        seed: 9,
+    };
+    let stale = judged(device.as_mut()).unwrap()[0].loss;
+    let fresh = recalibration.with(device.as_mut(), &route, judged).unwrap()[0].loss;
+    // By the batch's statistics, but for n/(n − 1) in the variance.
+    assert!((fresh - trained).abs() < 1e-2 * trained, "{fresh} and {trained}");
+    assert!(
+        (stale - trained).abs() > 2.0 * (fresh - trained).abs(),
+        "{stale}, {fresh} and {trained}"
+    );
+    assert_eq!(device.state(StateId(0)).unwrap(), before, "the old statistics are back");
+}

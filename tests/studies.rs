@@ -1,0 +1,333 @@
+//! The studies as a user meets them: what they find on a small trained run,
+//! what they write, how they go on after an interruption, and whether their
+//! pages work in a browser.
+
+#[path = "common/browser.rs"]
+mod browser;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Names of one command's results that depend on the clock.
+const CLOCK: [&str; 2] = ["seconds", "cost"];
+
+fn program(name: &str) -> Command {
+    let mut command = Command::cargo_bin(name).expect("cargo builds the programs for its tests");
+    command.timeout(Duration::from_secs(300));
+    command
+}
+
+/// A pre-activation network of six blocks, trained for a few steps.
+fn run() -> &'static Path {
+    static RUN: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = RUN.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small");
+        let mut train = program("residua");
+        train
+            .args([
+                "train",
+                "--model",
+                "preact-14",
+                "--data",
+                "synthetic:64,40",
+                "--batch-size",
+                "16",
+            ])
+            .args(["--epochs", "2", "--lr", "0.05", "--out"])
+            .arg(&path);
+        train.assert().success();
+        (folder, path)
+    });
+    path
+}
+
+fn tools(arguments: &[&str], out: &Path) -> Command {
+    let mut command = program("tools");
+    command.args(arguments).arg("--run").arg(run());
+    command.arg("--out").arg(out).arg("--json");
+    command
+}
+
+fn json(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
+}
+
+fn failure(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "one error line in: {error}");
+    (output.status.code().unwrap(), lines[0].to_string())
+}
+
+/// Results without what the clock made of them.
+fn timeless(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let kept = object.iter().filter(|(key, _)| !CLOCK.contains(&key.as_str()));
+            kept.map(|(key, value)| (key.clone(), timeless(value))).collect()
+        }
+        Value::Array(array) => array.iter().map(timeless).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Cuts the ledger of a study down to its first `lines` lines and a half.
+fn interrupt(out: &Path, lines: usize) -> String {
+    let path = out.join("results.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let kept: String = text.split_inclusive('\n').take(lines).collect();
+    assert!(kept.len() < text.len());
+    let half = &text[kept.len()..][..10];
+    fs::write(&path, format!("{kept}{half}")).unwrap();
+    kept
+}
+
+/// Every figure of a page is there, and answers to the mouse.
+fn check_page(path: &Path, figures: usize) {
+    let mut page = browser::open_report(path);
+    let drawn = page.figures();
+    assert_eq!(drawn.len(), figures);
+    for (index, figure) in drawn.iter().enumerate() {
+        assert!(
+            figure.marks > 0 && figure.width > 500.0 && figure.height > 200.0,
+            "{figure:?}"
+        );
+        assert!(figure.outside.is_empty() && figure.cut.is_empty(), "{figure:?}");
+        let hovered = page.hover_each_series(index);
+        assert!(!hovered.is_empty(), "{figure:?}");
+        for (words, tooltip) in hovered {
+            assert!(!words.is_empty());
+            assert_eq!(words, tooltip);
+        }
+    }
+    page.assert_quiet();
+}
+
+const EVERYTHING: [&str; 19] = [
+    "lesion",
+    "--delete-block",
+    "each",
+    "--delete-random",
+    "1..20",
+    "--reorder",
+    "1..2",
+    "--trials",
+    "3",
+    "--pairs",
+    "--greedy",
+    "3",
+    "--without-shortcut",
+    "--responses",
+    "--save-images",
+    "--batch-size",
+    "20",
+    "--seed",
+    "5",
+];
+
+#[test]
+fn a_lesion_study_tells_everything_and_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("study");
+    let found = json(&mut tools(&EVERYTHING, &out));
+    assert_eq!(found["baseline"]["images"], 40);
+    assert_eq!(found["lesions"].as_array().unwrap().len(), 6);
+    assert_eq!(found["pairs"].as_array().unwrap().len(), 15);
+    assert_eq!(found["greedy"].as_array().unwrap().len(), 3);
+    assert_eq!(found["without_shortcut"].as_array().unwrap().len(), 6);
+    assert_eq!(found["responses"].as_array().unwrap().len(), 6);
+    assert_eq!(found["reorderings"].as_array().unwrap().len(), 2 * 3);
+    let pools = found["random"].as_array().unwrap();
+    assert_eq!(pools[0]["lesions"].as_array().unwrap().len(), 6 * 3);
+    assert_eq!(
+        pools[1]["lesions"].as_array().unwrap().len(),
+        4 * 3,
+        "two blocks downsample"
+    );
+    // One block deleted at random is one of those deleted in turn.
+    let random = &pools[0]["lesions"][0];
+    let number = random["blocks"][0].as_u64().unwrap() as usize;
+    assert_eq!(random["loss"], found["lesions"][number - 1]["loss"]);
+    // The first of the greedy curve is the least missed.
+    let losses = found["lesions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|lesion| lesion["loss"].as_f64().unwrap());
+    assert_eq!(found["greedy"][0]["loss"].as_f64(), losses.min_by(f64::total_cmp));
+    for lesion in found["lesions"].as_array().unwrap() {
+        let [low, high] = [0, 1].map(|end| lesion["interval"][end].as_f64().unwrap());
+        let error = lesion["error"].as_f64().unwrap();
+        assert!(low <= error && error <= high && low < high);
+        let by_class: u64 = lesion["wrong_by_class"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_u64)
+            .sum();
+        assert_eq!(json!(by_class), lesion["wrong"]);
+    }
+    let name = "images/delete-3.csv";
+    let images = fs::read_to_string(out.join(name)).unwrap();
+    let wrong = images.lines().skip(1).filter(|line| line.ends_with(",1")).count();
+    assert_eq!(images.lines().count(), 41);
+    assert_eq!(json!(wrong), found["lesions"][2]["wrong"]);
+
+    for name in [
+        "report.html",
+        "report.md",
+        "report.json",
+        "results.json",
+        "lesions.csv",
+        "lesions.svg",
+        "lesions.png",
+    ] {
+        assert!(out.join(name).metadata().unwrap().len() > 0, "{name}");
+    }
+    check_page(&out.join("report.html"), 9);
+
+    let kept = interrupt(&out, 9);
+    fs::remove_file(out.join("results.json")).unwrap();
+    let again = json(&mut tools(&EVERYTHING, &out));
+    assert_eq!(timeless(&again), timeless(&found));
+    let ledger = fs::read_to_string(out.join("results.jsonl")).unwrap();
+    assert!(ledger.starts_with(&kept), "what was found before is as it was");
+    assert!(out.join("results.json").exists());
+
+    let (code, line) = failure(&mut tools(&["lesion", "--recalibrate", "16"], &out));
+    assert_eq!(code, 1);
+    assert!(line.contains("recalibrate null instead of 16"), "{line}");
+    assert_eq!(fs::read_to_string(out.join("results.jsonl")).unwrap(), ledger);
+}
+
+#[test]
+fn networks_stand_beside_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("study");
+    let plain = folder.path().join("plain");
+    let mut train = program("residua");
+    train
+        .args([
+            "train",
+            "--model",
+            "plain-8",
+            "--data",
+            "synthetic:32,40",
+            "--batch-size",
+            "16",
+            "--steps",
+            "2",
+        ])
+        .arg("--out")
+        .arg(&plain);
+    train.assert().success();
+    let weights = format!("plain-8={}", plain.join("last.safetensors").display());
+    let found = json(&mut tools(
+        &["lesion", "--beside", &weights, "--beside", plain.to_str().unwrap()],
+        &out,
+    ));
+    let beside = found["beside"].as_array().unwrap();
+    assert_eq!(beside.len(), 2);
+    // The same network, by its weights and by its run.
+    assert_eq!(timeless(&beside[0]["lesions"]), timeless(&beside[1]["lesions"]));
+    assert_eq!(beside[1]["model"], "plain-8 (plain)");
+    check_page(&out.join("report.html"), 2);
+    let (code, line) = failure(&mut tools(
+        &["lesion", "--delete-block", "2", "--beside", &weights],
+        &out,
+    ));
+    assert_eq!(code, 2, "{line}");
+}
+
+#[test]
+fn recalibrated_lesions_differ_and_leave_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = |extra: &[&str], name: &str| {
+        let arguments = [&["lesion", "--delete-block", "2"], extra].concat();
+        json(&mut tools(&arguments, &folder.path().join(name)))
+    };
+    let plain = study(&[], "plain");
+    let recalibrated = study(&["--recalibrate", "64"], "recalibrated");
+    assert_ne!(plain["lesions"][0]["loss"], recalibrated["lesions"][0]["loss"]);
+    assert_eq!(
+        timeless(&study(&["--recalibrate", "64"], "again")),
+        timeless(&recalibrated)
+    );
+    let (code, line) = failure(&mut tools(&["lesion", "--recalibrate", "0"], &folder.path().join("no")));
+    assert_eq!(code, 2, "{line}");
+    assert!(!folder.path().join("no").exists());
+}
+
+#[test]
+fn paths_are_counted_sampled_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("paths");
+    let arguments = ["paths", "--samples", "45", "--sample-images", "4"];
+    let found = json(&mut tools(&arguments, &out));
+    let lengths = found["lengths"].as_array().unwrap();
+    let shares: Vec<f64> = lengths
+        .iter()
+        .map(|row| row["share_of_paths"].as_f64().unwrap())
+        .collect();
+    assert_eq!(shares, [1.0, 6.0, 15.0, 20.0, 15.0, 6.0, 1.0].map(|paths| paths / 64.0));
+    for row in lengths {
+        assert_eq!(row["samples"], 45);
+        assert!(row["mean_norm"].as_f64().unwrap() > 0.0);
+    }
+    let contributions: f64 = lengths.iter().map(|row| row["contribution"].as_f64().unwrap()).sum();
+    assert!((contributions - 1.0).abs() < 1e-9);
+    let effective = &found["effective"];
+    let held: f64 = lengths
+        .iter()
+        .filter(|row| {
+            row["length"].as_u64() >= effective["from"].as_u64() && row["length"].as_u64() <= effective["to"].as_u64()
+        })
+        .map(|row| row["contribution"].as_f64().unwrap())
+        .sum();
+    assert!(held >= 0.95, "{held}");
+    check_page(&out.join("report.html"), 5);
+
+    let kept = interrupt(&out, 2);
+    let again = json(&mut tools(&arguments, &out));
+    assert_eq!(again, found);
+    assert!(
+        fs::read_to_string(out.join("results.jsonl"))
+            .unwrap()
+            .starts_with(&kept)
+    );
+
+    let (code, line) = failure(&mut tools(
+        &[
+            "paths",
+            "--batch-norm",
+            "batch",
+            "--samples",
+            "45",
+            "--sample-images",
+            "4",
+        ],
+        &out,
+    ));
+    assert_eq!(code, 1);
+    assert!(line.contains("batch-norm"), "{line}");
+    let (code, line) = failure(&mut tools(&["paths", "--lengths", "3..9"], &out));
+    assert_eq!(code, 2);
+    assert!(line.contains("longest path has 6"), "{line}");
+    let batch = folder.path().join("batch");
+    let other = json(&mut tools(
+        &["paths", "--batch-norm", "batch", "--samples", "2", "--lengths", "1..2"],
+        &batch,
+    ));
+    assert_eq!(other["lengths"][1]["samples"], 2);
+    assert_eq!(other["lengths"][0]["samples"], 0);
+}
