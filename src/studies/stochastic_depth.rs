@@ -362,10 +362,10 @@ impl<'a> Arm<'a> {
             .map_or_else(|| "constant".to_string(), |(_, rule)| rule.to_string())
     }
 
-    /// Blocks that run in a step, on average.
+    /// Blocks that an image passes in training, on average.
     fn expected_depth(&self) -> f64 {
-        let all = self.blocks as f64;
-        self.depth.map_or(all, |(p, rule)| rule.expected_depth(p, self.blocks))
+        let settings = self.group.runs[0].point.config.check();
+        settings.map_or(self.blocks as f64, |settings| settings.depth.expected(self.blocks))
     }
 
     fn label(&self) -> String {
