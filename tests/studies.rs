@@ -331,3 +331,47 @@ fn paths_are_counted_sampled_and_resumed() {
     assert_eq!(other["lengths"][1]["samples"], 2);
     assert_eq!(other["lengths"][0]["samples"], 0);
 }
+
+#[test]
+fn runs_are_drawn_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let sampled = folder.path().join("sampled");
+    let mut train = program("residua");
+    train
+        .args([
+            "train",
+            "--model",
+            "preact-14",
+            "--data",
+            "synthetic:64,40",
+            "--batch-size",
+            "16",
+        ])
+        .args([
+            "--epochs",
+            "2",
+            "--stochastic-depth",
+            "0.5",
+            "--depth-per",
+            "sample",
+            "--out",
+        ])
+        .arg(&sampled);
+    train.assert().success();
+    let out = folder.path().join("curves");
+    let mut curves = program("tools");
+    curves
+        .arg("curves")
+        .arg(run())
+        .arg(&sampled)
+        .arg("--out")
+        .arg(&out)
+        .arg("--json");
+    let found = json(&mut curves);
+    assert_eq!(found["runs"][0]["depth"], "constant");
+    assert_eq!(found["runs"][1]["depth"], "linear to 0.5, by sample");
+    assert_eq!(found["runs"][1]["epochs"].as_array().unwrap().len(), 2);
+    check_page(&out.join("report.html"), 2);
+    let (code, line) = failure(program("tools").args(["curves", "/nonexistent-run"]));
+    assert_eq!(code, 1, "{line}");
+}

@@ -1,6 +1,7 @@
 //! `tools`: look into networks and take them apart.
 
 mod convert;
+mod curves;
 mod inspect;
 mod lesion;
 mod paths;
@@ -29,6 +30,8 @@ enum Command {
     Lesion(lesion::Args),
     /// How long a network's paths are, and which of them carry the gradient
     Paths(paths::Args),
+    /// Test and training error of several runs, side by side
+    Curves(curves::Args),
     /// Train at all combinations of some settings, and compare
     Sweep(Box<sweep::Args>),
     /// Train with stochastic depth of several kinds, and compare with constant depth
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Paths(args) => paths::paths(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(&args),
+        Command::Curves(args) => curves::curves(&args),
         Command::Convert(args) => convert::convert(&args),
     })
 }

@@ -1,5 +1,6 @@
 //! Taking networks apart.
 
+mod curves;
 mod judge;
 mod ledger;
 mod lesion;
@@ -13,6 +14,7 @@ pub mod statistics;
 mod stochastic_depth;
 mod sweep;
 
+pub use curves::{RunCurve, curves_items, curves_json};
 pub use judge::{Case, Judge, Verdict};
 pub use ledger::Ledger;
 pub use lesion::{Lesion, Reordering, Trials, delete, greedy, pairs, random_deletions, reorder, without_shortcut};

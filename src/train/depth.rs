@@ -85,6 +85,15 @@ pub enum DepthPer {
     Sample,
 }
 
+impl fmt::Display for DepthPer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DepthPer::Batch => "batch",
+            DepthPer::Sample => "sample",
+        })
+    }
+}
+
 /// Which blocks run in training.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Depth {

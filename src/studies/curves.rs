@@ -1,0 +1,152 @@
+//! How did several runs go, side by side?
+
+use serde_json::{Value, json};
+
+use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Table};
+use crate::train::{Config, EpochRow, RunDirectory, TrainError};
+
+/// What one run left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunCurve {
+    /// The directory's name.
+    pub name: String,
+    /// Its settings.
+    pub config: Config,
+    /// What each epoch came to.
+    pub epochs: Vec<EpochRow>,
+}
+
+impl RunCurve {
+    /// Reads a run's settings and epochs.
+    ///
+    /// # Errors
+    /// Where the directory holds no run, or a run without a finished epoch.
+    pub fn read(run: &RunDirectory) -> Result<Self, TrainError> {
+        let epochs = run.read_metrics()?;
+        if epochs.is_empty() {
+            return Err(TrainError::Run {
+                path: run.path().to_path_buf(),
+                problem: "no epoch of this run is finished; go on with residua train --resume".into(),
+            });
+        }
+        let name = run.path().file_name().unwrap_or(run.path().as_os_str());
+        Ok(RunCurve {
+            name: name.to_string_lossy().into_owned(),
+            config: run.read_config()?,
+            epochs,
+        })
+    }
+
+    /// How it was trained, as far as runs of one study differ.
+    fn depth(&self) -> String {
+        match (self.config.stochastic_depth, self.config.sample_blocks) {
+            (Some(p), _) => format!("{} to {p}, by {}", self.config.depth_rule, self.config.depth_per),
+            (None, Some(blocks)) => format!("{blocks} blocks sampled"),
+            (None, None) => "constant".into(),
+        }
+    }
+
+    fn best(&self) -> f64 {
+        self.epochs
+            .iter()
+            .map(|row| row.test_error)
+            .fold(f64::INFINITY, f64::min)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.epochs.iter().map(|row| row.seconds).sum()
+    }
+}
+
+/// What programs read: the runs, each with its epochs.
+pub fn curves_json(runs: &[RunCurve]) -> Value {
+    let run = |run: &RunCurve| {
+        let epochs: Vec<Value> = run
+            .epochs
+            .iter()
+            .map(|row| {
+                json!({
+                    "epoch": row.epoch, "train_loss": row.train_loss, "train_error": row.train_error,
+                    "test_loss": row.test_loss, "test_error": row.test_error, "seconds": row.seconds,
+                })
+            })
+            .collect();
+        json!({
+            "run": run.name, "model": run.config.model, "depth": run.depth(), "best_test_error": run.best(),
+            "epochs": epochs,
+        })
+    };
+    json!({ "runs": runs.iter().map(run).collect::<Vec<_>>() })
+}
+
+/// The parts of the report.
+pub fn curves_items(runs: &[RunCurve]) -> Vec<Item> {
+    let errors: [(&str, fn(&EpochRow) -> f64); 2] =
+        [("test", |row| row.test_error), ("training", |row| row.train_error)];
+    let mut items: Vec<Item> = errors
+        .into_iter()
+        .map(|(part, value)| Item::Figure(error_figure(runs, part, value)))
+        .collect();
+    items.push(Item::Table(table(runs)));
+    items
+}
+
+fn error_figure(runs: &[RunCurve], part: &str, value: fn(&EpochRow) -> f64) -> Figure {
+    let line = |run: &RunCurve| {
+        let mark = |row: &EpochRow| {
+            let error = 100.0 * value(row);
+            Mark::new(
+                f64::from(row.epoch),
+                error,
+                format!("{}, epoch {}: {part} error {error:.2} %", run.name, row.epoch),
+            )
+        };
+        Layer::Line {
+            label: format!("{} ({})", run.name, run.config.model),
+            marks: run.epochs.iter().map(mark).collect(),
+        }
+    };
+    Figure {
+        name: format!("{part}-error"),
+        title: format!("Error on {part} images by epoch"),
+        caption: match part {
+            "training" => "Of the images as they were seen: augmented, and with the blocks that ran.".into(),
+            _ => "After each epoch, on the test images that the run was given.".into(),
+        },
+        x: Axis::linear("epoch"),
+        y: Axis::linear(format!("{part} error (%)")),
+        layers: runs.iter().map(line).collect(),
+    }
+}
+
+fn table(runs: &[RunCurve]) -> Table {
+    let row = |run: &RunCurve| -> Option<Vec<Value>> {
+        let last = run.epochs.last()?;
+        Some(vec![
+            run.name.clone().into(),
+            run.config.model.clone().into(),
+            run.depth().into(),
+            last.epoch.into(),
+            last.train_error.into(),
+            last.test_error.into(),
+            run.best().into(),
+            run.seconds().into(),
+        ])
+    };
+    Table {
+        name: "runs".into(),
+        title: "After the last epoch".into(),
+        columns: vec![
+            Column::plain("run", "run"),
+            Column::plain("model", "model"),
+            Column::plain("depth", "depth"),
+            Column::plain("epochs", "epochs"),
+            Column::percent("train_error", "training error (%)"),
+            Column::percent("test_error", "test error (%)"),
+            Column::percent("best_test_error", "best epoch (%)"),
+            Column::plain("seconds", "seconds"),
+        ],
+        rows: runs.iter().filter_map(row).collect(),
+        file_only: false,
+    }
+}
