@@ -23,7 +23,7 @@ pub use kernels::{KernelRates, kernel_rates};
 pub use networks::{Contest, NetworkRates, network_rates};
 pub use peak::{Peak, peak};
 pub use spread::Spread;
-pub use workbench::Workbench;
+pub use workbench::{Piece, Workbench};
 
 use crate::gpu::Gpu;
 use crate::train::TrainError;
@@ -78,7 +78,7 @@ impl Effort {
     };
     /// A first look.
     pub const QUICK: Effort = Effort {
-        rounds: 3,
+        rounds: 2,
         kernel_seconds: 0.005,
         network_seconds: 0.2,
     };

@@ -92,18 +92,20 @@ impl CopyShape {
 
     /// The shapes worth trying.
     pub fn candidates(target: &Target) -> Vec<Self> {
+        let shape = |bytes: u64, fours, items, workgroup| CopyShape {
+            fours,
+            items,
+            workgroup,
+            bytes: bytes.min(target.binding / 16 * 16),
+        };
         let mut shapes = Vec::new();
-        for bytes in [Self::SMALL, Self::LARGE] {
-            for (fours, items) in [(true, 1), (true, 8), (false, 4)] {
-                for workgroup in [64, 256] {
-                    shapes.push(CopyShape {
-                        fours,
-                        items,
-                        workgroup,
-                        bytes: bytes.min(target.binding / 16 * 16),
-                    });
-                }
+        for workgroup in [64, 256] {
+            for items in [1, 8] {
+                shapes.push(shape(Self::SMALL, true, items, workgroup));
+                shapes.push(shape(Self::LARGE, true, items, workgroup));
             }
+            // One by one, where fours gain nothing.
+            shapes.push(shape(Self::SMALL, false, 4, workgroup));
         }
         shapes
     }
