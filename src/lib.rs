@@ -2,6 +2,7 @@
 //! and takes them apart.
 #![deny(missing_docs)]
 
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod files;

@@ -1,5 +1,6 @@
 //! `tools`: look into networks and take them apart.
 
+mod bench;
 mod convert;
 mod curves;
 mod inspect;
@@ -36,6 +37,8 @@ enum Command {
     Sweep(Box<sweep::Args>),
     /// Train with stochastic depth of several kinds, and compare with constant depth
     StochasticDepth(Box<stochastic_depth::Args>),
+    /// How fast an adapter is: peak rates, every kernel, whole networks
+    Bench(bench::Args),
     /// Rewrite a weights file under other names
     Convert(convert::Args),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::sweep(&args),
         Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(&args),
         Command::Curves(args) => curves::curves(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Convert(args) => convert::convert(&args),
     })
 }

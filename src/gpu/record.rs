@@ -156,19 +156,27 @@ impl Gpu {
     /// Runs each dispatch in a pass of its own and gives the seconds that the
     /// device took for each; `None` where the adapter has no timestamps.
     pub fn time(&self, dispatches: &[&Dispatch]) -> Result<Option<Vec<f64>>, GpuError> {
+        let passes: Vec<&[&Dispatch]> = dispatches.iter().map(std::slice::from_ref).collect();
+        self.time_passes(&passes)
+    }
+
+    /// Runs the dispatches of each pass one after the other and gives the
+    /// seconds that the device took for each pass; `None` where the adapter has
+    /// no timestamps.
+    pub fn time_passes(&self, passes: &[&[&Dispatch]]) -> Result<Option<Vec<f64>>, GpuError> {
         if !self.timestamps {
             return Ok(None);
         }
-        let mut seconds = Vec::with_capacity(dispatches.len());
+        let mut seconds = Vec::with_capacity(passes.len());
         // A query set holds at most 4096 timestamps.
-        for part in dispatches.chunks(1024) {
+        for part in passes.chunks(1024) {
             seconds.extend(self.time_part(part)?);
         }
         Ok(Some(seconds))
     }
 
-    fn time_part(&self, dispatches: &[&Dispatch]) -> Result<Vec<f64>, GpuError> {
-        let count = 2 * dispatches.len() as u32;
+    fn time_part(&self, passes: &[&[&Dispatch]]) -> Result<Vec<f64>, GpuError> {
+        let count = 2 * passes.len() as u32;
         let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("timing"),
             ty: wgpu::QueryType::Timestamp,
@@ -180,7 +188,7 @@ impl Gpu {
         let mut encoder = self
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        for (index, dispatch) in dispatches.iter().enumerate() {
+        for (index, dispatches) in passes.iter().enumerate() {
             let first = 2 * index as u32;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
@@ -190,7 +198,9 @@ impl Gpu {
                     end_of_pass_write_index: Some(first + 1),
                 }),
             });
-            dispatch.encode(&mut pass);
+            for dispatch in *dispatches {
+                dispatch.encode(&mut pass);
+            }
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved.raw, 0);
         self.queue.submit([encoder.finish()]);

@@ -9,6 +9,7 @@ mod expression;
 mod linear;
 mod loss;
 mod norm;
+mod peak;
 mod pointwise;
 mod pool;
 mod source;
@@ -17,6 +18,7 @@ mod update;
 
 pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
 pub use loss::record;
+pub use peak::{CopyShape, MultiplyAddShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
 pub use source::{IMMEDIATE_BYTES, Value, Variant, files};

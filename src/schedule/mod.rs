@@ -8,6 +8,6 @@ mod session;
 mod weights;
 
 pub use memory::{Layout, Piece, Pool};
-pub use plan::{Kernel, MemoryPlan, Plan, Request, target};
+pub use plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
 pub use session::{Batch, Crop, ResidentSet, Session, SessionError, Update, memory};
 pub use weights::Weights;

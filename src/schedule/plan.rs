@@ -248,11 +248,7 @@ impl Operands<'_> {
 }
 
 /// A dispatch for `call`, with `resolve` to say where its operands are.
-pub(super) fn dispatch(
-    gpu: &Gpu,
-    call: &Call,
-    resolve: impl Fn(Operand) -> Option<Binding>,
-) -> Result<Dispatch, GpuError> {
+pub fn dispatch(gpu: &Gpu, call: &Call, resolve: impl Fn(Operand) -> Option<Binding>) -> Result<Dispatch, GpuError> {
     let pipeline = gpu.pipeline(&call.variant.program())?;
     let mut bindings = Vec::with_capacity(call.args.len());
     for arg in &call.args {

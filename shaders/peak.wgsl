@@ -1,0 +1,69 @@
+// What can a device do at best? Multiply-adds that wait for nothing but each
+// other, and a copy. Nothing of a network is made here: these rates are what
+// its kernels are measured against.
+
+// `V` is what an invocation works on at once.
+alias V = vec4f;
+// Sums of one invocation that do not depend on each other: enough of them
+// hide how long one multiply-add takes.
+const CHAINS: u32 = 8u;
+// Multiply-adds of each chain in a round, and rounds.
+const UNROLLED: u32 = 8u;
+const ROUNDS: u32 = 64u;
+// Whether the multiply-add is asked for by its name.
+const FUSED: bool = true;
+// Elements that an invocation copies, WG apart.
+const ITEMS: u32 = 1u;
+const WG: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> x: array<V>;
+@group(0) @binding(1) var<storage, read_write> y: array<V>;
+
+// Each chain is s ← a · s + b with a and b that only the device knows, within
+// [-1, 1]: the product cannot be taken out of the loop, the sum stays finite,
+// and as all chains are written, none can be left out.
+// Grid: x, folded into y, over invocations; y holds an element for each.
+@compute @workgroup_size(WG)
+fn multiply_adds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+                 @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&y)) {
+        return;
+    }
+    let a = x[0];
+    let b = x[1];
+    var sums: array<V, CHAINS>;
+    for (var c = 0u; c < CHAINS; c++) { // unroll
+        sums[c] = V(f32(index + c));
+    }
+    for (var round = 0u; round < ROUNDS; round++) {
+        for (var step = 0u; step < UNROLLED; step++) { // unroll
+            for (var c = 0u; c < CHAINS; c++) { // unroll
+                if (FUSED) { // static
+                    sums[c] = fma(a, sums[c], b);
+                } else {
+                    sums[c] = a * sums[c] + b;
+                }
+            }
+        }
+    }
+    var total = V();
+    for (var c = 0u; c < CHAINS; c++) { // unroll
+        total += sums[c];
+    }
+    y[index] = total;
+}
+
+// y = x
+// Grid: x, folded into y, over elements / ITEMS.
+@compute @workgroup_size(WG)
+fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_id) local: vec3u) {
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            y[at] = x[at];
+        }
+    }
+}

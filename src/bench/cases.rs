@@ -1,0 +1,381 @@
+//! Which kernels are measured, at which shapes?
+//!
+//! Those of a training step of ResNet-20, of WRN-16-4 and of the first stage
+//! of WRN-28-10; on every device the same, so that results can stand side by
+//! side.
+
+use super::BenchError;
+use super::workbench::Piece;
+use crate::graph::{Conv, Shape};
+use crate::kernels::{ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
+
+/// A kernel at a shape.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Its dispatches, under its name.
+    pub piece: Piece,
+    /// The shapes of what it reads and makes, for people.
+    pub shape: String,
+    /// Bytes of inputs and outputs, once each; twice what is changed in place.
+    pub bytes: u64,
+    /// Multiply-adds of a convolution or linear layer.
+    pub macs: u64,
+}
+
+/// All cases, lowered for `target` as training does.
+pub fn cases(target: &Target) -> Vec<Case> {
+    let mut cases: Vec<Case> = CONVOLUTIONS.iter().flat_map(|layer| layer.cases(target)).collect();
+    for (channels, side) in [(16, 32), (64, 8)] {
+        cases.extend(norms(channels, side, target));
+    }
+    cases.extend(pointwise(target));
+    cases.extend(head(target));
+    for parameters in [272_474, 2_748_890] {
+        cases.push(update(parameters, target));
+    }
+    cases.push(gathering(target));
+    cases
+}
+
+/// The cases whose names have one of `wanted` in them; all where nothing is
+/// wanted.
+pub fn select(cases: Vec<Case>, wanted: &[String]) -> Result<Vec<Case>, BenchError> {
+    for part in wanted {
+        if !cases.iter().any(|case| case.piece.name.contains(part.as_str())) {
+            let names: Vec<&str> = cases.iter().map(|case| case.piece.name.as_str()).collect();
+            return Err(BenchError::NoSuchCase {
+                wanted: part.clone(),
+                names: names.join(", "),
+            });
+        }
+    }
+    let is_wanted =
+        |case: &Case| wanted.is_empty() || wanted.iter().any(|part| case.piece.name.contains(part.as_str()));
+    Ok(cases.into_iter().filter(is_wanted).collect())
+}
+
+/// A convolution of a network, with as much padding as keeps the plane.
+struct Layer {
+    name: &'static str,
+    batch: usize,
+    /// Input and output channels.
+    channels: (usize, usize),
+    kernel: usize,
+    stride: usize,
+    /// Input rows and columns.
+    side: usize,
+    /// The first layer: nobody asks for its gradient by the images.
+    stem: bool,
+}
+
+const fn layer(name: &'static str, batch: usize, channels: (usize, usize), side: usize) -> Layer {
+    Layer {
+        name,
+        batch,
+        channels,
+        kernel: 3,
+        stride: 1,
+        side,
+        stem: false,
+    }
+}
+
+const CONVOLUTIONS: [Layer; 10] = [
+    Layer {
+        stem: true,
+        ..layer("conv-stem", 128, (3, 16), 32)
+    },
+    layer("conv-16ch-32", 128, (16, 16), 32),
+    layer("conv-32ch-16", 128, (32, 32), 16),
+    layer("conv-64ch-8", 128, (64, 64), 8),
+    layer("conv-160ch-32", 16, (160, 160), 32),
+    Layer {
+        stride: 2,
+        ..layer("conv-16-32ch-32-s2", 128, (16, 32), 32)
+    },
+    Layer {
+        stride: 2,
+        ..layer("conv-32-64ch-16-s2", 128, (32, 64), 16)
+    },
+    Layer {
+        kernel: 1,
+        stride: 2,
+        ..layer("conv1x1-16-32ch-32-s2", 128, (16, 32), 32)
+    },
+    Layer {
+        kernel: 1,
+        ..layer("conv1x1-16-64ch-32", 32, (16, 64), 32)
+    },
+    Layer {
+        kernel: 1,
+        stride: 2,
+        ..layer("conv1x1-64-128ch-32-s2", 32, (64, 128), 32)
+    },
+];
+
+impl Layer {
+    /// Forward, gradient by the input, gradient by the weights.
+    fn cases(&self, target: &Target) -> Vec<Case> {
+        let conv = Conv {
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.kernel / 2,
+            groups: 1,
+        };
+        let (c, k) = self.channels;
+        let side = self.side.div_ceil(self.stride);
+        let x = Shape::batched(&[c, self.side, self.side]);
+        let y = Shape::batched(&[k, side, side]);
+        let weight = Shape::fixed(&[k, c, self.kernel, self.kernel]);
+        let window = match (self.kernel, self.stride) {
+            (kernel, 1) => format!("{kernel}×{kernel}"),
+            (kernel, stride) => format!("{kernel}×{kernel}/{stride}"),
+        };
+        let shape = format!("{} → {}, {window}", dims(&x, self.batch), dims(&y, self.batch));
+        let macs = (self.batch * y.per_image() * c * self.kernel * self.kernel) as u64;
+        let case = |suffix: &str, work: Work, inputs: &[&Shape], output: &Shape| Case {
+            shape: shape.clone(),
+            macs,
+            ..case(
+                &format!("{}{suffix}", self.name),
+                work,
+                inputs,
+                output,
+                self.batch,
+                target,
+            )
+        };
+        let mut cases = vec![case("", Work::Conv { conv, bias: false }, &[&x, &weight], &y)];
+        if !self.stem {
+            cases.push(case("-input", Work::ConvGradInput(conv), &[&y, &weight], &x));
+        }
+        cases.push(case("-weights", Work::ConvGradWeight(conv), &[&x, &y], &weight));
+        cases
+    }
+}
+
+/// `128×16×32×32`.
+fn dims(shape: &Shape, batch: usize) -> String {
+    shape.to_string().replace('N', &batch.to_string())
+}
+
+/// A piece of work for `batch` images. Its shape is that of its output.
+fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Case {
+    let read: u64 = inputs.iter().map(|shape| shape.bytes(batch)).sum();
+    Case {
+        piece: Piece {
+            name: name.to_string(),
+            calls: work.lower(inputs, output, batch, target).calls,
+            contents: Vec::new(),
+        },
+        shape: dims(output, batch),
+        bytes: read + output.bytes(batch),
+        macs: 0,
+    }
+}
+
+/// Batch norm as blocks have it, forward and backward.
+fn norms(channels: usize, side: usize, target: &Target) -> Vec<Case> {
+    const BATCH: usize = 128;
+    let x = &Shape::batched(&[channels, side, side]);
+    let rows = &Shape::fixed(&[2, channels]);
+    let case = |kind: &str, work: Work, inputs: &[&Shape], output: &Shape| Case {
+        shape: dims(x, BATCH),
+        ..case(
+            &format!("norm-{kind}-{channels}ch-{side}"),
+            work,
+            inputs,
+            output,
+            BATCH,
+            target,
+        )
+    };
+    let normalize = |relu: bool, join: Option<bool>| Work::Normalize { relu, join };
+    vec![
+        case(
+            "statistics",
+            Work::BatchStats {
+                eps: 1e-5,
+                momentum: 0.1,
+            },
+            &[x],
+            rows,
+        ),
+        case("relu", normalize(true, None), &[x, rows, rows], x),
+        case("join-relu", normalize(false, Some(true)), &[x, rows, rows, x], x),
+        case("sums", Work::NormSums { relu: true }, &[x, x, rows, rows], rows),
+        case(
+            "input",
+            Work::NormGrad {
+                relu: true,
+                batch_stats: true,
+            },
+            &[x, x, rows, rows, rows],
+            x,
+        ),
+    ]
+}
+
+/// Elementwise kernels, on the widest activation of ResNet-20.
+fn pointwise(target: &Target) -> Vec<Case> {
+    const BATCH: usize = 128;
+    let x = &Shape::batched(&[16, 32, 32]);
+    let case = |name: &str, kernel: Pointwise, inputs: &[&Shape]| {
+        case(
+            &format!("{name}-16ch-32"),
+            Work::Pointwise(kernel),
+            inputs,
+            x,
+            BATCH,
+            target,
+        )
+    };
+    vec![
+        case("relu", Pointwise::Relu, &[x]),
+        case("relu-input", Pointwise::ReluGrad, &[x, x]),
+        case("join-relu", Pointwise::Join { relu: true }, &[x, x]),
+        case("add", Pointwise::Add, &[x, x]),
+        // Reads what it adds to.
+        case("accumulate", Pointwise::Accumulate, &[x, x]),
+    ]
+}
+
+/// What follows the last block of ResNet-20.
+fn head(target: &Target) -> Vec<Case> {
+    const BATCH: usize = 128;
+    const CLASSES: usize = 10;
+    const FEATURES: usize = 64;
+    let plane = &Shape::batched(&[FEATURES, 8, 8]);
+    let x = &Shape::batched(&[FEATURES]);
+    let logits = &Shape::batched(&[CLASSES]);
+    let weight = &Shape::fixed(&[CLASSES, FEATURES]);
+    let bias = &Shape::fixed(&[CLASSES]);
+    let case =
+        |name: &str, work: Work, inputs: &[&Shape], output: &Shape| case(name, work, inputs, output, BATCH, target);
+    let linear = |name: &str, work: Work, inputs: &[&Shape], output: &Shape| Case {
+        shape: format!("{} → {}", dims(x, BATCH), dims(logits, BATCH)),
+        macs: (BATCH * FEATURES * CLASSES) as u64,
+        ..case(name, work, inputs, output)
+    };
+    let pool = |name: &str, work: Pooling, input: &Shape, output: &Shape| Case {
+        shape: dims(plane, BATCH),
+        ..case(name, Work::Pool(work), &[input], output)
+    };
+    vec![
+        pool("pool", Pooling::Global, plane, x),
+        pool("pool-input", Pooling::GlobalGrad, x, plane),
+        linear("linear", Work::Linear { bias: true }, &[x, weight, bias], logits),
+        linear("linear-input", Work::LinearGradInput, &[logits, weight], x),
+        linear("linear-weights", Work::LinearGradWeight, &[x, logits], weight),
+    ]
+}
+
+/// The update of all of a network's parameters: ResNet-20's and WRN-16-4's.
+fn update(parameters: u64, target: &Target) -> Case {
+    let bytes = (4 * parameters).next_multiple_of(16);
+    Case {
+        piece: Piece {
+            name: format!("sgd-{parameters}"),
+            calls: sgd(bytes, bytes, target),
+            contents: Vec::new(),
+        },
+        shape: parameters.to_string(),
+        // Parameters and momenta are read and written, gradients read.
+        bytes: 5 * bytes,
+        macs: 0,
+    }
+}
+
+/// A batch of crops from resident images.
+fn gathering(target: &Target) -> Case {
+    const BATCH: usize = 128;
+    const IMAGES: usize = 1024;
+    let dims = [3, 32, 32];
+    let pixels = dims.iter().product::<usize>();
+    let part = ImagePart {
+        first: 0,
+        bytes: (IMAGES * pixels) as u64,
+    };
+    // Images from all over the set, each crop and every other flip another.
+    let draw = |index: u32| {
+        let (across, down, flip) = (index % 9, index / 9 % 9, index % 2);
+        [index * 389 % IMAGES as u32, across | down << 8 | flip << 16]
+    };
+    let scale = [0.02_f32.to_bits(), (-2.0_f32).to_bits()];
+    Case {
+        piece: Piece {
+            name: "gather".to_string(),
+            calls: gather(&part, IMAGES, dims, 4, false, BATCH, target),
+            contents: vec![
+                (Operand::Input(0), (0..(IMAGES * pixels / 4) as u32).collect()),
+                (Operand::Input(1), (0..IMAGES as u32).map(|index| index % 10).collect()),
+                (Operand::Input(2), (0..BATCH as u32).flat_map(draw).collect()),
+                (Operand::Input(3), scale.repeat(3)),
+            ],
+        },
+        shape: format!("{BATCH}×3×32×32"),
+        // A byte in and four out for each value; draws and labels.
+        bytes: (BATCH * (5 * pixels + 8 + 8)) as u64,
+        macs: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn target(cpu: bool) -> Target {
+        Target {
+            cpu,
+            binding: 128 << 20,
+            alignment: 256,
+            workgroups: 65_535,
+            uniform: 64 << 10,
+        }
+    }
+
+    #[test]
+    fn the_work_is_what_the_kernels_say_they_do() {
+        for cpu in [true, false] {
+            for case in cases(&target(cpu)) {
+                let macs: u64 = case.piece.calls.iter().map(|call| call.macs).sum();
+                // Kernels that divide a layer may lose the remainder.
+                assert!(
+                    case.macs.abs_diff(macs) <= case.macs / 1000,
+                    "{}: {} and {macs}",
+                    case.piece.name,
+                    case.macs
+                );
+                assert!(!case.piece.calls.is_empty() && case.bytes > 0, "{}", case.piece.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_tell_cases_apart_and_are_the_same_everywhere() {
+        let names = |cpu| cases(&target(cpu)).into_iter().map(|case| case.piece.name);
+        let cpu: Vec<String> = names(true).collect();
+        assert_eq!(cpu, names(false).collect::<Vec<_>>());
+        assert_eq!(cpu.iter().collect::<HashSet<_>>().len(), cpu.len());
+    }
+
+    #[test]
+    fn parts_of_names_choose_cases() {
+        let chosen = select(cases(&target(true)), &["conv-16ch-32".into(), "sgd-27".into()]).unwrap();
+        let names: Vec<&str> = chosen.iter().map(|case| case.piece.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "conv-16ch-32",
+                "conv-16ch-32-input",
+                "conv-16ch-32-weights",
+                "sgd-272474",
+                "sgd-2748890"
+            ][..4]
+        );
+        let error = select(cases(&target(true)), &["lstm".into()]).unwrap_err().to_string();
+        assert!(error.contains("'lstm'") && error.contains("conv-stem"), "{error}");
+    }
+}

@@ -1,0 +1,58 @@
+//! How fast is each kernel?
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::cases::Case;
+use super::peak::Peak;
+use super::workbench::Workbench;
+use super::{BenchError, Effort, Listener};
+use crate::gpu::Gpu;
+
+/// How fast one kernel is at one shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KernelRates {
+    /// Its name.
+    pub name: String,
+    /// The shapes of what it reads and makes.
+    pub shape: String,
+    /// The shortest time, seconds.
+    pub seconds: f64,
+    /// The median, seconds.
+    pub median_seconds: f64,
+    /// 10⁹ operations a second at the shortest time, two for each multiply-add
+    /// of a convolution or linear layer; none for other kernels.
+    pub gflops: Option<f64>,
+    /// 10⁹ bytes a second at the shortest time: inputs and outputs, once each.
+    pub gbps: f64,
+    /// The larger share of the device's peak rates, in per cent.
+    pub percent_of_peak: f64,
+}
+
+/// Times `cases` on `gpu`, beside its `peak`.
+pub fn kernel_rates(
+    gpu: &Arc<Gpu>,
+    cases: &[Case],
+    peak: &Peak,
+    effort: &Effort,
+    listener: Listener,
+) -> Result<Vec<KernelRates>, BenchError> {
+    let pieces: Vec<_> = cases.iter().map(|case| case.piece.clone()).collect();
+    let bench = Workbench::new(gpu, &pieces)?;
+    let times = bench.measure(effort.rounds, effort.kernel_seconds, listener)?;
+    let rates = cases.iter().zip(times).map(|(case, time)| {
+        let gflops = (case.macs > 0).then(|| 2e-9 * case.macs as f64 / time.best);
+        let gbps = 1e-9 * case.bytes as f64 / time.best;
+        KernelRates {
+            name: case.piece.name.clone(),
+            shape: case.shape.clone(),
+            seconds: time.best,
+            median_seconds: time.median,
+            gflops,
+            gbps,
+            percent_of_peak: peak.percent(gflops, gbps),
+        }
+    });
+    Ok(rates.collect())
+}

@@ -1,0 +1,240 @@
+//! `tools bench` as a user meets it: results that can be true, two of them
+//! side by side, and refusals.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+fn bench(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("tools").expect("cargo builds the programs for its tests");
+    command.timeout(Duration::from_secs(300)).arg("bench").args(arguments);
+    command
+}
+
+fn answer(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that must fail; gives its exit code and its one line.
+fn failure(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error.lines().count(), 1, "one line in: {error}");
+    assert!(error.starts_with("error: "), "{error}");
+    (output.status.code().unwrap(), error)
+}
+
+fn positive(value: &Value) -> f64 {
+    let number = value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"));
+    assert!(number.is_finite() && number > 0.0, "{number}");
+    number
+}
+
+#[test]
+fn one_kernel_is_measured_beside_the_peak() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bench");
+    let mut command = bench(&[
+        "--quick",
+        "--kernels",
+        "--only",
+        "conv-16ch-32-weights",
+        "--json",
+        "--out",
+    ]);
+    let printed = answer(command.arg(&out));
+    let found: Value = serde_json::from_str(&printed).expect("one JSON object and nothing else");
+    assert_eq!(fs::read_to_string(out.join("bench.json")).unwrap(), printed);
+    for name in ["report.html", "report.md", "kernels.csv"] {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    for key in ["name", "backend", "driver"] {
+        assert!(
+            found["adapter"][key].as_str().is_some_and(|text| !text.is_empty()),
+            "{key}"
+        );
+    }
+    assert_eq!(found["networks"], json!([]));
+    let peak = &found["peak"];
+    let (gflops, gbps) = (positive(&peak["gflops"]), positive(&peak["gbps"]));
+    assert!(positive(&peak["memory_gbps"]) <= gbps);
+    let [kernel] = &found["kernels"].as_array().unwrap()[..] else {
+        panic!("one kernel was asked for: {found}");
+    };
+    assert_eq!(kernel["name"], "conv-16ch-32-weights");
+    let seconds = positive(&kernel["seconds"]);
+    assert!(positive(&kernel["median_seconds"]) >= seconds);
+    // 128 images, 16 by 16 channels, 3 by 3 taps, 32 by 32 places.
+    let operations = 2.0 * (128 * 16 * 16 * 9 * 1024) as f64;
+    let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+    assert!(close(positive(&kernel["gflops"]), 1e-9 * operations / seconds));
+    // Two activations of 8 MiB and the weights.
+    let bytes = (2 * (8 << 20) + 4 * 16 * 16 * 9) as f64;
+    assert!(close(positive(&kernel["gbps"]), 1e-9 * bytes / seconds));
+    let share = (operations / gflops).max(bytes / gbps) * 1e-7 / seconds;
+    assert!(close(positive(&kernel["percent_of_peak"]), share));
+}
+
+#[test]
+fn a_network_is_measured_alone() {
+    let printed = answer(&mut bench(&[
+        "--quick",
+        "--networks",
+        "--models",
+        "resnet8",
+        "--batch-size",
+        "8",
+        "--json",
+    ]));
+    let found: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&found["peak"], &found["kernels"]), (&Value::Null, &json!([])));
+    let network = &found["networks"][0];
+    assert_eq!((&network["model"], &network["batch"]), (&json!("resnet8"), &json!(8)));
+    for part in ["training", "inference"] {
+        let best = positive(&network[format!("{part}_images_per_second")]);
+        assert!(best >= positive(&network[format!("{part}_images_per_second_median")]));
+    }
+    let (training, inference) = (&network["training_gflops"], &network["inference_gflops"]);
+    let rate = |gflops: &Value, part: &str| positive(gflops) / positive(&network[format!("{part}_images_per_second")]);
+    // Backward is twice the work of forward, but for the first layer.
+    let ratio = rate(training, "training") / rate(inference, "inference");
+    assert!((2.8..3.0).contains(&ratio), "{ratio}");
+    // The plan is for its arrays alone; images and parameters come on top.
+    assert!(positive(&network["bytes"]) > positive(&network["planned_bytes"]));
+    assert!(positive(&network["recording_share"]) < 1.0);
+}
+
+/// A result with these kernels (name, seconds) and networks (model, images/s).
+fn result(gflops: f64, kernels: &[(&str, f64)], networks: &[(&str, f64)]) -> Value {
+    let kernel = |&(name, seconds): &(&str, f64)| {
+        let convolution = name.starts_with("conv");
+        json!({
+            "name": name, "shape": "1×2", "seconds": seconds, "median_seconds": 2.0 * seconds,
+            "gflops": convolution.then_some(8.0 / seconds), "gbps": 4.0 / seconds, "percent_of_peak": 50.0,
+        })
+    };
+    let network = |&(model, rate): &(&str, f64)| {
+        json!({
+            "model": model, "batch": 16, "training_images_per_second": rate,
+            "training_images_per_second_median": rate / 2.0, "inference_images_per_second": 4.0 * rate,
+            "inference_images_per_second_median": rate, "training_gflops": 1.0, "inference_gflops": 1.0,
+            "bytes": 1, "planned_bytes": 1, "recording_seconds": 0.5, "recording_share": 0.25,
+        })
+    };
+    json!({
+        "adapter": {"name": format!("GPU {gflops}"), "backend": "Metal", "driver": "1"},
+        "version": "0.1.0", "command": "tools bench", "device_timestamps": true, "rounds": 3,
+        "peak": {
+            "gflops": gflops, "gbps": 16.0, "memory_gbps": 8.0,
+            "multiply_add_candidates": 1, "copy_candidates": 1,
+        },
+        "kernels": kernels.iter().map(kernel).collect::<Vec<_>>(),
+        "networks": networks.iter().map(network).collect::<Vec<_>>(),
+    })
+}
+
+fn save(folder: &Path, name: &str, result: &Value) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, result.to_string()).unwrap();
+    path
+}
+
+#[test]
+fn two_results_stand_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = result(
+        64.0,
+        &[("conv-a", 2.0), ("add", 1.0), ("old", 1.0)],
+        &[("resnet20", 10.0)],
+    );
+    let b = result(
+        160.0,
+        &[("new", 1.0), ("add", 4.0), ("conv-a", 0.5)],
+        &[("resnet20", 25.0)],
+    );
+    let (a, b) = (save(folder.path(), "a.json", &a), save(folder.path(), "b.json", &b));
+    let compare = |more: &[&str]| answer(bench(&["--compare"]).args([&a, &b]).args(more));
+    let found: Value = serde_json::from_str(&compare(&["--json"])).unwrap();
+    assert_eq!(found["a"]["adapter"]["name"], "GPU 64");
+    assert_eq!(found["b"]["adapter"]["name"], "GPU 160");
+    let lines: Vec<Value> = found["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            json!([
+                line["part"],
+                line["name"],
+                line["unit"],
+                line["a"],
+                line["b"],
+                line["ratio"]
+            ])
+        })
+        .collect();
+    let expected = [
+        json!(["peak", "multiply-adds", "GFLOP/s", 64.0, 160.0, 2.5]),
+        json!(["peak", "copy", "GB/s", 16.0, 16.0, 1.0]),
+        json!(["peak", "copy of memory", "GB/s", 8.0, 8.0, 1.0]),
+        json!(["kernel", "conv-a", "GFLOP/s", 4.0, 16.0, 4.0]),
+        json!(["kernel", "add", "GB/s", 4.0, 1.0, 0.25]),
+        json!(["kernel", "old", "GB/s", 4.0, null, null]),
+        json!(["training", "resnet20", "images/s", 10.0, 25.0, 2.5]),
+        json!(["inference", "resnet20", "images/s", 40.0, 100.0, 2.5]),
+        json!(["kernel", "new", "GB/s", null, 4.0, null]),
+    ];
+    assert_eq!(lines, expected);
+
+    let out = folder.path().join("both");
+    let text = compare(&["--out", out.to_str().unwrap()]);
+    let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_string();
+    assert!(line(" conv-a ").ends_with("4.000"), "{text}");
+    assert!(
+        line(" old ").ends_with("only in A") && line(" new ").ends_with("only in B"),
+        "{text}"
+    );
+    let written: Value = serde_json::from_slice(&fs::read(out.join("comparison.json")).unwrap()).unwrap();
+    assert_eq!(written, found);
+}
+
+#[test]
+fn what_cannot_be_measured_or_compared_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = save(folder.path(), "good.json", &result(1.0, &[], &[]));
+    let no_json = folder.path().join("cut.json");
+    fs::write(&no_json, &result(1.0, &[], &[]).to_string()[..40]).unwrap();
+    let mut other = result(1.0, &[], &[]);
+    other.as_object_mut().unwrap().remove("kernels");
+    let bad = [
+        (folder.path().join("nowhere.json"), "cannot be read"),
+        (no_json, "not a result"),
+        (save(folder.path(), "other.json", &other), "kernels"),
+        (save(folder.path(), "zero.json", &result(0.0, &[], &[])), "above 0"),
+    ];
+    for (path, part) in &bad {
+        for pair in [[path, &good], [&good, path]] {
+            let (code, line) = failure(bench(&["--compare"]).args(pair));
+            assert_eq!(code, 1, "{line}");
+            assert!(line.contains(part) && line.contains(path.to_str().unwrap()), "{line}");
+        }
+    }
+    let good = good.to_str().unwrap();
+    let wrong: &[(&[&str], &str)] = &[
+        (&["--compare", good], "--compare"),
+        (&["--compare", good, good, "--quick"], "--quick"),
+        (&["--kernels", "--only", "lstm"], "lstm"),
+        (&["--networks", "--models", "resnet21"], "21"),
+        (&["--networks", "--batch-size", "0"], "--batch-size 0"),
+        (&["--peak", "--adapter", "reference"], "reference"),
+    ];
+    for (arguments, part) in wrong {
+        let (code, line) = failure(&mut bench(arguments));
+        assert_eq!(code, 2, "{line}");
+        assert!(line.contains(part), "{line}");
+    }
+}

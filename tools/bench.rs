@@ -1,0 +1,193 @@
+//! `tools bench`: how fast is an adapter at what residual networks do?
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use residua::bench::{
+    self, Adapter, BenchError, Contest, Effort, Progress, Results, cases, kernel_rates, network_rates, peak,
+};
+use residua::cli::{self, AdapterArgs, CliError};
+use residua::files::write_atomic;
+use residua::gpu::{AdapterKind, Gpu};
+use residua::models::ModelSpec;
+use residua::report::Report;
+use residua::schedule::target;
+use residua::studies::list_of;
+use serde::Serialize;
+
+/// Networks and batches on a processor …
+const SMALL: [(&str, usize); 2] = [("resnet20", 128), ("wrn-16-4", 32)];
+/// … and on a GPU, which takes those of the processor as well.
+const LARGE: [(&str, usize); 5] = [
+    ("resnet20", 128),
+    ("wrn-16-4", 32),
+    ("resnet110", 128),
+    ("wrn-16-4", 128),
+    ("wrn-28-10", 32),
+];
+/// Images in a batch of a network that was named.
+const BATCH: usize = 128;
+
+const HELP: &str = "\
+JSON: adapter {name, backend, driver}, version, command, device_timestamps, rounds, peak {gflops, gbps, memory_gbps, \
+multiply_add_candidates, copy_candidates} or null, kernels [{name, shape, seconds, median_seconds, gflops or null, gbps, \
+percent_of_peak}], networks [{model, batch, training_images_per_second, training_images_per_second_median, \
+inference_images_per_second, inference_images_per_second_median, training_gflops, inference_gflops, bytes, \
+planned_bytes, recording_seconds, recording_share}]. Rates are those of the best round unless their names say median. \
+Of --compare: a and b {file, adapter, version, command}, lines [{part, name, shape, unit, a, b, ratio}], where a, b and \
+ratio = b / a are null in lines that only one file has.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// Only the peak rates of multiply-adds and copies, and what else is named
+    #[arg(long)]
+    peak: bool,
+    /// Only the kernels, beside the peak rates, and what else is named
+    #[arg(long)]
+    kernels: bool,
+    /// Only whole networks, and what else is named
+    #[arg(long)]
+    networks: bool,
+    /// Of the kernels, those with one of these in their names: conv-16ch-32,norm
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "compare")]
+    only: Vec<String>,
+    /// Networks, such as resnet20,wrn-28-10; `|` separates names that hold
+    /// commas [default: resnet20 and wrn-16-4, on GPUs also resnet110 and
+    /// wrn-28-10]
+    #[arg(long, value_name = "LIST", conflicts_with = "compare")]
+    models: Option<String>,
+    /// Images in a batch [default: 128 for --models, else each network's own]
+    #[arg(long, value_name = "N", conflicts_with = "compare")]
+    batch_size: Option<usize>,
+    /// Fewer and shorter rounds
+    #[arg(long, conflicts_with = "compare")]
+    quick: bool,
+    /// Put two results side by side (two files bench.json, or what --json
+    /// printed); the ratio is B/A of rates
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["peak", "kernels", "networks", "adapter"])]
+    compare: Option<Vec<PathBuf>>,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    /// Write bench.json (of --compare: comparison.json) and a report there
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn bench(args: &Args) -> Result<String, CliError> {
+    if let Some([a, b]) = args.compare.as_deref() {
+        let (of_a, of_b) = (bench::read(a).map_err(fault)?, bench::read(b).map_err(fault)?);
+        let comparison = bench::compare(&of_a, &of_b, [a, b]);
+        return args.hand_over("comparison.json", &comparison, &comparison.report());
+    }
+    let results = args.measure()?;
+    args.hand_over("bench.json", &results, &results.report())
+}
+
+impl Args {
+    fn measure(&self) -> Result<Results, CliError> {
+        let gpu = Arc::new(self.open()?);
+        let all = !(self.peak || self.kernels || self.networks);
+        let effort = if self.quick { Effort::QUICK } else { Effort::FULL };
+        let contests = if all || self.networks {
+            self.contests(&gpu)?
+        } else {
+            Vec::new()
+        };
+        let cases = if all || self.kernels {
+            bench::select(cases(&target(&gpu)), &self.only).map_err(fault)?
+        } else {
+            Vec::new()
+        };
+        let bar = cli::bar(0, "measurements");
+        let mut listener = |progress: Progress| {
+            bar.set_length(progress.of as u64);
+            bar.set_position(progress.done as u64);
+            bar.set_message(progress.what.to_string());
+        };
+        let peak = if all || self.peak || !cases.is_empty() {
+            Some(peak(&gpu, &effort, &mut listener).map_err(fault)?)
+        } else {
+            None
+        };
+        let kernels = match &peak {
+            Some(peak) if !cases.is_empty() => kernel_rates(&gpu, &cases, peak, &effort, &mut listener),
+            _ => Ok(Vec::new()),
+        };
+        let networks = network_rates(&gpu, &contests, &effort, &mut listener);
+        bar.finish_and_clear();
+        Ok(Results {
+            adapter: Adapter::of(&gpu),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            command: cli::command_line(),
+            device_timestamps: gpu.has_timestamps(),
+            rounds: effort.rounds,
+            peak,
+            kernels: kernels.map_err(fault)?,
+            networks: networks.map_err(fault)?,
+        })
+    }
+
+    fn open(&self) -> Result<Gpu, CliError> {
+        match self.adapter.choice() {
+            residua::train::Adapter::Device(choice) => Ok(Gpu::open(&choice)?),
+            residua::train::Adapter::Reference => Err(CliError::argument(
+                "--adapter reference has no kernels to measure; name a device (see `residua devices`)",
+            )),
+        }
+    }
+
+    /// The networks that take part.
+    fn contests(&self, gpu: &Gpu) -> Result<Vec<Contest>, CliError> {
+        if let Some(size) = self.batch_size.filter(|size| !(1..=65_536).contains(size)) {
+            return Err(CliError::argument(format!(
+                "--batch-size {size} is not between 1 and 65536 images"
+            )));
+        }
+        let own: Vec<(String, usize)> = match &self.models {
+            Some(list) => list_of(list).into_iter().map(|name| (name, BATCH)).collect(),
+            None if gpu.info().kind == AdapterKind::Cpu => SMALL.map(|(name, size)| (name.to_string(), size)).to_vec(),
+            None => LARGE.map(|(name, size)| (name.to_string(), size)).to_vec(),
+        };
+        let mut contests: Vec<Contest> = Vec::with_capacity(own.len());
+        for (name, size) in own {
+            let model: ModelSpec = name.parse()?;
+            let batch = self.batch_size.unwrap_or(size);
+            let contest = Contest { model, batch };
+            if !contests.contains(&contest) {
+                contests.push(contest);
+            }
+        }
+        Ok(contests)
+    }
+
+    /// Writes what was found, and gives what goes to standard output.
+    fn hand_over(&self, name: &str, found: &impl Serialize, report: &Report) -> Result<String, CliError> {
+        let json = serde_json::to_string_pretty(found).map_err(CliError::failure)? + "\n";
+        let mut text = if self.json { json.clone() } else { report.text() };
+        if let Some(out) = &self.out {
+            write(out, name, &json, report)?;
+            if !self.json {
+                text.push_str(&format!("\nthe report and {name} are in {}\n", out.display()));
+            }
+        }
+        Ok(text)
+    }
+}
+
+fn write(out: &Path, name: &str, json: &str, report: &Report) -> Result<(), CliError> {
+    report.write(out).map_err(CliError::failure)?;
+    write_atomic(&out.join(name), json.as_bytes())?;
+    Ok(())
+}
+
+fn fault(error: BenchError) -> CliError {
+    match error {
+        BenchError::Train(error) => error.into(),
+        BenchError::NoSuchCase { .. } => CliError::argument(format!("--only: {error}")),
+        BenchError::File { .. } => CliError::failure(error),
+    }
+}
