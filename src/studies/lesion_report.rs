@@ -6,6 +6,7 @@ use super::judge::Verdict;
 use super::lesion::{Lesion, Reordering};
 use super::response::Response;
 use super::statistics::{five_numbers, mean};
+use super::sweep::file_name;
 use crate::graph::Block;
 use crate::report::{Axis, BoxMark, Cell, Column, Figure, Item, Layer, Mark, Table};
 
@@ -173,7 +174,7 @@ impl LesionFindings {
             rows: rows.collect(),
             file_only: false,
         }));
-        for other in &self.beside {
+        for (index, other) in self.beside.iter().enumerate() {
             let rows = other.single.iter().map(|lesion| {
                 vec![
                     numbers(&lesion.blocks).into(),
@@ -184,7 +185,7 @@ impl LesionFindings {
                 ]
             });
             items.push(Item::Table(Table {
-                name: format!("beside-{}", file_name(&other.label)),
+                name: format!("beside-{}-{}", index + 1, file_name(&other.label)),
                 title: format!(
                     "{}: error {:.2} % with nothing deleted",
                     other.label,
@@ -206,7 +207,11 @@ impl LesionFindings {
     fn row(&self, blocks: &[usize], verdict: &Verdict) -> Vec<Value> {
         vec![
             numbers(blocks).into(),
-            self.names(blocks).into(),
+            if blocks.is_empty() {
+                "nothing".into()
+            } else {
+                self.names(blocks).into()
+            },
             verdict.images.into(),
             verdict.wrong.into(),
             verdict.error.into(),
@@ -839,10 +844,4 @@ fn numbers(blocks: &[usize]) -> String {
 
 fn percent(interval: [f64; 2]) -> (f64, f64) {
     (100.0 * interval[0], 100.0 * interval[1])
-}
-
-/// A label as a part of a file name.
-fn file_name(label: &str) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
-    label.chars().map(safe).collect()
 }
