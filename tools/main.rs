@@ -7,6 +7,7 @@ mod paths;
 mod plan;
 mod stochastic_depth;
 mod sweep;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     Sweep(Box<sweep::Args>),
     /// Train with stochastic depth of several kinds, and compare with constant depth
     StochasticDepth(Box<stochastic_depth::Args>),
+    /// Find the fastest kernels for a model on this device
+    Tune(tune::Args),
     /// Rewrite a weights file under other names
     Convert(convert::Args),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Paths(args) => paths::paths(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(&args),
+        Command::Tune(args) => tune::tune(&args),
         Command::Convert(args) => convert::convert(&args),
     })
 }
