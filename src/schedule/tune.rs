@@ -80,7 +80,7 @@ impl Job {
     /// take seconds.
     fn images(&self, target: &Target) -> usize {
         let (macs, bytes) = if target.cpu {
-            (100_000_000, 64 << 20)
+            (50_000_000, 64 << 20)
         } else {
             (20_000_000_000, 512 << 20)
         };

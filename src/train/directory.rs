@@ -199,9 +199,17 @@ impl RunDirectory {
         self.path.join("tuning.toml")
     }
 
-    /// Writes `tuning.toml`: the kernels that the run takes.
-    pub fn write_tuning(&self, book: &Book) -> Result<(), TrainError> {
-        Ok(write_atomic(&self.tuning_path(), book.to_text().as_bytes())?)
+    /// Writes `tuning.toml`: the kernels that the run takes. Where the rules
+    /// choose them all there is no such file.
+    pub fn write_tuning(&self, book: Option<&Book>) -> Result<(), TrainError> {
+        let path = self.tuning_path();
+        match book {
+            Some(book) => Ok(write_atomic(&path, book.to_text().as_bytes())?),
+            // Of a run that was cut off before its first file.
+            None if path.exists() => std::fs::remove_file(&path)
+                .map_err(|error| self.problem(&format!("the old tuning.toml cannot be removed: {error}"))),
+            None => Ok(()),
+        }
     }
 
     /// Reads `tuning.toml`; nothing where the file is not there.

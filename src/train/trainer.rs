@@ -89,9 +89,7 @@ impl Trainer {
         let run = Run::prepare(self.engine.as_mut(), &self.config, directory, &self.splits, resume)?;
         // Not before the run is known to be possible.
         if !resume {
-            if let Some(book) = tuning {
-                directory.write_tuning(&book)?;
-            }
+            directory.write_tuning(tuning.as_ref())?;
             directory.write_config(&self.config, &made_by)?;
         }
         Ok(run)
