@@ -41,6 +41,8 @@ pub enum Stream {
     Synthetic = 6,
     /// What studies pick: blocks to delete, paths to follow; index: the trial.
     Study = 7,
+    /// Inputs on which kernels are timed; index: which input.
+    Tuning = 8,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -350,3 +350,91 @@ fn trained_weights_score_what_their_makers_say() {
     let loss = judged["loss"].as_f64().unwrap();
     assert!((loss - 0.384_205).abs() < 1e-5, "{loss}");
 }
+
+#[test]
+fn kernels_are_recorded_and_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let tools = |arguments: &[&str]| {
+        let output = program("tools")
+            .arg("tune")
+            .args(arguments)
+            .env("XDG_CACHE_HOME", &cache)
+            .env("HOME", &cache)
+            .env("LOCALAPPDATA", &cache)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", text(output.stderr));
+        text(output.stdout)
+    };
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    // Written by hand, for a device that nobody has: kernels run on any.
+    let work = "convolution 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
+    let book = format!(
+        "[[device]]\nadapter = 'a'\nbackend = 'b'\ndriver = 'c'\ndriver-version = '1'\nresidua = '0'\n\
+         kernels = 'k'\n[[device.choice]]\nwork = '{work}'\nbatch = 16\nkernel = 'tile 4x1x4 by 64'\n"
+    );
+    fs::write(path("book.toml"), &book).unwrap();
+    assert!(tools(&["--list"]).contains("no kernels"));
+    assert!(tools(&["--import", &path("book.toml")]).contains("1 choices"));
+    assert!(tools(&["--list"]).contains("tile 4x1x4 by 64"));
+    assert!(tools(&["--export", &path("exported.toml")]).contains("1 choices"));
+    tools(&["--clear"]);
+    assert!(tools(&["--list"]).contains("no kernels"));
+
+    // The chosen kernel sums in another order than the rules' does.
+    let runs = ["rules", "replayed", "resumed"].map(|name| folder.path().join(name));
+    let short = ["--limit-train", "48", "--limit-test", "16", "--checkpoint-every", "1"];
+    train(&short, &runs[0]).arg("--no-autotune").assert().success();
+    let replay = ["--tuning", &path("exported.toml")];
+    train(&short, &runs[1]).args(replay).assert().success();
+    assert!(!runs[0].join("tuning.toml").exists());
+    let recorded = fs::read_to_string(runs[1].join("tuning.toml")).unwrap();
+    assert!(
+        recorded.contains(work) && recorded.contains("tile 4x1x4 by 64"),
+        "{recorded}"
+    );
+    let weights = |run: &Path| fs::read(run.join("last.safetensors")).unwrap();
+    assert!(weights(&runs[0]) != weights(&runs[1]));
+
+    // A run that goes on takes its own kernels, from its own file.
+    let replay = ["--tuning", &runs[1].join("tuning.toml").display().to_string()];
+    train(&short, &runs[2])
+        .args(["--steps", "2"])
+        .args(replay)
+        .assert()
+        .success();
+    let config = fs::read_to_string(runs[2].join("run.toml")).unwrap();
+    let config: String = config
+        .lines()
+        .filter(|line| !line.starts_with("steps"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(runs[2].join("run.toml"), config).unwrap();
+    program("residua")
+        .args(["train", "--resume"])
+        .arg(&runs[2])
+        .assert()
+        .success();
+    assert!(weights(&runs[2]) == weights(&runs[1]));
+
+    let cases: [(&[&str], i32, &str); 3] = [
+        (&["train", "--tuning", "f", "--no-autotune"], 2, "--no-autotune"),
+        (&["train", "--tuning", &path("none.toml")], 1, "none.toml"),
+        (&["train", "--tuning", &path("damaged.toml")], 1, "damaged.toml"),
+    ];
+    fs::write(path("damaged.toml"), book.replace("4x1x4", "4x1")).unwrap();
+    for (arguments, expected, part) in cases {
+        let (code, line) = failure(program("residua").args(arguments).args(["--out", &path("x")]));
+        assert_eq!((code, line.contains(part)), (expected, true), "{line}");
+    }
+    let (code, line) = failure(
+        program("residua")
+            .args(["train", "--tuning", "f", "--resume"])
+            .arg(&runs[1]),
+    );
+    assert_eq!((code, line.contains("--tuning")), (2, true), "{line}");
+    let (code, line) = failure(program("tools").args(["tune"]));
+    assert_eq!(code, 2, "{line}");
+}

@@ -241,6 +241,11 @@ fn all_calls() -> Vec<Call> {
                 calls.extend(Work::Pointwise(kernel).lower(&[], &shape, 3, &target).calls);
             }
         }
+        // What tuning may choose instead.
+        for job in schedule::jobs(&others(Mode::Train), true, 5, &target) {
+            let trials = job.trials(5, &target);
+            calls.extend(trials.into_iter().flat_map(|trial| trial.lowered.calls));
+        }
         for reflect in [false, true] {
             let part = ImagePart { first: 64, bytes: 4096 };
             calls.extend(kernels::gather(&part, 128, [3, 8, 8], 4, reflect, 16, &target));

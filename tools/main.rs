@@ -9,6 +9,7 @@ mod paths;
 mod plan;
 mod stochastic_depth;
 mod sweep;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ enum Command {
     StochasticDepth(Box<stochastic_depth::Args>),
     /// How fast an adapter is: peak rates, every kernel, whole networks
     Bench(bench::Args),
+    /// Find the fastest kernels for a model on this device
+    Tune(tune::Args),
     /// Rewrite a weights file under other names
     Convert(convert::Args),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(&args),
         Command::Curves(args) => curves::curves(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Tune(args) => tune::tune(&args),
         Command::Convert(args) => convert::convert(&args),
     })
 }

@@ -48,7 +48,7 @@ pub fn sweep(args: &Args) -> Result<String, CliError> {
 impl WorkArgs {
     /// Trains the points, or finds them trained, with a line for each.
     pub fn train(&self, points: Vec<Point>) -> Result<Vec<Trained>, CliError> {
-        let sweep = Sweep::plan(points, &self.out)?;
+        let sweep = Sweep::plan(points, &self.out)?.with_kernels(self.adapter.kernels());
         cli::note(format_args!(
             "{} runs, {} of them trained already",
             sweep.len(),

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::train::Adapter;
+use crate::schedule::choice_file;
+use crate::train::{Adapter, Kernels};
 
 /// Which device computes.
 #[derive(Debug, Clone, Args)]
@@ -15,6 +16,10 @@ pub struct AdapterArgs {
     /// driver [default: WGPU_ADAPTER_NAME, else the best: a GPU before software]
     #[arg(long, value_name = "NAME|INDEX")]
     pub adapter: Option<String>,
+    /// Take kernels by fixed rules; else those that `tools tune` or a long
+    /// training found fastest on this device
+    #[arg(long)]
+    pub no_autotune: bool,
 }
 
 impl AdapterArgs {
@@ -25,6 +30,15 @@ impl AdapterArgs {
             .as_deref()
             .map(|name| name.parse().unwrap_or_else(|never| match never {}));
         named.unwrap_or_default()
+    }
+
+    /// Where kernels come from.
+    pub fn kernels(&self) -> Kernels {
+        if self.no_autotune {
+            Kernels::Rules
+        } else {
+            Kernels::Chosen { file: choice_file() }
+        }
     }
 }
 

@@ -5,9 +5,11 @@ mod exit;
 mod progress;
 mod subject;
 mod train;
+mod tuning;
 
 pub use args::{AdapterArgs, ImageArgs, SubjectArgs, range};
 pub use exit::{CliError, run};
 pub use progress::{WHOLE, bar, note, share_bar};
 pub use subject::{RUNS, Subject, command_line};
 pub use train::{SettingArgs, TrainArgs, train};
+pub use tuning::{TuningTeller, set_aside};

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use super::args::{AdapterArgs, SubjectArgs};
 use super::exit::CliError;
+use super::tuning::TuningTeller;
 use serde_json::json;
 
 use crate::data::{Normalization, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
 use crate::models::{InputShape, ModelSpec};
-use crate::train::{Config, Engine, Learning, Part, RunDirectory, TrainError, checkpoint, open, weights_of};
+use crate::train::{
+    Config, Engine, Learning, Part, RunDirectory, TrainError, Workload, checkpoint, choose_kernels, open, weights_of,
+};
 use crate::weights::hash;
 
 /// A network with its weights set and the test images loaded.
@@ -109,6 +112,17 @@ impl Subject {
         let built = model.with("dropout", "0").unwrap_or_else(|_| model.clone());
         let mut engine = open(&adapter.choice(), &built, &input, learning)?;
         checkpoint::load(engine.as_mut(), &weights, &model.to_string())?;
+        // A study knows later how often it looks at the images: by one look,
+        // what is known of the device is used, and long ones time the rest.
+        let work = Workload {
+            training,
+            batch: batch_size.get(),
+            images: test.test.len() as u64,
+        };
+        let mut teller = TuningTeller::new(&model.to_string());
+        choose_kernels(engine.as_mut(), &adapter.kernels(), &work, &mut |news| {
+            teller.tell(news)
+        })?;
         engine.load(Part::Test, &test.test, &normalization)?;
         if let Some(train) = &train {
             engine.load(Part::Train, train, &normalization)?;

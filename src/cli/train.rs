@@ -6,8 +6,11 @@ use super::args::AdapterArgs;
 use super::exit::CliError;
 use super::progress::{bar, note};
 use super::subject::RUNS;
+use super::tuning::TuningTeller;
 use crate::models::ModelSpec;
-use crate::train::{Config, Decay, Depth, DepthPer, DepthRule, Event, Run, RunDirectory, Trainer, read_config};
+use crate::train::{
+    Config, Decay, Depth, DepthPer, DepthRule, Event, Kernels, Run, RunDirectory, Trainer, read_book, read_config,
+};
 
 /// How to train. Everything not given is taken from --config, else from the
 /// default.
@@ -129,6 +132,10 @@ pub struct TrainArgs {
     /// its settings are its own
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
+    /// Replay the kernels of another run (its tuning.toml), or of a file from
+    /// `tools tune --export`
+    #[arg(long, value_name = "FILE", conflicts_with = "no_autotune")]
+    tuning: Option<PathBuf>,
     #[command(flatten)]
     adapter: AdapterArgs,
     /// One JSON object on standard output, at the end
@@ -232,7 +239,8 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let (config, resumed) = match &args.resume {
         Some(path) => {
             let out = args.out.is_some().then_some("--out");
-            if let Some(flag) = args.settings.given().or(out) {
+            let tuning = args.tuning.is_some().then_some("--tuning");
+            if let Some(flag) = args.settings.given().or(out).or(tuning) {
                 return Err(CliError::argument(format!(
                     "{flag} cannot be changed with --resume; start a new run"
                 )));
@@ -261,6 +269,15 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         ));
     }
     let resume = resumed.is_some();
+    if !resume {
+        let kernels = match &args.tuning {
+            Some(path) => Kernels::Replay(read_book(path)?),
+            None => args.adapter.kernels(),
+        };
+        let mut teller = TuningTeller::new(&config.model);
+        teller.tells_short = true;
+        trainer.choose_kernels(&kernels, &mut |news| teller.tell(news))?;
+    }
     let directory = match resumed {
         Some(run) => run,
         None => {

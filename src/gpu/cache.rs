@@ -15,7 +15,7 @@ pub(super) struct DiskCache {
 }
 
 /// The user's cache folder for this program, by the platform's custom.
-pub(super) fn folder() -> Option<PathBuf> {
+pub fn folder() -> Option<PathBuf> {
     let variable = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -2,7 +2,9 @@
 
 use super::Value;
 use super::call::{Arg, Call, Lowered, Operand, Target, fold, parts};
-use super::tile::{Tile, WeightTile};
+use super::candidate::{Candidate, Tunable, is_workgroup};
+use super::conv_plain::Plain;
+use super::tile::{Destination, Tile, WeightTile};
 use crate::graph::{Conv, Shape};
 
 const WG: usize = 32;
@@ -11,53 +13,111 @@ const PLACES: usize = 15 * 16;
 
 /// One direction of a convolution: planes and channels of what is read and
 /// what is written.
-struct Direction<'a> {
+pub(super) struct Direction<'a> {
     conv: Conv,
     source: &'a Shape,
     dest: &'a Shape,
-    transposed: bool,
+    /// Whether this is the gradient by the input.
+    backward: bool,
     bias: bool,
 }
 
-/// Forward: inputs x, weight and, where `bias`, bias.
-pub fn forward(conv: Conv, bias: bool, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
-    let direction = Direction {
-        conv,
-        source: x,
-        dest: y,
-        transposed: false,
-        bias,
-    };
-    tiled(&direction, batch, target)
-}
-
-/// Gradient by the input: inputs dy and weight.
-pub fn input_gradient(conv: Conv, dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
-    let direction = Direction {
-        conv,
-        source: dy,
-        dest: dx,
-        transposed: true,
-        bias: false,
-    };
-    tiled(&direction, batch, target)
-}
-
-fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
-    let Direction {
-        mut conv, source, dest, ..
-    } = *direction;
-    // At stride 1 the transpose is a convolution by flipped weights: a layer
-    // with as many inputs as outputs has one program for both directions.
-    let flipped = direction.transposed && conv.stride == 1 && conv.padding < conv.kernel;
-    let transposed = direction.transposed && !flipped;
-    if flipped {
-        conv.padding = conv.kernel - 1 - conv.padding;
+impl<'a> Direction<'a> {
+    /// Forward: inputs x, weight and, where `bias`, bias.
+    pub fn forward(conv: Conv, bias: bool, x: &'a Shape, y: &'a Shape) -> Self {
+        Direction {
+            conv,
+            source: x,
+            dest: y,
+            backward: false,
+            bias,
+        }
     }
+
+    /// Gradient by the input: inputs dy and weight.
+    pub fn backward(conv: Conv, dy: &'a Shape, dx: &'a Shape) -> Self {
+        Direction {
+            conv,
+            source: dy,
+            dest: dx,
+            backward: true,
+            bias: false,
+        }
+    }
+
+    /// At stride 1 the transpose is a convolution by flipped weights: a layer
+    /// with as many inputs as outputs has one program for both directions.
+    fn is_flipped(&self) -> bool {
+        self.backward && self.conv.stride == 1 && self.conv.padding < self.conv.kernel
+    }
+
+    /// The convolution that the tile sees.
+    fn tiled_conv(&self) -> Conv {
+        let mut conv = self.conv;
+        if self.is_flipped() {
+            conv.padding = conv.kernel - 1 - conv.padding;
+        }
+        conv
+    }
+
+    fn destination<'b>(&self, conv: &'b Conv) -> Destination<'b> {
+        let (height, width) = self.dest.plane();
+        Destination {
+            conv,
+            transposed: self.backward && !self.is_flipped(),
+            channels: self.dest.channels() / conv.groups,
+            height,
+            width,
+        }
+    }
+}
+
+impl Tunable for Direction<'_> {
+    fn rule(&self, target: &Target) -> Candidate {
+        Candidate::Tile {
+            tile: Tile::choose(&self.destination(&self.tiled_conv()), target),
+            lanes: WG,
+        }
+    }
+
+    fn others(&self, target: &Target) -> Vec<Candidate> {
+        let tiles = Tile::others(&self.destination(&self.tiled_conv()), target);
+        let with = |lanes: usize| move |tile: &Tile| Candidate::Tile { tile: *tile, lanes };
+        let mut all: Vec<Candidate> = tiles.iter().map(with(WG)).collect();
+        if !target.cpu {
+            all.extend(tiles.iter().take(3).map(with(2 * WG)));
+        }
+        all
+    }
+
+    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+        match *candidate {
+            Candidate::Plain => {
+                let plain = |x, y| Plain { conv: self.conv, x, y };
+                Some(if self.backward {
+                    plain(self.dest, self.source).input_gradient(batch, target)
+                } else {
+                    plain(self.source, self.dest).forward(self.bias, batch, target)
+                })
+            }
+            Candidate::Tile { tile, lanes } => {
+                // The rules' choice is one even of a kernel that no tile suits.
+                let fits = tile.fits(&self.destination(&self.tiled_conv())) && is_workgroup(lanes);
+                (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, lanes, batch, target))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn tiled(direction: &Direction, tile: Tile, lanes: usize, batch: usize, target: &Target) -> Lowered {
+    let Direction { source, dest, .. } = *direction;
+    let conv = direction.tiled_conv();
+    let flipped = direction.is_flipped();
+    let transposed = direction.backward && !flipped;
     let (sh, sw) = source.plane();
     let (dh, dw) = dest.plane();
     let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
-    let tile = Tile::choose(&conv, transposed, dc, dh, dw, target);
     let reach = tile.reach(&conv, transposed);
     let mut constants = vec![
         ("SC", sc.into()),
@@ -84,7 +144,7 @@ fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
             (sw.is_multiple_of(4) && reach.inner_x.is_multiple_of(4)).into(),
         ),
         ("DEST4", (dw.is_multiple_of(4) && tile.px.is_multiple_of(4)).into()),
-        ("WG", WG.into()),
+        ("WG", lanes.into()),
     ];
     let blocks = conv.groups * dc.div_ceil(tile.kb);
     let block = sc * conv.kernel * conv.kernel * tile.kb;
@@ -102,15 +162,15 @@ fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
     let packed = blocks * stride;
     let weights = Shape::fixed(&[conv.groups * dc * sc * conv.kernel * conv.kernel]);
     let mut packing = constants.clone();
-    packing.extend([("EXCHANGED", direction.transposed.into()), ("FLIPPED", flipped.into())]);
+    packing.extend([("EXCHANGED", direction.backward.into()), ("FLIPPED", flipped.into())]);
     let pack = Call::new("conv", "pack", packing)
         .bind(6, Operand::Input(1), weights.bytes(1))
         .bind(7, Operand::Scratch(0), 4 * packed as u64)
-        .over(blocks * block, WG, target);
+        .over(blocks * block, lanes, target);
 
     let mut calls = vec![pack];
     let tiles = dh.div_ceil(tile.py) * dw.div_ceil(tile.px);
-    let forward_outputs = if direction.transposed { source } else { dest };
+    let forward_outputs = if direction.backward { source } else { dest };
     let per_output = weights.per_image() / forward_outputs.channels();
     for part in parts(batch, &[source, dest], target) {
         let mut call = Call::new("conv", "tile", constants.clone())
@@ -120,7 +180,7 @@ fn tiled(direction: &Direction, batch: usize, target: &Target) -> Lowered {
             .bind(3, Operand::Input(2), 4 * dest.channels() as u64)
             .bind_images(4, Operand::Output, dest, &part)
             .bind_images(5, Operand::Output, dest, &part);
-        let [x, z, _] = fold((part.len() * tiles).div_ceil(WG), target.workgroups);
+        let [x, z, _] = fold((part.len() * tiles).div_ceil(lanes), target.workgroups);
         call.workgroups = [x, blocks as u32, z];
         call.macs = (part.len() * forward_outputs.per_image() * per_output) as u64;
         if uniform {
@@ -160,14 +220,79 @@ fn one_block(call: &Call, index: usize, blocks: usize, stride: usize, per_channe
 }
 
 /// Gradient by the weights: inputs x and dy.
-pub fn weight_gradient(conv: Conv, x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: &Target) -> Lowered {
+pub(super) struct WeightGradient<'a> {
+    pub conv: Conv,
+    pub x: &'a Shape,
+    pub dy: &'a Shape,
+    pub dw: &'a Shape,
+}
+
+impl WeightGradient<'_> {
+    /// Source and output channels of one group.
+    fn channels(&self) -> (usize, usize) {
+        let groups = self.conv.groups;
+        (self.x.channels() / groups, self.dy.channels() / groups)
+    }
+}
+
+impl Tunable for WeightGradient<'_> {
+    fn rule(&self, target: &Target) -> Candidate {
+        let (c, k) = self.channels();
+        Candidate::Strip {
+            tile: WeightTile::choose(&self.conv, c, k, self.dy.plane().1, target),
+            splits: WeightTile::splits(target),
+            lanes: WG,
+        }
+    }
+
+    fn others(&self, target: &Target) -> Vec<Candidate> {
+        let (c, k) = self.channels();
+        let splits = WeightTile::splits(target);
+        let tiles = WeightTile::others(&self.conv, c, k, self.dy.plane().1, target);
+        let strip = |tile: WeightTile, splits: usize, lanes: usize| Candidate::Strip { tile, splits, lanes };
+        let mut all: Vec<Candidate> = tiles.iter().map(|&tile| strip(tile, splits, WG)).collect();
+        if !target.cpu {
+            let rule = WeightTile::choose(&self.conv, c, k, self.dy.plane().1, target);
+            all.extend([strip(rule, 4 * splits, WG), strip(rule, splits / 4, WG)]);
+            all.extend(tiles.first().map(|&tile| strip(tile, splits, 2 * WG)));
+        }
+        all
+    }
+
+    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+        match *candidate {
+            Candidate::Plain => {
+                let plain = Plain {
+                    conv: self.conv,
+                    x: self.x,
+                    y: self.dy,
+                };
+                Some(plain.weight_gradient(batch, target))
+            }
+            Candidate::Strip { tile, splits, lanes } => {
+                let fits = tile.fits(&self.conv) && is_workgroup(lanes);
+                (fits || *candidate == self.rule(target)).then(|| strips(self, tile, splits, lanes, batch, target))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn strips(
+    gradient: &WeightGradient,
+    tile: WeightTile,
+    wanted: usize,
+    lanes: usize,
+    batch: usize,
+    target: &Target,
+) -> Lowered {
+    let WeightGradient { conv, x, dy, dw } = *gradient;
+    let (c, k) = gradient.channels();
     let (h, w) = x.plane();
     let (oh, ow) = dy.plane();
-    let (c, k) = (x.channels() / conv.groups, dy.channels() / conv.groups);
-    let tile = WeightTile::choose(&conv, c, k, ow, target);
     let strips = ow.div_ceil(tile.px);
     let blocks = conv.groups * k.div_ceil(tile.kb) * c.div_ceil(tile.cb);
-    let images = tile.images(batch, strips * blocks, dw.bytes(1) * strips as u64, target);
+    let images = WeightTile::images(batch, strips * blocks, wanted, dw.bytes(1) * strips as u64, target);
     let right = (conv.kernel).saturating_sub(conv.padding + conv.stride);
 
     let parts = parts(batch, &[x, dy], target);
@@ -199,7 +324,7 @@ pub fn weight_gradient(conv: Conv, x: &Shape, dy: &Shape, dw: &Shape, batch: usi
                 (w.is_multiple_of(4) && (tile.px * conv.stride).is_multiple_of(4)).into(),
             ),
             ("DY4", (ow.is_multiple_of(4) && tile.px.is_multiple_of(4)).into()),
-            ("WG", WG.into()),
+            ("WG", lanes.into()),
         ];
         let mut call = Call::new("conv_weights", "weight_grad", constants)
             .bind_images(0, Operand::Input(0), x, &part)
@@ -208,7 +333,7 @@ pub fn weight_gradient(conv: Conv, x: &Shape, dy: &Shape, dw: &Shape, batch: usi
             .bind_images(3, Operand::Input(1), dy, &part)
             .bind(4, Operand::Scratch(0), partial);
         let [y, z, _] = fold(blocks, target.workgroups);
-        call.workgroups = [splits(&part).div_ceil(WG) as u32, y, z];
+        call.workgroups = [splits(&part).div_ceil(lanes) as u32, y, z];
         call.macs = (dw.per_image() * oh * ow * part.len()) as u64;
         first_split += splits(&part);
         calls.push(call);

@@ -1,13 +1,57 @@
 //! Which dispatches make a linear layer, forward and backward?
 
 use super::call::{Call, Lowered, Operand, Target, chunks, parts};
+use super::candidate::{Candidate, Tunable, chunk_others, chunk_parameters, chunk_rule, is_workgroup};
 use crate::graph::Shape;
 
 const WG: usize = 64;
-const TILE: usize = 4;
+/// Side of the rules' tile.
+const SIDE: usize = 4;
+/// No tile is larger: sums live in registers.
+const LARGEST_SIDE: usize = 16;
+
+/// What a linear layer computes, with the shapes of its inputs and output.
+pub(super) enum Layer<'a> {
+    Forward { bias: bool, x: &'a Shape, y: &'a Shape },
+    InputGradient { dy: &'a Shape, dx: &'a Shape },
+    WeightGradient { x: &'a Shape, dy: &'a Shape, dw: &'a Shape },
+}
+
+impl Tunable for Layer<'_> {
+    fn rule(&self, _target: &Target) -> Candidate {
+        Candidate::Square { side: SIDE, lanes: WG }
+    }
+
+    fn others(&self, _target: &Target) -> Vec<Candidate> {
+        let sides = [(2, WG), (8, WG), (SIDE, WG / 2), (2, WG / 2)];
+        sides.map(|(side, lanes)| Candidate::Square { side, lanes }).to_vec()
+    }
+
+    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+        let (side, lanes) = match *candidate {
+            Candidate::Plain => (1, WG),
+            Candidate::Square { side, lanes } if side <= LARGEST_SIDE && is_workgroup(lanes) => (side, lanes),
+            _ => return None,
+        };
+        let tile = Square { side, lanes };
+        Some(match *self {
+            Layer::Forward { bias, x, y } => forward(tile, bias, x, y, batch, target),
+            Layer::InputGradient { dy, dx } => input_gradient(tile, dy, dx, batch, target),
+            Layer::WeightGradient { x, dy, dw } => weight_gradient(tile, x, dy, dw, batch, target),
+        })
+    }
+}
+
+/// A square tile, and invocations a workgroup.
+#[derive(Clone, Copy)]
+struct Square {
+    side: usize,
+    lanes: usize,
+}
 
 /// Strides of a matrix product `out[r, c] = Σ_d a[r, d] · b[d, c]`.
 struct Product {
+    tile: Square,
     cols: usize,
     a_row: usize,
     a_depth: usize,
@@ -25,21 +69,24 @@ impl Product {
             ("B_DEPTH", self.b_depth.into()),
             ("B_COL", self.b_col.into()),
             ("BIAS", self.bias.into()),
-            ("TILE", TILE.into()),
-            ("WG", WG.into()),
+            ("TILE", self.tile.side.into()),
+            ("WG", self.tile.lanes.into()),
         ];
         Call::new("linear", "product", constants)
     }
 
-    fn invocations(&self, rows: usize) -> usize {
-        rows.div_ceil(TILE) * self.cols.div_ceil(TILE)
+    /// `call` with enough workgroups for `rows` rows of the output.
+    fn over(&self, call: Call, rows: usize, target: &Target) -> Call {
+        let side = self.tile.side;
+        call.over(rows.div_ceil(side) * self.cols.div_ceil(side), self.tile.lanes, target)
     }
 }
 
 /// Forward: inputs x, weight and, where `bias`, bias.
-pub fn forward(bias: bool, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
+fn forward(tile: Square, bias: bool, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
     let (inputs, outputs) = (x.per_image(), y.per_image());
     let product = Product {
+        tile,
         cols: outputs,
         a_row: inputs,
         a_depth: 1,
@@ -48,13 +95,13 @@ pub fn forward(bias: bool, x: &Shape, y: &Shape, batch: usize, target: &Target) 
         bias,
     };
     let calls = parts(batch, &[x, y], target).into_iter().map(|part| {
-        let mut call = product
+        let call = product
             .call()
             .bind_images(0, Operand::Input(0), x, &part)
             .bind(1, Operand::Input(1), 4 * (inputs * outputs) as u64)
             .bind(2, Operand::Input(2), 4 * outputs as u64)
-            .bind_images(3, Operand::Output, y, &part)
-            .over(product.invocations(part.len()), WG, target);
+            .bind_images(3, Operand::Output, y, &part);
+        let mut call = product.over(call, part.len(), target);
         call.macs = (part.len() * inputs * outputs) as u64;
         call
     });
@@ -62,9 +109,10 @@ pub fn forward(bias: bool, x: &Shape, y: &Shape, batch: usize, target: &Target) 
 }
 
 /// Gradient by the input: inputs dy, weight.
-pub fn input_gradient(dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
+fn input_gradient(tile: Square, dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
     let (inputs, outputs) = (dx.per_image(), dy.per_image());
     let product = Product {
+        tile,
         cols: inputs,
         a_row: outputs,
         a_depth: 1,
@@ -73,12 +121,12 @@ pub fn input_gradient(dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> 
         bias: false,
     };
     let calls = parts(batch, &[dy, dx], target).into_iter().map(|part| {
-        let mut call = product
+        let call = product
             .call()
             .bind_images(0, Operand::Input(0), dy, &part)
             .bind(1, Operand::Input(1), 4 * (inputs * outputs) as u64)
-            .bind_images(3, Operand::Output, dx, &part)
-            .over(product.invocations(part.len()), WG, target);
+            .bind_images(3, Operand::Output, dx, &part);
+        let mut call = product.over(call, part.len(), target);
         call.macs = (part.len() * inputs * outputs) as u64;
         call
     });
@@ -87,9 +135,10 @@ pub fn input_gradient(dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> 
 
 /// Gradient by the weights: inputs x, dy. Parts of a split batch are summed
 /// from scratch memory.
-pub fn weight_gradient(x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: &Target) -> Lowered {
+fn weight_gradient(tile: Square, x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: &Target) -> Lowered {
     let (inputs, outputs) = (x.per_image(), dy.per_image());
     let product = Product {
+        tile,
         cols: inputs,
         a_row: 1,
         a_depth: outputs,
@@ -102,11 +151,12 @@ pub fn weight_gradient(x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: 
     let stride = dw.bytes(1).next_multiple_of(target.alignment);
     let mut calls = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        let mut call = product
-            .call()
-            .bind_images(0, Operand::Input(1), dy, part)
-            .bind_images(1, Operand::Input(0), x, part)
-            .over(product.invocations(outputs), WG, target);
+        let call =
+            product
+                .call()
+                .bind_images(0, Operand::Input(1), dy, part)
+                .bind_images(1, Operand::Input(0), x, part);
+        let mut call = product.over(call, outputs, target);
         call = call.bind(
             3,
             if single { Operand::Output } else { Operand::Scratch(0) },
@@ -139,11 +189,29 @@ pub fn weight_gradient(x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: 
 }
 
 /// Sum over batch and plane for each channel: input dy.
-pub fn channel_sum(dy: &Shape, batch: usize, target: &Target) -> Lowered {
+pub(super) struct ChannelSum<'a> {
+    pub dy: &'a Shape,
+}
+
+impl Tunable for ChannelSum<'_> {
+    fn rule(&self, target: &Target) -> Candidate {
+        chunk_rule(WG, target)
+    }
+
+    fn others(&self, target: &Target) -> Vec<Candidate> {
+        chunk_others(WG, target)
+    }
+
+    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+        let (groups, lanes) = chunk_parameters(candidate)?;
+        let chunks = (groups / self.dy.channels()).clamp(1, batch);
+        Some(channel_sum(self.dy, batch.div_ceil(chunks), lanes, batch, target))
+    }
+}
+
+fn channel_sum(dy: &Shape, images: usize, lanes: usize, batch: usize, target: &Target) -> Lowered {
     let channels = dy.channels();
     let (height, width) = dy.plane();
-    let groups = if target.cpu { 64 } else { 1024 };
-    let images = batch.div_ceil((groups / channels).clamp(1, batch));
     let (parts, all) = chunks(parts(batch, &[dy], target), images);
     let partial = 4 * (all * channels) as u64;
     let mut calls = Vec::new();
@@ -153,7 +221,7 @@ pub fn channel_sum(dy: &Shape, batch: usize, target: &Target) -> Lowered {
             ("PLANE", (height * width).into()),
             ("IMAGES", images.into()),
             ("FIRST_CHUNK", part.first.into()),
-            ("WG", WG.into()),
+            ("WG", lanes.into()),
         ];
         let mut call = Call::new("reduce", "channel_sum", constants)
             .bind_images(0, Operand::Input(0), dy, &part.images)

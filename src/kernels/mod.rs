@@ -3,8 +3,10 @@
 //! here; models and training are not.
 
 mod call;
+mod candidate;
 mod channels;
 mod conv;
+mod conv_plain;
 mod expression;
 mod linear;
 mod loss;
@@ -17,12 +19,16 @@ mod tile;
 mod update;
 
 pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
+pub use candidate::{Candidate, NoSuchKernel};
 pub use loss::record;
 pub use peak::{CopyShape, MultiplyAddShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
 pub use source::{IMMEDIATE_BYTES, Value, Variant, files};
+pub use tile::{Tile, WeightTile};
 pub use update::{ImageDims, ImagePart, STEP_BYTES, StepRecord, gather, sgd};
+
+use candidate::Tunable;
 
 use crate::graph::{Conv, PadShortcut, Shape};
 use crate::random::Stream;
@@ -121,17 +127,131 @@ pub enum Work {
 }
 
 impl Work {
-    /// The dispatches that do this work for `batch` images on `target`.
+    /// This work as one that can be done in several ways, if it can.
+    fn tunable<'a>(&self, inputs: &[&'a Shape], output: &'a Shape) -> Option<Box<dyn Tunable + 'a>> {
+        Some(match *self {
+            Work::Conv { conv, bias } => Box::new(conv::Direction::forward(conv, bias, inputs[0], output)),
+            Work::ConvGradInput(conv) => Box::new(conv::Direction::backward(conv, inputs[0], output)),
+            Work::ConvGradWeight(conv) => Box::new(conv::WeightGradient {
+                conv,
+                x: inputs[0],
+                dy: inputs[1],
+                dw: output,
+            }),
+            Work::ChannelSum => Box::new(linear::ChannelSum { dy: inputs[0] }),
+            Work::BatchStats { eps, momentum } => Box::new(norm::BatchStats {
+                x: inputs[0],
+                eps,
+                momentum,
+            }),
+            Work::NormSums { relu } => Box::new(norm::Sums { relu, x: inputs[1] }),
+            Work::Linear { bias } => Box::new(linear::Layer::Forward {
+                bias,
+                x: inputs[0],
+                y: output,
+            }),
+            Work::LinearGradInput => Box::new(linear::Layer::InputGradient {
+                dy: inputs[0],
+                dx: output,
+            }),
+            Work::LinearGradWeight => Box::new(linear::Layer::WeightGradient {
+                x: inputs[0],
+                dy: inputs[1],
+                dw: output,
+            }),
+            _ => return None,
+        })
+    }
+
+    /// The ways to do this work on `target`: the rules' choice first, the
+    /// plain one last. None where there is only one way.
+    pub fn candidates(&self, inputs: &[&Shape], output: &Shape, target: &Target) -> Vec<Candidate> {
+        let Some(tunable) = self.tunable(inputs, output) else {
+            return Vec::new();
+        };
+        let rule = tunable.rule(target);
+        let mut all = vec![rule];
+        for other in tunable.others(target) {
+            if !all.contains(&other) {
+                all.push(other);
+            }
+        }
+        all.push(Candidate::Plain);
+        all
+    }
+
+    /// What the time of this work depends on, but for the number of images:
+    /// the key of files of choices. Empty where there is only one way.
+    pub fn signature(&self, inputs: &[&Shape], output: &Shape) -> String {
+        let shapes = |x: &Shape, y: &Shape| format!("{x} to {y}");
+        let convolution = |name: &str, conv: &Conv, x: &Shape, y: &Shape| {
+            let Conv {
+                kernel,
+                stride,
+                padding,
+                groups,
+            } = conv;
+            let grouped = if *groups > 1 {
+                format!(" in {groups} groups")
+            } else {
+                String::new()
+            };
+            format!(
+                "{name} {kernel}x{kernel} stride {stride} padding {padding}{grouped}, {}",
+                shapes(x, y)
+            )
+        };
+        let with = |name: &str, what: bool, extra: &str| format!("{name}{}", if what { extra } else { "" });
+        match self {
+            Work::Conv { conv, bias } => {
+                convolution(&with("convolution", *bias, " with bias"), conv, inputs[0], output)
+            }
+            Work::ConvGradInput(conv) => convolution("input gradient", conv, inputs[0], output),
+            Work::ConvGradWeight(conv) => convolution("weight gradient", conv, inputs[0], inputs[1]),
+            Work::ChannelSum => format!("channel sum, {}", inputs[0]),
+            Work::BatchStats { .. } => format!("batch statistics, {}", inputs[0]),
+            Work::NormSums { relu } => format!("{}, {}", with("norm sums", *relu, " with relu"), inputs[1]),
+            Work::Linear { bias } => {
+                format!("{}, {}", with("linear", *bias, " with bias"), shapes(inputs[0], output))
+            }
+            Work::LinearGradInput => format!("linear input gradient, {}", shapes(inputs[0], output)),
+            Work::LinearGradWeight => format!("linear weight gradient, {}", shapes(inputs[0], inputs[1])),
+            _ => String::new(),
+        }
+    }
+
+    /// The dispatches that do this work in one of its ways; `None` where
+    /// `candidate` is none of them.
+    pub fn lower_as(
+        &self,
+        candidate: &Candidate,
+        inputs: &[&Shape],
+        output: &Shape,
+        batch: usize,
+        target: &Target,
+    ) -> Option<Lowered> {
+        self.tunable(inputs, output)?.lower(candidate, batch, target)
+    }
+
+    /// The dispatches that do this work for `batch` images on `target`, by the
+    /// rules' choice where there are several ways.
     pub fn lower(&self, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Lowered {
+        let chosen = self.tunable(inputs, output);
+        if let Some(lowered) = chosen.and_then(|work| work.lower(&work.rule(target), batch, target)) {
+            return lowered;
+        }
         match *self {
-            Work::Conv { conv, bias } => conv::forward(conv, bias, inputs[0], output, batch, target),
-            Work::ConvGradInput(conv) => conv::input_gradient(conv, inputs[0], output, batch, target),
-            Work::ConvGradWeight(conv) => conv::weight_gradient(conv, inputs[0], inputs[1], output, batch, target),
-            Work::ChannelSum => linear::channel_sum(inputs[0], batch, target),
-            Work::BatchStats { eps, momentum } => norm::batch_stats(inputs[0], eps, momentum, batch, target),
+            Work::Conv { .. }
+            | Work::ConvGradInput(_)
+            | Work::ConvGradWeight(_)
+            | Work::ChannelSum
+            | Work::BatchStats { .. }
+            | Work::NormSums { .. }
+            | Work::Linear { .. }
+            | Work::LinearGradInput
+            | Work::LinearGradWeight => unreachable!("the rules' choice is a way to do {self:?}"),
             Work::RunningStats { eps } => norm::running_stats(output, eps, target),
             Work::Normalize { relu, join } => norm::normalize(relu, join, output, batch, target),
-            Work::NormSums { relu } => norm::sums(relu, inputs[1], batch, target),
             Work::NormGrad { relu, batch_stats } => norm::input_gradient(relu, batch_stats, output, batch, target),
             Work::Pointwise(kernel) => pointwise::pointwise(kernel, output, batch, target),
             Work::Pool(kernel) => {
@@ -142,9 +262,6 @@ impl Work {
                 };
                 pool::pooling(kernel, wide, narrow, batch, target)
             }
-            Work::Linear { bias } => linear::forward(bias, inputs[0], output, batch, target),
-            Work::LinearGradInput => linear::input_gradient(inputs[0], output, batch, target),
-            Work::LinearGradWeight => linear::weight_gradient(inputs[0], inputs[1], output, batch, target),
             Work::Dropout { p, stream } => {
                 let of_element = (Stream::Dropout, stream, 1);
                 pointwise::dropout(p, of_element, output, batch, target)

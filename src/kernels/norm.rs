@@ -2,6 +2,7 @@
 
 use super::Value;
 use super::call::{Call, Lowered, Operand, Target, chunks, parts};
+use super::candidate::{Candidate, Tunable, chunk_others, chunk_parameters, chunk_rule};
 use crate::graph::Shape;
 
 const WG: usize = 64;
@@ -29,14 +30,14 @@ impl Lanes {
         Lanes { width, plane, items }
     }
 
-    fn constants(&self, channels: usize) -> Vec<(&'static str, Value)> {
+    fn constants(&self, channels: usize, lanes: usize) -> Vec<(&'static str, Value)> {
         vec![
             ("V", Value::Type(if self.width == 4 { "vec4f" } else { "f32" })),
             ("WIDTH", self.width.into()),
             ("C", channels.into()),
             ("PLANE", self.plane.into()),
             ("ITEMS", self.items.into()),
-            ("WG", WG.into()),
+            ("WG", lanes.into()),
         ]
     }
 
@@ -44,26 +45,46 @@ impl Lanes {
         images * channels * self.plane / self.items
     }
 
-    /// Images of one workgroup in a channel's sum.
-    fn chunk(&self, batch: usize, channels: usize, target: &Target) -> usize {
-        let groups = if target.cpu { 64 } else { 1024 };
+    /// Images of one of about `groups` workgroups in the sums of all channels.
+    fn chunk(&self, batch: usize, channels: usize, groups: usize, lanes: usize) -> usize {
         let chunks = (groups / channels).clamp(1, batch);
         // No lane without work, as far as the batch allows.
-        batch.div_ceil(chunks).max((WG / self.plane).min(batch)).max(1)
+        batch.div_ceil(chunks).max((lanes / self.plane).min(batch)).max(1)
     }
 }
 
 /// Mean and 1/σ of the batch, and the running state: input x.
-pub fn batch_stats(x: &Shape, eps: f32, momentum: f32, batch: usize, target: &Target) -> Lowered {
+pub(super) struct BatchStats<'a> {
+    pub x: &'a Shape,
+    pub eps: f32,
+    pub momentum: f32,
+}
+
+impl Tunable for BatchStats<'_> {
+    fn rule(&self, target: &Target) -> Candidate {
+        chunk_rule(WG, target)
+    }
+
+    fn others(&self, target: &Target) -> Vec<Candidate> {
+        chunk_others(WG, target)
+    }
+
+    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+        Some(batch_stats(self, chunk_parameters(candidate)?, batch, target))
+    }
+}
+
+fn batch_stats(of: &BatchStats, (groups, wg): (usize, usize), batch: usize, target: &Target) -> Lowered {
+    let BatchStats { x, eps, momentum } = *of;
     let lanes = Lanes::of(x, target);
     let channels = x.channels();
-    let images = lanes.chunk(batch, channels, target);
+    let images = lanes.chunk(batch, channels, groups, wg);
     let (parts, all) = chunks(parts(batch, &[x], target), images);
     let moments = 16 * (all * channels) as u64;
     let rows = 8 * channels as u64;
     let mut calls = Vec::new();
     for part in parts {
-        let mut constants = lanes.constants(channels);
+        let mut constants = lanes.constants(channels, wg);
         constants.extend([("IMAGES", images.into()), ("FIRST_CHUNK", part.first.into())]);
         let mut call = Call::new("batch_norm", "chunk_moments", constants)
             .bind_images(0, Operand::Input(0), x, &part.images)
@@ -111,7 +132,7 @@ pub fn normalize(relu: bool, join: Option<bool>, y: &Shape, batch: usize, target
     let channels = y.channels();
     let rows = 8 * channels as u64;
     let calls = parts(batch, &[y], target).into_iter().map(|part| {
-        let mut constants = lanes.constants(channels);
+        let mut constants = lanes.constants(channels, WG);
         constants.extend([
             ("RELU", relu.into()),
             ("JOIN", join.is_some().into()),
@@ -131,16 +152,36 @@ pub fn normalize(relu: bool, join: Option<bool>, y: &Shape, batch: usize, target
 
 /// Gradients by γ and β: inputs dy, x, stats and, where the ReLU's mask is
 /// taken along, affine.
-pub fn sums(relu: bool, x: &Shape, batch: usize, target: &Target) -> Lowered {
+pub(super) struct Sums<'a> {
+    pub relu: bool,
+    pub x: &'a Shape,
+}
+
+impl Tunable for Sums<'_> {
+    fn rule(&self, target: &Target) -> Candidate {
+        chunk_rule(WG, target)
+    }
+
+    fn others(&self, target: &Target) -> Vec<Candidate> {
+        chunk_others(WG, target)
+    }
+
+    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+        Some(sums(self, chunk_parameters(candidate)?, batch, target))
+    }
+}
+
+fn sums(of: &Sums, (groups, wg): (usize, usize), batch: usize, target: &Target) -> Lowered {
+    let Sums { relu, x } = *of;
     let lanes = Lanes::of(x, target);
     let channels = x.channels();
-    let images = lanes.chunk(batch, channels, target);
+    let images = lanes.chunk(batch, channels, groups, wg);
     let (parts, all) = chunks(parts(batch, &[x], target), images);
     let products = 8 * (all * channels) as u64;
     let rows = 8 * channels as u64;
     let mut calls = Vec::new();
     for part in parts {
-        let mut constants = lanes.constants(channels);
+        let mut constants = lanes.constants(channels, wg);
         constants.extend([
             ("IMAGES", images.into()),
             ("FIRST_CHUNK", part.first.into()),
@@ -178,7 +219,7 @@ pub fn input_gradient(relu: bool, batch_stats: bool, x: &Shape, batch: usize, ta
     let (height, width) = x.plane();
     let count = (batch * height * width) as f64;
     let calls = parts(batch, &[x], target).into_iter().map(|part| {
-        let mut constants = lanes.constants(channels);
+        let mut constants = lanes.constants(channels, WG);
         constants.extend([
             ("RELU", relu.into()),
             ("BATCH_STATS", batch_stats.into()),

@@ -18,10 +18,11 @@ use super::expression::{Scope, evaluate};
 use crate::gpu::{Access, Program};
 
 /// The shader files, by name.
-const FILES: [(&str, &str); 13] = [
+const FILES: [(&str, &str); 14] = [
     ("batch_norm", include_str!("../../shaders/batch_norm.wgsl")),
     ("channels", include_str!("../../shaders/channels.wgsl")),
     ("conv", include_str!("../../shaders/conv.wgsl")),
+    ("conv_plain", include_str!("../../shaders/conv_plain.wgsl")),
     ("conv_weights", include_str!("../../shaders/conv_weights.wgsl")),
     ("dropout", include_str!("../../shaders/dropout.wgsl")),
     ("gather", include_str!("../../shaders/gather.wgsl")),

@@ -13,16 +13,44 @@ use crate::graph::Conv;
 /// Multiply-adds in the straight-line body of a kernel.
 const CPU_BODY: usize = 2304;
 const GPU_BODY: usize = 640;
+/// No body is larger, whatever a file says: it would compile for minutes.
+const LARGEST_BODY: usize = 16_384;
 /// Sums that one invocation keeps.
 const CPU_SUMS: usize = 512;
 const GPU_SUMS: usize = 64;
 
 /// PX × PY pixels × KB output channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tile {
+    /// Columns.
     pub px: usize,
+    /// Rows.
     pub py: usize,
+    /// Output channels, a multiple of 4.
     pub kb: usize,
+}
+
+/// What a tile covers: the destination of a convolution or of its transpose.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    pub conv: &'a Conv,
+    pub transposed: bool,
+    /// Channels of one group.
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Destination<'_> {
+    /// A tile begins at a multiple of this many pixels.
+    fn unit(&self) -> usize {
+        if self.transposed { self.conv.stride } else { 1 }
+    }
+
+    /// Taps that one pixel takes at most.
+    fn taps(&self) -> usize {
+        (self.conv.kernel * self.conv.kernel).div_ceil(self.unit() * self.unit())
+    }
 }
 
 /// Source pixels that a tile needs: its own, and a halo.
@@ -35,38 +63,68 @@ pub struct Reach {
 }
 
 impl Tile {
-    /// The rules' choice for a destination of `channels` × `height` × `width`
-    /// in each group.
-    pub fn choose(
-        conv: &Conv,
-        transposed: bool,
-        channels: usize,
-        height: usize,
-        width: usize,
-        target: &Target,
-    ) -> Self {
-        // A transposed tile begins at a multiple of the stride.
-        let unit = if transposed { conv.stride } else { 1 };
-        let taps = (conv.kernel * conv.kernel).div_ceil(unit * unit);
+    /// The rules' choice for `dest`.
+    pub fn choose(dest: &Destination, target: &Target) -> Self {
         let (wide, tall, body, sums) = match target.cpu {
             // As wide as the row, a tile has no halo to load on its sides,
             // and does with half the body.
-            true if width <= 16 => (16, 2, CPU_BODY / 2, CPU_SUMS),
+            true if dest.width <= 16 => (16, 2, CPU_BODY / 2, CPU_SUMS),
             true => (8, 4, CPU_BODY, CPU_SUMS),
             false => (4, 2, GPU_BODY, GPU_SUMS),
         };
-        let (px, py) = (fit(width, wide, unit), fit(height, tall, unit));
-        let budget = (body / taps).min(sums).max(4 * px * py);
-        let kb = (budget / (px * py) / 4 * 4)
-            .clamp(4, 16)
-            .min(channels.next_multiple_of(4));
-        // A block that divides the channels wastes nothing.
-        let kb = (1..=kb / 4)
-            .rev()
-            .map(|fours| 4 * fours)
-            .find(|kb| channels.is_multiple_of(*kb))
-            .unwrap_or(kb);
-        Tile { px, py, kb }
+        let (px, py) = (fit(dest.width, wide, dest.unit()), fit(dest.height, tall, dest.unit()));
+        let budget = (body / dest.taps()).min(sums).max(4 * px * py);
+        Tile {
+            px,
+            py,
+            kb: block(dest.channels, budget / (px * py)),
+        }
+    }
+
+    /// Tiles that may be faster than the rules' choice, the likeliest first.
+    pub fn others(dest: &Destination, target: &Target) -> Vec<Self> {
+        // On a processor each candidate takes a second to compile: few.
+        let (sides, body, sums): (&[[usize; 3]], usize, usize) = if target.cpu {
+            (&[[16, 2, 8], [8, 4, 8], [8, 4, 16]], CPU_BODY, 2 * CPU_SUMS)
+        } else {
+            let sides = &[
+                [4, 2, 8],
+                [4, 1, 8],
+                [4, 4, 4],
+                [2, 2, 8],
+                [4, 1, 16],
+                [8, 1, 8],
+                [2, 1, 4],
+                [4, 4, 8],
+            ];
+            (sides, 2 * GPU_BODY, 2 * GPU_SUMS)
+        };
+        let fitted = sides.iter().map(|&[wide, tall, channels]| Tile {
+            px: fit(dest.width, wide, dest.unit()),
+            py: fit(dest.height, tall, dest.unit()),
+            kb: block(dest.channels, channels),
+        });
+        let mut tiles: Vec<Tile> = fitted
+            .filter(|tile| tile.sums() <= sums && tile.sums() * dest.taps() <= body)
+            .collect();
+        let mut seen = Vec::new();
+        tiles.retain(|tile| {
+            let new = !seen.contains(tile);
+            seen.push(*tile);
+            new
+        });
+        tiles
+    }
+
+    /// Whether this can be a tile of `dest`: files name tiles, too.
+    pub fn fits(&self, dest: &Destination) -> bool {
+        let aligned = self.px.is_multiple_of(dest.unit()) && self.py.is_multiple_of(dest.unit());
+        let small = [self.px, self.py, self.kb].iter().all(|&side| (1..=64).contains(&side));
+        small && aligned && self.kb.is_multiple_of(4) && self.sums() * dest.taps() <= LARGEST_BODY
+    }
+
+    fn sums(&self) -> usize {
+        self.px * self.py * self.kb
     }
 
     /// The source pixels that this tile needs.
@@ -97,6 +155,17 @@ impl Tile {
     }
 }
 
+/// Channels of a block, of at most `most` and at least four: a number that
+/// divides the channels, where there is one, wastes nothing.
+fn block(channels: usize, most: usize) -> usize {
+    let most = (most / 4 * 4).clamp(4, 16).min(channels.next_multiple_of(4));
+    (1..=most / 4)
+        .rev()
+        .map(|fours| 4 * fours)
+        .find(|kb| channels.is_multiple_of(*kb))
+        .unwrap_or(most)
+}
+
 /// A tile side of at most `most` (and at least `unit`) for an axis of `size`,
 /// a multiple of `unit`: a divisor of the axis where there is a good one, by
 /// fours where the axis allows.
@@ -116,10 +185,13 @@ fn fit(size: usize, most: usize, unit: usize) -> usize {
 }
 
 /// PX output columns × KB output channels × CB source channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WeightTile {
+    /// Output columns.
     pub px: usize,
+    /// Output channels.
     pub kb: usize,
+    /// Source channels.
     pub cb: usize,
 }
 
@@ -139,11 +211,52 @@ impl WeightTile {
         WeightTile { px, kb, cb }
     }
 
-    /// Images that one invocation walks through: few enough to keep the
-    /// device busy, enough that the partial sums (`bytes` for each range of
+    /// Tiles that may be faster than the rules' choice, the likeliest first.
+    pub fn others(conv: &Conv, c: usize, k: usize, width: usize, target: &Target) -> Vec<Self> {
+        let taps = conv.kernel * conv.kernel;
+        // On a processor each candidate takes a second to compile: few.
+        let (sides, body): (&[[usize; 3]], usize) = if target.cpu {
+            (&[[8, 4, 4], [8, 8, 4], [4, 8, 2]], CPU_BODY)
+        } else {
+            (
+                &[[4, 2, 2], [4, 4, 1], [2, 4, 2], [4, 2, 1], [8, 2, 2], [4, 4, 4]],
+                2 * GPU_BODY,
+            )
+        };
+        let fitted = sides.iter().map(|&[wide, outputs, sources]| WeightTile {
+            px: fit(width, wide, 1),
+            kb: fit(k, outputs, 1),
+            cb: fit(c, sources, 1),
+        });
+        let mut tiles: Vec<WeightTile> = fitted.filter(|tile| tile.body(taps) <= body).collect();
+        let mut seen = Vec::new();
+        tiles.retain(|tile| {
+            let new = !seen.contains(tile);
+            seen.push(*tile);
+            new
+        });
+        tiles
+    }
+
+    /// Whether this can be a tile of `conv`: files name tiles, too.
+    pub fn fits(&self, conv: &Conv) -> bool {
+        let small = [self.px, self.kb, self.cb].iter().all(|&side| (1..=64).contains(&side));
+        small && self.body(conv.kernel * conv.kernel) <= LARGEST_BODY
+    }
+
+    fn body(&self, taps: usize) -> usize {
+        self.px * self.kb * self.cb * taps
+    }
+
+    /// Invocations that the rules want, to keep the device busy.
+    pub fn splits(target: &Target) -> usize {
+        if target.cpu { 2048 } else { 1 << 16 }
+    }
+
+    /// Images that one invocation walks through: few enough to have `wanted`
+    /// invocations, enough that the partial sums (`bytes` for each range of
     /// images) stay small. `per_image` is the number of invocations an image.
-    pub fn images(&self, batch: usize, per_image: usize, bytes: u64, target: &Target) -> usize {
-        let wanted = if target.cpu { 2048 } else { 1 << 16 };
+    pub fn images(batch: usize, per_image: usize, wanted: usize, bytes: u64, target: &Target) -> usize {
         let busy = (batch * per_image / wanted).max(1);
         let room = target.binding.min(16 << 20);
         let small = (batch as u64 * bytes).div_ceil(room.max(bytes)) as usize;
@@ -179,7 +292,18 @@ mod tests {
                                     padding: kernel / 2,
                                     groups: 1,
                                 };
-                                let tile = Tile::choose(&conv, transposed, channels, size, size, &target(cpu));
+                                let dest = Destination {
+                                    conv: &conv,
+                                    transposed,
+                                    channels,
+                                    height: size,
+                                    width: size,
+                                };
+                                let tile = Tile::choose(&dest, &target(cpu));
+                                assert!(tile.fits(&dest), "{tile:?}");
+                                for other in Tile::others(&dest, &target(cpu)) {
+                                    assert!(other.fits(&dest), "{other:?}");
+                                }
                                 assert_eq!(tile.kb % 4, 0);
                                 if transposed {
                                     assert_eq!((tile.px % stride, tile.py % stride), (0, 0));

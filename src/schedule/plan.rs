@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::choices::Choices;
 use super::fuse::{Action, Task, tasks};
 use super::memory::{Layout, Piece, Pool};
 use super::weights::Weights;
 use crate::gpu::{AdapterKind, Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
-use crate::graph::{BlockId, Gradients, Graph, Liveness, NodeId, Op, ParamId, Route};
+use crate::graph::{BlockId, Gradients, Graph, Liveness, NodeId, Op, ParamId, Route, Shape};
 use crate::kernels::{Call, IMMEDIATE_BYTES, Lowered, Operand, Pointwise, Target, Work};
 
 /// Bytes from one block's gains to the next: every adapter's alignment
@@ -43,6 +44,23 @@ pub struct Request {
     pub batch: usize,
     /// Whether routes may have backward gains other than 0 and 1.
     pub scaled: bool,
+    /// Kernels that were chosen by timing; the rules choose the others.
+    pub choices: Choices,
+}
+
+impl Request {
+    /// All work to be done, with the shapes of its inputs and its output.
+    pub(super) fn works(&self) -> Vec<(Work, Vec<&Shape>, &Shape)> {
+        let shapes = |task: Task| match task.action {
+            Action::Work(work) => {
+                let inputs = task.inputs.iter().map(|&input| self.graph.shape(input));
+                Some((work, inputs.collect(), self.graph.shape(task.output)))
+            }
+            _ => None,
+        };
+        let tasks = tasks(&self.graph, &self.keep, self.scaled);
+        tasks.into_iter().filter_map(shapes).collect()
+    }
 }
 
 /// One dispatch of a plan, with what it should cost.
@@ -180,7 +198,7 @@ impl MemoryPlan {
             place(task.output, position, &mut pieces);
         }
 
-        let lowered: Vec<Option<Lowered>> = tasks.iter().map(|task| lower(graph, task, *batch, target)).collect();
+        let lowered: Vec<Option<Lowered>> = tasks.iter().map(|task| lower(request, task, target)).collect();
         let mut scratch_of = Vec::with_capacity(tasks.len());
         for (position, lowered) in lowered.iter().enumerate() {
             scratch_of.push(pieces.len());
@@ -218,10 +236,18 @@ impl MemoryPlan {
     }
 }
 
-fn lower(graph: &Graph, task: &Task, batch: usize, target: &Target) -> Option<Lowered> {
+fn lower(request: &Request, task: &Task, target: &Target) -> Option<Lowered> {
     let Action::Work(work) = &task.action else { return None };
+    let graph = &request.graph;
     let inputs: Vec<_> = task.inputs.iter().map(|&input| graph.shape(input)).collect();
-    Some(work.lower(&inputs, graph.shape(task.output), batch, target))
+    let output = graph.shape(task.output);
+    let chosen = if request.choices.is_empty() {
+        None
+    } else {
+        request.choices.kernel(&work.signature(&inputs, output), request.batch)
+    };
+    let chosen = chosen.and_then(|kernel| work.lower_as(&kernel, &inputs, output, request.batch, target));
+    Some(chosen.unwrap_or_else(|| work.lower(&inputs, output, request.batch, target)))
 }
 
 /// Everything that a call's operands can refer to.

@@ -4,8 +4,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
+use super::choices::Choices;
 use super::memory::Pool;
 use super::plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
+use super::tune::{Job, jobs_of};
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
 use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId};
@@ -143,6 +145,7 @@ pub struct Session {
     records: HashMap<Purpose, Dispatch>,
     in_flight: VecDeque<Submission>,
     last_gains: Option<(Purpose, Route)>,
+    choices: Choices,
 }
 
 impl Session {
@@ -177,6 +180,7 @@ impl Session {
             records: HashMap::new(),
             in_flight: VecDeque::new(),
             last_gains: None,
+            choices: Choices::default(),
             gpu,
             train,
             eval,
@@ -194,6 +198,25 @@ impl Session {
     /// The evaluation graph: parameters, states and blocks.
     pub fn graph(&self) -> &Graph {
         &self.eval
+    }
+
+    /// Takes the kernels of `choices` where there is one, from the next step
+    /// on; the rules choose the others.
+    pub fn set_choices(&mut self, choices: Choices) {
+        if self.choices != choices {
+            self.choices = choices;
+            self.plans.clear();
+            self.gathers.clear();
+            self.records.clear();
+            self.last_gains = None;
+        }
+    }
+
+    /// The work of a training step, or else of an evaluation, with batches of
+    /// `batch` images that can be done in several ways, the dearest first.
+    pub fn jobs(&self, training: bool, batch: usize) -> Vec<Job> {
+        let pass = if training { Pass::Train } else { Pass::Evaluate };
+        jobs_of(&request(self.graph_of(pass), pass, batch), &target(&self.gpu))
     }
 
     /// Steps whose metrics the device keeps: read them before as many more
@@ -514,6 +537,7 @@ impl Session {
         }
         let mut request = Request {
             scaled: purpose.scaled,
+            choices: self.choices.clone(),
             ..request(self.graph_of(purpose.pass), purpose.pass, purpose.size)
         };
         if purpose.resumable {
@@ -697,6 +721,7 @@ fn request(forward: &Graph, pass: Pass, batch: usize) -> Request {
         keep,
         batch,
         scaled: false,
+        choices: Choices::default(),
     }
 }
 
@@ -705,6 +730,13 @@ fn request(forward: &Graph, pass: Pass, batch: usize) -> Request {
 pub fn memory(forward: &Graph, training: bool, batch: usize, target: &crate::kernels::Target) -> MemoryPlan {
     let pass = if training { Pass::Train } else { Pass::Evaluate };
     MemoryPlan::new(&request(forward, pass, batch), target)
+}
+
+/// The work of a step with batches of `batch` images that can be done in
+/// several ways, without a device: the dearest first.
+pub fn jobs(forward: &Graph, training: bool, batch: usize, target: &crate::kernels::Target) -> Vec<Job> {
+    let pass = if training { Pass::Train } else { Pass::Evaluate };
+    jobs_of(&request(forward, pass, batch), target)
 }
 
 /// The record of a step that draws random numbers and updates nothing.

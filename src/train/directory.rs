@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::config::Config;
+use super::tuning::read_book;
 use crate::files::write_atomic;
+use crate::schedule::Book;
 
 const METRICS_HEADER: &str = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds";
 const STEPS_HEADER: &str = "step,loss,error,lr";
@@ -191,6 +193,31 @@ impl RunDirectory {
     pub fn read_made_by(&self) -> Option<MadeBy> {
         let text = std::fs::read_to_string(self.config_path()).ok()?;
         toml::from_str::<RunFile>(&text).ok()?.made_by
+    }
+
+    fn tuning_path(&self) -> PathBuf {
+        self.path.join("tuning.toml")
+    }
+
+    /// Writes `tuning.toml`: the kernels that the run takes. Where the rules
+    /// choose them all there is no such file.
+    pub fn write_tuning(&self, book: Option<&Book>) -> Result<(), TrainError> {
+        let path = self.tuning_path();
+        match book {
+            Some(book) => Ok(write_atomic(&path, book.to_text().as_bytes())?),
+            // Of a run that was cut off before its first file.
+            None if path.exists() => std::fs::remove_file(&path)
+                .map_err(|error| self.problem(&format!("the old tuning.toml cannot be removed: {error}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads `tuning.toml`; nothing where the file is not there.
+    pub fn read_tuning(&self) -> Result<Book, TrainError> {
+        if !self.tuning_path().exists() {
+            return Ok(Book::default());
+        }
+        read_book(&self.tuning_path())
     }
 
     /// Writes `metrics.csv`.

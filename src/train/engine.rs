@@ -93,6 +93,10 @@ pub trait Engine {
     fn state(&mut self, id: StateId) -> Result<Vec<f32>, TrainError>;
     /// Sets a running state.
     fn set_state(&mut self, id: StateId, values: &[f32]);
+    /// The session on a device, if there is one.
+    fn session(&mut self) -> Option<&mut Session> {
+        None
+    }
 }
 
 /// An engine on a device, by this project's own kernels.
@@ -231,5 +235,9 @@ impl Engine for DeviceEngine {
 
     fn set_state(&mut self, id: StateId, values: &[f32]) {
         self.session.write_state(id, values);
+    }
+
+    fn session(&mut self) -> Option<&mut Session> {
+        Some(&mut self.session)
     }
 }

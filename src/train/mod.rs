@@ -15,6 +15,7 @@ mod rate;
 mod reference_engine;
 mod run;
 mod trainer;
+mod tuning;
 
 pub use config::{Config, Decay, Settings};
 pub use curves::curves;
@@ -29,3 +30,4 @@ pub use rate::{Rate, Schedule, WarmUp};
 pub use reference_engine::ReferenceEngine;
 pub use run::{Event, Run, weights_of};
 pub use trainer::{Trainer, input_of};
+pub use tuning::{Kernels, TuningNews, Workload, choose_kernels, read_book, replay_run, tune_jobs};

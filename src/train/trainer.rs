@@ -7,8 +7,10 @@ use super::directory::{MadeBy, RunDirectory};
 use super::engine::Engine;
 use super::open::{Adapter, open};
 use super::run::Run;
+use super::tuning::{Kernels, TuningNews, Workload, choose_kernels, replay_run};
 use crate::data::Splits;
 use crate::models::InputShape;
+use crate::schedule::{Book, Choices, Device};
 
 /// A configuration with its images loaded and its network on a device.
 /// Nothing has been written yet.
@@ -20,6 +22,7 @@ pub struct Trainer {
     pub splits: Splits,
     /// The network, without weights as yet.
     pub engine: Box<dyn Engine>,
+    choices: Choices,
 }
 
 impl Trainer {
@@ -38,7 +41,25 @@ impl Trainer {
             settings,
             splits,
             engine,
+            choices: Choices::default(),
         })
+    }
+
+    /// Takes the kernels that `kernels` says, for the run to come; without
+    /// this they are the rules'. A run that goes on keeps those it has.
+    ///
+    /// # Errors
+    /// As [`choose_kernels`].
+    pub fn choose_kernels(&mut self, kernels: &Kernels, report: &mut dyn FnMut(&TuningNews)) -> Result<(), TrainError> {
+        let batch = self.settings.batch_size.get();
+        let per_epoch = self.splits.train.len().div_ceil(batch) as u32;
+        let work = Workload {
+            training: true,
+            batch,
+            images: u64::from(self.config.total_steps(per_epoch)) * batch as u64,
+        };
+        self.choices = choose_kernels(self.engine.as_mut(), kernels, &work, report)?;
+        Ok(())
     }
 
     /// The configuration.
@@ -61,12 +82,24 @@ impl Trainer {
     /// As [`Run::prepare`].
     pub fn run<'a>(&'a mut self, directory: &'a RunDirectory, resume: bool) -> Result<Run<'a>, TrainError> {
         let made_by = self.made_by();
+        if resume {
+            replay_run(self.engine.as_mut(), directory)?;
+        }
+        let tuning = self.tuning();
         let run = Run::prepare(self.engine.as_mut(), &self.config, directory, &self.splits, resume)?;
         // Not before the run is known to be possible.
         if !resume {
+            directory.write_tuning(tuning.as_ref())?;
             directory.write_config(&self.config, &made_by)?;
         }
         Ok(run)
+    }
+
+    /// The kernels that were chosen, for the record.
+    fn tuning(&mut self) -> Option<Book> {
+        let session = self.engine.session()?;
+        let device = Device::of(session.gpu().info());
+        (!self.choices.is_empty()).then(|| Book::of(&device, &self.choices))
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::data::{Batches, Source};
 use crate::graph::Mode;
 use crate::train::{
-    Adapter, Config, EpochRow, Event, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of,
+    Adapter, Config, EpochRow, Event, Kernels, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of,
 };
 
 pub use fold::{Group, Spread, groups, spread};
@@ -31,6 +31,7 @@ const RUNS: &str = "runs";
 #[derive(Debug, Clone)]
 pub struct Sweep {
     planned: Vec<Planned>,
+    kernels: Kernels,
 }
 
 /// A point before it is trained.
@@ -206,7 +207,16 @@ impl Sweep {
                 point,
             });
         }
-        Ok(Sweep { planned })
+        Ok(Sweep {
+            planned,
+            kernels: Kernels::Rules,
+        })
+    }
+
+    /// This sweep with kernels by `kernels`, for the points that begin; those
+    /// that go on keep theirs.
+    pub fn with_kernels(self, kernels: Kernels) -> Self {
+        Sweep { kernels, ..self }
     }
 
     /// How many points there are.
@@ -247,7 +257,7 @@ impl Sweep {
             let trained = if found {
                 planned.found()?
             } else {
-                planned.train(adapter, &mut |event| {
+                planned.train(adapter, &self.kernels, &mut |event| {
                     if let Event::Step { done, .. } = event {
                         clock.stands(index, *done);
                     }
@@ -335,13 +345,22 @@ impl Planned {
     }
 
     /// Trains it from where it stands.
-    fn train(&self, adapter: &Adapter, report: &mut dyn FnMut(&Event)) -> Result<Trained, TrainError> {
+    fn train(
+        &self,
+        adapter: &Adapter,
+        kernels: &Kernels,
+        report: &mut dyn FnMut(&Event),
+    ) -> Result<Trained, TrainError> {
         let mut trainer = Trainer::open(self.point.config.clone(), adapter)?;
         let name = trainer.made_by().adapter;
         let (directory, resume) = match RunDirectory::open(&self.run) {
             Ok(there) => (there, true),
             Err(_) => (RunDirectory::create(&self.run)?, false),
         };
+        // A run that goes on keeps the kernels it was begun with.
+        if !resume {
+            trainer.choose_kernels(kernels, &mut |_| {})?;
+        }
         let mut run = trainer.run(&directory, resume)?;
         let diverged = match run.train(report) {
             Ok(()) => None,

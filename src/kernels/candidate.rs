@@ -1,0 +1,204 @@
+//! Which ways are there to do a piece of work? A rule knows one that is good
+//! everywhere; an adapter and a shape may have a better one, which only
+//! timing finds.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::call::{Lowered, Target};
+use super::tile::{Tile, WeightTile};
+
+/// One way to do a piece of work: a kernel and its parameters. Its text, such
+/// as `tile 8x4x16 by 32`, is what files of choices hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Candidate {
+    /// One invocation an output (or a channel, of a sum), no tiles: slow, and
+    /// too simple to be wrong.
+    Plain,
+    /// Convolution by register tiles, with workgroups of `lanes`.
+    Tile {
+        /// Pixels and channels of one invocation.
+        tile: Tile,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
+    /// Weight gradient by strips, in about `splits` invocations.
+    Strip {
+        /// Columns and channels of one invocation.
+        tile: WeightTile,
+        /// Invocations wanted: more of them keep more partial sums.
+        splits: usize,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
+    /// Matrix product by square register tiles.
+    Square {
+        /// Rows, and columns, of one invocation.
+        side: usize,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
+    /// Sum over batch and plane in about `groups` workgroups.
+    Chunks {
+        /// Workgroups wanted.
+        groups: usize,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
+}
+
+/// Work that can be done in several ways.
+pub(super) trait Tunable {
+    /// The way that the rules choose.
+    fn rule(&self, target: &Target) -> Candidate;
+
+    /// Other ways that may be faster, the likeliest first.
+    fn others(&self, target: &Target) -> Vec<Candidate>;
+
+    /// The dispatches of one way; `None` where it is no way to do this.
+    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered>;
+}
+
+/// Whether `lanes` can be a workgroup on every adapter.
+pub(super) fn is_workgroup(lanes: usize) -> bool {
+    lanes.is_power_of_two() && lanes <= 256
+}
+
+/// The rules' choice for a sum over batch and plane: enough workgroups to
+/// keep the device busy.
+pub(super) fn chunk_rule(lanes: usize, target: &Target) -> Candidate {
+    let groups = if target.cpu { 64 } else { 1024 };
+    Candidate::Chunks { groups, lanes }
+}
+
+/// Other choices for a sum over batch and plane.
+pub(super) fn chunk_others(lanes: usize, target: &Target) -> Vec<Candidate> {
+    let chunks = |(groups, lanes)| Candidate::Chunks { groups, lanes };
+    if target.cpu {
+        [(256, lanes), (64, lanes / 2)].map(chunks).to_vec()
+    } else {
+        [(1024, 4 * lanes), (4096, lanes), (256, 4 * lanes), (1024, lanes / 2)]
+            .map(chunks)
+            .to_vec()
+    }
+}
+
+/// Workgroups and invocations of a sum over batch and plane, where
+/// `candidate` is one: one for each channel, if it is plain.
+pub(super) fn chunk_parameters(candidate: &Candidate) -> Option<(usize, usize)> {
+    match *candidate {
+        Candidate::Plain => Some((1, 1)),
+        Candidate::Chunks { groups, lanes } if is_workgroup(lanes) => Some((groups, lanes)),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Candidate::Plain => f.write_str("plain"),
+            Candidate::Tile {
+                tile: Tile { px, py, kb },
+                lanes,
+            } => write!(f, "tile {px}x{py}x{kb} by {lanes}"),
+            Candidate::Strip {
+                tile: WeightTile { px, kb, cb },
+                splits,
+                lanes,
+            } => write!(f, "strip {px}x{kb}x{cb} in {splits} by {lanes}"),
+            Candidate::Square { side, lanes } => write!(f, "square {side} by {lanes}"),
+            Candidate::Chunks { groups, lanes } => write!(f, "chunks {groups} by {lanes}"),
+        }
+    }
+}
+
+/// A text that names no kernel of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no kernel of this version")]
+pub struct NoSuchKernel(pub String);
+
+impl FromStr for Candidate {
+    type Err = NoSuchKernel;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let words: Vec<&str> = text.split(' ').collect();
+        parse(&words).ok_or_else(|| NoSuchKernel(text.chars().take(60).collect()))
+    }
+}
+
+fn parse(words: &[&str]) -> Option<Candidate> {
+    // Larger numbers are no sizes of anything here, and their products would
+    // not fit a usize everywhere.
+    let number = |text: &str| {
+        text.parse::<usize>()
+            .ok()
+            .filter(|number| (1..=1 << 20).contains(number))
+    };
+    let sides = |text: &str| -> Option<[usize; 3]> {
+        let sides: Option<Vec<usize>> = text.split('x').map(number).collect();
+        sides?.try_into().ok()
+    };
+    Some(match *words {
+        ["plain"] => Candidate::Plain,
+        ["tile", tile, "by", lanes] => {
+            let [px, py, kb] = sides(tile)?;
+            Candidate::Tile {
+                tile: Tile { px, py, kb },
+                lanes: number(lanes)?,
+            }
+        }
+        ["strip", tile, "in", splits, "by", lanes] => {
+            let [px, kb, cb] = sides(tile)?;
+            Candidate::Strip {
+                tile: WeightTile { px, kb, cb },
+                splits: number(splits)?,
+                lanes: number(lanes)?,
+            }
+        }
+        ["square", side, "by", lanes] => Candidate::Square {
+            side: number(side)?,
+            lanes: number(lanes)?,
+        },
+        ["chunks", groups, "by", lanes] => Candidate::Chunks {
+            groups: number(groups)?,
+            lanes: number(lanes)?,
+        },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        let tile = Tile { px: 8, py: 4, kb: 16 };
+        let strip = WeightTile { px: 8, kb: 8, cb: 2 };
+        let all = [
+            Candidate::Plain,
+            Candidate::Tile { tile, lanes: 32 },
+            Candidate::Strip {
+                tile: strip,
+                splits: 2048,
+                lanes: 64,
+            },
+            Candidate::Square { side: 4, lanes: 64 },
+            Candidate::Chunks { groups: 64, lanes: 64 },
+        ];
+        for candidate in all {
+            assert_eq!(candidate.to_string().parse(), Ok(candidate));
+        }
+        assert_eq!(all[1].to_string(), "tile 8x4x16 by 32");
+        for text in [
+            "",
+            "tile",
+            "tile 8x4 by 32",
+            "tile 8x0x4 by 32",
+            "square -1 by 64",
+            "tiles 8x4x16 by 32",
+        ] {
+            assert!(text.parse::<Candidate>().is_err(), "{text}");
+        }
+    }
+}

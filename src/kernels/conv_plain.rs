@@ -1,0 +1,109 @@
+//! Which dispatches make a convolution without tiles, forward and backward?
+
+use super::Value;
+use super::call::{Call, Lowered, Operand, Target, parts};
+use crate::graph::{Conv, Shape};
+
+const WG: usize = 64;
+
+/// A convolution's forward shapes.
+pub(super) struct Plain<'a> {
+    pub conv: Conv,
+    pub x: &'a Shape,
+    pub y: &'a Shape,
+}
+
+impl Plain<'_> {
+    fn weights(&self) -> usize {
+        self.y.channels() * self.x.channels() / self.conv.groups * self.conv.kernel * self.conv.kernel
+    }
+
+    fn macs(&self, images: usize) -> u64 {
+        (images * self.y.per_image() * self.weights() / self.y.channels()) as u64
+    }
+
+    fn call(&self, entry: &'static str, bias: bool, first_split: usize) -> Call {
+        let Conv {
+            kernel,
+            stride,
+            padding,
+            groups,
+        } = self.conv;
+        let ((h, w), (oh, ow)) = (self.x.plane(), self.y.plane());
+        let constants: Vec<(&'static str, Value)> = vec![
+            ("C", (self.x.channels() / groups).into()),
+            ("H", h.into()),
+            ("W", w.into()),
+            ("K", (self.y.channels() / groups).into()),
+            ("OH", oh.into()),
+            ("OW", ow.into()),
+            ("GROUPS", groups.into()),
+            ("KERNEL", kernel.into()),
+            ("STRIDE", stride.into()),
+            ("PADDING", padding.into()),
+            ("BIAS", bias.into()),
+            ("FIRST_SPLIT", first_split.into()),
+            ("WG", WG.into()),
+        ];
+        Call::new("conv_plain", entry, constants)
+    }
+
+    /// Inputs x, weight and, where `bias`, bias.
+    pub fn forward(&self, bias: bool, batch: usize, target: &Target) -> Lowered {
+        let calls = parts(batch, &[self.x, self.y], target).into_iter().map(|part| {
+            let mut call = self
+                .call("forward", bias, 0)
+                .bind_images(0, Operand::Input(0), self.x, &part)
+                .bind(1, Operand::Input(1), 4 * self.weights() as u64)
+                .bind(3, Operand::Input(2), 4 * self.y.channels() as u64)
+                .bind_images(4, Operand::Output, self.y, &part)
+                .over(self.y.len(part.len()), WG, target);
+            call.macs = self.macs(part.len());
+            call
+        });
+        Lowered::calls(calls.collect())
+    }
+
+    /// Inputs dy, weight.
+    pub fn input_gradient(&self, batch: usize, target: &Target) -> Lowered {
+        let calls = parts(batch, &[self.x, self.y], target).into_iter().map(|part| {
+            let mut call = self
+                .call("input_grad", false, 0)
+                .bind(1, Operand::Input(1), 4 * self.weights() as u64)
+                .bind_images(2, Operand::Input(0), self.y, &part)
+                .bind_images(4, Operand::Output, self.x, &part)
+                .over(self.x.len(part.len()), WG, target);
+            call.macs = self.macs(part.len());
+            call
+        });
+        Lowered::calls(calls.collect())
+    }
+
+    /// Inputs x, dy.
+    pub fn weight_gradient(&self, batch: usize, target: &Target) -> Lowered {
+        let bytes = 4 * self.weights() as u64;
+        let parts = parts(batch, &[self.x, self.y], target);
+        let scratch = bytes * parts.len() as u64;
+        let call = |(index, part): (usize, &std::ops::Range<usize>)| {
+            let mut call = self
+                .call("weight_grad", false, index)
+                .bind_images(0, Operand::Input(0), self.x, part)
+                .bind_images(2, Operand::Input(1), self.y, part)
+                .bind(4, Operand::Scratch(0), scratch)
+                .over(self.weights(), WG, target);
+            call.macs = self.macs(part.len());
+            call
+        };
+        let mut calls: Vec<Call> = parts.iter().enumerate().map(call).collect();
+        calls.push(
+            Call::new("reduce", "rows", vec![("WG", WG.into())])
+                .bind(0, Operand::Scratch(0), scratch)
+                .bind(1, Operand::Output, bytes)
+                .over(self.weights(), WG, target),
+        );
+        Lowered {
+            calls,
+            scratch: vec![scratch],
+        }
+    }
+}

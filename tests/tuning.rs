@@ -1,0 +1,269 @@
+//! Are kernels that were chosen by timing the same kernels? Every way of every
+//! work is held against its f64 twin; wrong ones are set aside; choices are
+//! kept, replayed, and give the same bits again.
+
+#[path = "common/device.rs"]
+mod device;
+#[path = "common/twin.rs"]
+mod twin;
+
+use std::sync::Arc;
+
+use residua::gpu::{AdapterKind, Gpu};
+use residua::graph::{Conv, Graph, GraphError, Init, Mode, NodeId};
+use residua::kernels::Candidate;
+use residua::models::{InputShape, ModelSpec};
+use residua::schedule::{Aside, Book, Budget, Choice, Choices, Device, Progress, Session, Tuner, tune};
+use residua::train::{DeviceEngine, Kernels, TuningNews, Workload, choose_kernels};
+use twin::Twin;
+
+const DIMS: [usize; 3] = [3, 8, 8];
+const BATCH: usize = 6;
+
+fn conv(kernel: usize, stride: usize, groups: usize) -> Conv {
+    Conv {
+        kernel,
+        stride,
+        padding: kernel / 2,
+        groups,
+    }
+}
+
+/// Every kind of work that can be done in several ways.
+fn network(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
+    let x = graph.conv("stem", images, 8, conv(3, 1, 1), true, Init::Zero)?;
+    let x = graph.batch_norm("stem.bn", x, 1e-5, 0.1);
+    let x = graph.relu(x);
+    let x = graph.conv("grouped", x, 8, conv(3, 1, 2), false, Init::Zero)?;
+    let x = graph.batch_norm("grouped.bn", x, 1e-5, 0.1);
+    let x = graph.conv("strided", x, 12, conv(3, 2, 1), false, Init::Zero)?;
+    let x = graph.relu(x);
+    let x = graph.conv("narrow", x, 6, conv(1, 2, 1), false, Init::Zero)?;
+    Ok(graph.linear("fc", x, 5, Init::Zero))
+}
+
+/// One convolution and a linear layer.
+fn small(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
+    let x = graph.conv("conv", images, 4, conv(3, 1, 1), false, Init::Zero)?;
+    let pooled = graph.global_avg_pool(x);
+    Ok(graph.linear("fc", pooled, 5, Init::Zero))
+}
+
+fn graph(mode: Mode, build: twin::Build) -> Graph {
+    let mut graph = Graph::new(mode);
+    let images = graph.images(DIMS[0], DIMS[1], DIMS[2]);
+    let logits = build(&mut graph, images).unwrap();
+    graph.cross_entropy(logits);
+    graph
+}
+
+fn session(gpu: &Arc<Gpu>, build: twin::Build) -> Session {
+    let (train, eval) = (graph(Mode::Train, build), graph(Mode::Eval, build));
+    Session::new(gpu.clone(), Some(train), eval, |_| true).unwrap()
+}
+
+/// The way in place `rank` of each piece of work, or its last.
+fn choices_of_rank(session: &Session, rank: usize) -> (Choices, usize) {
+    let target = residua::schedule::target(session.gpu());
+    let mut choices = Choices::default();
+    let mut most = 0;
+    for job in session.jobs(true, BATCH) {
+        let trials = job.trials(BATCH, &target);
+        most = most.max(trials.len());
+        let kernel = trials[rank.min(trials.len() - 1)].candidate;
+        choices.set(&job.signature(), BATCH, Choice { kernel, timed: None });
+    }
+    (choices, most)
+}
+
+fn every_way_agrees_with_its_twin(kind: AdapterKind) {
+    let gpu = device::of_kind(kind);
+    let mut twin = Twin::new(&gpu, DIMS, BATCH, 5, &network);
+    let route = twin.default_route();
+    let truth = twin.on_device(&route);
+    let mut rank = 0;
+    let mut others = 0;
+    loop {
+        let (choices, most) = choices_of_rank(&twin.session, rank);
+        if rank == most {
+            break;
+        }
+        twin.session.set_choices(choices.clone());
+        let deviation = twin.check(&route);
+        println!("{kind:?}, way {rank} of {most}: {deviation}");
+        // Another order of sums, and the same bits each time.
+        let found = twin.on_device(&route);
+        others += usize::from(found != truth);
+        if rank % 3 == 1 {
+            let mut again = Twin::new(&device::of_kind(kind), DIMS, BATCH, 5, &network);
+            again.session.set_choices(choices);
+            assert_eq!(again.on_device(&route), found, "way {rank}");
+        }
+        rank += 1;
+    }
+    assert!(rank > 3 && others > 0, "{others} of {rank} ways differ from the rules'");
+}
+
+#[test]
+fn every_way_agrees_with_its_twin_on_processors() {
+    every_way_agrees_with_its_twin(AdapterKind::Cpu);
+}
+
+#[test]
+fn every_way_agrees_with_its_twin_on_gpus() {
+    every_way_agrees_with_its_twin(AdapterKind::Discrete);
+}
+
+#[test]
+fn wrong_and_impossible_kernels_are_set_aside() {
+    let gpu = device::of_kind(AdapterKind::Cpu);
+    let session = session(&gpu, &small);
+    let target = residua::schedule::target(&gpu);
+    let jobs = session.jobs(true, BATCH);
+    let job = jobs
+        .iter()
+        .find(|job| job.signature().starts_with("convolution"))
+        .unwrap();
+    let mut trials = job.trials(BATCH, &target);
+    // Only the first images are computed: as fast as nothing, and wrong.
+    let mut lazy = trials[0].clone();
+    lazy.candidate = Candidate::Square { side: 2, lanes: 32 };
+    for call in lazy.lowered.calls.iter_mut().skip(1) {
+        call.args.iter_mut().for_each(|arg| {
+            if arg.operand == residua::kernels::Operand::Output {
+                arg.size /= BATCH as u64;
+            }
+        });
+    }
+    // Does nothing at all.
+    let mut idle = trials[0].clone();
+    idle.candidate = Candidate::Square { side: 8, lanes: 32 };
+    idle.lowered.calls.truncate(1);
+    // The device refuses it: an output that is not bound.
+    let mut broken = trials[0].clone();
+    broken.candidate = Candidate::Square { side: 4, lanes: 32 };
+    for call in &mut broken.lowered.calls {
+        call.args.clear();
+    }
+    let wrong = [&lazy, &idle, &broken].map(|trial| trial.candidate);
+    trials.splice(1..1, [lazy, idle, broken]);
+    let mut tuner = Tuner::new(&gpu, &Budget::default()).unwrap();
+    let tuned = tuner.job(job, BATCH, &trials).unwrap();
+    for (candidate, outcome) in &tuned.trials {
+        println!("{candidate}: {outcome:?}");
+        assert_eq!(outcome.is_err(), wrong.contains(candidate), "{candidate}: {outcome:?}");
+    }
+    assert!(matches!(tuned.trials[1].1, Err(Aside::Disagrees(off)) if off > 0.1));
+    assert!(matches!(tuned.trials[2].1, Err(Aside::Disagrees(_))));
+    assert!(matches!(tuned.trials[3].1, Err(Aside::Failed(_))));
+    assert!(!wrong.contains(&tuned.choice.kernel) && tuned.choice.timed.is_some());
+    assert_eq!(residua::cli::set_aside(&tuned).len(), 3);
+    // The rules' own choice may be wrong as well: the plain one is left.
+    let mut trials = job.trials(BATCH, &target);
+    trials.drain(1..trials.len() - 1);
+    trials[0].lowered.calls.truncate(1);
+    let tuned = tuner.job(job, BATCH, &trials).unwrap();
+    assert_eq!(tuned.choice.kernel, Candidate::Plain, "{tuned:?}");
+    // The device is as good as before.
+    gpu.check().unwrap();
+}
+
+#[test]
+fn without_time_the_rules_choose() {
+    let gpu = device::of_kind(AdapterKind::Cpu);
+    let session = session(&gpu, &small);
+    let target = residua::schedule::target(&gpu);
+    let jobs = session.jobs(true, BATCH);
+    let mut left = 0;
+    let budget = Budget {
+        compile: 5.0,
+        total: 0.0,
+    };
+    let choices = tune(&gpu, &jobs, &budget, &mut |progress| match progress {
+        Progress::OutOfTime { left: jobs } => left = *jobs,
+        progress => panic!("{progress:?}"),
+    });
+    let choices = choices.unwrap();
+    assert_eq!((left, choices.len()), (jobs.len(), jobs.len()));
+    for job in &jobs {
+        let choice = choices.exact(&job.signature(), BATCH).unwrap();
+        assert_eq!(choice.kernel, job.trials(BATCH, &target)[0].candidate);
+        assert_eq!(choice.timed, None);
+    }
+    // A budget for compiling that nothing keeps: only the rules' are left.
+    let mut tuner = Tuner::new(
+        &gpu,
+        &Budget {
+            compile: -1.0,
+            total: 60.0,
+        },
+    )
+    .unwrap();
+    let tuned = tuner.job(&jobs[0], BATCH, &jobs[0].trials(BATCH, &target)).unwrap();
+    let compiles = |(_, outcome): &&(_, Result<f64, Aside>)| matches!(outcome, Err(Aside::Compiles(_)));
+    assert!(tuned.trials.iter().filter(compiles).count() >= 1, "{tuned:?}");
+    assert!(tuned.trials[0].1.is_ok());
+}
+
+#[test]
+fn a_device_is_tuned_once_and_its_choices_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tuning.toml");
+    let engine = || {
+        let network = |mode| {
+            let spec: ModelSpec = "resnet8".parse().unwrap();
+            let input = InputShape {
+                channels: DIMS[0],
+                height: DIMS[1],
+                width: DIMS[2],
+                classes: 5,
+            };
+            spec.build(&input, mode)
+                .unwrap()
+                .changed(|own| *own = graph(mode, &small))
+        };
+        let gpu = device::of_kind(AdapterKind::Cpu);
+        DeviceEngine::new(gpu, Some(network(Mode::Train)), network(Mode::Eval), |_| true).unwrap()
+    };
+    let choose = |kernels: &Kernels, images: u64| {
+        let mut engine = engine();
+        let work = Workload {
+            training: true,
+            batch: BATCH,
+            images,
+        };
+        let (mut jobs, mut short) = (0, 0);
+        let choices = choose_kernels(&mut engine, kernels, &work, &mut |news| match news {
+            TuningNews::Progress(Progress::Job { .. }) => jobs += 1,
+            TuningNews::TooShort { .. } => short += 1,
+            _ => {}
+        });
+        (choices.unwrap(), jobs, short)
+    };
+    let chosen = Kernels::Chosen {
+        file: Some(file.clone()),
+    };
+    // Too short to repay: nothing is timed, nothing is written.
+    let (choices, jobs, short) = choose(&chosen, 100);
+    assert_eq!((choices.len(), jobs, short), (0, 0, 1));
+    assert!(!file.exists());
+    let (first, jobs, short) = choose(&chosen, u64::MAX);
+    assert!(jobs > 3 && first.len() == jobs && short == 0, "{jobs} jobs, {first:?}");
+    let (second, jobs, short) = choose(&chosen, u64::MAX);
+    assert_eq!((jobs, short), (0, 0), "the second run times nothing");
+    let kernels =
+        |choices: &Choices| -> Vec<Candidate> { choices.iter().map(|(_, _, choice)| choice.kernel).collect() };
+    assert_eq!(kernels(&second), kernels(&first));
+    assert_eq!(choose(&Kernels::Rules, u64::MAX).0, Choices::default());
+    // Another driver's choices are not this one's; as a file to replay they are.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = text.replace("driver-version = \"", "driver-version = \"other ");
+    std::fs::write(&file, &other).unwrap();
+    assert_eq!(choose(&chosen, 100).0, Choices::default());
+    let book = Book::from_text(&other).unwrap();
+    assert_eq!(kernels(&choose(&Kernels::Replay(book), 100).0), kernels(&first));
+    assert_eq!(
+        Book::from_text(&text).unwrap().pages[0].0,
+        Device::of(engine().session().gpu().info())
+    );
+}
