@@ -81,12 +81,10 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
 
 /// The parts of the report.
 pub fn curves_items(runs: &[RunCurve]) -> Vec<Item> {
-    let errors: [(&str, fn(&EpochRow) -> f64); 2] =
-        [("test", |row| row.test_error), ("training", |row| row.train_error)];
-    let mut items: Vec<Item> = errors
-        .into_iter()
-        .map(|(part, value)| Item::Figure(error_figure(runs, part, value)))
-        .collect();
+    let mut items = vec![
+        Item::Figure(error_figure(runs, "test", |row| row.test_error)),
+        Item::Figure(error_figure(runs, "training", |row| row.train_error)),
+    ];
     items.push(Item::Table(table(runs)));
     items
 }
