@@ -1,5 +1,5 @@
 // What can a device do at best? Multiply-adds that wait for nothing but each
-// other, and a copy. Nothing of a network is made here: these rates are what
+// other, a copy, and a sum of two arrays. Nothing of a network is made here: these rates are what
 // its kernels are measured against.
 
 // `V` is what an invocation works on at once.
@@ -12,12 +12,13 @@ const UNROLLED: u32 = 8u;
 const ROUNDS: u32 = 64u;
 // Whether the multiply-add is asked for by its name.
 const FUSED: bool = true;
-// Elements that an invocation copies, WG apart.
+// Elements that an invocation moves, WG apart.
 const ITEMS: u32 = 1u;
 const WG: u32 = 64u;
 
 @group(0) @binding(0) var<storage, read> x: array<V>;
 @group(0) @binding(1) var<storage, read_write> y: array<V>;
+@group(0) @binding(2) var<storage, read> z: array<V>;
 
 // Each chain is s ← a · s + b with a and b that only the device knows, within
 // [-1, 1]: the product cannot be taken out of the loop, the sum stays finite,
@@ -64,6 +65,20 @@ fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
             y[at] = x[at];
+        }
+    }
+}
+
+// y = x + ½ z: twice as many reads as writes, where reads are cheaper
+// Grid: x, folded into y, over elements / ITEMS.
+@compute @workgroup_size(WG)
+fn triad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+         @builtin(local_invocation_id) local: vec3u) {
+    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    for (var i = 0u; i < ITEMS; i++) { // unroll
+        let at = first + i * WG;
+        if (at < arrayLength(&y)) {
+            y[at] = x[at] + 0.5 * z[at];
         }
     }
 }

@@ -131,7 +131,7 @@ fn result(gflops: f64, kernels: &[(&str, f64)], networks: &[(&str, f64)]) -> Val
         "version": "0.1.0", "command": "tools bench", "device_timestamps": true, "rounds": 3,
         "peak": {
             "gflops": gflops, "gbps": 16.0, "memory_gbps": 8.0,
-            "multiply_add_candidates": 1, "copy_candidates": 1,
+            "multiply_add_candidates": 1, "stream_candidates": 1,
         },
         "kernels": kernels.iter().map(kernel).collect::<Vec<_>>(),
         "networks": networks.iter().map(network).collect::<Vec<_>>(),
@@ -179,8 +179,8 @@ fn two_results_stand_side_by_side() {
         .collect();
     let expected = [
         json!(["peak", "multiply-adds", "GFLOP/s", 64.0, 160.0, 2.5]),
-        json!(["peak", "copy", "GB/s", 16.0, 16.0, 1.0]),
-        json!(["peak", "copy of memory", "GB/s", 8.0, 8.0, 1.0]),
+        json!(["peak", "streams", "GB/s", 16.0, 16.0, 1.0]),
+        json!(["peak", "streams of memory", "GB/s", 8.0, 8.0, 1.0]),
         json!(["kernel", "conv-a", "GFLOP/s", 4.0, 16.0, 4.0]),
         json!(["kernel", "add", "GB/s", 4.0, 1.0, 0.25]),
         json!(["kernel", "old", "GB/s", 4.0, null, null]),

@@ -12,7 +12,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Function, Handle, Module, Scalar, ScalarKind, TypeInner};
 use rayon::prelude::*;
 use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Shape};
-use residua::kernels::{self, Call, CopyShape, ImagePart, MultiplyAddShape, Pointwise, Target, Work};
+use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Work};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule;
 
@@ -251,7 +251,7 @@ fn all_calls() -> Vec<Call> {
             calls.extend(kernels::gather(&part, 128, [3, 8, 8], 4, reflect, 16, &target));
         }
         calls.extend(MultiplyAddShape::candidates().iter().map(|shape| shape.call(&target)));
-        calls.extend(CopyShape::candidates(&target).iter().map(|shape| shape.call(&target)));
+        calls.extend(StreamShape::candidates(&target).iter().map(|shape| shape.call(&target)));
         calls.push(kernels::record(1024, 16));
         calls.extend(kernels::sgd(1 << 20, 1 << 19, &target));
     }

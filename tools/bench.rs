@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use residua::bench::{
-    self, Adapter, BenchError, Contest, Effort, Progress, Results, cases, kernel_rates, network_rates, peak,
+    self, Adapter, BenchError, Contest, Effort, Progress, Results, cases, kernel_rates, network_rates,
 };
 use residua::cli::{self, AdapterArgs, CliError};
 use residua::files::write_atomic;
@@ -30,7 +30,7 @@ const BATCH: usize = 128;
 
 const HELP: &str = "\
 JSON: adapter {name, backend, driver}, version, command, device_timestamps, rounds, peak {gflops, gbps, memory_gbps, \
-multiply_add_candidates, copy_candidates} or null, kernels [{name, shape, seconds, median_seconds, gflops or null, gbps, \
+multiply_add_candidates, stream_candidates} or null, kernels [{name, shape, seconds, median_seconds, gflops or null, gbps, \
 percent_of_peak}], networks [{model, batch, training_images_per_second, training_images_per_second_median, \
 inference_images_per_second, inference_images_per_second_median, training_gflops, inference_gflops, bytes, \
 planned_bytes, recording_seconds, recording_share}]. Rates are those of the best round unless their names say median. \
@@ -40,7 +40,7 @@ ratio = b / a are null in lines that only one file has.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// Only the peak rates of multiply-adds and copies, and what else is named
+    /// Only the peak rates of multiply-adds and streams, and what else is named
     #[arg(long)]
     peak: bool,
     /// Only the kernels, beside the peak rates, and what else is named
@@ -108,27 +108,24 @@ impl Args {
             bar.set_position(progress.done as u64);
             bar.set_message(progress.what.to_string());
         };
-        let peak = if all || self.peak || !cases.is_empty() {
-            Some(peak(&gpu, &effort, &mut listener).map_err(fault)?)
-        } else {
-            None
-        };
-        let kernels = match &peak {
-            Some(peak) if !cases.is_empty() => kernel_rates(&gpu, &cases, peak, &effort, &mut listener),
-            _ => Ok(Vec::new()),
-        };
-        let networks = network_rates(&gpu, &contests, &effort, &mut listener);
-        bar.finish_and_clear();
-        Ok(Results {
+        let mut results = Results {
             adapter: Adapter::of(&gpu),
             version: env!("CARGO_PKG_VERSION").to_string(),
             command: cli::command_line(),
             device_timestamps: gpu.has_timestamps(),
             rounds: effort.rounds,
-            peak,
-            kernels: kernels.map_err(fault)?,
-            networks: networks.map_err(fault)?,
-        })
+            peak: None,
+            kernels: Vec::new(),
+            networks: Vec::new(),
+        };
+        if all || self.peak || self.kernels {
+            let (peak, kernels) = kernel_rates(&gpu, &cases, &effort, &mut listener).map_err(fault)?;
+            results.peak = Some(peak);
+            results.kernels = kernels;
+        }
+        results.networks = network_rates(&gpu, &contests, &effort, &mut listener).map_err(fault)?;
+        bar.finish_and_clear();
+        Ok(results)
     }
 
     fn open(&self) -> Result<Gpu, CliError> {

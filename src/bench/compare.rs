@@ -135,8 +135,8 @@ fn rates(results: &Results) -> Vec<RateOf> {
     };
     if let Some(peak) = &results.peak {
         push("peak", "multiply-adds", String::new(), "GFLOP/s", peak.gflops);
-        push("peak", "copy", String::new(), "GB/s", peak.gbps);
-        push("peak", "copy of memory", String::new(), "GB/s", peak.memory_gbps);
+        push("peak", "streams", String::new(), "GB/s", peak.gbps);
+        push("peak", "streams of memory", String::new(), "GB/s", peak.memory_gbps);
     }
     for kernel in &results.kernels {
         let (unit, rate) = match kernel.gflops {

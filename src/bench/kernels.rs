@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cases::Case;
-use super::peak::Peak;
+use super::peak::{Peak, Probes};
 use super::workbench::Workbench;
 use super::{BenchError, Effort, Listener};
 use crate::gpu::Gpu;
+use crate::schedule::target;
 
 /// How fast one kernel is at one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,18 +31,24 @@ pub struct KernelRates {
     pub percent_of_peak: f64,
 }
 
-/// Times `cases` on `gpu`, beside its `peak`.
+/// Times `cases` on `gpu` beside what shows its peak, all in the same rounds:
+/// on a machine that does other things as well, rates of different minutes
+/// cannot be compared.
 pub fn kernel_rates(
     gpu: &Arc<Gpu>,
     cases: &[Case],
-    peak: &Peak,
     effort: &Effort,
     listener: Listener,
-) -> Result<Vec<KernelRates>, BenchError> {
-    let pieces: Vec<_> = cases.iter().map(|case| case.piece.clone()).collect();
+) -> Result<(Peak, Vec<KernelRates>), BenchError> {
+    let probes = Probes::new(&target(gpu));
+    let mut pieces = probes.pieces();
+    let first = pieces.len();
+    pieces.extend(cases.iter().map(|case| case.piece.clone()));
     let bench = Workbench::new(gpu, &pieces)?;
     let times = bench.measure(effort.rounds, effort.kernel_seconds, listener)?;
-    let rates = cases.iter().zip(times).map(|(case, time)| {
+    let (of_probes, of_cases) = times.split_at(first);
+    let peak = probes.peak(of_probes);
+    let rates = cases.iter().zip(of_cases).map(|(case, time)| {
         let gflops = (case.macs > 0).then(|| 2e-9 * case.macs as f64 / time.best);
         let gbps = 1e-9 * case.bytes as f64 / time.best;
         KernelRates {
@@ -54,5 +61,6 @@ pub fn kernel_rates(
             percent_of_peak: peak.percent(gflops, gbps),
         }
     });
-    Ok(rates.collect())
+    let rates = rates.collect();
+    Ok((peak, rates))
 }

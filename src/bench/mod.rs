@@ -21,7 +21,7 @@ pub use cases::{Case, cases, select};
 pub use compare::{Comparison, Line, Side, compare, read};
 pub use kernels::{KernelRates, kernel_rates};
 pub use networks::{Contest, NetworkRates, network_rates};
-pub use peak::{Peak, peak};
+pub use peak::Peak;
 pub use spread::Spread;
 pub use workbench::{Piece, Workbench};
 
@@ -72,7 +72,7 @@ pub struct Effort {
 impl Effort {
     /// Enough for a machine that does other things as well.
     pub const FULL: Effort = Effort {
-        rounds: 7,
+        rounds: 5,
         kernel_seconds: 0.02,
         network_seconds: 1.0,
     };

@@ -1,29 +1,25 @@
 //! What can a device do at best?
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use super::workbench::{Piece, Workbench};
-use super::{BenchError, Effort, Listener};
-use crate::gpu::Gpu;
-use crate::kernels::{Call, CopyShape, MultiplyAddShape};
-use crate::schedule::target;
+use super::spread::Spread;
+use super::workbench::Piece;
+use crate::kernels::{Call, MultiplyAddShape, StreamShape, Target};
 
 /// The best rates that any of several shapes of a kernel has reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
     /// 10⁹ operations a second, two for each multiply-add of 32-bit floats.
     pub gflops: f64,
-    /// 10⁹ bytes a second, read and written, of the fastest copy, which may
-    /// stay within a cache.
+    /// 10⁹ bytes a second, read and written, of the fastest copy or sum of two
+    /// arrays, which may stay within a cache.
     pub gbps: f64,
-    /// The same of copies that are too large for one: 128 MiB to 128 MiB.
+    /// The same of arrays that are too large for one: 128 MiB each.
     pub memory_gbps: f64,
     /// Shapes of multiply-adds that were tried.
     pub multiply_add_candidates: usize,
-    /// Shapes of copies that were tried.
-    pub copy_candidates: usize,
+    /// Shapes of copies and sums that were tried.
+    pub stream_candidates: usize,
 }
 
 impl Peak {
@@ -35,42 +31,60 @@ impl Peak {
     }
 }
 
-/// Measures the peak rates of `gpu`.
-pub fn peak(gpu: &Arc<Gpu>, effort: &Effort, listener: Listener) -> Result<Peak, BenchError> {
-    let target = target(gpu);
-    let multiply_adds = MultiplyAddShape::candidates();
-    let copies = CopyShape::candidates(&target);
-    let piece = |name: &str, call: Call| Piece {
-        name: name.to_string(),
-        calls: vec![call],
-        contents: Vec::new(),
-    };
-    let mut pieces: Vec<Piece> = multiply_adds
-        .iter()
-        .map(|shape| piece("peak multiply-adds", shape.call(&target)))
-        .collect();
-    pieces.extend(copies.iter().map(|shape| piece("peak copy", shape.call(&target))));
-    let bench = Workbench::new(gpu, &pieces)?;
-    let times = bench.measure(effort.rounds, effort.kernel_seconds, listener)?;
-    let rates: Vec<f64> = pieces
-        .iter()
-        .zip(&times)
-        .map(|(piece, time)| {
-            let call = &piece.calls[0];
-            let work = if call.macs > 0 { 2 * call.macs } else { call.bytes() };
-            1e-9 * work as f64 / time.best
-        })
-        .collect();
-    let (computing, copying) = rates.split_at(multiply_adds.len());
-    let best = |rates: &mut dyn Iterator<Item = f64>| rates.fold(0.0, f64::max);
-    let of_memory = copies.iter().zip(copying).filter(|(shape, _)| shape.is_of_memory());
-    Ok(Peak {
-        gflops: best(&mut computing.iter().copied()),
-        gbps: best(&mut copying.iter().copied()),
-        memory_gbps: best(&mut of_memory.map(|(_, &rate)| rate)),
-        multiply_add_candidates: multiply_adds.len(),
-        copy_candidates: copies.len(),
-    })
+/// The kernels that show the peak of a device.
+pub(super) struct Probes {
+    multiply_adds: Vec<Call>,
+    /// With whether they are of memory.
+    streams: Vec<(Call, bool)>,
+}
+
+impl Probes {
+    /// Those for `target`.
+    pub(super) fn new(target: &Target) -> Self {
+        let multiply_adds = MultiplyAddShape::candidates();
+        let streams = StreamShape::candidates(target);
+        Probes {
+            multiply_adds: multiply_adds.iter().map(|shape| shape.call(target)).collect(),
+            streams: streams
+                .iter()
+                .map(|shape| (shape.call(target), shape.is_of_memory()))
+                .collect(),
+        }
+    }
+
+    /// What is to be timed, in order.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let piece = |name: &str, call: &Call| Piece {
+            name: name.to_string(),
+            calls: vec![call.clone()],
+            contents: Vec::new(),
+        };
+        let multiply_adds = self.multiply_adds.iter().map(|call| piece("peak multiply-adds", call));
+        let streams = self.streams.iter().map(|(call, _)| piece("peak streams", call));
+        multiply_adds.chain(streams).collect()
+    }
+
+    /// The peak, from the times of the pieces.
+    pub(super) fn peak(&self, times: &[Spread]) -> Peak {
+        let (computing, streaming) = times.split_at(self.multiply_adds.len().min(times.len()));
+        let rate = |work: u64, time: &Spread| 1e-9 * work as f64 / time.best;
+        let computing = self.multiply_adds.iter().zip(computing);
+        let streaming = || self.streams.iter().zip(streaming);
+        Peak {
+            gflops: computing
+                .map(|(call, time)| rate(2 * call.macs, time))
+                .fold(0.0, f64::max),
+            gbps: streaming()
+                .map(|((call, _), time)| rate(call.bytes(), time))
+                .fold(0.0, f64::max),
+            memory_gbps: streaming()
+                .filter(|((_, of_memory), _)| *of_memory)
+                .map(|((call, _), time)| rate(call.bytes(), time))
+                .fold(0.0, f64::max),
+            multiply_add_candidates: self.multiply_adds.len(),
+            stream_candidates: self.streams.len(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -84,10 +98,31 @@ mod tests {
             gbps: 10.0,
             memory_gbps: 5.0,
             multiply_add_candidates: 1,
-            copy_candidates: 1,
+            stream_candidates: 1,
         };
         assert_eq!(peak.percent(Some(25.0), 1.0), 25.0);
         assert_eq!(peak.percent(Some(25.0), 5.0), 50.0);
         assert_eq!(peak.percent(None, 1.0), 10.0);
+    }
+
+    #[test]
+    fn the_peak_is_the_best_of_its_probes() {
+        let target = Target {
+            cpu: true,
+            binding: 128 << 20,
+            alignment: 256,
+            workgroups: 65_535,
+            uniform: 0,
+        };
+        let probes = Probes::new(&target);
+        let pieces = probes.pieces();
+        let mut times = vec![Spread { best: 1.0, median: 2.0 }; pieces.len()];
+        times[3].best = 0.5;
+        let peak = probes.peak(&times);
+        assert_eq!(pieces.len(), peak.multiply_add_candidates + peak.stream_candidates);
+        // 2^28 multiply-adds in half a second; three arrays of 128 MiB in one.
+        assert_eq!(peak.gflops, 2e-9 * f64::from(1 << 28) / 0.5);
+        assert_eq!(peak.gbps, 1e-9 * f64::from(3 << 27));
+        assert_eq!(peak.memory_gbps, peak.gbps);
     }
 }

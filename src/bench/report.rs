@@ -40,9 +40,10 @@ impl Results {
     fn peak_text(&self) -> Option<String> {
         let peak = self.peak.as_ref()?;
         Some(format!(
-            "Peak: {:.1} GFLOP/s of 32-bit multiply-adds (best of {} kernels), {:.2} GB/s of copying, read and written, and \
-             {:.2} GB/s of what is too large for a cache (best of {}). Per cent of the peak is the larger of both shares.",
-            peak.gflops, peak.multiply_add_candidates, peak.gbps, peak.memory_gbps, peak.copy_candidates
+            "Peak: {:.1} GFLOP/s of 32-bit multiply-adds (best of {} kernels); {:.2} GB/s, read and written, of copies and \
+             sums, {:.2} GB/s where their arrays are too large for a cache (best of {}). Per cent of the peak is the larger of \
+             both shares.",
+            peak.gflops, peak.multiply_add_candidates, peak.gbps, peak.memory_gbps, peak.stream_candidates
         ))
     }
 

@@ -21,7 +21,7 @@ mod update;
 pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
 pub use candidate::{Candidate, NoSuchKernel};
 pub use loss::record;
-pub use peak::{CopyShape, MultiplyAddShape};
+pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
 pub use source::{IMMEDIATE_BYTES, Value, Variant, files};

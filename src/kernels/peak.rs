@@ -71,51 +71,60 @@ impl MultiplyAddShape {
     }
 }
 
-/// One way to ask for a copy.
+/// One way to ask for bytes: a copy, or a sum of two arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CopyShape {
+pub struct StreamShape {
+    /// Two arrays into one, instead of one into one.
+    pub triad: bool,
     /// By fours (`vec4f`) instead of one by one.
     pub fours: bool,
-    /// Elements that one invocation copies.
+    /// Elements of one invocation.
     pub items: usize,
     /// Invocations of a workgroup.
     pub workgroup: usize,
-    /// Bytes that are copied.
+    /// Bytes of each array.
     pub bytes: u64,
 }
 
-impl CopyShape {
-    /// Bytes of a copy that a large cache may hold …
+impl StreamShape {
+    /// Bytes of arrays that a large cache may hold …
     const SMALL: u64 = 8 << 20;
-    /// … and of one that comes from memory.
+    /// … and of arrays that come from memory.
     const LARGE: u64 = 128 << 20;
 
     /// The shapes worth trying.
     pub fn candidates(target: &Target) -> Vec<Self> {
-        let shape = |bytes: u64, fours, items, workgroup| CopyShape {
-            fours,
+        let shape = |bytes: u64, items, workgroup| StreamShape {
+            triad: false,
+            fours: true,
             items,
             workgroup,
             bytes: bytes.min(target.binding / 16 * 16),
         };
         let mut shapes = Vec::new();
-        for workgroup in [64, 256] {
+        for bytes in [Self::SMALL, Self::LARGE] {
             for items in [1, 8] {
-                shapes.push(shape(Self::SMALL, true, items, workgroup));
-                shapes.push(shape(Self::LARGE, true, items, workgroup));
+                shapes.extend([64, 256].map(|workgroup| shape(bytes, items, workgroup)));
+                shapes.push(StreamShape {
+                    triad: true,
+                    ..shape(bytes, items, 64)
+                });
             }
-            // One by one, where fours gain nothing.
-            shapes.push(shape(Self::SMALL, false, 4, workgroup));
         }
+        // One by one, where fours gain nothing.
+        shapes.extend([64, 256].map(|workgroup| StreamShape {
+            fours: false,
+            ..shape(Self::SMALL, 4, workgroup)
+        }));
         shapes
     }
 
-    /// Whether what it copies is too large for a cache.
+    /// Whether its arrays are too large for a cache.
     pub fn is_of_memory(&self) -> bool {
         self.bytes > Self::SMALL
     }
 
-    /// The dispatch on `target`: input 0 to the output.
+    /// The dispatch on `target`: input 0, or inputs 0 and 1, to the output.
     pub fn call(&self, target: &Target) -> Call {
         let (element, bytes) = element(self.fours);
         let constants = vec![
@@ -123,10 +132,16 @@ impl CopyShape {
             ("ITEMS", self.items.into()),
             ("WG", self.workgroup.into()),
         ];
-        Call::new("peak", "copy", constants)
+        let elements = self.bytes as usize / bytes;
+        let call = Call::new("peak", if self.triad { "triad" } else { "copy" }, constants)
             .bind(0, Operand::Input(0), self.bytes)
             .bind(1, Operand::Output, self.bytes)
-            .over(self.bytes as usize / bytes, self.workgroup * self.items, target)
+            .over(elements, self.workgroup * self.items, target);
+        if self.triad {
+            call.bind(2, Operand::Input(1), self.bytes)
+        } else {
+            call
+        }
     }
 }
 
@@ -156,13 +171,13 @@ mod tests {
             for shape in MultiplyAddShape::candidates() {
                 assert_eq!(shape.call(&target).macs, if cpu { 1 << 28 } else { 1 << 35 });
             }
-            for shape in CopyShape::candidates(&target) {
+            for shape in StreamShape::candidates(&target) {
                 let call = shape.call(&target);
                 let groups = u64::from(call.workgroups[0]) * u64::from(call.workgroups[1]);
                 let (_, element) = element(shape.fours);
                 let elements = groups * (shape.workgroup * shape.items) as u64;
                 assert!(elements * element as u64 >= shape.bytes, "{shape:?}");
-                assert_eq!(call.bytes(), 2 * shape.bytes);
+                assert_eq!(call.bytes(), (2 + u64::from(shape.triad)) * shape.bytes);
             }
         }
     }
