@@ -370,38 +370,39 @@ fn kernels_are_recorded_and_replayed() {
     };
     let path = |name: &str| folder.path().join(name).display().to_string();
     // Written by hand, for a device that nobody has: kernels run on any.
-    let work = "convolution 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
+    let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
     let book = format!(
         "[[device]]\nadapter = 'a'\nbackend = 'b'\ndriver = 'c'\ndriver-version = '1'\nresidua = '0'\n\
-         kernels = 'k'\n[[device.choice]]\nwork = '{work}'\nbatch = 16\nkernel = 'tile 4x1x4 by 64'\n"
+         kernels = 'k'\n[[device.choice]]\nwork = '{work}'\nbatch = 16\nkernel = 'strip 4x4x2 in 64 by 64'\n"
     );
     fs::write(path("book.toml"), &book).unwrap();
     assert!(tools(&["--list"]).contains("no kernels"));
     assert!(tools(&["--import", &path("book.toml")]).contains("1 choices"));
-    assert!(tools(&["--list"]).contains("tile 4x1x4 by 64"));
+    assert!(tools(&["--list"]).contains("strip 4x4x2 in 64 by 64"));
     assert!(tools(&["--export", &path("exported.toml")]).contains("1 choices"));
     tools(&["--clear"]);
     assert!(tools(&["--list"]).contains("no kernels"));
 
     // The chosen kernel sums in another order than the rules' does.
     let runs = ["rules", "replayed", "resumed"].map(|name| folder.path().join(name));
-    let short = ["--limit-train", "48", "--limit-test", "16", "--checkpoint-every", "1"];
+    let short = ["--limit-train", "48", "--limit-test", "16", "--schedule", "constant"];
     train(&short, &runs[0]).arg("--no-autotune").assert().success();
     let replay = ["--tuning", &path("exported.toml")];
     train(&short, &runs[1]).args(replay).assert().success();
     assert!(!runs[0].join("tuning.toml").exists());
     let recorded = fs::read_to_string(runs[1].join("tuning.toml")).unwrap();
     assert!(
-        recorded.contains(work) && recorded.contains("tile 4x1x4 by 64"),
+        recorded.contains(work) && recorded.contains("strip 4x4x2 in 64 by 64"),
         "{recorded}"
     );
     let weights = |run: &Path| fs::read(run.join("last.safetensors")).unwrap();
     assert!(weights(&runs[0]) != weights(&runs[1]));
 
-    // A run that goes on takes its own kernels, from its own file.
+    // A run that goes on takes its own kernels, from its own file: here one
+    // that was told to stop after its first epoch, and then no more.
     let replay = ["--tuning", &runs[1].join("tuning.toml").display().to_string()];
     train(&short, &runs[2])
-        .args(["--steps", "2"])
+        .args(["--steps", "3"])
         .args(replay)
         .assert()
         .success();
@@ -424,7 +425,7 @@ fn kernels_are_recorded_and_replayed() {
         (&["train", "--tuning", &path("none.toml")], 1, "none.toml"),
         (&["train", "--tuning", &path("damaged.toml")], 1, "damaged.toml"),
     ];
-    fs::write(path("damaged.toml"), book.replace("4x1x4", "4x1")).unwrap();
+    fs::write(path("damaged.toml"), book.replace("4x4x2", "4x4")).unwrap();
     for (arguments, expected, part) in cases {
         let (code, line) = failure(program("residua").args(arguments).args(["--out", &path("x")]));
         assert_eq!((code, line.contains(part)), (expected, true), "{line}");
