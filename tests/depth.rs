@@ -16,6 +16,8 @@ use residua::train::{Depth, DepthRule, DeviceEngine, Engine, Part, StepPlan, ini
 
 const BATCH: u32 = 16;
 const PAIRS: u32 = 10;
+/// Its draws leave out 25.6 % of the blocks, close to the 25.5 % expected.
+const SEED: u64 = 40;
 
 fn running(route: &Route) -> usize {
     (0..route.len())
@@ -66,7 +68,7 @@ fn stochastic_depth_saves_the_time_of_the_blocks_it_leaves_out() {
     seconds(&constant);
     let (mut with_all, mut with_some, mut blocks) = (0.0, 0.0, 0);
     for pair in 0..PAIRS {
-        let route = depth.training_route(&graph, 3, pair);
+        let route = depth.training_route(&graph, SEED, pair);
         with_all += seconds(&constant);
         with_some += seconds(&route);
         blocks += running(&route);
@@ -81,7 +83,7 @@ fn stochastic_depth_saves_the_time_of_the_blocks_it_leaves_out() {
         100.0 * saved,
         100.0 * left_out
     );
-    assert!((0.2..0.32).contains(&left_out), "{left_out}: the draws of this seed");
+    assert!((0.25..0.26).contains(&left_out), "{left_out}: the draws of this seed");
     // What is left out are whole blocks; stem, head and optimiser always run.
     // Other work on the machine falls on both alike, but not evenly.
     assert!(saved > 0.7 * left_out, "{saved} of {left_out}");

@@ -339,7 +339,11 @@ fn neighbour(args: &Args, subject: &Subject, beside: &str, file: &str) -> Result
         ..args.clone()
     };
     let findings = study(&alone, &mut other, &what, file)?;
+    let numbers = 1..=findings.blocks.len();
     Ok(Neighbour {
+        downsampling: numbers
+            .filter(|number| findings.blocks[number - 1].downsamples)
+            .collect(),
         label: findings.label,
         whole: findings.whole,
         single: findings.lesions,

@@ -28,6 +28,8 @@ pub struct Neighbour {
     pub whole: Verdict,
     /// Each block deleted in turn.
     pub single: Vec<Lesion>,
+    /// Numbers of the blocks that downsample.
+    pub downsampling: Vec<usize>,
 }
 
 /// Everything that a lesion study found.
@@ -243,12 +245,17 @@ impl LesionFindings {
                 x: lesion.blocks[0] as f64,
                 y: 100.0 * lesion.verdict.error,
                 interval: Some(percent(lesion.verdict.interval)),
-                strong: false,
+                strong: other.downsampling.contains(&lesion.blocks[0]),
                 text: format!(
-                    "{}, block {} ({}): {:.2} %",
+                    "{}, block {} ({}{}): {:.2} %",
                     other.label,
                     lesion.blocks[0],
                     lesion.names.join(" "),
+                    if other.downsampling.contains(&lesion.blocks[0]) {
+                        ", downsamples"
+                    } else {
+                        ""
+                    },
                     100.0 * lesion.verdict.error
                 ),
             });
@@ -266,18 +273,23 @@ impl LesionFindings {
         Figure {
             name: "lesions".into(),
             title: format!("{}: test error with one block deleted", self.label),
-            caption: "One block deleted at a time; whiskers are 95 % Wilson intervals, shades are stages, and \
+            caption:
+                "One block deleted at a time; whiskers are 95 % Wilson intervals, shades (if any) are stages, and \
                       emphasised marks are blocks that downsample."
-                .into(),
+                    .into(),
             x: Axis::linear("deleted block").within(0.5, last + 0.5),
             y: Axis::linear("test error (%)"),
             layers,
         }
     }
 
-    /// Every other stage, shaded.
+    /// Every other stage, shaded; none where networks of other stages stand
+    /// beside.
     fn stages(&self) -> Vec<Layer> {
         let mut shades = Vec::new();
+        if !self.beside.is_empty() {
+            return shades;
+        }
         let mut first = 0;
         for stage in self.blocks.chunk_by(|a, b| a.stage == b.stage) {
             if stage[0].stage % 2 == 0 {
