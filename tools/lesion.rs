@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use residua::cli::{self, AdapterArgs, CliError, Subject, SubjectArgs, range};
-use residua::files::write_atomic;
 use residua::graph::{Block, parse_blocks};
 use residua::report::Report;
 use residua::studies::{
@@ -102,25 +101,8 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
         facts: facts(args, &subject)?,
         items: findings.items(),
     };
-    let mut object = serde_json::json!({
-        "model": subject.model.to_string(),
-        "weights": subject.weights,
-        "data": subject.source,
-        "adapter": subject.engine.name(),
-        "seed": args.seed,
-    });
-    if let (Some(object), serde_json::Value::Object(found)) = (object.as_object_mut(), findings.json()) {
-        object.extend(found);
-    }
-    if let Some(out) = &args.out {
-        report.write(out).map_err(CliError::failure)?;
-        write_atomic(&out.join("results.json"), format!("{object:#}\n").as_bytes())?;
-        cli::note(format_args!("{}", out.join("report.html").display()));
-    }
-    if args.json {
-        return Ok(format!("{object}\n"));
-    }
-    Ok(report.text())
+    let results = cli::results_of(&subject, args.seed, findings.json());
+    cli::deliver(&report, &results, args.out.as_deref(), args.json)
 }
 
 /// What was asked for, with every block known to exist.

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use residua::cli::{self, AdapterArgs, CliError, Subject, SubjectArgs, range};
-use residua::files::write_atomic;
-use residua::graph::{Graph, Mode};
+use residua::graph::Mode;
 use residua::report::Report;
 use residua::studies::{Ledger, PathFindings, Sampling, lengths_in_blocks, lengths_in_convolutions, path_norms};
 
@@ -103,7 +102,7 @@ pub fn paths(args: &Args) -> Result<String, CliError> {
         sampled,
         post_activation: graph.blocks.iter().any(|block| block.output != block.join),
     };
-    told(args, &subject, &graph, &findings)
+    told(args, &subject, &findings)
 }
 
 fn sample(
@@ -146,7 +145,8 @@ fn sample(
     Ok(norms)
 }
 
-fn told(args: &Args, subject: &Subject, graph: &Graph, findings: &PathFindings) -> Result<String, CliError> {
+/// Writes and tells the findings.
+fn told(args: &Args, subject: &Subject, findings: &PathFindings) -> Result<String, CliError> {
     let mut facts = subject.facts(args.seed)?;
     facts.push(("batch norm".into(), args.batch_norm.name().into()));
     facts.push((
@@ -161,25 +161,7 @@ fn told(args: &Args, subject: &Subject, graph: &Graph, findings: &PathFindings) 
         facts,
         items: findings.items(),
     };
-    let mut object = serde_json::json!({
-        "model": subject.model.to_string(),
-        "weights": subject.weights,
-        "data": subject.source,
-        "adapter": subject.engine.name(),
-        "seed": args.seed,
-        "batch_norm": args.batch_norm.name(),
-        "parameters": graph.parameter_count(),
-    });
-    if let (Some(object), serde_json::Value::Object(found)) = (object.as_object_mut(), findings.json()) {
-        object.extend(found);
-    }
-    if let Some(out) = &args.out {
-        report.write(out).map_err(CliError::failure)?;
-        write_atomic(&out.join("results.json"), format!("{object:#}\n").as_bytes())?;
-        cli::note(format_args!("{}", out.join("report.html").display()));
-    }
-    if args.json {
-        return Ok(format!("{object}\n"));
-    }
-    Ok(report.text())
+    let mut results = cli::results_of(subject, args.seed, findings.json());
+    results["batch_norm"] = args.batch_norm.name().into();
+    cli::deliver(&report, &results, args.out.as_deref(), args.json)
 }

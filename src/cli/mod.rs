@@ -1,6 +1,7 @@
 //! What the two programs share: arguments, progress, errors and exit codes.
 
 mod args;
+mod deliver;
 mod exit;
 mod progress;
 mod subject;
@@ -8,6 +9,7 @@ mod train;
 mod tuning;
 
 pub use args::{AdapterArgs, ImageArgs, SubjectArgs, range};
+pub use deliver::{deliver, results_of};
 pub use exit::{CliError, run};
 pub use progress::{WHOLE, bar, note, share_bar};
 pub use subject::{RUNS, Subject, command_line};

@@ -162,17 +162,7 @@ impl LesionFindings {
         items.push(Item::Table(Table {
             name: "lesions".into(),
             title: format!("{}: what is lost with each block", self.label),
-            columns: vec![
-                Column::plain("blocks", "deleted"),
-                Column::plain("names", "names"),
-                Column::plain("images", "images"),
-                Column::plain("wrong", "wrong"),
-                Column::percent("error", "error (%)"),
-                Column::percent("interval_low", "95 % from"),
-                Column::percent("interval_high", "to"),
-                Column::number("loss", "loss (nats)", 4),
-                Column::number("loss_change", "Δ loss", 4),
-            ],
+            columns: lesion_columns("deleted"),
             rows: rows.collect(),
             file_only: false,
         }));
@@ -426,17 +416,7 @@ impl LesionFindings {
         items.push(Item::Table(Table {
             name: "without-shortcut".into(),
             title: "Shortcut deleted".into(),
-            columns: vec![
-                Column::plain("blocks", "block"),
-                Column::plain("names", "name"),
-                Column::plain("images", "images"),
-                Column::plain("wrong", "wrong"),
-                Column::percent("error", "error (%)"),
-                Column::percent("interval_low", "95 % from"),
-                Column::percent("interval_high", "to"),
-                Column::number("loss", "loss (nats)", 4),
-                Column::number("loss_change", "Δ loss", 4),
-            ],
+            columns: lesion_columns("block"),
             rows: rows.collect(),
             file_only: false,
         }));
@@ -588,14 +568,14 @@ impl LesionFindings {
         items.push(Item::Table(Table {
             name: "random-trials".into(),
             title: "Every trial".into(),
-            columns: vec![
+            columns: [
                 Column::plain("pool", "from"),
                 Column::plain("deleted", "deleted"),
                 Column::plain("blocks", "blocks"),
-                Column::plain("wrong", "wrong"),
-                Column::percent("error", "error (%)"),
-                Column::number("loss", "loss (nats)", 4),
-            ],
+            ]
+            .into_iter()
+            .chain(verdict_columns())
+            .collect(),
             rows: rows.collect(),
             file_only: true,
         }));
@@ -667,14 +647,14 @@ impl LesionFindings {
         items.push(Item::Table(Table {
             name: "reorder".into(),
             title: "Every order".into(),
-            columns: vec![
+            columns: [
                 Column::plain("swaps", "swaps"),
                 Column::plain("pairs", "pairs"),
                 Column::number("tau", "τ", 4),
-                Column::plain("wrong", "wrong"),
-                Column::percent("error", "error (%)"),
-                Column::number("loss", "loss (nats)", 4),
-            ],
+            ]
+            .into_iter()
+            .chain(verdict_columns())
+            .collect(),
             rows: rows.collect(),
             file_only: self.reorderings.len() > 60,
         }));
@@ -827,18 +807,42 @@ impl LesionFindings {
         items.push(Item::Table(Table {
             name: "greedy".into(),
             title: "In which order blocks can go".into(),
-            columns: vec![
+            columns: [
                 Column::plain("deleted", "deleted"),
                 Column::plain("block", "last block"),
                 Column::plain("name", "name"),
-                Column::plain("wrong", "wrong"),
-                Column::percent("error", "error (%)"),
-                Column::number("loss", "loss (nats)", 4),
-            ],
+            ]
+            .into_iter()
+            .chain(verdict_columns())
+            .collect(),
             rows: rows.collect(),
             file_only: false,
         }));
     }
+}
+
+/// Columns of [`LesionFindings::row`]; `what` heads the blocks.
+fn lesion_columns(what: &str) -> Vec<Column> {
+    vec![
+        Column::plain("blocks", what),
+        Column::plain("names", "names"),
+        Column::plain("images", "images"),
+        Column::plain("wrong", "wrong"),
+        Column::percent("error", "error (%)"),
+        Column::percent("interval_low", "95 % from"),
+        Column::percent("interval_high", "to"),
+        Column::number("loss", "loss (nats)", 4),
+        Column::number("loss_change", "Δ loss", 4),
+    ]
+}
+
+/// Columns of a verdict's wrong answers, error and loss.
+fn verdict_columns() -> [Column; 3] {
+    [
+        Column::plain("wrong", "wrong"),
+        Column::percent("error", "error (%)"),
+        Column::number("loss", "loss (nats)", 4),
+    ]
 }
 
 fn heading(text: &str) -> Item {
