@@ -1,12 +1,15 @@
 //! The programs as a user meets them: exit codes, one-line errors, run
 //! directories, and a run that is killed and resumed.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use serde_json::Value;
+use program::{failure, json, program};
 
 /// A run small enough to train in seconds on a software device.
 const SMALL: [&str; 10] = [
@@ -22,32 +25,10 @@ const SMALL: [&str; 10] = [
     "0.05",
 ];
 
-fn program(name: &str) -> Command {
-    let mut command = Command::cargo_bin(name).expect("cargo builds the programs for its tests");
-    command.timeout(Duration::from_secs(300));
-    command
-}
-
 fn train(extra: &[&str], out: &Path) -> Command {
     let mut command = program("residua");
     command.arg("train").args(SMALL).args(extra).arg("--out").arg(out);
     command
-}
-
-/// Runs a command that must fail; gives its exit code and its one line.
-fn failure(command: &mut Command) -> (i32, String) {
-    let output = command.output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(lines.len(), 1, "one error line in: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    (output.status.code().unwrap(), lines[0].to_string())
-}
-
-fn json(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
 }
 
 /// A CIFAR-10 folder of a few records a file.

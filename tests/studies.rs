@@ -5,23 +5,20 @@
 #[path = "common/browser.rs"]
 mod browser;
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use assert_cmd::Command;
+use program::{failure, json, program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Names of one command's results that depend on the clock.
 const CLOCK: [&str; 2] = ["seconds", "cost"];
-
-fn program(name: &str) -> Command {
-    let mut command = Command::cargo_bin(name).expect("cargo builds the programs for its tests");
-    command.timeout(Duration::from_secs(300));
-    command
-}
 
 /// A pre-activation network of six blocks, trained for a few steps.
 fn run() -> &'static Path {
@@ -53,20 +50,6 @@ fn tools(arguments: &[&str], out: &Path) -> Command {
     command.args(arguments).arg("--run").arg(run());
     command.arg("--out").arg(out).arg("--json");
     command
-}
-
-fn json(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
-}
-
-fn failure(command: &mut Command) -> (i32, String) {
-    let output = command.output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(lines.len(), 1, "one error line in: {error}");
-    (output.status.code().unwrap(), lines[0].to_string())
 }
 
 /// Results without what the clock made of them.

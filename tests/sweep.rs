@@ -1,12 +1,16 @@
 //! Sweeps as a user meets them: wrong grids, a sweep that grows and is killed,
 //! and what it writes.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use assert_cmd::Command;
+use program::{failure, json, program};
 use serde_json::Value;
 
 /// Runs small enough to train in seconds on a software device.
@@ -24,26 +28,9 @@ const SMALL: [&str; 10] = [
 ];
 
 fn tools(command: &str, extra: &[&str], out: &Path) -> Command {
-    let mut tools = Command::cargo_bin("tools").expect("cargo builds the programs for its tests");
-    tools.timeout(Duration::from_secs(300));
+    let mut tools = program("tools");
     tools.arg(command).args(SMALL).args(extra).arg("--out").arg(out);
     tools
-}
-
-fn json(command: &mut Command) -> Value {
-    let output = command.arg("--json").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
-}
-
-/// Runs a command that must fail; gives its exit code and its one line.
-fn failure(command: &mut Command) -> (i32, String) {
-    let output = command.output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(lines.len(), 1, "one error line in: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    (output.status.code().unwrap(), lines[0].to_string())
 }
 
 fn changed(path: &Path) -> SystemTime {
@@ -104,7 +91,7 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
 
     // A larger sweep finds it and trains the others.
     let more = ["--grid", "seed=0,1,2", "--grid", "model=resnet8"];
-    let found = json(&mut tools("sweep", &more, &out));
+    let found = json(tools("sweep", &more, &out).arg("--json"));
     assert_eq!(changed(&first.join("last.safetensors")), finished);
     let points = found["points"].as_array().unwrap();
     assert_eq!(points.len(), 3);
@@ -129,7 +116,7 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
     assert!(out.join("report.json").is_file());
 
     // Again: nothing is trained, and the results are the same.
-    let again = json(&mut tools("sweep", &more, &out));
+    let again = json(tools("sweep", &more, &out).arg("--json"));
     assert_eq!(again, found);
 
     // Other settings under the same names are refused, and nothing changes.
@@ -148,7 +135,7 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
 fn a_point_that_diverges_is_a_result() {
     let folder = tempfile::tempdir().unwrap();
     let extra = ["--model", "resnet8", "--schedule", "constant", "--grid", "lr=1e6,0.05"];
-    let found = json(&mut tools("sweep", &extra, &folder.path().join("sweep")));
+    let found = json(tools("sweep", &extra, &folder.path().join("sweep")).arg("--json"));
     let (diverged, trained) = (&found["points"][0], &found["points"][1]);
     assert!(diverged["diverged"].is_u64(), "{diverged}");
     assert_eq!(
@@ -163,7 +150,7 @@ fn stochastic_depth_is_compared_with_constant_depth() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("depth");
     let extra = ["--model", "resnet8", "--p-last", "0.5", "--rule", "linear"];
-    let found = json(&mut tools("stochastic-depth", &extra, &out));
+    let found = json(tools("stochastic-depth", &extra, &out).arg("--json"));
     let groups = found["groups"].as_array().unwrap();
     assert_eq!(groups.len(), 2);
     assert_eq!(groups[0]["values"]["rule"], "constant");
