@@ -59,6 +59,9 @@ const TILES_Y: u32 = (DH + PY - 1u) / PY;
 const KB4: u32 = KB / 4u;
 const BLOCKS: u32 = (DC + KB - 1u) / KB;
 const TAPS: u32 = KERNEL * KERNEL;
+// For Winograd: quads of 2×2 pixels in a tile, and source channels at a time.
+const QUADS: u32 = PX * PY / 4u;
+const CHANNELS: u32 = 1u;
 
 @group(0) @binding(0) var<storage, read> source: array<f32>;       // N, GROUPS·SC, SH, SW
 @group(0) @binding(1) var<storage, read> source4: array<vec4f>;    // the same memory
@@ -77,6 +80,90 @@ struct Places {
 }
 
 var<immediate> places: Places;
+
+// The source pixels of one plane that the tile with its own first pixel at
+// (sx, sy) needs; zero beyond the plane.
+fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
+    var taken: array<f32, ROWS * COLS>;
+    for (var r = 0u; r < ROWS; r++) { // unroll
+        if (TILES_Y == 1u && (r < LEFT || r >= LEFT + SH)) { // static
+            for (var j = 0u; j < COLS; j++) { // unroll
+                taken[r * COLS + j] = 0.0;
+            }
+        } else {
+            // Below zero wraps round: one comparison finds both ends.
+            let y = sy + r - LEFT;
+            let inside = y < SH;
+            let row = plane + min(y, SH - 1u) * SW;
+            if (SOURCE4) { // static
+                for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
+                    let x = sx + 4u * q;
+                    let v = select(vec4f(), source4[(row + min(x, SW - 4u)) / 4u], inside && x < SW);
+                    taken[r * COLS + LEFT + 4u * q] = v.x;
+                    taken[r * COLS + LEFT + 4u * q + 1u] = v.y;
+                    taken[r * COLS + LEFT + 4u * q + 2u] = v.z;
+                    taken[r * COLS + LEFT + 4u * q + 3u] = v.w;
+                }
+            } else {
+                for (var j = 0u; j < INNER_X; j++) { // unroll
+                    let x = sx + j;
+                    taken[r * COLS + LEFT + j] = select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
+                }
+            }
+            for (var j = 0u; j < LEFT; j++) { // unroll
+                if (TILES_X == 1u) { // static
+                    taken[r * COLS + j] = 0.0;
+                } else {
+                    let x = sx + j - LEFT;
+                    taken[r * COLS + j] = select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
+                }
+            }
+            for (var j = 0u; j < RIGHT; j++) { // unroll
+                if (TILES_X == 1u && INNER_X + j >= SW) { // static
+                    taken[r * COLS + LEFT + INNER_X + j] = 0.0;
+                } else {
+                    let x = sx + INNER_X + j;
+                    taken[r * COLS + LEFT + INNER_X + j] =
+                        select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
+                }
+            }
+        }
+    }
+    return taken;
+}
+
+// Writes a tile's pixels, KB channels from `first_channel` on.
+fn write(acc: array<vec4f, PX * PY * KB4>, n: u32, channel_group: u32, first_channel: u32, tx: u32, ty: u32) {
+    for (var k = 0u; k < KB; k++) { // unroll
+        let channel = first_channel + k;
+        if (DC % KB == 0u || channel < DC) {
+            let plane = ((n * GROUPS + channel_group) * DC + channel) * (DH * DW);
+            for (var py = 0u; py < PY; py++) { // unroll
+                let y = ty * PY + py;
+                if (DH % PY == 0u || y < DH) {
+                    let row = plane + y * DW + tx * PX;
+                    if (DEST4) { // static
+                        for (var q = 0u; q < PX / 4u; q++) { // unroll
+                            if (DW % PX == 0u || tx * PX + 4u * q < DW) {
+                                dest4[row / 4u + q] = vec4f(
+                                    acc[(py * PX + 4u * q) * KB4 + k / 4u][k % 4u],
+                                    acc[(py * PX + 4u * q + 1u) * KB4 + k / 4u][k % 4u],
+                                    acc[(py * PX + 4u * q + 2u) * KB4 + k / 4u][k % 4u],
+                                    acc[(py * PX + 4u * q + 3u) * KB4 + k / 4u][k % 4u]);
+                            }
+                        }
+                    } else {
+                        for (var px = 0u; px < PX; px++) { // unroll
+                            if (DW % PX == 0u || tx * PX + px < DW) {
+                                dest[row + px] = acc[(py * PX + px) * KB4 + k / 4u][k % 4u];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
 
 // Grid: x, folded into z, over the tiles of all images; y over channel blocks.
 @compute @workgroup_size(WG)
@@ -114,54 +201,8 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
 
-    var taken: array<f32, ROWS * COLS>;
     for (var c = 0u; c < SC; c++) {
-        let plane = ((n * GROUPS + channel_group) * SC + c) * (SH * SW);
-        for (var r = 0u; r < ROWS; r++) { // unroll
-            if (TILES_Y == 1u && (r < LEFT || r >= LEFT + SH)) { // static
-                for (var j = 0u; j < COLS; j++) { // unroll
-                    taken[r * COLS + j] = 0.0;
-                }
-            } else {
-                // Below zero wraps round: one comparison finds both ends.
-                let y = sy + r - LEFT;
-                let inside = y < SH;
-                let row = plane + min(y, SH - 1u) * SW;
-                if (SOURCE4) { // static
-                    for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
-                        let x = sx + 4u * q;
-                        let v = select(vec4f(), source4[(row + min(x, SW - 4u)) / 4u], inside && x < SW);
-                        taken[r * COLS + LEFT + 4u * q] = v.x;
-                        taken[r * COLS + LEFT + 4u * q + 1u] = v.y;
-                        taken[r * COLS + LEFT + 4u * q + 2u] = v.z;
-                        taken[r * COLS + LEFT + 4u * q + 3u] = v.w;
-                    }
-                } else {
-                    for (var j = 0u; j < INNER_X; j++) { // unroll
-                        let x = sx + j;
-                        taken[r * COLS + LEFT + j] = select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
-                    }
-                }
-                for (var j = 0u; j < LEFT; j++) { // unroll
-                    if (TILES_X == 1u) { // static
-                        taken[r * COLS + j] = 0.0;
-                    } else {
-                        let x = sx + j - LEFT;
-                        taken[r * COLS + j] = select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
-                    }
-                }
-                for (var j = 0u; j < RIGHT; j++) { // unroll
-                    if (TILES_X == 1u && INNER_X + j >= SW) { // static
-                        taken[r * COLS + LEFT + INNER_X + j] = 0.0;
-                    } else {
-                        let x = sx + INNER_X + j;
-                        taken[r * COLS + LEFT + INNER_X + j] =
-                            select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
-                    }
-                }
-            }
-        }
-
+        let taken = window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), sx, sy);
         var first_weight = (block * SC + c) * TAPS * KB4;
         if (UNIFORM) { // static
             first_weight = places.at[c % 16u] + places.at[16u + c / 16u];
@@ -195,35 +236,105 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
 
-    for (var k = 0u; k < KB; k++) { // unroll
-        let channel = first_channel + k;
-        if (DC % KB == 0u || channel < DC) {
-            let plane = ((n * GROUPS + channel_group) * DC + channel) * (DH * DW);
-            for (var py = 0u; py < PY; py++) { // unroll
-                let y = ty * PY + py;
-                if (DH % PY == 0u || y < DH) {
-                    let row = plane + y * DW + tx * PX;
-                    if (DEST4) { // static
-                        for (var q = 0u; q < PX / 4u; q++) { // unroll
-                            if (DW % PX == 0u || tx * PX + 4u * q < DW) {
-                                dest4[row / 4u + q] = vec4f(
-                                    acc[(py * PX + 4u * q) * KB4 + k / 4u][k % 4u],
-                                    acc[(py * PX + 4u * q + 1u) * KB4 + k / 4u][k % 4u],
-                                    acc[(py * PX + 4u * q + 2u) * KB4 + k / 4u][k % 4u],
-                                    acc[(py * PX + 4u * q + 3u) * KB4 + k / 4u][k % 4u]);
-                            }
-                        }
-                    } else {
-                        for (var px = 0u; px < PX; px++) { // unroll
-                            if (DW % PX == 0u || tx * PX + px < DW) {
-                                dest[row + px] = acc[(py * PX + px) * KB4 + k / 4u][k % 4u];
-                            }
-                        }
+    write(acc, n, channel_group, first_channel, tx, ty);
+}
+
+// The same for a 3×3 kernel at stride 1 by Winograd's minimal filtering,
+// F(2×2, 3×3) (Lavin and Gray 2016): sixteen products for four pixels instead
+// of thirty-six. PX and PY are even. Source channels are taken CHANNELS at a
+// time, so that a sum is read and written once for several products.
+@compute @workgroup_size(WG)
+fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+            @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.z * groups.x + group.x) * WG + local.x;
+    let tx = index % TILES_X;
+    let ty = index / TILES_X % TILES_Y;
+    let n = index / (TILES_X * TILES_Y);
+    if (DEST4) { // static
+        if (n >= arrayLength(&dest4) / (GROUPS * DC * DH * DW / 4u)) {
+            return;
+        }
+    } else {
+        if (n >= arrayLength(&dest) / (GROUPS * DC * DH * DW)) {
+            return;
+        }
+    }
+    let block = group.y;
+    let channel_group = block / BLOCKS;
+    let first_channel = block % BLOCKS * KB;
+
+    var sums: array<vec4f, QUADS * 16u * KB4>;
+    for (var c = 0u; c < SC; c += CHANNELS) {
+        // Bᵀ d B of every patch of 4×4 pixels, for each of the channels.
+        var v: array<f32, CHANNELS * QUADS * 16u>;
+        for (var i = 0u; i < CHANNELS; i++) { // unroll
+            let taken = window(((n * GROUPS + channel_group) * SC + c + i) * (SH * SW), tx * PX, ty * PY);
+            for (var qy = 0u; qy < PY / 2u; qy++) { // unroll
+                var rows: array<f32, 4u * COLS>;
+                for (var j = 0u; j < COLS; j++) { // unroll
+                    rows[j] = taken[2u * qy * COLS + j] - taken[(2u * qy + 2u) * COLS + j];
+                    rows[COLS + j] = taken[(2u * qy + 1u) * COLS + j] + taken[(2u * qy + 2u) * COLS + j];
+                    rows[2u * COLS + j] = taken[(2u * qy + 2u) * COLS + j] - taken[(2u * qy + 1u) * COLS + j];
+                    rows[3u * COLS + j] = taken[(2u * qy + 1u) * COLS + j] - taken[(2u * qy + 3u) * COLS + j];
+                }
+                for (var qx = 0u; qx < PX / 2u; qx++) { // unroll
+                    for (var r = 0u; r < 4u; r++) { // unroll
+                        v[((i * PY / 2u + qy) * PX / 2u + qx) * 16u + 4u * r] =
+                            rows[r * COLS + 2u * qx] - rows[r * COLS + 2u * qx + 2u];
+                        v[((i * PY / 2u + qy) * PX / 2u + qx) * 16u + 4u * r + 1u] =
+                            rows[r * COLS + 2u * qx + 1u] + rows[r * COLS + 2u * qx + 2u];
+                        v[((i * PY / 2u + qy) * PX / 2u + qx) * 16u + 4u * r + 2u] =
+                            rows[r * COLS + 2u * qx + 2u] - rows[r * COLS + 2u * qx + 1u];
+                        v[((i * PY / 2u + qy) * PX / 2u + qx) * 16u + 4u * r + 3u] =
+                            rows[r * COLS + 2u * qx + 1u] - rows[r * COLS + 2u * qx + 3u];
+                    }
+                }
+            }
+        }
+        for (var e = 0u; e < 16u; e++) { // unroll
+            for (var q = 0u; q < KB4; q++) { // unroll
+                var w: array<vec4f, CHANNELS>;
+                for (var i = 0u; i < CHANNELS; i++) { // unroll
+                    w[i] = weights4[((block * SC + c + i) * 16u + e) * KB4 + q];
+                }
+                for (var t = 0u; t < QUADS; t++) { // unroll
+                    for (var i = 0u; i < CHANNELS; i++) { // unroll
+                        sums[(t * 16u + e) * KB4 + q] += v[(i * QUADS + t) * 16u + e] * w[i];
                     }
                 }
             }
         }
     }
+
+    // Aᵀ m A: two by two pixels from each four by four sums.
+    var acc: array<vec4f, PX * PY * KB4>;
+    for (var qy = 0u; qy < PY / 2u; qy++) { // unroll
+        for (var qx = 0u; qx < PX / 2u; qx++) { // unroll
+            for (var q = 0u; q < KB4; q++) { // unroll
+                var high: array<vec4f, 4>;
+                var low: array<vec4f, 4>;
+                for (var s = 0u; s < 4u; s++) { // unroll
+                    let one = sums[((qy * PX / 2u + qx) * 16u + 4u + s) * KB4 + q];
+                    let two = sums[((qy * PX / 2u + qx) * 16u + 8u + s) * KB4 + q];
+                    high[s] = sums[((qy * PX / 2u + qx) * 16u + s) * KB4 + q] + one + two;
+                    low[s] = one - two - sums[((qy * PX / 2u + qx) * 16u + 12u + s) * KB4 + q];
+                }
+                acc[(2u * qy * PX + 2u * qx) * KB4 + q] = high[0] + high[1] + high[2];
+                acc[(2u * qy * PX + 2u * qx + 1u) * KB4 + q] = high[1] - high[2] - high[3];
+                acc[((2u * qy + 1u) * PX + 2u * qx) * KB4 + q] = low[0] + low[1] + low[2];
+                acc[((2u * qy + 1u) * PX + 2u * qx + 1u) * KB4 + q] = low[1] - low[2] - low[3];
+            }
+        }
+    }
+    if (BIAS) { // static
+        for (var k = 0u; k < KB; k++) { // unroll
+            let b = bias[channel_group * DC + min(first_channel + k, DC - 1u)];
+            for (var p = 0u; p < PX * PY; p++) { // unroll
+                acc[p * KB4 + k / 4u][k % 4u] += b;
+            }
+        }
+    }
+    write(acc, n, channel_group, first_channel, tx, ty);
 }
 
 // Lays weights out as `tile` reads them: for each block of KB destination
@@ -252,5 +363,41 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         repacked[block * BLOCK_STRIDE + index % (KB * TAPS * SC)] = value;
     } else {
         repacked[index] = value;
+    }
+}
+
+// The same for `winograd`: sixteen values G g Gᵀ in place of nine taps.
+@compute @workgroup_size(WG)
+fn pack_winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+                 @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= GROUPS * BLOCKS * SC * KB) {
+        return;
+    }
+    let c = index / KB % SC;
+    let block = index / (KB * SC);
+    let channel = block % BLOCKS * KB + index % KB;
+    var g: array<f32, 9>;
+    for (var i = 0u; i < 9u; i++) { // unroll
+        let tap = select(i, 8u - i, FLIPPED);
+        var at = ((block / BLOCKS * DC + channel) * SC + c) * 9u + tap;
+        if (EXCHANGED) {
+            at = ((block / BLOCKS * SC + c) * DC + channel) * 9u + tap;
+        }
+        g[i] = select(0.0, weights[min(at, arrayLength(&weights) - 1u)], channel < DC);
+    }
+    var rows: array<f32, 12>;
+    for (var j = 0u; j < 3u; j++) { // unroll
+        rows[j] = g[j];
+        rows[3u + j] = 0.5 * (g[j] + g[3u + j] + g[6u + j]);
+        rows[6u + j] = 0.5 * (g[j] - g[3u + j] + g[6u + j]);
+        rows[9u + j] = g[6u + j];
+    }
+    let first = (block * SC + c) * 16u * KB + index % KB;
+    for (var r = 0u; r < 4u; r++) { // unroll
+        repacked[first + 4u * r * KB] = rows[3u * r];
+        repacked[first + (4u * r + 1u) * KB] = 0.5 * (rows[3u * r] + rows[3u * r + 1u] + rows[3u * r + 2u]);
+        repacked[first + (4u * r + 2u) * KB] = 0.5 * (rows[3u * r] - rows[3u * r + 1u] + rows[3u * r + 2u]);
+        repacked[first + (4u * r + 3u) * KB] = rows[3u * r + 2u];
     }
 }

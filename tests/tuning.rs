@@ -102,6 +102,11 @@ fn every_way_agrees_with_its_twin(kind: AdapterKind) {
         rank += 1;
     }
     assert!(rank > 3 && others > 0, "{others} of {rank} ways differ from the rules'");
+    let target = residua::schedule::target(&gpu);
+    let jobs = twin.session.jobs(true, BATCH);
+    let kernels = jobs.iter().flat_map(|job| job.trials(BATCH, &target));
+    let winograds = kernels.filter(|trial| matches!(trial.candidate, Candidate::Winograd { .. }));
+    assert_eq!(winograds.count() > 3, kind == AdapterKind::Discrete);
 }
 
 #[test]

@@ -22,6 +22,16 @@ pub enum Candidate {
         /// Invocations a workgroup.
         lanes: usize,
     },
+    /// A 3×3 convolution at stride 1 by Winograd's minimal filtering, in
+    /// register tiles of even sides.
+    Winograd {
+        /// Pixels and channels of one invocation.
+        tile: Tile,
+        /// Source channels taken at a time.
+        channels: usize,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
     /// Weight gradient by strips, in about `splits` invocations.
     Strip {
         /// Columns and channels of one invocation.
@@ -101,6 +111,11 @@ impl fmt::Display for Candidate {
                 tile: Tile { px, py, kb },
                 lanes,
             } => write!(f, "tile {px}x{py}x{kb} by {lanes}"),
+            Candidate::Winograd {
+                tile: Tile { px, py, kb },
+                channels,
+                lanes,
+            } => write!(f, "winograd {px}x{py}x{kb} of {channels} by {lanes}"),
             Candidate::Strip {
                 tile: WeightTile { px, kb, cb },
                 splits,
@@ -147,6 +162,14 @@ fn parse(words: &[&str]) -> Option<Candidate> {
                 lanes: number(lanes)?,
             }
         }
+        ["winograd", tile, "of", channels, "by", lanes] => {
+            let [px, py, kb] = sides(tile)?;
+            Candidate::Winograd {
+                tile: Tile { px, py, kb },
+                channels: number(channels)?,
+                lanes: number(lanes)?,
+            }
+        }
         ["strip", tile, "in", splits, "by", lanes] => {
             let [px, kb, cb] = sides(tile)?;
             Candidate::Strip {
@@ -178,6 +201,11 @@ mod tests {
         let all = [
             Candidate::Plain,
             Candidate::Tile { tile, lanes: 32 },
+            Candidate::Winograd {
+                tile,
+                channels: 2,
+                lanes: 32,
+            },
             Candidate::Strip {
                 tile: strip,
                 splits: 2048,

@@ -10,6 +10,9 @@ use crate::graph::{Conv, Shape};
 const WG: usize = 32;
 /// Source channels that the table of places in immediate data can hold.
 const PLACES: usize = 15 * 16;
+/// Sums that one invocation of Winograd's scheme keeps, at most: four for a
+/// pixel and channel.
+const MOST_WINOGRAD_SUMS: usize = 1024;
 
 /// One direction of a convolution: planes and channels of what is read and
 /// what is written.
@@ -72,6 +75,78 @@ impl<'a> Direction<'a> {
     }
 }
 
+/// How a tile's sums come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    /// Tap by tap.
+    Direct,
+    /// By Winograd's F(2×2, 3×3), so many source channels at a time.
+    Winograd { channels: usize },
+}
+
+impl Scheme {
+    /// Entry points of the kernel and of the packing of its weights.
+    fn entries(self) -> [&'static str; 2] {
+        match self {
+            Scheme::Direct => ["tile", "pack"],
+            Scheme::Winograd { .. } => ["winograd", "pack_winograd"],
+        }
+    }
+
+    /// Weights that stand for the taps of one kernel.
+    fn taps(self, conv: &Conv) -> usize {
+        match self {
+            Scheme::Direct => conv.kernel * conv.kernel,
+            Scheme::Winograd { .. } => 16,
+        }
+    }
+}
+
+impl Direction<'_> {
+    /// Whether Winograd's scheme can do this in such tiles.
+    fn suits_winograd(&self, tile: &Tile, channels: usize) -> bool {
+        let conv = self.tiled_conv();
+        let source = self.source.channels() / conv.groups;
+        let transposed = self.backward && !self.is_flipped();
+        let even = tile.px.is_multiple_of(2) && tile.py.is_multiple_of(2);
+        let small = tile.px * tile.py * tile.kb <= MOST_WINOGRAD_SUMS / 4;
+        let shape = conv.kernel == 3 && conv.stride == 1 && !transposed && conv.padding <= 2;
+        shape
+            && even
+            && small
+            && (1..=2).contains(&channels)
+            && source.is_multiple_of(channels)
+            && tile.fits(&self.destination(&conv))
+    }
+
+    /// Winograd's ways that may be fast.
+    fn winograds(&self, target: &Target) -> Vec<Candidate> {
+        // On processors it ties with the best tiles, whose code is as long:
+        // docs/notes.md has the figures. Trying it there costs seconds.
+        let shapes: &[[usize; 3]] = if target.cpu {
+            &[]
+        } else {
+            &[[4, 2, 4], [4, 4, 4], [2, 2, 8]]
+        };
+        let (height, width) = self.dest.plane();
+        let divides = |tile: &Tile| width.is_multiple_of(tile.px) && height.is_multiple_of(tile.py);
+        let tiles = shapes.iter().map(|&[px, py, kb]| Tile { px, py, kb });
+        let channels = if (self.source.channels() / self.conv.groups).is_multiple_of(2) {
+            2
+        } else {
+            1
+        };
+        tiles
+            .filter(|tile| divides(tile) && self.suits_winograd(tile, channels))
+            .map(|tile| Candidate::Winograd {
+                tile,
+                channels,
+                lanes: WG,
+            })
+            .collect()
+    }
+}
+
 impl Tunable for Direction<'_> {
     fn rule(&self, target: &Target) -> Candidate {
         Candidate::Tile {
@@ -83,7 +158,8 @@ impl Tunable for Direction<'_> {
     fn others(&self, target: &Target) -> Vec<Candidate> {
         let tiles = Tile::others(&self.destination(&self.tiled_conv()), target);
         let with = |lanes: usize| move |tile: &Tile| Candidate::Tile { tile: *tile, lanes };
-        let mut all: Vec<Candidate> = tiles.iter().map(with(WG)).collect();
+        let mut all = self.winograds(target);
+        all.extend(tiles.iter().map(with(WG)));
         if !target.cpu {
             all.extend(tiles.iter().take(3).map(with(2 * WG)));
         }
@@ -103,14 +179,20 @@ impl Tunable for Direction<'_> {
             Candidate::Tile { tile, lanes } => {
                 // The rules' choice is one even of a kernel that no tile suits.
                 let fits = tile.fits(&self.destination(&self.tiled_conv())) && is_workgroup(lanes);
-                (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, lanes, batch, target))
+                let scheme = Scheme::Direct;
+                (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
+            }
+            Candidate::Winograd { tile, channels, lanes } => {
+                let scheme = Scheme::Winograd { channels };
+                let fits = self.suits_winograd(&tile, channels) && is_workgroup(lanes);
+                fits.then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
             _ => None,
         }
     }
 }
 
-fn tiled(direction: &Direction, tile: Tile, lanes: usize, batch: usize, target: &Target) -> Lowered {
+fn tiled(direction: &Direction, tile: Tile, scheme: Scheme, lanes: usize, batch: usize, target: &Target) -> Lowered {
     let Direction { source, dest, .. } = *direction;
     let conv = direction.tiled_conv();
     let flipped = direction.is_flipped();
@@ -147,8 +229,13 @@ fn tiled(direction: &Direction, tile: Tile, lanes: usize, batch: usize, target: 
         ("WG", lanes.into()),
     ];
     let blocks = conv.groups * dc.div_ceil(tile.kb);
-    let block = sc * conv.kernel * conv.kernel * tile.kb;
-    let uniform = target.cpu && 4 * block as u64 <= target.uniform && sc <= PLACES;
+    let block = sc * scheme.taps(&conv) * tile.kb;
+    if let Scheme::Winograd { channels } = scheme {
+        constants.push(("CHANNELS", channels.into()));
+    }
+    let [entry, packing_entry] = scheme.entries();
+    let direct = scheme == Scheme::Direct;
+    let uniform = direct && target.cpu && 4 * block as u64 <= target.uniform && sc <= PLACES;
     let stride = if uniform {
         block.next_multiple_of(target.alignment as usize / 4)
     } else {
@@ -163,17 +250,22 @@ fn tiled(direction: &Direction, tile: Tile, lanes: usize, batch: usize, target: 
     let weights = Shape::fixed(&[conv.groups * dc * sc * conv.kernel * conv.kernel]);
     let mut packing = constants.clone();
     packing.extend([("EXCHANGED", direction.backward.into()), ("FLIPPED", flipped.into())]);
-    let pack = Call::new("conv", "pack", packing)
+    // One invocation packs a weight, or all sixteen that stand for a kernel.
+    let packed_together = match scheme {
+        Scheme::Direct => 1,
+        Scheme::Winograd { .. } => scheme.taps(&conv),
+    };
+    let pack = Call::new("conv", packing_entry, packing)
         .bind(6, Operand::Input(1), weights.bytes(1))
         .bind(7, Operand::Scratch(0), 4 * packed as u64)
-        .over(blocks * block, lanes, target);
+        .over(blocks * block / packed_together, lanes, target);
 
     let mut calls = vec![pack];
     let tiles = dh.div_ceil(tile.py) * dw.div_ceil(tile.px);
     let forward_outputs = if direction.backward { source } else { dest };
     let per_output = weights.per_image() / forward_outputs.channels();
     for part in parts(batch, &[source, dest], target) {
-        let mut call = Call::new("conv", "tile", constants.clone())
+        let mut call = Call::new("conv", entry, constants.clone())
             .bind_images(0, Operand::Input(0), source, &part)
             .bind_images(1, Operand::Input(0), source, &part)
             .bind(2, Operand::Scratch(0), 4 * packed as u64)
