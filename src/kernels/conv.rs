@@ -4,7 +4,7 @@ use super::Value;
 use super::call::{Arg, Call, Lowered, Operand, Target, fold, parts};
 use super::candidate::{Candidate, Tunable, is_workgroup};
 use super::conv_plain::Plain;
-use super::tile::{Destination, Tile, WeightTile};
+use super::tile::{CPU_VECTOR, Destination, Tile, WeightTile};
 use crate::graph::{Conv, Shape};
 
 const WG: usize = 32;
@@ -384,12 +384,24 @@ fn strips(
     let (oh, ow) = dy.plane();
     let strips = ow.div_ceil(tile.px);
     let blocks = conv.groups * k.div_ceil(tile.kb) * c.div_ceil(tile.cb);
-    let images = WeightTile::images(batch, strips * blocks, wanted, dw.bytes(1) * strips as u64, target);
+    let images = WeightTile::images(
+        batch,
+        strips,
+        strips * blocks,
+        wanted,
+        dw.bytes(1) * strips as u64,
+        target,
+    );
     let right = (conv.kernel).saturating_sub(conv.padding + conv.stride);
 
     let parts = parts(batch, &[x, dy], target);
     let splits = |part: &std::ops::Range<usize>| part.len().div_ceil(images) * strips;
     let all_splits: usize = parts.iter().map(splits).sum();
+    // Lanes that have no split cost a processor as much as those that have one.
+    let lanes = match target.cpu {
+        true => lanes.min(all_splits.next_power_of_two().max(CPU_VECTOR)),
+        false => lanes,
+    };
     let partial = all_splits as u64 * dw.bytes(1);
     let mut calls = Vec::new();
     let mut first_split = 0;

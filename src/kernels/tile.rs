@@ -18,6 +18,8 @@ const LARGEST_BODY: usize = 16_384;
 /// Sums that one invocation keeps.
 const CPU_SUMS: usize = 512;
 const GPU_SUMS: usize = 64;
+/// Lanes of a processor's vectors.
+pub const CPU_VECTOR: usize = 8;
 
 /// PX × PY pixels × KB output channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -256,8 +258,13 @@ impl WeightTile {
     /// Images that one invocation walks through: few enough to have `wanted`
     /// invocations, enough that the partial sums (`bytes` for each range of
     /// images) stay small. `per_image` is the number of invocations an image.
-    pub fn images(batch: usize, per_image: usize, wanted: usize, bytes: u64, target: &Target) -> usize {
-        let busy = (batch * per_image / wanted).max(1);
+    /// A processor runs invocations of different images and `strips` in the
+    /// lanes of one vector: there are enough of those to fill it.
+    pub fn images(batch: usize, strips: usize, per_image: usize, wanted: usize, bytes: u64, target: &Target) -> usize {
+        let mut busy = (batch * per_image / wanted).max(1);
+        if target.cpu {
+            busy = busy.min((batch * strips / CPU_VECTOR).max(1));
+        }
         let room = target.binding.min(16 << 20);
         let small = (batch as u64 * bytes).div_ceil(room.max(bytes)) as usize;
         busy.max(small).min(batch)
