@@ -132,6 +132,15 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
     return taken;
 }
 
+// Images of this dispatch.
+fn images() -> u32 {
+    if (DEST4) { // static
+        return arrayLength(&dest4) / (GROUPS * DC * DH * DW / 4u);
+    } else {
+        return arrayLength(&dest) / (GROUPS * DC * DH * DW);
+    }
+}
+
 // Writes a tile's pixels, KB channels from `first_channel` on.
 fn write(acc: array<vec4f, PX * PY * KB4>, n: u32, channel_group: u32, first_channel: u32, tx: u32, ty: u32) {
     for (var k = 0u; k < KB; k++) { // unroll
@@ -173,14 +182,8 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let tx = index % TILES_X;
     let ty = index / TILES_X % TILES_Y;
     let n = index / (TILES_X * TILES_Y);
-    if (DEST4) { // static
-        if (n >= arrayLength(&dest4) / (GROUPS * DC * DH * DW / 4u)) {
-            return;
-        }
-    } else {
-        if (n >= arrayLength(&dest) / (GROUPS * DC * DH * DW)) {
-            return;
-        }
+    if (n >= images()) {
+        return;
     }
     var block = group.y;
     if (UNIFORM) { // static
@@ -250,14 +253,8 @@ fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     let tx = index % TILES_X;
     let ty = index / TILES_X % TILES_Y;
     let n = index / (TILES_X * TILES_Y);
-    if (DEST4) { // static
-        if (n >= arrayLength(&dest4) / (GROUPS * DC * DH * DW / 4u)) {
-            return;
-        }
-    } else {
-        if (n >= arrayLength(&dest) / (GROUPS * DC * DH * DW)) {
-            return;
-        }
+    if (n >= images()) {
+        return;
     }
     let block = group.y;
     let channel_group = block / BLOCKS;

@@ -137,6 +137,15 @@ impl Draws {
         self.word() >> 31 == 1
     }
 
+    /// Puts `count` of `items`, chosen at random, in front, in random order:
+    /// a partial Fisher–Yates shuffle.
+    pub fn choose<T>(&mut self, items: &mut [T], count: usize) {
+        for place in 0..count.min(items.len()) {
+            let other = place + self.below((items.len() - place) as u32) as usize;
+            items.swap(place, other);
+        }
+    }
+
     /// A whole number in 0..`n`, each equally likely; 0 when `n` is 0.
     ///
     /// Multiply-high with rejection: Lemire, "Fast random integer generation

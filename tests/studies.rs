@@ -20,26 +20,25 @@ use tempfile::TempDir;
 /// Names of one command's results that depend on the clock.
 const CLOCK: [&str; 2] = ["seconds", "cost"];
 
+/// Trains in batches of 16.
+fn train(model: &str, data: &str, extra: &[&str], out: &Path) {
+    let mut train = program("residua");
+    train.args(["train", "--model", model, "--data", data, "--batch-size", "16"]);
+    train.args(extra).arg("--out").arg(out).assert().success();
+}
+
 /// A pre-activation network of six blocks, trained for a few steps.
 fn run() -> &'static Path {
     static RUN: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = RUN.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("small");
-        let mut train = program("residua");
-        train
-            .args([
-                "train",
-                "--model",
-                "preact-14",
-                "--data",
-                "synthetic:64,40",
-                "--batch-size",
-                "16",
-            ])
-            .args(["--epochs", "2", "--lr", "0.05", "--out"])
-            .arg(&path);
-        train.assert().success();
+        train(
+            "preact-14",
+            "synthetic:64,40",
+            &["--epochs", "2", "--lr", "0.05"],
+            &path,
+        );
         (folder, path)
     });
     path
@@ -198,22 +197,7 @@ fn networks_stand_beside_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("study");
     let plain = folder.path().join("plain");
-    let mut train = program("residua");
-    train
-        .args([
-            "train",
-            "--model",
-            "plain-8",
-            "--data",
-            "synthetic:32,40",
-            "--batch-size",
-            "16",
-            "--steps",
-            "2",
-        ])
-        .arg("--out")
-        .arg(&plain);
-    train.assert().success();
+    train("plain-8", "synthetic:32,40", &["--steps", "2"], &plain);
     let weights = format!("plain-8={}", plain.join("last.safetensors").display());
     let found = json(&mut tools(
         &["lesion", "--beside", &weights, "--beside", plain.to_str().unwrap()],
@@ -319,28 +303,8 @@ fn paths_are_counted_sampled_and_resumed() {
 fn runs_are_drawn_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let sampled = folder.path().join("sampled");
-    let mut train = program("residua");
-    train
-        .args([
-            "train",
-            "--model",
-            "preact-14",
-            "--data",
-            "synthetic:64,40",
-            "--batch-size",
-            "16",
-        ])
-        .args([
-            "--epochs",
-            "2",
-            "--stochastic-depth",
-            "0.5",
-            "--depth-per",
-            "sample",
-            "--out",
-        ])
-        .arg(&sampled);
-    train.assert().success();
+    let by_sample = ["--epochs", "2", "--stochastic-depth", "0.5", "--depth-per", "sample"];
+    train("preact-14", "synthetic:64,40", &by_sample, &sampled);
     let out = folder.path().join("curves");
     let mut curves = program("tools");
     curves

@@ -85,9 +85,9 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
     }
     let training = args.recalibrate.is_some();
     let mut subject = Subject::open_with(&args.subject, &args.adapter, training)?;
-    let what = Wanted::of(args, &subject.engine.graph().blocks)?;
+    let deletions = deletions(args, &subject.engine.graph().blocks)?;
     cli::note(format_args!("{} on {}", subject.label(), subject.engine.name()));
-    let mut findings = study(args, &mut subject, &what, "results.jsonl")?;
+    let mut findings = study(args, &mut subject, &deletions, "results.jsonl")?;
     for (index, beside) in args.beside.iter().enumerate() {
         findings.beside.push(neighbour(
             args,
@@ -105,30 +105,24 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
     cli::deliver(&report, &results, args.out.as_deref(), args.json)
 }
 
-/// What was asked for, with every block known to exist.
-struct Wanted {
-    deletions: Vec<Vec<usize>>,
-}
-
-impl Wanted {
-    fn of(args: &Args, blocks: &[Block]) -> Result<Self, CliError> {
-        let alone: Vec<Vec<usize>> = (1..=blocks.len()).map(|number| vec![number]).collect();
-        // What is drawn beside or against single deletions needs them.
-        let others = args.delete_random.is_some() || args.reorder.is_some() || args.greedy.is_some() || args.responses;
-        let needs_each = args.pairs || args.without_shortcut || !args.beside.is_empty();
-        let (each, deletions) = match args.delete_block.as_deref() {
-            Some("each") => (true, alone),
-            Some(list) => (false, vec![parse_blocks(list, blocks)?]),
-            None if others && !needs_each => (false, Vec::new()),
-            None => (true, alone),
-        };
-        if needs_each && !each {
-            return Err(CliError::argument(
-                "--pairs, --without-shortcut and --beside go with --delete-block each",
-            ));
-        }
-        Ok(Wanted { deletions })
+/// The deletions that were asked for, with every block known to exist.
+fn deletions(args: &Args, blocks: &[Block]) -> Result<Vec<Vec<usize>>, CliError> {
+    let alone: Vec<Vec<usize>> = (1..=blocks.len()).map(|number| vec![number]).collect();
+    // What is drawn beside or against single deletions needs them.
+    let others = args.delete_random.is_some() || args.reorder.is_some() || args.greedy.is_some() || args.responses;
+    let needs_each = args.pairs || args.without_shortcut || !args.beside.is_empty();
+    let (each, deletions) = match args.delete_block.as_deref() {
+        Some("each") => (true, alone),
+        Some(list) => (false, vec![parse_blocks(list, blocks)?]),
+        None if others && !needs_each => (false, Vec::new()),
+        None => (true, alone),
+    };
+    if needs_each && !each {
+        return Err(CliError::argument(
+            "--pairs, --without-shortcut and --beside go with --delete-block each",
+        ));
     }
+    Ok(deletions)
 }
 
 /// Where the results come from.
@@ -156,7 +150,7 @@ fn ledger(args: &Args, subject: &Subject, file: &str) -> Result<Ledger, CliError
 }
 
 /// Runs all that was asked for on one network.
-fn study(args: &Args, subject: &mut Subject, what: &Wanted, file: &str) -> Result<LesionFindings, CliError> {
+fn study(args: &Args, subject: &mut Subject, deletions: &[Vec<usize>], file: &str) -> Result<LesionFindings, CliError> {
     let label = subject.label();
     let ledger = ledger(args, subject, file)?;
     let bar = cli::bar(0, "images");
@@ -179,6 +173,7 @@ fn study(args: &Args, subject: &mut Subject, what: &Wanted, file: &str) -> Resul
             .as_ref()
             .filter(|_| args.save_images)
             .map(|out| out.join("images")),
+        warm: false,
         progress: &mut |done, of| {
             bar.set_length(of);
             bar.set_position(done);
@@ -198,7 +193,7 @@ fn study(args: &Args, subject: &mut Subject, what: &Wanted, file: &str) -> Resul
     phase("nothing deleted");
     let whole = delete(judge, route, &[Vec::new()])?.remove(0).verdict;
     phase("deleting blocks");
-    let lesions = delete(judge, route, &what.deletions)?;
+    let lesions = delete(judge, route, deletions)?;
     let mut random = Vec::new();
     for (name, pool) in pools(args, &blocks) {
         if let Some(counts) = &args.delete_random {
@@ -307,9 +302,7 @@ fn neighbour(args: &Args, subject: &Subject, beside: &str, file: &str) -> Result
     other.images.limit_test = Some(subject.images());
     let mut other = Subject::open_with(&other, &args.adapter, args.recalibrate.is_some())?;
     let blocks = other.engine.graph().blocks.len();
-    let what = Wanted {
-        deletions: (1..=blocks).map(|number| vec![number]).collect(),
-    };
+    let each: Vec<Vec<usize>> = (1..=blocks).map(|number| vec![number]).collect();
     let alone = Args {
         delete_random: None,
         reorder: None,
@@ -320,7 +313,7 @@ fn neighbour(args: &Args, subject: &Subject, beside: &str, file: &str) -> Result
         save_images: false,
         ..args.clone()
     };
-    let findings = study(&alone, &mut other, &what, file)?;
+    let findings = study(&alone, &mut other, &each, file)?;
     let numbers = 1..=findings.blocks.len();
     Ok(Neighbour {
         downsampling: numbers

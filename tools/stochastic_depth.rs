@@ -1,10 +1,10 @@
 //! `tools stochastic-depth`: what does stochastic depth change?
 
-use residua::cli::{CliError, SettingArgs};
+use residua::cli::{CliError, SettingArgs, command_line};
 use residua::studies::{DepthGrid, DepthStudy, depth_points, list_of};
 use residua::train::DepthRule;
 
-use crate::sweep::{WorkArgs, command};
+use crate::sweep::WorkArgs;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -55,5 +55,5 @@ pub fn stochastic_depth(args: &Args) -> Result<String, CliError> {
     };
     let results = args.work.train(depth_points(&base, &grid)?)?;
     let study = DepthStudy::of(&results)?;
-    args.work.report(&study.report(&command()), &study.json())
+    args.work.report(&study.report(&command_line()), &study.json())
 }

@@ -42,7 +42,7 @@ pub fn sweep(args: &Args) -> Result<String, CliError> {
     let points = points(&args.settings.config()?, &grid)?;
     let results = args.work.train(points)?;
     args.work
-        .report(&sweep_report(&command(), &results), &sweep_json(&results))
+        .report(&sweep_report(&cli::command_line(), &results), &sweep_json(&results))
 }
 
 impl WorkArgs {
@@ -84,14 +84,15 @@ impl WorkArgs {
     }
 }
 
+/// Which point it is: "2 of 8: resnet20, seed 1".
+fn head(progress: &Progress) -> String {
+    let Progress { number, of, point, .. } = progress;
+    format!("{number} of {of}: {}", described(&point.values))
+}
+
 /// Where training stands: "2 of 8: resnet20, seed 1 · step 30 of 40, loss 1.203".
 fn stand(progress: &Progress, event: &Event) -> String {
-    let head = format!(
-        "{} of {}: {}",
-        progress.number,
-        progress.of,
-        described(&progress.point.values)
-    );
+    let head = head(progress);
     let left = progress
         .left
         .map(|left| format!(" · {} left", HumanDuration(left)))
@@ -111,12 +112,7 @@ fn stand(progress: &Progress, event: &Event) -> String {
 
 /// What a point came to.
 fn line(progress: &Progress, run: &Trained, more: &str) -> String {
-    let head = format!(
-        "{} of {}: {}",
-        progress.number,
-        progress.of,
-        described(&progress.point.values)
-    );
+    let head = head(progress);
     let result = match (run.diverged, run.test_error().zip(run.best_test_error())) {
         (Some(step), _) => format!("diverged at step {step}"),
         (None, Some((last, best))) => {
@@ -130,17 +126,4 @@ fn line(progress: &Progress, run: &Trained, more: &str) -> String {
         (None, None) => "no epoch".to_string(),
     };
     format!("{head} · {result} · {more}")
-}
-
-/// What was typed, for the record.
-pub fn command() -> String {
-    let quoted = |word: std::ffi::OsString| match word.to_string_lossy() {
-        word if word.contains([' ', '|', '(', '*']) => format!("'{word}'"),
-        word => word.into_owned(),
-    };
-    let words = std::env::args_os().skip(1).map(quoted);
-    std::iter::once("tools".to_string())
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
 }

@@ -1,18 +1,20 @@
 //! Which trained network is looked at, and on which images?
 
+use std::cell::OnceCell;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+
+use serde_json::json;
 
 use super::args::{AdapterArgs, SubjectArgs};
 use super::exit::CliError;
 use super::tuning::TuningTeller;
-use serde_json::json;
-
 use crate::data::{Normalization, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
-use crate::models::{InputShape, ModelSpec};
+use crate::models::ModelSpec;
 use crate::train::{
-    Config, Engine, Learning, Part, RunDirectory, TrainError, Workload, checkpoint, choose_kernels, open, weights_of,
+    Config, Engine, Learning, Part, RunDirectory, TrainError, Workload, checkpoint, choose_kernels, input_of, open,
+    weights_of,
 };
 use crate::weights::hash;
 
@@ -39,6 +41,7 @@ pub struct Subject {
     /// The route of the whole network: branches of a network trained with
     /// stochastic depth are scaled.
     pub route: Route,
+    hash: OnceCell<String>,
 }
 
 /// Where runs are, unless told otherwise.
@@ -102,12 +105,7 @@ impl Subject {
         let default = recorded.transpose()?.unwrap_or_else(|| test.normalization.clone());
         let asked = Normalization::resolve(args.images.mean.as_deref(), args.images.std.as_deref(), &default);
         let normalization = asked.map_err(crate::data::DataError::from)?;
-        let input = InputShape {
-            channels: test.test.channels,
-            height: test.test.height,
-            width: test.test.width,
-            classes: test.test.classes(),
-        };
+        let input = input_of(&test.test);
         let learning = training.then(Learning::default);
         let built = model.with("dropout", "0").unwrap_or_else(|_| model.clone());
         let mut engine = open(&adapter.choice(), &built, &input, learning)?;
@@ -133,6 +131,7 @@ impl Subject {
             .transpose()?
             .map(|settings| settings.depth);
         Ok(Subject {
+            hash: OnceCell::new(),
             route: depth.unwrap_or_default().test_route(engine.graph()),
             training_images: train.map_or(0, |train| train.len()),
             engine,
@@ -165,7 +164,7 @@ impl Subject {
         let pairs = [
             ("version", json!(env!("CARGO_PKG_VERSION"))),
             ("model", json!(self.model.to_string())),
-            ("weights-sha256", json!(hash(&self.weights).map_err(TrainError::from)?)),
+            ("weights-sha256", json!(self.weights_hash()?)),
             ("data", json!(self.source)),
             ("images", json!(self.images())),
             ("mean", json!(self.normalization.mean())),
@@ -182,7 +181,7 @@ impl Subject {
             ("command", command_line()),
             ("model", self.model.to_string()),
             ("weights", self.weights.display().to_string()),
-            ("weights SHA-256", hash(&self.weights).map_err(TrainError::from)?),
+            ("weights SHA-256", self.weights_hash()?),
             ("data", self.source.clone()),
             ("test images", self.images().to_string()),
             ("adapter", self.engine.name()),
@@ -190,6 +189,15 @@ impl Subject {
             ("version", format!("residua {}", env!("CARGO_PKG_VERSION"))),
         ];
         Ok(facts.map(|(what, value)| (what.to_string(), value)).to_vec())
+    }
+
+    /// The hash of the weights file, which is read for it once.
+    fn weights_hash(&self) -> Result<String, CliError> {
+        if let Some(known) = self.hash.get() {
+            return Ok(known.clone());
+        }
+        let hash = hash(&self.weights).map_err(TrainError::from)?;
+        Ok(self.hash.get_or_init(|| hash).clone())
     }
 
     /// Number of test images.

@@ -282,20 +282,30 @@ impl Graph {
     /// Groups of blocks (numbers from 1) that can change places: none of them
     /// downsamples, and their parameters agree in shape.
     pub fn interchangeable(&self) -> Vec<Vec<usize>> {
-        let dims = |index: usize| -> Vec<&[usize]> {
-            let params = self.block_params(BlockId(index));
-            params.into_iter().map(|id| &self.params[id.0].dims[..]).collect()
-        };
         let mut groups: Vec<(Vec<&[usize]>, Vec<usize>)> = Vec::new();
-        for index in (0..self.blocks.len()).filter(|&index| !self.blocks[index].downsamples) {
-            let own = dims(index);
+        for block in (0..self.blocks.len()).map(BlockId) {
+            let Some(own) = self.movable_dims(block) else { continue };
             match groups.iter_mut().find(|(dims, _)| *dims == own) {
-                Some((_, numbers)) => numbers.push(index + 1),
-                None => groups.push((own, vec![index + 1])),
+                Some((_, numbers)) => numbers.push(block.0 + 1),
+                None => groups.push((own, vec![block.0 + 1])),
             }
         }
         let numbers = groups.into_iter().map(|(_, numbers)| numbers);
         numbers.filter(|numbers| numbers.len() > 1).collect()
+    }
+
+    /// Whether two blocks can change places.
+    pub(super) fn can_exchange(&self, left: BlockId, right: BlockId) -> bool {
+        let dims = self.movable_dims(left);
+        dims.is_some() && dims == self.movable_dims(right)
+    }
+
+    /// The shapes of a block's parameters; none of a block that downsamples,
+    /// which has to stay where it is.
+    fn movable_dims(&self, block: BlockId) -> Option<Vec<&[usize]>> {
+        let params = self.block_params(block).into_iter();
+        let dims = params.map(|id| &self.params[id.0].dims[..]);
+        (!self.blocks[block.0].downsamples).then(|| dims.collect())
     }
 
     /// Whose values each parameter and running state holds under `route`: its

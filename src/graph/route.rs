@@ -138,8 +138,7 @@ impl Route {
     /// places.
     pub fn swapping(mut self, graph: &Graph, left: usize, right: usize) -> Result<Self, RouteError> {
         let (a, b) = (self.index(left)?, self.index(right)?);
-        let both = |group: &Vec<usize>| group.contains(&left) && group.contains(&right);
-        if !graph.interchangeable().iter().any(both) {
+        if !graph.can_exchange(BlockId(a), BlockId(b)) {
             return Err(RouteError::NotInterchangeable { left, right });
         }
         self.takes.swap(a, b);

@@ -360,7 +360,8 @@ impl Session {
         self.upload(batch, purpose)?;
         let unmoved = self.eval.sources(&self.eval.default_route());
         let mut sources = unmoved.clone();
-        if routes.iter().any(Route::is_reordered) {
+        let reordered = routes.iter().any(Route::is_reordered);
+        if reordered {
             self.weights.set_aside(&self.gpu)?;
         }
         let mut results = vec![Vec::new(); routes.len()];
@@ -388,8 +389,10 @@ impl Session {
             before = Some(route);
             sources = wanted;
         }
-        self.gpu
-            .submit(|recorder| self.weights.arrange(&unmoved, &sources, recorder));
+        if reordered {
+            self.gpu
+                .submit(|recorder| self.weights.arrange(&unmoved, &sources, recorder));
+        }
         Ok(results)
     }
 

@@ -65,6 +65,8 @@ pub struct Judge<'a> {
     pub recalibration: Option<Recalibration>,
     /// Where the results of each image go, a file a case.
     pub each_image: Option<PathBuf>,
+    /// Whether kernels are compiled: not within the times that verdicts tell.
+    pub warm: bool,
     /// Told how many images have been judged, of how many.
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
@@ -80,12 +82,12 @@ impl Judge<'_> {
         let mut missing: Vec<&Case> = cases.iter().filter(|case| self.known(case).is_none()).collect();
         missing.sort_by(|a, b| a.route.compare(&b.route).then_with(|| a.key.cmp(&b.key)));
         missing.dedup_by(|a, b| a.key == b.key);
-        if !missing.is_empty() {
-            self.warm_up(missing[0])?;
+        let together = if self.recalibration.is_some() { 1 } else { TOGETHER };
+        if let Some(case) = missing.first().filter(|_| !self.warm) {
+            self.warm_up(case, together)?;
         }
         let of = (missing.len() * self.labels.len()) as u64;
         let mut done = 0;
-        let together = if self.recalibration.is_some() { 1 } else { TOGETHER };
         for chunk in missing.chunks(together) {
             let began = Instant::now();
             let outcomes = self.outcomes(chunk, done, of)?;
@@ -109,13 +111,15 @@ impl Judge<'_> {
         self.ledger.get(&case.key).filter(|_| saved)
     }
 
-    /// Compiles kernels outside of the times that verdicts tell.
-    fn warm_up(&mut self, case: &Case) -> Result<(), TrainError> {
+    /// Compiles the kernels of one route and, where `together` are judged, of
+    /// several.
+    fn warm_up(&mut self, case: &Case, together: usize) -> Result<(), TrainError> {
         let images = self.batch_size.get().min(self.labels.len());
-        for count in [1, 2] {
+        for count in 1..=together.min(2) {
             let routes = vec![case.route.clone(); count];
             evaluate(self.engine, Part::Test, images, self.batch_size, &routes, &mut |_| {})?;
         }
+        self.warm = true;
         Ok(())
     }
 

@@ -112,10 +112,7 @@ pub fn random_deletions(pool: &[usize], trials: &Trials) -> Vec<Vec<usize>> {
         for trial in 0..trials.trials {
             let mut draws = draws(trials.seed, count, trial);
             let mut order = pool.to_vec();
-            for place in 0..count {
-                let other = place + draws.below((order.len() - place) as u32) as usize;
-                order.swap(place, other);
-            }
+            draws.choose(&mut order, count);
             order.truncate(count);
             order.sort_unstable();
             deletions.push(order);

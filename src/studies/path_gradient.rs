@@ -134,10 +134,7 @@ fn images_of(sampling: &Sampling, pass: u32) -> Vec<Draw> {
 fn blocks_of(seed: u64, blocks: usize, length: usize, trial: u32) -> Vec<usize> {
     let mut draws = Philox::new(seed).draws(Stream::Study, length as u32, trial);
     let mut order: Vec<usize> = (1..=blocks).collect();
-    for place in 0..length.min(blocks) {
-        let other = place + draws.below((blocks - place) as u32) as usize;
-        order.swap(place, other);
-    }
+    draws.choose(&mut order, length);
     order.truncate(length);
     order
 }

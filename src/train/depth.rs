@@ -181,15 +181,11 @@ impl Depth {
     }
 }
 
-/// All blocks but `count` chosen at random: the tail of a partial
-/// Fisher–Yates shuffle.
+/// All blocks but `count` chosen at random.
 fn unsampled(philox: &Philox, step: u32, blocks: usize, count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..blocks).collect();
     let mut draws = philox.draws(Stream::StochasticDepth, step, u32::MAX);
-    for place in 0..count.min(blocks) {
-        let other = place + draws.below((blocks - place) as u32) as usize;
-        order.swap(place, other);
-    }
+    draws.choose(&mut order, count);
     order.split_off(count.min(blocks))
 }
 

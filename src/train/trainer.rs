@@ -8,7 +8,7 @@ use super::engine::Engine;
 use super::open::{Adapter, open};
 use super::run::Run;
 use super::tuning::{Kernels, TuningNews, Workload, choose_kernels, replay_run};
-use crate::data::Splits;
+use crate::data::{ImageSet, Splits};
 use crate::models::InputShape;
 use crate::schedule::{Book, Choices, Device};
 
@@ -34,7 +34,7 @@ impl Trainer {
     pub fn open(config: Config, adapter: &Adapter) -> Result<Self, TrainError> {
         let settings = config.check()?;
         let splits = config.load(&settings)?;
-        let input = input_of(&splits);
+        let input = input_of(&splits.train);
         let engine = open(adapter, &settings.model, &input, Some(settings.learning()))?;
         Ok(Trainer {
             config,
@@ -104,11 +104,11 @@ impl Trainer {
 }
 
 /// The shape of a data set's images, and its number of classes.
-pub fn input_of(splits: &Splits) -> InputShape {
+pub fn input_of(set: &ImageSet) -> InputShape {
     InputShape {
-        channels: splits.train.channels,
-        height: splits.train.height,
-        width: splits.train.width,
-        classes: splits.train.classes(),
+        channels: set.channels,
+        height: set.height,
+        width: set.width,
+        classes: set.classes(),
     }
 }

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use super::engine::Engine;
 use super::{RunDirectory, TrainError};
-use crate::gpu::AdapterKind;
 use crate::schedule::{
     Book, Budget, Choice, Choices, Device, Job, Progress, Session, add_choices, read_choices, target, tune,
 };
@@ -79,12 +78,10 @@ const PAYBACK: f64 = 10.0;
 /// Seconds that timing kernels for `jobs` should take: most goes to compiling
 /// the straight-line code of register tiles.
 fn cost(session: &Session, jobs: &[&Job]) -> f64 {
-    let cpu = session.gpu().info().kind == AdapterKind::Cpu;
     let target = target(session.gpu());
-    let seconds = |job: &&Job| match (cpu, job.macs_per_image(&target) > 1_000_000) {
-        (true, true) => 3.0,
-        (true, false) => 0.5,
-        (false, _) => 0.5,
+    let seconds = |job: &&Job| match target.cpu && job.macs_per_image(&target) > 1_000_000 {
+        true => 3.0,
+        false => 0.5,
     };
     jobs.iter().map(seconds).sum::<f64>().min(Budget::default().total)
 }
@@ -96,7 +93,7 @@ fn ahead(session: &Session, jobs: &[Job], work: &Workload) -> f64 {
         .iter()
         .map(|job| job.count as u64 * job.macs_per_image(&target))
         .sum();
-    macs as f64 * work.images as f64 / speed(session.gpu().info().kind == AdapterKind::Cpu)
+    macs as f64 * work.images as f64 / speed(target.cpu)
 }
 
 /// Gives `engine` the kernels that `kernels` says, and returns the choices it

@@ -180,7 +180,7 @@ impl Sweep {
                 Some(images) => images,
                 None => {
                     let splits = config.load(&settings)?;
-                    let images = (input_of(&splits), splits.train.len(), splits.test.len());
+                    let images = (input_of(&splits.train), splits.train.len(), splits.test.len());
                     shapes.entry(key).or_insert((images, splits.normalization))
                 }
             };
