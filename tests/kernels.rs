@@ -174,6 +174,33 @@ fn convolutions_on_processors() {
     convolutions(AdapterKind::Cpu, &[0, 1, 4, 6, 7, 9].map(|index| all[index]));
 }
 
+/// Tiles that share halos within a subgroup: rows of one tile, of as many as
+/// a subgroup has lanes, and of more; whole images in a subgroup, halves, and
+/// parts that straddle images; planes that tiles do not divide.
+#[test]
+fn convolutions_of_all_widths_on_processors() {
+    let case = |(channels, filters), plane, batch| ConvCase {
+        conv: conv(3, 1, 1, 1),
+        channels,
+        filters,
+        plane,
+        bias: false,
+        batch,
+    };
+    let cases = [
+        case((4, 8), (4, 4), 9),
+        case((9, 4), (2, 3), 3),
+        case((4, 12), (8, 7), 3),
+        case((8, 4), (11, 14), 2),
+        case((3, 8), (13, 16), 3),
+        case((4, 4), (6, 28), 2),
+        case((5, 10), (9, 32), 1),
+        case((4, 4), (5, 56), 1),
+        case((4, 4), (3, 68), 1),
+    ];
+    convolutions(AdapterKind::Cpu, &cases);
+}
+
 #[test]
 fn convolutions_on_gpus() {
     convolutions(AdapterKind::Discrete, &usual_convolutions());

@@ -1,6 +1,7 @@
 //! Is every shader portable? The files as they stand, and every variant that
 //! a few networks need on processors and GPUs: valid WGSL without any special
-//! capability, within wgpu's default limits, without atomics of floats and
+//! capability (but for the files that exchange values within subgroups, which
+//! only processors' drivers are given), within wgpu's default limits, without atomics of floats and
 //! without arrays that a driver could not keep in registers, and written by
 //! naga as SPIR-V, MSL and HLSL. No device is needed.
 
@@ -34,34 +35,43 @@ const MODELS: [(&str, [usize; 3]); 8] = [
     ("vgg15-128", [3, 16, 16]),
 ];
 
-fn target(cpu: bool) -> Target {
-    Target {
-        cpu,
-        binding: 128 << 20,
-        alignment: 256,
-        workgroups: WORKGROUPS,
-        uniform: if cpu { 64 << 10 } else { 0 },
-    }
+/// A processor, one whose lanes cannot exchange values, and a GPU.
+fn targets() -> [Target; 3] {
+    let alone = Target {
+        subgroup: 0,
+        ..Target::portable(true)
+    };
+    [Target::portable(true), alone, Target::portable(false)]
 }
 
 fn parse(source: &str) -> Result<Module, String> {
     naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))
 }
 
-fn validate(source: &str, module: &Module) -> Result<ModuleInfo, String> {
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES);
+/// What the shaders of `file` may need of an adapter.
+fn capabilities(file: &str) -> Capabilities {
+    let exchange = if file.ends_with("_lanes") {
+        Capabilities::SUBGROUP
+    } else {
+        Capabilities::empty()
+    };
+    Capabilities::IMMEDIATES | exchange
+}
+
+fn validate(source: &str, module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, String> {
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     let info = validator.validate(module);
     info.map_err(|error| error.emit_to_string(source))
 }
 
-/// What keeps `source` from running everywhere. A `specialised` shader must
-/// also keep its arrays in registers.
-fn problems(source: &str, specialised: bool) -> Vec<String> {
+/// What keeps `source` from running wherever there are `capabilities`. A
+/// `specialised` shader must also keep its arrays in registers.
+fn problems(source: &str, specialised: bool, capabilities: Capabilities) -> Vec<String> {
     let module = match parse(source) {
         Ok(module) => module,
         Err(error) => return vec![error],
     };
-    let info = match validate(source, &module) {
+    let info = match validate(source, &module, capabilities) {
         Ok(info) => info,
         Err(error) => return vec![error],
     };
@@ -204,8 +214,9 @@ fn others(mode: Mode) -> Graph {
 /// adapter, by label.
 fn all_calls() -> Vec<Call> {
     let mut calls = Vec::new();
-    for cpu in [true, false] {
-        let target = target(cpu);
+    for target in targets() {
+        let exchanges = target.subgroup > 0;
+        let mut calls_of = Vec::new();
         let mut graphs = Vec::new();
         for mode in [Mode::Train, Mode::Eval] {
             for (name, [channels, height, width]) in MODELS {
@@ -224,7 +235,7 @@ fn all_calls() -> Vec<Call> {
             let training = graph.mode == Mode::Train;
             // A batch that divides by four, and one that does not.
             let memory = schedule::memory(graph, training, [32, 5][index % 2], &target);
-            calls.extend(memory.calls().cloned());
+            calls_of.extend(memory.calls().cloned());
         }
         for dims in [[16, 8, 8], [3, 5, 7]] {
             let shape = Shape::batched(&dims);
@@ -239,22 +250,25 @@ fn all_calls() -> Vec<Call> {
                 Pointwise::Accumulate,
                 Pointwise::Copy { input: 1 },
             ] {
-                calls.extend(Work::Pointwise(kernel).lower(&[], &shape, 3, &target).calls);
+                calls_of.extend(Work::Pointwise(kernel).lower(&[], &shape, 3, &target).calls);
             }
         }
         // What tuning may choose instead.
         for job in schedule::jobs(&others(Mode::Train), true, 5, &target) {
             let trials = job.trials(5, &target);
-            calls.extend(trials.into_iter().flat_map(|trial| trial.lowered.calls));
+            calls_of.extend(trials.into_iter().flat_map(|trial| trial.lowered.calls));
         }
         for reflect in [false, true] {
             let part = ImagePart { first: 64, bytes: 4096 };
-            calls.extend(kernels::gather(&part, 128, [3, 8, 8], 4, reflect, 16, &target));
+            calls_of.extend(kernels::gather(&part, 128, [3, 8, 8], 4, reflect, 16, &target));
         }
-        calls.extend(MultiplyAddShape::candidates().iter().map(|shape| shape.call(&target)));
-        calls.extend(StreamShape::candidates(&target).iter().map(|shape| shape.call(&target)));
-        calls.push(kernels::record(1024, 16));
-        calls.extend(kernels::sgd(1 << 20, 1 << 19, &target));
+        calls_of.extend(MultiplyAddShape::candidates().iter().map(|shape| shape.call(&target)));
+        calls_of.extend(StreamShape::candidates(&target).iter().map(|shape| shape.call(&target)));
+        calls_of.push(kernels::record(1024, 16));
+        calls_of.extend(kernels::sgd(1 << 20, 1 << 19, &target));
+        let exchanging = |call: &Call| call.variant.file.ends_with("_lanes");
+        assert_eq!(calls_of.iter().any(exchanging), exchanges, "{target:?}");
+        calls.extend(calls_of);
     }
     calls
 }
@@ -262,7 +276,7 @@ fn all_calls() -> Vec<Call> {
 #[test]
 fn every_file_is_portable_as_it_stands() {
     for (name, text) in kernels::files() {
-        assert_eq!(problems(text, false), [] as [String; 0], "{name}");
+        assert_eq!(problems(text, false, capabilities(name)), [] as [String; 0], "{name}");
     }
 }
 
@@ -274,13 +288,13 @@ fn every_specialised_variant_is_portable() {
         entries.insert((call.variant.file, call.variant.entry));
         sources
             .entry(call.variant.program().source)
-            .or_insert_with(|| format!("{:?}", call.variant));
+            .or_insert_with(|| (format!("{:?}", call.variant), capabilities(call.variant.file)));
         let within = call.workgroups.iter().all(|&count| (1..=WORKGROUPS).contains(&count));
         assert!(within, "{:?}: grid {:?}", call.variant, call.workgroups);
     }
     println!("{} variants of {} entry points", sources.len(), entries.len());
-    sources.par_iter().for_each(|(source, variant)| {
-        assert_eq!(problems(source, true), [] as [String; 0], "{variant}");
+    sources.par_iter().for_each(|(source, (variant, capabilities))| {
+        assert_eq!(problems(source, true, *capabilities), [] as [String; 0], "{variant}");
     });
     // Nothing in the files goes untested.
     let mut there = BTreeSet::new();
@@ -308,8 +322,7 @@ fn wide_convolutions_stay_within_the_grid() {
         groups: 1,
     };
     let weights = Shape::fixed(&[2048, 1024, 1, 1]);
-    for cpu in [true, false] {
-        let target = target(cpu);
+    for target in targets() {
         let lowered = [
             Work::Conv { conv, bias: false }.lower(&[&narrow, &weights], &wide, 256, &target),
             Work::ConvGradInput(conv).lower(&[&wide, &weights], &narrow, 256, &target),
@@ -356,9 +369,12 @@ fn what_is_not_portable_is_found() {
         ("", "fn main() { let x: f32 = 1u; }".to_string()),
     ];
     for (expected, source) in cases {
-        let found = problems(&source, true);
+        let found = problems(&source, true, capabilities(""));
         assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
     }
     // Bindings that an entry point does not use do not count.
-    assert_eq!(problems(&(nine + &main(64, "b0[0] = 1u;\n")), true), [] as [String; 0]);
+    assert_eq!(
+        problems(&(nine + &main(64, "b0[0] = 1u;\n")), true, capabilities("")),
+        [] as [String; 0]
+    );
 }

@@ -157,13 +157,7 @@ fn inside(graph: &Graph, block: &Block) -> Vec<NodeId> {
 /// The plan for the limits of a software Vulkan device, which are the
 /// tightest: 128 MiB a binding.
 fn memory_of(train: &Graph, eval: &Graph, batch: usize) -> MemoryRow {
-    let target = Target {
-        cpu: true,
-        binding: 128 << 20,
-        alignment: 256,
-        workgroups: 65_535,
-        uniform: 64 << 10,
-    };
+    let target = Target::portable(true);
     let training = memory(train, true, batch, &target);
     let evaluation = memory(eval, false, batch, &target);
     let parameters = 4 * eval.parameter_count() as u64;

@@ -327,13 +327,7 @@ mod tests {
     use super::*;
 
     fn target(cpu: bool) -> Target {
-        Target {
-            cpu,
-            binding: 128 << 20,
-            alignment: 256,
-            workgroups: 65_535,
-            uniform: 64 << 10,
-        }
+        Target::portable(cpu)
     }
 
     #[test]

@@ -107,13 +107,7 @@ mod tests {
 
     #[test]
     fn the_peak_is_the_best_of_its_probes() {
-        let target = Target {
-            cpu: true,
-            binding: 128 << 20,
-            alignment: 256,
-            workgroups: 65_535,
-            uniform: 0,
-        };
+        let target = Target::portable(true);
         let probes = Probes::new(&target);
         let pieces = probes.pieces();
         let mut times = vec![Spread { best: 1.0, median: 2.0 }; pieces.len()];

@@ -45,6 +45,19 @@ pub struct AdapterInfo {
     pub timestamps: bool,
 }
 
+impl AdapterInfo {
+    /// Invocations of every subgroup where all are of one size, a power of
+    /// two; else 0.
+    pub(super) fn subgroup_size(&self) -> u32 {
+        let (smallest, largest) = self.subgroup;
+        if smallest == largest && smallest.is_power_of_two() {
+            smallest
+        } else {
+            0
+        }
+    }
+}
+
 impl std::fmt::Display for AdapterInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

@@ -41,6 +41,9 @@ pub struct Limits {
     pub uniform: u64,
     /// Bytes of immediate data; 0 where there is none.
     pub immediates: u32,
+    /// Invocations of every subgroup, a power of two; 0 where that is not
+    /// known or they cannot exchange values.
+    pub subgroup: u32,
 }
 
 /// An opened device and all that is kept for its lifetime.
@@ -97,7 +100,10 @@ impl Gpu {
         *binding = pretence.binding.unwrap_or(*binding).min(*binding);
         let workgroups = &mut required.max_compute_workgroups_per_dimension;
         *workgroups = pretence.workgroups.unwrap_or(*workgroups).min(*workgroups);
-        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::IMMEDIATES;
+        let wanted = wgpu::Features::PIPELINE_CACHE
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::IMMEDIATES
+            | wgpu::Features::SUBGROUP;
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("residua"),
@@ -119,7 +125,6 @@ impl Gpu {
             .then(|| cache::DiskCache::open(&device, adapter))
             .flatten();
         Ok(Gpu {
-            info,
             limits: Limits {
                 binding: limits.max_storage_buffer_binding_size,
                 buffer: limits.max_buffer_size,
@@ -132,7 +137,13 @@ impl Gpu {
                 workgroup_memory: limits.max_compute_workgroup_storage_size,
                 uniform: limits.max_uniform_buffer_binding_size,
                 immediates: limits.max_immediate_size,
+                subgroup: if features.contains(wgpu::Features::SUBGROUP) {
+                    info.subgroup_size()
+                } else {
+                    0
+                },
             },
+            info,
             device,
             queue,
             fault,

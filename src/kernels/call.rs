@@ -21,6 +21,24 @@ pub struct Target {
     /// Largest uniform binding in bytes, for kernels that also need 128 bytes
     /// of immediate data; 0 where there is no such data.
     pub uniform: u64,
+    /// Invocations of every subgroup, a power of two; 0 where that is not
+    /// known or there are no exchanges between them.
+    pub subgroup: usize,
+}
+
+impl Target {
+    /// A target that all adapters are at least: a software driver, with
+    /// vectors of eight lanes, or a GPU of which nothing is known.
+    pub const fn portable(cpu: bool) -> Self {
+        Target {
+            cpu,
+            binding: 128 << 20,
+            alignment: 256,
+            workgroups: 65_535,
+            uniform: if cpu { 64 << 10 } else { 0 },
+            subgroup: if cpu { 8 } else { 0 },
+        }
+    }
 }
 
 /// The memory that an argument refers to.
@@ -206,11 +224,9 @@ mod tests {
     use super::*;
 
     const TARGET: Target = Target {
-        cpu: true,
         binding: 1000,
         alignment: 64,
-        workgroups: 65_535,
-        uniform: 0,
+        ..Target::portable(true)
     };
 
     #[test]

@@ -22,6 +22,14 @@ pub enum Candidate {
         /// Invocations a workgroup.
         lanes: usize,
     },
+    /// A 3×3 convolution at stride 1 by register tiles that share their halos
+    /// and weights within a subgroup.
+    Lanes {
+        /// Pixels and channels of one invocation.
+        tile: Tile,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
     /// A 3×3 convolution at stride 1 by Winograd's minimal filtering, in
     /// register tiles of even sides.
     Winograd {
@@ -37,6 +45,18 @@ pub enum Candidate {
         /// Columns and channels of one invocation.
         tile: WeightTile,
         /// Invocations wanted: more of them keep more partial sums.
+        splits: usize,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
+    /// Weight gradient by strips, where each invocation of a subgroup has a
+    /// source channel of its own, in about `splits` subgroups.
+    Channels {
+        /// Output columns at a time.
+        px: usize,
+        /// Output channels at a time.
+        kb: usize,
+        /// Subgroups wanted: more of them keep more partial sums.
         splits: usize,
         /// Invocations a workgroup.
         lanes: usize,
@@ -111,6 +131,10 @@ impl fmt::Display for Candidate {
                 tile: Tile { px, py, kb },
                 lanes,
             } => write!(f, "tile {px}x{py}x{kb} by {lanes}"),
+            Candidate::Lanes {
+                tile: Tile { px, py, kb },
+                lanes,
+            } => write!(f, "lanes {px}x{py}x{kb} by {lanes}"),
             Candidate::Winograd {
                 tile: Tile { px, py, kb },
                 channels,
@@ -121,6 +145,9 @@ impl fmt::Display for Candidate {
                 splits,
                 lanes,
             } => write!(f, "strip {px}x{kb}x{cb} in {splits} by {lanes}"),
+            Candidate::Channels { px, kb, splits, lanes } => {
+                write!(f, "channels {px}x{kb} in {splits} by {lanes}")
+            }
             Candidate::Square { side, lanes } => write!(f, "square {side} by {lanes}"),
             Candidate::Chunks { groups, lanes } => write!(f, "chunks {groups} by {lanes}"),
         }
@@ -149,15 +176,20 @@ fn parse(words: &[&str]) -> Option<Candidate> {
             .ok()
             .filter(|number| (1..=1 << 20).contains(number))
     };
-    let sides = |text: &str| -> Option<[usize; 3]> {
-        let sides: Option<Vec<usize>> = text.split('x').map(number).collect();
-        sides?.try_into().ok()
-    };
+    let all = |text: &str| text.split('x').map(number).collect::<Option<Vec<usize>>>();
+    let sides = |text: &str| -> Option<[usize; 3]> { all(text)?.try_into().ok() };
     Some(match *words {
         ["plain"] => Candidate::Plain,
         ["tile", tile, "by", lanes] => {
             let [px, py, kb] = sides(tile)?;
             Candidate::Tile {
+                tile: Tile { px, py, kb },
+                lanes: number(lanes)?,
+            }
+        }
+        ["lanes", tile, "by", lanes] => {
+            let [px, py, kb] = sides(tile)?;
+            Candidate::Lanes {
                 tile: Tile { px, py, kb },
                 lanes: number(lanes)?,
             }
@@ -174,6 +206,15 @@ fn parse(words: &[&str]) -> Option<Candidate> {
             let [px, kb, cb] = sides(tile)?;
             Candidate::Strip {
                 tile: WeightTile { px, kb, cb },
+                splits: number(splits)?,
+                lanes: number(lanes)?,
+            }
+        }
+        ["channels", sides, "in", splits, "by", lanes] => {
+            let [px, kb] = all(sides)?.try_into().ok()?;
+            Candidate::Channels {
+                px,
+                kb,
                 splits: number(splits)?,
                 lanes: number(lanes)?,
             }
@@ -201,6 +242,13 @@ mod tests {
         let all = [
             Candidate::Plain,
             Candidate::Tile { tile, lanes: 32 },
+            Candidate::Lanes { tile, lanes: 32 },
+            Candidate::Channels {
+                px: 8,
+                kb: 16,
+                splits: 256,
+                lanes: 32,
+            },
             Candidate::Winograd {
                 tile,
                 channels: 2,

@@ -8,6 +8,9 @@ use super::tile::{CPU_VECTOR, Destination, Tile, WeightTile};
 use crate::graph::{Conv, Shape};
 
 const WG: usize = 32;
+/// Subgroups that share a weight gradient whose lanes are channels: enough for
+/// the processors of a workstation, of which the last to be done costs little.
+const SUBGROUPS: usize = 256;
 /// Source channels that the table of places in immediate data can hold.
 const PLACES: usize = 15 * 16;
 /// Sums that one invocation of Winograd's scheme keeps, at most: four for a
@@ -149,20 +152,35 @@ impl Direction<'_> {
 
 impl Tunable for Direction<'_> {
     fn rule(&self, target: &Target) -> Candidate {
-        Candidate::Tile {
-            tile: Tile::choose(&self.destination(&self.tiled_conv()), target),
-            lanes: WG,
+        let conv = self.tiled_conv();
+        let dest = self.destination(&conv);
+        let shared = Tile::choose_lanes(&dest, target).filter(|_| target.cpu);
+        match shared {
+            Some(tile) => Candidate::Lanes { tile, lanes: WG },
+            None => Candidate::Tile {
+                tile: Tile::choose(&dest, target),
+                lanes: WG,
+            },
         }
     }
 
     fn others(&self, target: &Target) -> Vec<Candidate> {
-        let tiles = Tile::others(&self.destination(&self.tiled_conv()), target);
+        let conv = self.tiled_conv();
+        let dest = self.destination(&conv);
+        let tiles = Tile::others(&dest, target);
         let with = |lanes: usize| move |tile: &Tile| Candidate::Tile { tile: *tile, lanes };
         let mut all = self.winograds(target);
-        all.extend(tiles.iter().map(with(WG)));
-        if !target.cpu {
-            all.extend(tiles.iter().take(3).map(with(2 * WG)));
+        if target.cpu {
+            let shared = Tile::other_lanes(&dest, target).into_iter();
+            all.extend(shared.map(|tile| Candidate::Lanes { tile, lanes: WG }));
+            // Where tiles share halos, those that do not are hardly faster,
+            // and each takes a second to compile.
+            let many = if all.is_empty() { tiles.len() } else { 1 };
+            all.extend(tiles.iter().take(many).map(with(WG)));
+            return all;
         }
+        all.extend(tiles.iter().map(with(WG)));
+        all.extend(tiles.iter().take(3).map(with(2 * WG)));
         all
     }
 
@@ -181,6 +199,13 @@ impl Tunable for Direction<'_> {
                 let fits = tile.fits(&self.destination(&self.tiled_conv())) && is_workgroup(lanes);
                 let scheme = Scheme::Direct;
                 (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
+            }
+            Candidate::Lanes { tile, lanes } => {
+                let conv = self.tiled_conv();
+                let fits = tile.fits_lanes(&self.destination(&conv), target)
+                    && is_workgroup(lanes)
+                    && lanes.is_multiple_of(target.subgroup);
+                fits.then(|| shared(self, tile, lanes, batch, target))
             }
             Candidate::Winograd { tile, channels, lanes } => {
                 let scheme = Scheme::Winograd { channels };
@@ -311,6 +336,61 @@ fn one_block(call: &Call, index: usize, blocks: usize, stride: usize, per_channe
     call
 }
 
+/// The dispatches of tiles that share halos and weights within a subgroup.
+fn shared(direction: &Direction, tile: Tile, lanes: usize, batch: usize, target: &Target) -> Lowered {
+    let Direction { conv, source, dest, .. } = *direction;
+    let (height, width) = dest.plane();
+    let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
+    let across = tile.across(width);
+    let constants = vec![
+        ("SC", sc.into()),
+        ("DC", dc.into()),
+        ("H", height.into()),
+        ("W", width.into()),
+        ("GROUPS", conv.groups.into()),
+        ("BIAS", direction.bias.into()),
+        ("PX", tile.px.into()),
+        ("PY", tile.py.into()),
+        ("KB", tile.kb.into()),
+        ("LANES", target.subgroup.into()),
+        ("ACROSS", across.into()),
+        ("FOURS", (width.is_multiple_of(4) && tile.px.is_multiple_of(4)).into()),
+        ("WG", lanes.into()),
+    ];
+    let blocks = conv.groups * dc.div_ceil(tile.kb);
+    let packed = blocks * sc * (9 * tile.kb).next_multiple_of(4 * target.subgroup);
+    let weights = Shape::fixed(&[conv.groups * dc * sc * 9]);
+    let mut packing = constants.clone();
+    packing.extend([
+        ("EXCHANGED", direction.backward.into()),
+        ("FLIPPED", direction.is_flipped().into()),
+    ]);
+    let pack = Call::new("conv_lanes", "pack", packing)
+        .bind(6, Operand::Input(1), weights.bytes(1))
+        .bind(7, Operand::Scratch(0), 4 * packed as u64)
+        .over(packed, lanes, target);
+    let mut calls = vec![pack];
+    let down = target.subgroup / across;
+    for part in parts(batch, &[source, dest], target) {
+        let mut call = Call::new("conv_lanes", "tile", constants.clone())
+            .bind_images(0, Operand::Input(0), source, &part)
+            .bind_images(1, Operand::Input(0), source, &part)
+            .bind(2, Operand::Scratch(0), 4 * packed as u64)
+            .bind(3, Operand::Input(2), 4 * dest.channels() as u64)
+            .bind_images(4, Operand::Output, dest, &part)
+            .bind_images(5, Operand::Output, dest, &part);
+        let subgroups = (part.len() * height.div_ceil(tile.py)).div_ceil(down);
+        let [x, z, _] = fold(subgroups.div_ceil(lanes / target.subgroup), target.workgroups);
+        call.workgroups = [x, blocks as u32, z];
+        call.macs = (part.len() * dest.per_image() * sc * 9) as u64;
+        calls.push(call);
+    }
+    Lowered {
+        calls,
+        scratch: vec![4 * packed as u64],
+    }
+}
+
 /// Gradient by the weights: inputs x and dy.
 pub(super) struct WeightGradient<'a> {
     pub conv: Conv,
@@ -325,11 +405,76 @@ impl WeightGradient<'_> {
         let groups = self.conv.groups;
         (self.x.channels() / groups, self.dy.channels() / groups)
     }
+
+    /// Constants of a kernel that walks down strips of `px` output columns.
+    fn constants(&self, px: usize) -> Vec<(&'static str, Value)> {
+        let Conv {
+            kernel,
+            stride,
+            padding,
+            groups,
+        } = self.conv;
+        let (c, k) = self.channels();
+        let (h, w) = self.x.plane();
+        let (oh, ow) = self.dy.plane();
+        let fours = |width: usize, columns: usize| width.is_multiple_of(4) && columns.is_multiple_of(4);
+        vec![
+            ("C", c.into()),
+            ("H", h.into()),
+            ("W", w.into()),
+            ("K", k.into()),
+            ("OH", oh.into()),
+            ("OW", ow.into()),
+            ("GROUPS", groups.into()),
+            ("KERNEL", kernel.into()),
+            ("STRIDE", stride.into()),
+            ("PADDING", padding.into()),
+            ("PX", px.into()),
+            ("RIGHT", kernel.saturating_sub(padding + stride).into()),
+            ("X4", fours(w, px * stride).into()),
+            ("DY4", fours(ow, px).into()),
+        ]
+    }
+
+    /// A kernel over the images `part` that writes to `partial` bytes of sums.
+    fn call(
+        &self,
+        file: &'static str,
+        constants: Vec<(&'static str, Value)>,
+        part: &std::ops::Range<usize>,
+        partial: u64,
+    ) -> Call {
+        let (oh, ow) = self.dy.plane();
+        let mut call = Call::new(file, "weight_grad", constants)
+            .bind_images(0, Operand::Input(0), self.x, part)
+            .bind_images(1, Operand::Input(0), self.x, part)
+            .bind_images(2, Operand::Input(1), self.dy, part)
+            .bind_images(3, Operand::Input(1), self.dy, part)
+            .bind(4, Operand::Scratch(0), partial);
+        call.macs = (self.dw.per_image() * oh * ow * part.len()) as u64;
+        call
+    }
+
+    /// Adds up `partial` bytes of sums.
+    fn merge(&self, partial: u64, target: &Target) -> Call {
+        Call::new("reduce", "rows", vec![("WG", 64u32.into())])
+            .bind(0, Operand::Scratch(0), partial)
+            .bind(1, Operand::Output, self.dw.bytes(1))
+            .over(self.dw.per_image(), 64, target)
+    }
 }
 
 impl Tunable for WeightGradient<'_> {
     fn rule(&self, target: &Target) -> Candidate {
         let (c, k) = self.channels();
+        if let Some([px, kb]) = WeightTile::choose_channels(&self.conv, c, k, self.dy.plane().1, target) {
+            return Candidate::Channels {
+                px,
+                kb,
+                splits: SUBGROUPS,
+                lanes: WG,
+            };
+        }
         Candidate::Strip {
             tile: WeightTile::choose(&self.conv, c, k, self.dy.plane().1, target),
             splits: WeightTile::splits(target),
@@ -365,6 +510,12 @@ impl Tunable for WeightGradient<'_> {
                 let fits = tile.fits(&self.conv) && is_workgroup(lanes);
                 (fits || *candidate == self.rule(target)).then(|| strips(self, tile, splits, lanes, batch, target))
             }
+            Candidate::Channels { px, kb, splits, lanes } => {
+                let fits = WeightTile::fits_channels(&self.conv, [px, kb], target)
+                    && is_workgroup(lanes)
+                    && lanes.is_multiple_of(target.subgroup);
+                fits.then(|| channels(self, [px, kb], splits, lanes, batch, target))
+            }
             _ => None,
         }
     }
@@ -380,9 +531,7 @@ fn strips(
 ) -> Lowered {
     let WeightGradient { conv, x, dy, dw } = *gradient;
     let (c, k) = gradient.channels();
-    let (h, w) = x.plane();
-    let (oh, ow) = dy.plane();
-    let strips = ow.div_ceil(tile.px);
+    let strips = dy.plane().1.div_ceil(tile.px);
     let blocks = conv.groups * k.div_ceil(tile.kb) * c.div_ceil(tile.cb);
     let images = WeightTile::images(
         batch,
@@ -392,8 +541,6 @@ fn strips(
         dw.bytes(1) * strips as u64,
         target,
     );
-    let right = (conv.kernel).saturating_sub(conv.padding + conv.stride);
-
     let parts = parts(batch, &[x, dy], target);
     let splits = |part: &std::ops::Range<usize>| part.len().div_ceil(images) * strips;
     let all_splits: usize = parts.iter().map(splits).sum();
@@ -406,48 +553,64 @@ fn strips(
     let mut calls = Vec::new();
     let mut first_split = 0;
     for part in parts {
-        let constants = vec![
-            ("C", c.into()),
-            ("H", h.into()),
-            ("W", w.into()),
-            ("K", k.into()),
-            ("OH", oh.into()),
-            ("OW", ow.into()),
-            ("GROUPS", conv.groups.into()),
-            ("KERNEL", conv.kernel.into()),
-            ("STRIDE", conv.stride.into()),
-            ("PADDING", conv.padding.into()),
-            ("PX", tile.px.into()),
+        let mut constants = gradient.constants(tile.px);
+        constants.extend([
             ("KB", tile.kb.into()),
             ("CB", tile.cb.into()),
-            ("RIGHT", right.into()),
             ("IMAGES", images.into()),
             ("FIRST_SPLIT", first_split.into()),
-            (
-                "X4",
-                (w.is_multiple_of(4) && (tile.px * conv.stride).is_multiple_of(4)).into(),
-            ),
-            ("DY4", (ow.is_multiple_of(4) && tile.px.is_multiple_of(4)).into()),
             ("WG", lanes.into()),
-        ];
-        let mut call = Call::new("conv_weights", "weight_grad", constants)
-            .bind_images(0, Operand::Input(0), x, &part)
-            .bind_images(1, Operand::Input(0), x, &part)
-            .bind_images(2, Operand::Input(1), dy, &part)
-            .bind_images(3, Operand::Input(1), dy, &part)
-            .bind(4, Operand::Scratch(0), partial);
+        ]);
+        let mut call = gradient.call("conv_weights", constants, &part, partial);
         let [y, z, _] = fold(blocks, target.workgroups);
         call.workgroups = [splits(&part).div_ceil(lanes) as u32, y, z];
-        call.macs = (dw.per_image() * oh * ow * part.len()) as u64;
         first_split += splits(&part);
         calls.push(call);
     }
-    calls.push(
-        Call::new("reduce", "rows", vec![("WG", 64u32.into())])
-            .bind(0, Operand::Scratch(0), partial)
-            .bind(1, Operand::Output, dw.bytes(1))
-            .over(dw.per_image(), 64, target),
-    );
+    calls.push(gradient.merge(partial, target));
+    Lowered {
+        calls,
+        scratch: vec![partial],
+    }
+}
+
+/// The dispatches of strips whose lanes are source channels.
+fn channels(
+    gradient: &WeightGradient,
+    [px, kb]: [usize; 2],
+    wanted: usize,
+    lanes: usize,
+    batch: usize,
+    target: &Target,
+) -> Lowered {
+    let WeightGradient { conv, x, dy, dw } = *gradient;
+    let (c, k) = gradient.channels();
+    let strips = dy.plane().1.div_ceil(px);
+    let blocks = conv.groups * k.div_ceil(kb) * c.div_ceil(target.subgroup);
+    let bytes = dw.bytes(1) * strips as u64;
+    let images = WeightTile::images_of_subgroup(batch, strips * blocks, wanted, bytes, target);
+    let parts = parts(batch, &[x, dy], target);
+    let splits = |part: &std::ops::Range<usize>| part.len().div_ceil(images) * strips;
+    let all_splits: usize = parts.iter().map(splits).sum();
+    let partial = all_splits as u64 * dw.bytes(1);
+    let mut calls = Vec::new();
+    let mut first_split = 0;
+    for part in parts {
+        let mut constants = gradient.constants(px);
+        constants.extend([
+            ("KB", kb.into()),
+            ("IMAGES", images.into()),
+            ("FIRST_SPLIT", first_split.into()),
+            ("LANES", target.subgroup.into()),
+            ("WG", lanes.into()),
+        ]);
+        let mut call = gradient.call("conv_weights_lanes", constants, &part, partial);
+        let [y, z, _] = fold(blocks, target.workgroups);
+        call.workgroups = [splits(&part).div_ceil(lanes / target.subgroup) as u32, y, z];
+        first_split += splits(&part);
+        calls.push(call);
+    }
+    calls.push(gradient.merge(partial, target));
     Lowered {
         calls,
         scratch: vec![partial],

@@ -161,13 +161,7 @@ mod tests {
     #[test]
     fn all_shapes_do_the_same_work() {
         for cpu in [true, false] {
-            let target = Target {
-                cpu,
-                binding: 128 << 20,
-                alignment: 256,
-                workgroups: 65_535,
-                uniform: 0,
-            };
+            let target = Target::portable(cpu);
             for shape in MultiplyAddShape::candidates() {
                 assert_eq!(shape.call(&target).macs, if cpu { 1 << 28 } else { 1 << 35 });
             }

@@ -18,12 +18,17 @@ use super::expression::{Scope, evaluate};
 use crate::gpu::{Access, Program};
 
 /// The shader files, by name.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 16] = [
     ("batch_norm", include_str!("../../shaders/batch_norm.wgsl")),
     ("channels", include_str!("../../shaders/channels.wgsl")),
     ("conv", include_str!("../../shaders/conv.wgsl")),
+    ("conv_lanes", include_str!("../../shaders/conv_lanes.wgsl")),
     ("conv_plain", include_str!("../../shaders/conv_plain.wgsl")),
     ("conv_weights", include_str!("../../shaders/conv_weights.wgsl")),
+    (
+        "conv_weights_lanes",
+        include_str!("../../shaders/conv_weights_lanes.wgsl"),
+    ),
     ("dropout", include_str!("../../shaders/dropout.wgsl")),
     ("gather", include_str!("../../shaders/gather.wgsl")),
     ("linear", include_str!("../../shaders/linear.wgsl")),
@@ -451,7 +456,7 @@ for (var i = 0u; i < N; i++) { // unroll
             let module = module.unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(text)));
             let mut validator = naga::valid::Validator::new(
                 naga::valid::ValidationFlags::all(),
-                naga::valid::Capabilities::IMMEDIATES,
+                naga::valid::Capabilities::IMMEDIATES | naga::valid::Capabilities::SUBGROUP,
             );
             validator
                 .validate(&module)

@@ -125,6 +125,51 @@ impl Tile {
         small && aligned && self.kb.is_multiple_of(4) && self.sums() * dest.taps() <= LARGEST_BODY
     }
 
+    /// The rules' choice of a tile that shares its halos within a subgroup,
+    /// where `dest` has one.
+    pub fn choose_lanes(dest: &Destination, target: &Target) -> Option<Self> {
+        // Neighbours bring the halo, so that small tiles load no more than
+        // large ones, and their body stays in the instruction cache.
+        Self::lanes(dest, [4, 4, 8], target)
+    }
+
+    /// Others of that kind that may be faster, the likeliest first.
+    pub fn other_lanes(dest: &Destination, target: &Target) -> Vec<Self> {
+        let sides = [[4, 2, 16], [8, 2, 8]];
+        sides
+            .into_iter()
+            .filter_map(|sides| Self::lanes(dest, sides, target))
+            .collect()
+    }
+
+    fn lanes(dest: &Destination, [wide, tall, channels]: [usize; 3], target: &Target) -> Option<Self> {
+        let tile = |wide: usize| Tile {
+            px: wide.min(dest.width),
+            py: tall.min(dest.height),
+            kb: block(dest.channels, channels),
+        };
+        let narrow = Some(tile(wide)).filter(|tile| tile.fits_lanes(dest, target));
+        narrow.or_else(|| Some(tile(2 * wide)).filter(|tile| tile.fits_lanes(dest, target)))
+    }
+
+    /// Whether this can be a tile of `dest` that shares its halos within a
+    /// subgroup: a row of tiles must fit into one.
+    pub fn fits_lanes(&self, dest: &Destination, target: &Target) -> bool {
+        let Conv {
+            kernel,
+            stride,
+            padding,
+            ..
+        } = *dest.conv;
+        let shape = (kernel, stride, padding) == (3, 1, 1) && !dest.transposed;
+        shape && target.subgroup > 1 && self.fits(dest) && self.across(dest.width) <= target.subgroup
+    }
+
+    /// Lanes along a row of tiles on a plane so wide.
+    pub fn across(&self, width: usize) -> usize {
+        width.div_ceil(self.px).next_power_of_two()
+    }
+
     fn sums(&self) -> usize {
         self.px * self.py * self.kb
     }
@@ -250,6 +295,22 @@ impl WeightTile {
         self.px * self.kb * self.cb * taps
     }
 
+    /// Output columns and channels at a time where each lane of a subgroup has
+    /// a source channel: the rules' choice, where most lanes would have one.
+    pub fn choose_channels(conv: &Conv, c: usize, k: usize, width: usize, target: &Target) -> Option<[usize; 2]> {
+        let taps = conv.kernel * conv.kernel;
+        let px = fit(width, 8, 1);
+        let kb = (CPU_BODY / 2 / (taps * px)).clamp(1, 32);
+        let sides = [px, fit(k, kb, 1)];
+        (target.cpu && 2 * c > target.subgroup && Self::fits_channels(conv, sides, target)).then_some(sides)
+    }
+
+    /// Whether these can be output columns and channels of such a kernel.
+    pub fn fits_channels(conv: &Conv, [px, kb]: [usize; 2], target: &Target) -> bool {
+        let small = [px, kb].iter().all(|side| (1..=64).contains(side));
+        small && target.subgroup > 1 && px * kb * conv.kernel * conv.kernel <= LARGEST_BODY
+    }
+
     /// Invocations that the rules want, to keep the device busy.
     pub fn splits(target: &Target) -> usize {
         if target.cpu { 2048 } else { 1 << 16 }
@@ -261,13 +322,21 @@ impl WeightTile {
     /// A processor runs invocations of different images and `strips` in the
     /// lanes of one vector: there are enough of those to fill it.
     pub fn images(batch: usize, strips: usize, per_image: usize, wanted: usize, bytes: u64, target: &Target) -> usize {
-        let mut busy = (batch * per_image / wanted).max(1);
-        if target.cpu {
-            busy = busy.min((batch * strips / CPU_VECTOR).max(1));
-        }
+        let vectors = if target.cpu { batch * strips / CPU_VECTOR } else { batch };
+        let busy = (batch * per_image / wanted).min(vectors);
+        busy.max(Self::images_for_room(batch, bytes, target)).clamp(1, batch)
+    }
+
+    /// The same where a subgroup is what walks, and its lanes are channels.
+    pub fn images_of_subgroup(batch: usize, per_image: usize, wanted: usize, bytes: u64, target: &Target) -> usize {
+        let busy = batch * per_image / wanted;
+        busy.max(Self::images_for_room(batch, bytes, target)).clamp(1, batch)
+    }
+
+    /// Images that share partial sums of `bytes`, so that all are not many.
+    fn images_for_room(batch: usize, bytes: u64, target: &Target) -> usize {
         let room = target.binding.min(16 << 20);
-        let small = (batch as u64 * bytes).div_ceil(room.max(bytes)) as usize;
-        busy.max(small).min(batch)
+        (batch as u64 * bytes).div_ceil(room.max(bytes)) as usize
     }
 }
 
@@ -276,13 +345,7 @@ mod tests {
     use super::*;
 
     fn target(cpu: bool) -> Target {
-        Target {
-            cpu,
-            binding: 1 << 27,
-            alignment: 256,
-            workgroups: 65_535,
-            uniform: 0,
-        }
+        Target::portable(cpu)
     }
 
     #[test]

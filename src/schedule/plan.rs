@@ -28,6 +28,7 @@ pub fn target(gpu: &Gpu) -> Target {
         } else {
             0
         },
+        subgroup: limits.subgroup as usize,
     }
 }
 
