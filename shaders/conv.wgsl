@@ -44,13 +44,6 @@ const INNER_Y: u32 = 2u;
 const SOURCE4: bool = true;
 const DEST4: bool = true;
 const WG: u32 = 64u;
-// Weights by way of a uniform buffer that holds one channel block, at places
-// that the host hands over. A processor's driver reads a place that it knows
-// to be the same for all invocations once, and any other place once for each:
-// what comes from immediate data it knows, a loop's counter it does not.
-const UNIFORM: bool = false;
-const BLOCK4: u32 = 36u;
-const BLOCK_STRIDE: u32 = 192u;
 
 const COLS: u32 = LEFT + INNER_X + RIGHT;
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
@@ -71,15 +64,6 @@ const CHANNELS: u32 = 1u;
 @group(0) @binding(5) var<storage, read_write> dest4: array<vec4f>; // the same memory
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(7) var<storage, read_write> repacked: array<f32>; // as `weights4`
-@group(0) @binding(8) var<uniform> block4: array<vec4f, BLOCK4>;   // one block of `weights4`
-
-// For UNIFORM: where in the block the weights of channel c begin, as the sum
-// of at[c % 16] and at[16 + c / 16]; and the block, as the last.
-struct Places {
-    at: array<u32, 32>,
-}
-
-var<immediate> places: Places;
 
 // The source pixels of one plane that the tile with its own first pixel at
 // (sx, sy) needs; zero beyond the plane.
@@ -185,10 +169,7 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (n >= images()) {
         return;
     }
-    var block = group.y;
-    if (UNIFORM) { // static
-        block = places.at[31];
-    }
+    let block = group.y;
     let channel_group = block / BLOCKS;
     let first_channel = block % BLOCKS * KB;
     let sx = tx * INNER_X;
@@ -206,18 +187,11 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
     for (var c = 0u; c < SC; c++) {
         let taken = window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), sx, sy);
-        var first_weight = (block * SC + c) * TAPS * KB4;
-        if (UNIFORM) { // static
-            first_weight = places.at[c % 16u] + places.at[16u + c / 16u];
-        }
+        let first_weight = (block * SC + c) * TAPS * KB4;
         for (var q = 0u; q < KB4; q++) { // unroll
             var w: array<vec4f, TAPS>;
             for (var tap = 0u; tap < TAPS; tap++) { // unroll
-                if (UNIFORM) { // static
-                    w[tap] = block4[first_weight + tap * KB4 + q];
-                } else {
-                    w[tap] = weights4[first_weight + tap * KB4 + q];
-                }
+                w[tap] = weights4[first_weight + tap * KB4 + q];
             }
             for (var py = 0u; py < PY; py++) { // unroll
                 for (var px = 0u; px < PX; px++) { // unroll
@@ -355,12 +329,7 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             value = weights[((block / BLOCKS * DC + channel) * SC + c) * TAPS + tap];
         }
     }
-    // Blocks of a uniform buffer begin at aligned places.
-    if (UNIFORM) { // static
-        repacked[block * BLOCK_STRIDE + index % (KB * TAPS * SC)] = value;
-    } else {
-        repacked[index] = value;
-    }
+    repacked[index] = value;
 }
 
 // The same for `winograd`: sixteen values G g Gᵀ in place of nine taps.

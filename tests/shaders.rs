@@ -50,12 +50,11 @@ fn parse(source: &str) -> Result<Module, String> {
 
 /// What the shaders of `file` may need of an adapter.
 fn capabilities(file: &str) -> Capabilities {
-    let exchange = if file.ends_with("_lanes") {
+    if file.ends_with("_lanes") {
         Capabilities::SUBGROUP
     } else {
         Capabilities::empty()
-    };
-    Capabilities::IMMEDIATES | exchange
+    }
 }
 
 fn validate(source: &str, module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, String> {
@@ -165,10 +164,7 @@ fn unwritable(module: &Module, info: &ModuleInfo) -> Vec<String> {
     if let Err(error) = msl::write_string(module, info, &options, &msl::PipelineOptions::default()) {
         problems.push(format!("MSL: {error}"));
     }
-    let options = hlsl::Options {
-        immediates_target: Some(hlsl::BindTarget::default()),
-        ..hlsl::Options::default()
-    };
+    let options = hlsl::Options::default();
     let pipeline = hlsl::PipelineOptions::default();
     let mut text = String::new();
     if let Err(error) = hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None) {

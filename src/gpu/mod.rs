@@ -37,10 +37,6 @@ pub struct Limits {
     pub invocations: u32,
     /// Bytes of workgroup memory.
     pub workgroup_memory: u32,
-    /// Largest uniform binding in bytes.
-    pub uniform: u64,
-    /// Bytes of immediate data; 0 where there is none.
-    pub immediates: u32,
     /// Invocations of every subgroup, a power of two; 0 where that is not
     /// known or they cannot exchange values.
     pub subgroup: u32,
@@ -100,10 +96,7 @@ impl Gpu {
         *binding = pretence.binding.unwrap_or(*binding).min(*binding);
         let workgroups = &mut required.max_compute_workgroups_per_dimension;
         *workgroups = pretence.workgroups.unwrap_or(*workgroups).min(*workgroups);
-        let wanted = wgpu::Features::PIPELINE_CACHE
-            | wgpu::Features::TIMESTAMP_QUERY
-            | wgpu::Features::IMMEDIATES
-            | wgpu::Features::SUBGROUP;
+        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP;
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("residua"),
@@ -128,15 +121,10 @@ impl Gpu {
             limits: Limits {
                 binding: limits.max_storage_buffer_binding_size,
                 buffer: limits.max_buffer_size,
-                alignment: limits
-                    .min_storage_buffer_offset_alignment
-                    .max(limits.min_uniform_buffer_offset_alignment)
-                    .into(),
+                alignment: limits.min_storage_buffer_offset_alignment.into(),
                 workgroups: limits.max_compute_workgroups_per_dimension,
                 invocations: limits.max_compute_invocations_per_workgroup,
                 workgroup_memory: limits.max_compute_workgroup_storage_size,
-                uniform: limits.max_uniform_buffer_binding_size,
-                immediates: limits.max_immediate_size,
                 subgroup: if features.contains(wgpu::Features::SUBGROUP) {
                     info.subgroup_size()
                 } else {

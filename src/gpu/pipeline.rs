@@ -12,8 +12,6 @@ pub enum Access {
     Read,
     /// Storage that is read and written.
     Write,
-    /// A uniform buffer.
-    Uniform,
 }
 
 /// Shader text, complete, and its interface. Two equal programs are one
@@ -26,8 +24,6 @@ pub struct Program {
     pub source: Arc<str>,
     /// Binding numbers of group 0 and how each is used.
     pub bindings: Vec<(u32, Access)>,
-    /// Bytes of immediate data.
-    pub immediates: u32,
 }
 
 /// A compiled program.
@@ -72,7 +68,7 @@ impl Gpu {
         let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
             bind_group_layouts: &[Some(&layout)],
-            immediate_size: program.immediates,
+            immediate_size: 0,
         });
         let raw = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
@@ -104,7 +100,6 @@ fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
             ty: match access {
-                Access::Uniform => wgpu::BufferBindingType::Uniform,
                 access => wgpu::BufferBindingType::Storage {
                     read_only: access == Access::Read,
                 },

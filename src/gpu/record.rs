@@ -11,7 +11,6 @@ pub struct Dispatch {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
     workgroups: [u32; 3],
-    immediates: Vec<u32>,
 }
 
 impl Dispatch {
@@ -28,9 +27,6 @@ impl Dispatch {
     fn encode(&self, pass: &mut wgpu::ComputePass) {
         pass.set_pipeline(&self.pipeline.raw);
         pass.set_bind_group(0, &self.group, &[]);
-        if !self.immediates.is_empty() {
-            pass.set_immediates(0, bytemuck::cast_slice(&self.immediates));
-        }
         let [x, y, z] = self.workgroups;
         pass.dispatch_workgroups(x, y, z);
     }
@@ -88,7 +84,6 @@ impl Gpu {
         pipeline: &Arc<Pipeline>,
         bindings: &[(u32, Binding)],
         workgroups: [u32; 3],
-        immediates: &[u32],
     ) -> Result<Dispatch, GpuError> {
         let used = |number: u32| pipeline.bindings.iter().any(|&(binding, _)| binding == number);
         let entries: Vec<_> = bindings
@@ -116,7 +111,6 @@ impl Gpu {
             pipeline: pipeline.clone(),
             group,
             workgroups,
-            immediates: immediates.to_vec(),
         })
     }
 

@@ -18,9 +18,6 @@ pub struct Target {
     pub alignment: u64,
     /// Workgroups along one dimension.
     pub workgroups: u32,
-    /// Largest uniform binding in bytes, for kernels that also need 128 bytes
-    /// of immediate data; 0 where there is no such data.
-    pub uniform: u64,
     /// Invocations of every subgroup, a power of two; 0 where that is not
     /// known or there are no exchanges between them.
     pub subgroup: usize,
@@ -35,7 +32,6 @@ impl Target {
             binding: 128 << 20,
             alignment: 256,
             workgroups: 65_535,
-            uniform: if cpu { 64 << 10 } else { 0 },
             subgroup: if cpu { 8 } else { 0 },
         }
     }
@@ -82,8 +78,6 @@ pub struct Call {
     pub workgroups: [u32; 3],
     /// Multiply-adds of a convolution or linear layer.
     pub macs: u64,
-    /// Immediate data.
-    pub immediates: Vec<u32>,
 }
 
 impl Call {
@@ -94,7 +88,6 @@ impl Call {
             args: Vec::new(),
             workgroups: [1; 3],
             macs: 0,
-            immediates: Vec::new(),
         }
     }
 

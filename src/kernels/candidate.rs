@@ -22,11 +22,13 @@ pub enum Candidate {
         /// Invocations a workgroup.
         lanes: usize,
     },
-    /// A 3×3 convolution at stride 1 by register tiles that share their halos
-    /// and weights within a subgroup.
+    /// Convolution by register tiles that share their halos and weights within
+    /// a subgroup.
     Lanes {
         /// Pixels and channels of one invocation.
         tile: Tile,
+        /// Source channels taken at a time.
+        channels: usize,
         /// Invocations a workgroup.
         lanes: usize,
     },
@@ -133,8 +135,9 @@ impl fmt::Display for Candidate {
             } => write!(f, "tile {px}x{py}x{kb} by {lanes}"),
             Candidate::Lanes {
                 tile: Tile { px, py, kb },
+                channels,
                 lanes,
-            } => write!(f, "lanes {px}x{py}x{kb} by {lanes}"),
+            } => write!(f, "lanes {px}x{py}x{kb} of {channels} by {lanes}"),
             Candidate::Winograd {
                 tile: Tile { px, py, kb },
                 channels,
@@ -187,10 +190,11 @@ fn parse(words: &[&str]) -> Option<Candidate> {
                 lanes: number(lanes)?,
             }
         }
-        ["lanes", tile, "by", lanes] => {
+        ["lanes", tile, "of", channels, "by", lanes] => {
             let [px, py, kb] = sides(tile)?;
             Candidate::Lanes {
                 tile: Tile { px, py, kb },
+                channels: number(channels)?,
                 lanes: number(lanes)?,
             }
         }
@@ -242,7 +246,11 @@ mod tests {
         let all = [
             Candidate::Plain,
             Candidate::Tile { tile, lanes: 32 },
-            Candidate::Lanes { tile, lanes: 32 },
+            Candidate::Lanes {
+                tile,
+                channels: 2,
+                lanes: 32,
+            },
             Candidate::Channels {
                 px: 8,
                 kb: 16,

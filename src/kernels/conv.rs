@@ -1,7 +1,9 @@
 //! Which dispatches make a convolution, forward and backward?
 
+use std::ops::Range;
+
 use super::Value;
-use super::call::{Arg, Call, Lowered, Operand, Target, fold, parts};
+use super::call::{Call, Lowered, Operand, Target, fold, parts};
 use super::candidate::{Candidate, Tunable, is_workgroup};
 use super::conv_plain::Plain;
 use super::tile::{CPU_VECTOR, Destination, Tile, WeightTile};
@@ -11,8 +13,6 @@ const WG: usize = 32;
 /// Subgroups that share a weight gradient whose lanes are channels: enough for
 /// the processors of a workstation, of which the last to be done costs little.
 const SUBGROUPS: usize = 256;
-/// Source channels that the table of places in immediate data can hold.
-const PLACES: usize = 15 * 16;
 /// Sums that one invocation of Winograd's scheme keeps, at most: four for a
 /// pixel and channel.
 const MOST_WINOGRAD_SUMS: usize = 1024;
@@ -68,12 +68,15 @@ impl<'a> Direction<'a> {
 
     fn destination<'b>(&self, conv: &'b Conv) -> Destination<'b> {
         let (height, width) = self.dest.plane();
+        let (source_height, source_width) = self.source.plane();
         Destination {
             conv,
             transposed: self.backward && !self.is_flipped(),
             channels: self.dest.channels() / conv.groups,
             height,
             width,
+            source_height,
+            source_width,
         }
     }
 }
@@ -106,6 +109,102 @@ impl Scheme {
 }
 
 impl Direction<'_> {
+    /// Constants of a kernel of such tiles.
+    fn constants(&self, tile: Tile, lanes: usize) -> Vec<(&'static str, Value)> {
+        let Direction { source, dest, .. } = *self;
+        let conv = self.tiled_conv();
+        let transposed = self.backward && !self.is_flipped();
+        let (sh, sw) = source.plane();
+        let (dh, dw) = dest.plane();
+        let reach = tile.reach(&conv, transposed);
+        let fours = |width: usize, columns: usize| width.is_multiple_of(4) && columns.is_multiple_of(4);
+        vec![
+            ("SC", (source.channels() / conv.groups).into()),
+            ("SH", sh.into()),
+            ("SW", sw.into()),
+            ("DC", (dest.channels() / conv.groups).into()),
+            ("DH", dh.into()),
+            ("DW", dw.into()),
+            ("GROUPS", conv.groups.into()),
+            ("KERNEL", conv.kernel.into()),
+            ("STRIDE", conv.stride.into()),
+            ("PADDING", conv.padding.into()),
+            ("TRANSPOSED", transposed.into()),
+            ("BIAS", self.bias.into()),
+            ("PX", tile.px.into()),
+            ("PY", tile.py.into()),
+            ("KB", tile.kb.into()),
+            ("LEFT", reach.left.into()),
+            ("RIGHT", reach.right.into()),
+            ("INNER_X", reach.inner_x.into()),
+            ("INNER_Y", reach.inner_y.into()),
+            ("SOURCE4", fours(sw, reach.inner_x).into()),
+            ("DEST4", fours(dw, tile.px).into()),
+            ("WG", lanes.into()),
+        ]
+    }
+
+    /// Values of all weights.
+    fn weights(&self) -> usize {
+        let Conv { kernel, groups, .. } = self.conv;
+        self.source.channels() * self.dest.channels() / groups * kernel * kernel
+    }
+
+    /// Lays the weights out as `packed` values for a kernel of `constants`.
+    fn packing(
+        &self,
+        file: &'static str,
+        entry: &'static str,
+        mut constants: Vec<(&'static str, Value)>,
+        packed: usize,
+    ) -> Call {
+        constants.extend([
+            ("EXCHANGED", self.backward.into()),
+            ("FLIPPED", self.is_flipped().into()),
+        ]);
+        Call::new(file, entry, constants)
+            .bind(6, Operand::Input(1), 4 * self.weights() as u64)
+            .bind(7, Operand::Scratch(0), 4 * packed as u64)
+    }
+
+    /// A kernel over the images `part` that reads `packed` weights.
+    fn call(
+        &self,
+        [file, entry]: [&'static str; 2],
+        constants: Vec<(&'static str, Value)>,
+        part: &Range<usize>,
+        packed: usize,
+    ) -> Call {
+        let Direction { source, dest, .. } = *self;
+        let outputs = if self.backward { source } else { dest };
+        let mut call = Call::new(file, entry, constants)
+            .bind_images(0, Operand::Input(0), source, part)
+            .bind_images(1, Operand::Input(0), source, part)
+            .bind(2, Operand::Scratch(0), 4 * packed as u64)
+            .bind(3, Operand::Input(2), 4 * dest.channels() as u64)
+            .bind_images(4, Operand::Output, dest, part)
+            .bind_images(5, Operand::Output, dest, part);
+        call.macs = (part.len() * outputs.per_image() * self.weights() / outputs.channels()) as u64;
+        call
+    }
+
+    /// Ways that share halos and weights within a subgroup.
+    fn shared(&self, target: &Target) -> Vec<Candidate> {
+        let conv = self.tiled_conv();
+        let source = self.source.channels() / conv.groups;
+        let tiles = Tile::of_lanes(&self.destination(&conv), target).into_iter();
+        tiles
+            .map(|(tile, most)| Candidate::Lanes {
+                tile,
+                channels: (1..=most)
+                    .rev()
+                    .find(|channels| source.is_multiple_of(*channels))
+                    .unwrap_or(1),
+                lanes: WG,
+            })
+            .collect()
+    }
+
     /// Whether Winograd's scheme can do this in such tiles.
     fn suits_winograd(&self, tile: &Tile, channels: usize) -> bool {
         let conv = self.tiled_conv();
@@ -152,16 +251,11 @@ impl Direction<'_> {
 
 impl Tunable for Direction<'_> {
     fn rule(&self, target: &Target) -> Candidate {
-        let conv = self.tiled_conv();
-        let dest = self.destination(&conv);
-        let shared = Tile::choose_lanes(&dest, target).filter(|_| target.cpu);
-        match shared {
-            Some(tile) => Candidate::Lanes { tile, lanes: WG },
-            None => Candidate::Tile {
-                tile: Tile::choose(&dest, target),
-                lanes: WG,
-            },
-        }
+        let shared = if target.cpu { self.shared(target) } else { Vec::new() };
+        shared.first().copied().unwrap_or_else(|| Candidate::Tile {
+            tile: Tile::choose(&self.destination(&self.tiled_conv()), target),
+            lanes: WG,
+        })
     }
 
     fn others(&self, target: &Target) -> Vec<Candidate> {
@@ -171,8 +265,7 @@ impl Tunable for Direction<'_> {
         let with = |lanes: usize| move |tile: &Tile| Candidate::Tile { tile: *tile, lanes };
         let mut all = self.winograds(target);
         if target.cpu {
-            let shared = Tile::other_lanes(&dest, target).into_iter();
-            all.extend(shared.map(|tile| Candidate::Lanes { tile, lanes: WG }));
+            all.extend(self.shared(target));
             // Where tiles share halos, those that do not are hardly faster,
             // and each takes a second to compile.
             let many = if all.is_empty() { tiles.len() } else { 1 };
@@ -200,12 +293,13 @@ impl Tunable for Direction<'_> {
                 let scheme = Scheme::Direct;
                 (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
-            Candidate::Lanes { tile, lanes } => {
+            Candidate::Lanes { tile, channels, lanes } => {
                 let conv = self.tiled_conv();
-                let fits = tile.fits_lanes(&self.destination(&conv), target)
+                let fits = tile.fits_lanes(&self.destination(&conv), channels, target)
+                    && (self.source.channels() / conv.groups).is_multiple_of(channels)
                     && is_workgroup(lanes)
                     && lanes.is_multiple_of(target.subgroup);
-                fits.then(|| shared(self, tile, lanes, batch, target))
+                fits.then(|| shared(self, tile, channels, lanes, batch, target))
             }
             Candidate::Winograd { tile, channels, lanes } => {
                 let scheme = Scheme::Winograd { channels };
@@ -220,92 +314,29 @@ impl Tunable for Direction<'_> {
 fn tiled(direction: &Direction, tile: Tile, scheme: Scheme, lanes: usize, batch: usize, target: &Target) -> Lowered {
     let Direction { source, dest, .. } = *direction;
     let conv = direction.tiled_conv();
-    let flipped = direction.is_flipped();
-    let transposed = direction.backward && !flipped;
-    let (sh, sw) = source.plane();
     let (dh, dw) = dest.plane();
     let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
-    let reach = tile.reach(&conv, transposed);
-    let mut constants = vec![
-        ("SC", sc.into()),
-        ("SH", sh.into()),
-        ("SW", sw.into()),
-        ("DC", dc.into()),
-        ("DH", dh.into()),
-        ("DW", dw.into()),
-        ("GROUPS", conv.groups.into()),
-        ("KERNEL", conv.kernel.into()),
-        ("STRIDE", conv.stride.into()),
-        ("PADDING", conv.padding.into()),
-        ("TRANSPOSED", transposed.into()),
-        ("BIAS", direction.bias.into()),
-        ("PX", tile.px.into()),
-        ("PY", tile.py.into()),
-        ("KB", tile.kb.into()),
-        ("LEFT", reach.left.into()),
-        ("RIGHT", reach.right.into()),
-        ("INNER_X", reach.inner_x.into()),
-        ("INNER_Y", reach.inner_y.into()),
-        (
-            "SOURCE4",
-            (sw.is_multiple_of(4) && reach.inner_x.is_multiple_of(4)).into(),
-        ),
-        ("DEST4", (dw.is_multiple_of(4) && tile.px.is_multiple_of(4)).into()),
-        ("WG", lanes.into()),
-    ];
+    let mut constants = direction.constants(tile, lanes);
     let blocks = conv.groups * dc.div_ceil(tile.kb);
     let block = sc * scheme.taps(&conv) * tile.kb;
     if let Scheme::Winograd { channels } = scheme {
         constants.push(("CHANNELS", channels.into()));
     }
     let [entry, packing_entry] = scheme.entries();
-    let direct = scheme == Scheme::Direct;
-    let uniform = direct && target.cpu && 4 * block as u64 <= target.uniform && sc <= PLACES;
-    let stride = if uniform {
-        block.next_multiple_of(target.alignment as usize / 4)
-    } else {
-        block
-    };
-    constants.extend([
-        ("UNIFORM", uniform.into()),
-        ("BLOCK4", (block / 4).into()),
-        ("BLOCK_STRIDE", stride.into()),
-    ]);
-    let packed = blocks * stride;
-    let weights = Shape::fixed(&[conv.groups * dc * sc * conv.kernel * conv.kernel]);
-    let mut packing = constants.clone();
-    packing.extend([("EXCHANGED", direction.backward.into()), ("FLIPPED", flipped.into())]);
+    let packed = blocks * block;
     // One invocation packs a weight, or all sixteen that stand for a kernel.
     let packed_together = match scheme {
         Scheme::Direct => 1,
         Scheme::Winograd { .. } => scheme.taps(&conv),
     };
-    let pack = Call::new("conv", packing_entry, packing)
-        .bind(6, Operand::Input(1), weights.bytes(1))
-        .bind(7, Operand::Scratch(0), 4 * packed as u64)
-        .over(blocks * block / packed_together, lanes, target);
-
-    let mut calls = vec![pack];
+    let pack = direction.packing("conv", packing_entry, constants.clone(), packed);
+    let mut calls = vec![pack.over(packed / packed_together, lanes, target)];
     let tiles = dh.div_ceil(tile.py) * dw.div_ceil(tile.px);
-    let forward_outputs = if direction.backward { source } else { dest };
-    let per_output = weights.per_image() / forward_outputs.channels();
     for part in parts(batch, &[source, dest], target) {
-        let mut call = Call::new("conv", entry, constants.clone())
-            .bind_images(0, Operand::Input(0), source, &part)
-            .bind_images(1, Operand::Input(0), source, &part)
-            .bind(2, Operand::Scratch(0), 4 * packed as u64)
-            .bind(3, Operand::Input(2), 4 * dest.channels() as u64)
-            .bind_images(4, Operand::Output, dest, &part)
-            .bind_images(5, Operand::Output, dest, &part);
+        let mut call = direction.call(["conv", entry], constants.clone(), &part, packed);
         let [x, z, _] = fold((part.len() * tiles).div_ceil(lanes), target.workgroups);
         call.workgroups = [x, blocks as u32, z];
-        call.macs = (part.len() * forward_outputs.per_image() * per_output) as u64;
-        if uniform {
-            let per_channel = block / sc / 4;
-            calls.extend((0..blocks).map(|index| one_block(&call, index, blocks, 4 * stride, per_channel)));
-        } else {
-            calls.push(call);
-        }
+        calls.push(call);
     }
     Lowered {
         calls,
@@ -313,76 +344,34 @@ fn tiled(direction: &Direction, tile: Tile, scheme: Scheme, lanes: usize, batch:
     }
 }
 
-/// `call` for one of `blocks` blocks of channels, whose weights come by way of
-/// a uniform buffer: `stride` bytes from block to block, `per_channel` fours
-/// for a source channel.
-fn one_block(call: &Call, index: usize, blocks: usize, stride: usize, per_channel: usize) -> Call {
-    let mut call = call.clone();
-    let bytes = call.variant.constants.iter().find(|(name, _)| *name == "BLOCK4");
-    let Some((_, Value::Uint(fours))) = bytes else {
-        unreachable!("the size of a block is one of the tile's constants");
-    };
-    call.args.push(Arg {
-        binding: 8,
-        operand: Operand::Scratch(0),
-        offset: (index * stride) as u64,
-        size: 16 * u64::from(*fours),
-    });
-    let low = (0..16).map(|c| c * per_channel);
-    let high = (0..15).map(|c| 16 * c * per_channel);
-    call.immediates = low.chain(high).chain([index]).map(|place| place as u32).collect();
-    call.workgroups[1] = 1;
-    call.macs /= blocks as u64;
-    call
-}
-
 /// The dispatches of tiles that share halos and weights within a subgroup.
-fn shared(direction: &Direction, tile: Tile, lanes: usize, batch: usize, target: &Target) -> Lowered {
+fn shared(direction: &Direction, tile: Tile, channels: usize, lanes: usize, batch: usize, target: &Target) -> Lowered {
     let Direction { conv, source, dest, .. } = *direction;
     let (height, width) = dest.plane();
     let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
     let across = tile.across(width);
-    let constants = vec![
-        ("SC", sc.into()),
-        ("DC", dc.into()),
-        ("H", height.into()),
-        ("W", width.into()),
-        ("GROUPS", conv.groups.into()),
-        ("BIAS", direction.bias.into()),
-        ("PX", tile.px.into()),
-        ("PY", tile.py.into()),
-        ("KB", tile.kb.into()),
+    let mut constants = direction.constants(tile, lanes);
+    constants.extend([
+        ("CHANNELS", channels.into()),
         ("LANES", target.subgroup.into()),
         ("ACROSS", across.into()),
-        ("FOURS", (width.is_multiple_of(4) && tile.px.is_multiple_of(4)).into()),
-        ("WG", lanes.into()),
-    ];
-    let blocks = conv.groups * dc.div_ceil(tile.kb);
-    let packed = blocks * sc * (9 * tile.kb).next_multiple_of(4 * target.subgroup);
-    let weights = Shape::fixed(&[conv.groups * dc * sc * 9]);
-    let mut packing = constants.clone();
-    packing.extend([
-        ("EXCHANGED", direction.backward.into()),
-        ("FLIPPED", direction.is_flipped().into()),
     ]);
-    let pack = Call::new("conv_lanes", "pack", packing)
-        .bind(6, Operand::Input(1), weights.bytes(1))
-        .bind(7, Operand::Scratch(0), 4 * packed as u64)
-        .over(packed, lanes, target);
-    let mut calls = vec![pack];
-    let down = target.subgroup / across;
+    let blocks = conv.groups * dc.div_ceil(tile.kb);
+    let turn = (tile.kb * channels * conv.kernel * conv.kernel).next_multiple_of(4 * target.subgroup);
+    let packed = blocks * (sc / channels) * turn;
+    let mut calls = vec![
+        direction
+            .packing("conv_lanes", "pack", constants.clone(), packed)
+            .over(packed, lanes, target),
+    ];
+    let subgroups = |images: usize| (images * height.div_ceil(tile.py)).div_ceil(target.subgroup / across);
     for part in parts(batch, &[source, dest], target) {
-        let mut call = Call::new("conv_lanes", "tile", constants.clone())
-            .bind_images(0, Operand::Input(0), source, &part)
-            .bind_images(1, Operand::Input(0), source, &part)
-            .bind(2, Operand::Scratch(0), 4 * packed as u64)
-            .bind(3, Operand::Input(2), 4 * dest.channels() as u64)
-            .bind_images(4, Operand::Output, dest, &part)
-            .bind_images(5, Operand::Output, dest, &part);
-        let subgroups = (part.len() * height.div_ceil(tile.py)).div_ceil(down);
-        let [x, z, _] = fold(subgroups.div_ceil(lanes / target.subgroup), target.workgroups);
+        let mut call = direction.call(["conv_lanes", "tile"], constants.clone(), &part, packed);
+        let [x, z, _] = fold(
+            subgroups(part.len()).div_ceil(lanes / target.subgroup),
+            target.workgroups,
+        );
         call.workgroups = [x, blocks as u32, z];
-        call.macs = (part.len() * dest.per_image() * sc * 9) as u64;
         calls.push(call);
     }
     Lowered {
@@ -441,7 +430,7 @@ impl WeightGradient<'_> {
         &self,
         file: &'static str,
         constants: Vec<(&'static str, Value)>,
-        part: &std::ops::Range<usize>,
+        part: &Range<usize>,
         partial: u64,
     ) -> Call {
         let (oh, ow) = self.dy.plane();
@@ -542,7 +531,7 @@ fn strips(
         target,
     );
     let parts = parts(batch, &[x, dy], target);
-    let splits = |part: &std::ops::Range<usize>| part.len().div_ceil(images) * strips;
+    let splits = |part: &Range<usize>| part.len().div_ceil(images) * strips;
     let all_splits: usize = parts.iter().map(splits).sum();
     // Lanes that have no split cost a processor as much as those that have one.
     let lanes = match target.cpu {
@@ -590,7 +579,7 @@ fn channels(
     let bytes = dw.bytes(1) * strips as u64;
     let images = WeightTile::images_of_subgroup(batch, strips * blocks, wanted, bytes, target);
     let parts = parts(batch, &[x, dy], target);
-    let splits = |part: &std::ops::Range<usize>| part.len().div_ceil(images) * strips;
+    let splits = |part: &Range<usize>| part.len().div_ceil(images) * strips;
     let all_splits: usize = parts.iter().map(splits).sum();
     let partial = all_splits as u64 * dw.bytes(1);
     let mut calls = Vec::new();

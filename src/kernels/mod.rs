@@ -24,7 +24,7 @@ pub use loss::record;
 pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
-pub use source::{IMMEDIATE_BYTES, Value, Variant, files};
+pub use source::{Value, Variant, files};
 pub use tile::{Tile, WeightTile};
 pub use update::{ImageDims, ImagePart, STEP_BYTES, StepRecord, gather, sgd};
 

@@ -137,12 +137,11 @@ impl Variant {
         let kept = drop_unused_functions(keep_entry(&lines, self.entry));
         let mut source = String::new();
         expand(&kept, &scope, &mut source);
-        let (source, bindings, immediates) = drop_unused_bindings(&source);
+        let (source, bindings) = drop_unused_bindings(&source);
         Program {
             label: format!("{}/{}", self.file, self.entry),
             source: Arc::from(source),
             bindings,
-            immediates,
         }
     }
 
@@ -370,9 +369,9 @@ fn fold_indices(line: &str, scope: &Scope) -> String {
     result + rest
 }
 
-/// The source without the bindings and immediate data that it does not use,
-/// the bindings that it does, and its bytes of immediate data.
-fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>, u32) {
+/// The source without the bindings that it does not use, and those that it
+/// does.
+fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>) {
     let mut words: HashMap<&str, usize> = HashMap::new();
     for line in source.lines() {
         let code = line.split("//").next().unwrap_or_default();
@@ -383,7 +382,6 @@ fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>, u32) {
     }
     let mut kept = String::with_capacity(source.len());
     let mut bindings = Vec::new();
-    let mut immediates = 0;
     for line in source.lines() {
         if let Some((number, access, name)) = binding(line) {
             if words[name] < 2 {
@@ -391,25 +389,10 @@ fn drop_unused_bindings(source: &str) -> (String, Vec<(u32, Access)>, u32) {
             }
             bindings.push((number, access));
         }
-        if let Some(name) = immediate(line) {
-            if words[name] < 2 {
-                continue;
-            }
-            immediates = IMMEDIATE_BYTES;
-        }
         kept.push_str(line);
         kept.push('\n');
     }
-    (kept, bindings, immediates)
-}
-
-/// Bytes of immediate data of a program that has any: as many as every
-/// adapter that has any grants.
-pub const IMMEDIATE_BYTES: u32 = 128;
-
-/// Name of a line that declares immediate data.
-fn immediate(line: &str) -> Option<&str> {
-    line.strip_prefix("var<immediate> ")?.split(':').next()
+    (kept, bindings)
 }
 
 /// Number, access and name of a line that declares a binding.
@@ -419,7 +402,6 @@ fn binding(line: &str) -> Option<(u32, Access, &str)> {
     let (access, rest) = rest.split_once("> ")?;
     let access = match access {
         "storage, read" => Access::Read,
-        "uniform" => Access::Uniform,
         _ => Access::Write,
     };
     Some((number.parse().ok()?, access, rest.split(':').next()?))
@@ -454,10 +436,8 @@ for (var i = 0u; i < N; i++) { // unroll
         for (name, text) in files() {
             let module = naga::front::wgsl::parse_str(text);
             let module = module.unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(text)));
-            let mut validator = naga::valid::Validator::new(
-                naga::valid::ValidationFlags::all(),
-                naga::valid::Capabilities::IMMEDIATES | naga::valid::Capabilities::SUBGROUP,
-            );
+            let mut validator =
+                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SUBGROUP);
             validator
                 .validate(&module)
                 .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(text)));

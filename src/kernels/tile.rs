@@ -4,8 +4,8 @@
 //! holds a hundred sums and more; on a GPU registers decide how many threads
 //! are in flight, so it holds dozens. A tile's body is straight-line code:
 //! beyond the processor's instruction cache it gains nothing more, and takes
-//! seconds to compile. Weights that come by way of a uniform buffer cost next
-//! to nothing, so that wide tiles of few channels do as well as large ones.
+//! seconds to compile. Where lanes can exchange values, neighbours bring halos
+//! and weights, and small tiles do as well as large ones.
 
 use super::call::Target;
 use crate::graph::Conv;
@@ -15,6 +15,8 @@ const CPU_BODY: usize = 2304;
 const GPU_BODY: usize = 640;
 /// No body is larger, whatever a file says: it would compile for minutes.
 const LARGEST_BODY: usize = 16_384;
+/// The same where tiles share halos: half the instruction cache.
+const LANES_BODY: usize = CPU_BODY / 2;
 /// Sums that one invocation keeps.
 const CPU_SUMS: usize = 512;
 const GPU_SUMS: usize = 64;
@@ -41,6 +43,9 @@ pub struct Destination<'a> {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
+    /// The source's plane.
+    pub source_height: usize,
+    pub source_width: usize,
 }
 
 impl Destination<'_> {
@@ -125,44 +130,53 @@ impl Tile {
         small && aligned && self.kb.is_multiple_of(4) && self.sums() * dest.taps() <= LARGEST_BODY
     }
 
-    /// The rules' choice of a tile that shares its halos within a subgroup,
-    /// where `dest` has one.
-    pub fn choose_lanes(dest: &Destination, target: &Target) -> Option<Self> {
+    /// Tiles that share halos within a subgroup, where `dest` has any, each
+    /// with the number of source channels that it takes at a time: the rules'
+    /// choice, then others that may be faster.
+    pub fn of_lanes(dest: &Destination, target: &Target) -> Vec<(Self, usize)> {
         // Neighbours bring the halo, so that small tiles load no more than
-        // large ones, and their body stays in the instruction cache.
-        Self::lanes(dest, [4, 4, 8], target)
-    }
-
-    /// Others of that kind that may be faster, the likeliest first.
-    pub fn other_lanes(dest: &Destination, target: &Target) -> Vec<Self> {
-        let sides = [[4, 2, 16], [8, 2, 8]];
-        sides
-            .into_iter()
-            .filter_map(|sides| Self::lanes(dest, sides, target))
-            .collect()
-    }
-
-    fn lanes(dest: &Destination, [wide, tall, channels]: [usize; 3], target: &Target) -> Option<Self> {
-        let tile = |wide: usize| Tile {
-            px: wide.min(dest.width),
-            py: tall.min(dest.height),
-            kb: block(dest.channels, channels),
+        // large ones, and their body stays in the instruction cache. Of a
+        // strided convolution each pixel takes four of the source.
+        let unit = dest.unit();
+        let strided = dest.conv.stride > unit;
+        let shapes = match strided {
+            true => [(4, 2), (2, 2)],
+            false => [(4 * unit, 4), (4 * unit, 2)],
         };
-        let narrow = Some(tile(wide)).filter(|tile| tile.fits_lanes(dest, target));
-        narrow.or_else(|| Some(tile(2 * wide)).filter(|tile| tile.fits_lanes(dest, target)))
+        let of_shape = |(wide, tall): (usize, usize)| {
+            let tile = |wide: usize| {
+                let px = wide.min(dest.width.next_multiple_of(unit));
+                let py = tall.max(unit).min(dest.height.next_multiple_of(unit));
+                // Products of one source channel and one channel of the tile.
+                let products = (px * py * dest.conv.kernel * dest.conv.kernel).div_ceil(unit * unit);
+                let most = (LANES_BODY / products).min(CPU_SUMS / (px * py)).clamp(4, 32);
+                let kb = block_of(dest.channels, most, 32);
+                (Tile { px, py, kb }, (LANES_BODY / (products * kb)).clamp(1, 8))
+            };
+            let fitting = [tile(wide), tile(2 * wide)];
+            fitting
+                .into_iter()
+                .find(|(tile, channels)| tile.fits_lanes(dest, *channels, target))
+        };
+        shapes.into_iter().filter_map(of_shape).collect()
     }
 
     /// Whether this can be a tile of `dest` that shares its halos within a
-    /// subgroup: a row of tiles must fit into one.
-    pub fn fits_lanes(&self, dest: &Destination, target: &Target) -> bool {
-        let Conv {
-            kernel,
-            stride,
-            padding,
-            ..
-        } = *dest.conv;
-        let shape = (kernel, stride, padding) == (3, 1, 1) && !dest.transposed;
-        shape && target.subgroup > 1 && self.fits(dest) && self.across(dest.width) <= target.subgroup
+    /// subgroup, and takes so many source channels at a time: a row of tiles
+    /// must fit into one, and tiles must reach no farther than the next.
+    pub fn fits_lanes(&self, dest: &Destination, channels: usize, target: &Target) -> bool {
+        let body = self.sums().saturating_mul(channels).saturating_mul(dest.taps());
+        if target.subgroup < 2 || !self.fits(dest) || body > LARGEST_BODY {
+            return false;
+        }
+        let reach = self.reach(dest.conv, dest.transposed);
+        // Source pixels behind the last tile's own would be lost.
+        let covered = |tiles: usize, inner: usize, source: usize| tiles * inner >= source;
+        reach.left <= 1
+            && reach.right <= 1
+            && self.across(dest.width) <= target.subgroup
+            && covered(dest.width.div_ceil(self.px), reach.inner_x, dest.source_width)
+            && covered(dest.height.div_ceil(self.py), reach.inner_y, dest.source_height)
     }
 
     /// Lanes along a row of tiles on a plane so wide.
@@ -205,7 +219,12 @@ impl Tile {
 /// Channels of a block, of at most `most` and at least four: a number that
 /// divides the channels, where there is one, wastes nothing.
 fn block(channels: usize, most: usize) -> usize {
-    let most = (most / 4 * 4).clamp(4, 16).min(channels.next_multiple_of(4));
+    block_of(channels, most, 16)
+}
+
+/// `block` with at most `limit` channels.
+fn block_of(channels: usize, most: usize, limit: usize) -> usize {
+    let most = (most / 4 * 4).clamp(4, limit).min(channels.next_multiple_of(4));
     (1..=most / 4)
         .rev()
         .map(|fours| 4 * fours)
@@ -368,11 +387,21 @@ mod tests {
                                     channels,
                                     height: size,
                                     width: size,
+                                    source_height: size,
+                                    source_width: size,
                                 };
                                 let tile = Tile::choose(&dest, &target(cpu));
                                 assert!(tile.fits(&dest), "{tile:?}");
                                 for other in Tile::others(&dest, &target(cpu)) {
                                     assert!(other.fits(&dest), "{other:?}");
+                                }
+                                for (tile, channels) in Tile::of_lanes(&dest, &target(cpu)) {
+                                    assert!(tile.fits_lanes(&dest, channels, &target(cpu)) && cpu, "{tile:?}");
+                                    let body = tile.sums() * channels * kernel * kernel;
+                                    assert!(
+                                        body <= LANES_BODY * if transposed { stride * stride } else { 1 },
+                                        "{tile:?} of {channels}"
+                                    );
                                 }
                                 assert_eq!(tile.kb % 4, 0);
                                 if transposed {

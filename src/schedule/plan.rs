@@ -9,7 +9,7 @@ use super::memory::{Layout, Piece, Pool};
 use super::weights::Weights;
 use crate::gpu::{AdapterKind, Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
 use crate::graph::{BlockId, Gradients, Graph, Liveness, NodeId, Op, ParamId, Route, Shape};
-use crate::kernels::{Call, IMMEDIATE_BYTES, Lowered, Operand, Pointwise, Target, Work};
+use crate::kernels::{Call, Lowered, Operand, Pointwise, Target, Work};
 
 /// Bytes from one block's gains to the next: every adapter's alignment
 /// divides it.
@@ -23,11 +23,6 @@ pub fn target(gpu: &Gpu) -> Target {
         binding: limits.binding,
         alignment: limits.alignment.max(16),
         workgroups: limits.workgroups,
-        uniform: if limits.immediates >= IMMEDIATE_BYTES {
-            limits.uniform
-        } else {
-            0
-        },
         subgroup: limits.subgroup as usize,
     }
 }
@@ -283,7 +278,7 @@ pub fn dispatch(gpu: &Gpu, call: &Call, resolve: impl Fn(Operand) -> Option<Bind
             bindings.push((arg.binding, whole.part(arg.offset..arg.offset + arg.size)));
         }
     }
-    gpu.dispatch(&pipeline, &bindings, call.workgroups, &call.immediates)
+    gpu.dispatch(&pipeline, &bindings, call.workgroups)
 }
 
 impl Plan {
