@@ -72,7 +72,7 @@ const CHUNKS: u32 = (PACKED + 4u * LANES - 1u) / (4u * LANES);
 @group(0) @binding(4) var<storage, read_write> dest: array<f32>;   // N, GROUPS·DC, DH, DW
 @group(0) @binding(5) var<storage, read_write> dest4: array<vec4f>; // the same memory
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
-@group(0) @binding(7) var<storage, read_write> repacked: array<f32>; // as `weights4`
+@group(0) @binding(7) var<storage, read_write> repacked4: array<vec4f>; // as `weights4`
 
 // INNER_X pixels of row y from column x on; zero beyond the plane.
 fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
@@ -265,30 +265,34 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
+// The weight at a place of a block's weights for the source channels of one
+// turn; zero beyond the last channel, and behind the last weight.
+fn packed(block: u32, turn: u32, place: u32) -> f32 {
+    let channel = block % BLOCKS * KB + place / (CHANNELS * TAPS);
+    let c = turn * CHANNELS + place / TAPS % CHANNELS;
+    let tap = select(place % TAPS, TAPS - 1u - place % TAPS, FLIPPED);
+    var at = ((block / BLOCKS * DC + channel) * SC + c) * TAPS + tap;
+    if (EXCHANGED) { // static
+        at = ((block / BLOCKS * SC + c) * DC + channel) * TAPS + tap;
+    }
+    let there = place < PACKED && channel < DC;
+    return select(0.0, weights[select(0u, at, there)], there);
+}
+
 // Lays weights out as `tile` reads them: for each block of KB destination
 // channels and CHANNELS source channels, the kernels of each destination
-// channel; zero beyond the last channel, and from the last weight to the end
-// of its chunk.
+// channel.
 @compute @workgroup_size(WG)
 fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    let place = index % (4u * CHUNKS * LANES);
-    let turn = index / (4u * CHUNKS * LANES) % (SC / CHANNELS);
-    let block = index / (4u * CHUNKS * LANES * (SC / CHANNELS));
+    let place = index % (CHUNKS * LANES) * 4u;
+    let turn = index / (CHUNKS * LANES) % (SC / CHANNELS);
+    let block = index / (CHUNKS * LANES * (SC / CHANNELS));
     if (block >= GROUPS * BLOCKS) {
         return;
     }
-    let channel = block % BLOCKS * KB + place / (CHANNELS * TAPS);
-    let c = turn * CHANNELS + place / TAPS % CHANNELS;
-    let tap = select(place % TAPS, TAPS - 1u - place % TAPS, FLIPPED);
-    var value = 0.0;
-    if (place < PACKED && channel < DC) {
-        if (EXCHANGED) {
-            value = weights[((block / BLOCKS * SC + c) * DC + channel) * TAPS + tap];
-        } else {
-            value = weights[((block / BLOCKS * DC + channel) * SC + c) * TAPS + tap];
-        }
-    }
-    repacked[index] = value;
+    repacked4[index] = vec4f(
+        packed(block, turn, place), packed(block, turn, place + 1u),
+        packed(block, turn, place + 2u), packed(block, turn, place + 3u));
 }

@@ -140,12 +140,16 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                     }
                 }
                 for (var k = 0u; k < KB; k++) { // unroll
+                    var g: array<f32, PX>;
                     for (var px = 0u; px < PX; px++) { // unroll
-                        let g = subgroupShuffle(
+                        g[px] = subgroupShuffle(
                             share[(k * PX + px) / EACH / LANES * EACH + px % EACH], (k * PX + px) / EACH % LANES);
-                        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                    }
+                    // Row by row: what a row needs fits into registers.
+                    for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                        for (var px = 0u; px < PX; px++) { // unroll
                             for (var kx = 0u; kx < KERNEL; kx++) { // unroll
-                                acc[k * TAPS + ky * KERNEL + kx] += g * window[ky * COLS + px * STRIDE + kx];
+                                acc[k * TAPS + ky * KERNEL + kx] += g[px] * window[ky * COLS + px * STRIDE + kx];
                             }
                         }
                     }

@@ -359,11 +359,12 @@ fn shared(direction: &Direction, tile: Tile, channels: usize, lanes: usize, batc
     let blocks = conv.groups * dc.div_ceil(tile.kb);
     let turn = (tile.kb * channels * conv.kernel * conv.kernel).next_multiple_of(4 * target.subgroup);
     let packed = blocks * (sc / channels) * turn;
-    let mut calls = vec![
-        direction
-            .packing("conv_lanes", "pack", constants.clone(), packed)
-            .over(packed, lanes, target),
-    ];
+    let mut calls =
+        vec![
+            direction
+                .packing("conv_lanes", "pack", constants.clone(), packed)
+                .over(packed / 4, lanes, target),
+        ];
     let subgroups = |images: usize| (images * height.div_ceil(tile.py)).div_ceil(target.subgroup / across);
     for part in parts(batch, &[source, dest], target) {
         let mut call = direction.call(["conv_lanes", "tile"], constants.clone(), &part, packed);

@@ -318,8 +318,8 @@ impl WeightTile {
     /// a source channel: the rules' choice, where most lanes would have one.
     pub fn choose_channels(conv: &Conv, c: usize, k: usize, width: usize, target: &Target) -> Option<[usize; 2]> {
         let taps = conv.kernel * conv.kernel;
-        let px = fit(width, 8, 1);
-        let kb = (CPU_BODY / 2 / (taps * px)).clamp(1, 32);
+        let px = fit(width, (16 / conv.stride).max(1), 1);
+        let kb = (LANES_BODY / (taps * px)).clamp(1, 32);
         let sides = [px, fit(k, kb, 1)];
         (target.cpu && 2 * c > target.subgroup && Self::fits_channels(conv, sides, target)).then_some(sides)
     }
