@@ -18,7 +18,7 @@ const PLANE: u32 = 16u;
 // Images of one chunk, and the number of chunks before this dispatch's.
 const IMAGES: u32 = 1u;
 const FIRST_CHUNK: u32 = 0u;
-// Elements of one invocation in the elementwise kernels; divides PLANE.
+// Elements that an invocation takes at a time; divides PLANE.
 const ITEMS: u32 = 1u;
 const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
@@ -74,17 +74,20 @@ fn chunk_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     let c = group.y;
     let first = group.x * IMAGES;
     let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
-    let count = (last - first) * PLANE;
+    let count = (last - first) * LANES;
     // A shift near the mean keeps the squares small.
     let shift = vec4f(x[(first * C + c) * PLANE]).x;
     var sum = V();
     var squares = V();
     for (var i = local.x; i < count; i += WG) {
-        let d = x[((first + i / PLANE) * C + c) * PLANE + i % PLANE] - V(shift);
-        sum += d;
-        squares += d * d;
+        let at = ((first + i / LANES) * C + c) * PLANE + i % LANES;
+        for (var item = 0u; item < ITEMS; item++) { // unroll
+            let d = x[at + item * LANES] - V(shift);
+            sum += d;
+            squares += d * d;
+        }
     }
-    let own = f32((max(count, local.x) - local.x + WG - 1u) / WG * WIDTH);
+    let own = f32((max(count, local.x) - local.x + WG - 1u) / WG * ITEMS * WIDTH);
     let mean = total(sum) / max(own, 1.0);
     shared_moments[local.x] = vec3f(own, shift + mean, max(total(squares) - mean * mean * own, 0.0));
     for (var half = WG / 2u; half > 0u; half /= 2u) {
@@ -191,21 +194,28 @@ fn chunk_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
     let c = group.y;
     let first = group.x * IMAGES;
     let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
-    let count = (last - first) * PLANE;
+    let count = (last - first) * LANES;
     let mean = stats[c];
     let rstd = stats[C + c];
+    var scale = 0.0;
+    var offset = 0.0;
+    if (RELU) { // static
+        scale = affine[c] * rstd;
+        offset = affine[C + c] - mean * scale;
+    }
     var sum_gx = V();
     var sum_g = V();
     for (var i = local.x; i < count; i += WG) {
-        let at = ((first + i / PLANE) * C + c) * PLANE + i % PLANE;
-        let v = x[at];
-        var g = dy[at];
-        if (RELU) { // static
-            let scale = affine[c] * rstd;
-            g = select(V(), g, v * scale + (affine[C + c] - mean * scale) > V());
+        let at = ((first + i / LANES) * C + c) * PLANE + i % LANES;
+        for (var item = 0u; item < ITEMS; item++) { // unroll
+            let v = x[at + item * LANES];
+            var g = dy[at + item * LANES];
+            if (RELU) { // static
+                g = select(V(), g, v * scale + offset > V());
+            }
+            sum_g += g;
+            sum_gx += g * ((v - mean) * rstd);
         }
-        sum_g += g;
-        sum_gx += g * ((v - mean) * rstd);
     }
     shared_products[local.x] = vec2f(total(sum_gx), total(sum_g));
     for (var half = WG / 2u; half > 0u; half /= 2u) {

@@ -23,8 +23,9 @@ impl Lanes {
         let size = height * width;
         let width = if size.is_multiple_of(4) { 4 } else { 1 };
         let plane = size / width;
-        // The channel's constants cost as much to load as the data: on a
-        // processor they are shared by as many elements as possible.
+        // The channel's constants cost as much to load as the data, and a
+        // turn of a loop as a load: on a processor they are shared by as many
+        // elements as possible.
         let most = if target.cpu { 8 } else { 2 };
         let items = (1..=most).rev().find(|items| plane.is_multiple_of(*items)).unwrap_or(1);
         Lanes { width, plane, items }
@@ -49,7 +50,8 @@ impl Lanes {
     fn chunk(&self, batch: usize, channels: usize, groups: usize, lanes: usize) -> usize {
         let chunks = (groups / channels).clamp(1, batch);
         // No lane without work, as far as the batch allows.
-        batch.div_ceil(chunks).max((lanes / self.plane).min(batch)).max(1)
+        let most = (lanes * self.items / self.plane).min(batch);
+        batch.div_ceil(chunks).max(most).max(1)
     }
 }
 
