@@ -49,6 +49,13 @@ const ACROSS: u32 = 2u;
 // Whether rows of source and destination are read and written by fours.
 const SOURCE4: bool = true;
 const DEST4: bool = true;
+// Whether the moments of each destination channel are taken along for a batch
+// norm behind the convolution, and the chunks of them before this dispatch's.
+// Tiles must divide the plane.
+const MOMENTS: bool = false;
+const FIRST_CHUNK: u32 = 0u;
+// Exchanges until every lane has those of all: LANES is two to this power.
+const EXCHANGES: u32 = 3u;
 const WG: u32 = 32u;
 
 const DOWN: u32 = LANES / ACROSS;
@@ -73,6 +80,7 @@ const CHUNKS: u32 = (PACKED + 4u * LANES - 1u) / (4u * LANES);
 @group(0) @binding(5) var<storage, read_write> dest4: array<vec4f>; // the same memory
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(7) var<storage, read_write> repacked4: array<vec4f>; // as `weights4`
+@group(0) @binding(8) var<storage, read_write> moments: array<vec4f>; // chunks, GROUPS·DC: count, mean, Σ(y−mean)²
 
 // INNER_X pixels of row y from column x on; zero beyond the plane.
 fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
@@ -185,6 +193,34 @@ fn write(acc: array<f32, KB * PX * PY>, n: u32, channel_group: u32, first_channe
     }
 }
 
+// Count, mean and squared deviations of one channel of all tiles of the
+// subgroup, this lane's own if it has one; the same in all lanes (Chan et al.
+// 1979).
+fn moments_of(acc: array<f32, KB * PX * PY>, k: u32, own: bool, lane: u32) -> vec3f {
+    var sum = 0.0;
+    for (var p = 0u; p < PX * PY; p++) { // unroll
+        sum += acc[k * PX * PY + p];
+    }
+    var mean = sum / f32(PX * PY);
+    var squares = 0.0;
+    for (var p = 0u; p < PX * PY; p++) { // unroll
+        let d = acc[k * PX * PY + p] - mean;
+        squares += d * d;
+    }
+    var count = select(0.0, f32(PX * PY), own);
+    squares = select(0.0, squares, own);
+    for (var step = 0u; step < EXCHANGES; step++) { // unroll
+        let other = lane ^ (1u << step);
+        let others = subgroupShuffle(count, other);
+        let delta = subgroupShuffle(mean, other) - mean;
+        let share = others / max(count + others, 1.0);
+        squares += subgroupShuffle(squares, other) + delta * delta * count * share;
+        mean += delta * share;
+        count += others;
+    }
+    return vec3f(count, mean, squares);
+}
+
 // Images of this dispatch.
 fn images() -> u32 {
     if (DEST4) { // static
@@ -260,8 +296,23 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
 
-    if (line / TILES_Y == n && tx < TILES_X) {
+    let own = line / TILES_Y == n && tx < TILES_X;
+    if (own) {
         write(acc, n, channel_group, first_channel, tx, ty);
+    }
+    if (MOMENTS) { // static
+        let chunk = FIRST_CHUNK + (group.z * groups.x + group.x) * (WG / LANES) + subgroup;
+        // Each lane writes those of another channel.
+        for (var turn = 0u; turn < (KB + LANES - 1u) / LANES; turn++) { // unroll
+            var mine = vec3f();
+            for (var k = turn * LANES; k < min(KB, turn * LANES + LANES); k++) { // unroll
+                mine = select(mine, moments_of(acc, k, own, lane), lane == k % LANES);
+            }
+            let k = turn * LANES + lane;
+            if (k < KB && first_channel + k < DC) {
+                moments[chunk * (GROUPS * DC) + channel_group * DC + first_channel + k] = vec4f(mine, 0.0);
+            }
+        }
     }
 }
 

@@ -158,7 +158,7 @@ fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Resul
             (Operand::Gains, None) => gpu.write(&buffer, 0, &[1.0_f32; 4]),
             (Operand::Input(_), None) => fill(gpu, &buffer, &numbers),
             // What is written before it is read.
-            (Operand::Output | Operand::Scratch(_) | Operand::Running, None) => {}
+            (Operand::Output | Operand::Second | Operand::Scratch(_) | Operand::Running, None) => {}
         }
         Ok((operand, buffer))
     };

@@ -44,6 +44,8 @@ pub enum Operand {
     Input(usize),
     /// Its output.
     Output,
+    /// Its second output, of work that has two.
+    Second,
     /// Memory that lives only during the task.
     Scratch(usize),
     /// The batch norm's running state.

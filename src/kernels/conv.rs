@@ -249,6 +249,27 @@ impl Direction<'_> {
     }
 }
 
+impl Direction<'_> {
+    /// The dispatches of `candidate` that leave chunks of moments of the
+    /// result in the last scratch memory, where it has such an end.
+    pub fn with_moments(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+        let Candidate::Lanes { tile, channels, lanes } = *candidate else {
+            return None;
+        };
+        let (height, width) = self.dest.plane();
+        let even = height.is_multiple_of(tile.py) && width.is_multiple_of(tile.px);
+        // What such a candidate must be, `lower` knows.
+        let fits = even && self.lower(candidate, batch, target).is_some();
+        let tiles = InLanes {
+            tile,
+            channels,
+            lanes,
+            moments: true,
+        };
+        fits.then(|| tiles.lower(self, batch, target))
+    }
+}
+
 impl Tunable for Direction<'_> {
     fn rule(&self, target: &Target) -> Candidate {
         let shared = if target.cpu { self.shared(target) } else { Vec::new() };
@@ -299,7 +320,13 @@ impl Tunable for Direction<'_> {
                     && (self.source.channels() / conv.groups).is_multiple_of(channels)
                     && is_workgroup(lanes)
                     && lanes.is_multiple_of(target.subgroup);
-                fits.then(|| shared(self, tile, channels, lanes, batch, target))
+                let tiles = InLanes {
+                    tile,
+                    channels,
+                    lanes,
+                    moments: false,
+                };
+                fits.then(|| tiles.lower(self, batch, target))
             }
             Candidate::Winograd { tile, channels, lanes } => {
                 let scheme = Scheme::Winograd { channels };
@@ -344,40 +371,71 @@ fn tiled(direction: &Direction, tile: Tile, scheme: Scheme, lanes: usize, batch:
     }
 }
 
-/// The dispatches of tiles that share halos and weights within a subgroup.
-fn shared(direction: &Direction, tile: Tile, channels: usize, lanes: usize, batch: usize, target: &Target) -> Lowered {
-    let Direction { conv, source, dest, .. } = *direction;
-    let (height, width) = dest.plane();
-    let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
-    let across = tile.across(width);
-    let mut constants = direction.constants(tile, lanes);
-    constants.extend([
-        ("CHANNELS", channels.into()),
-        ("LANES", target.subgroup.into()),
-        ("ACROSS", across.into()),
-    ]);
-    let blocks = conv.groups * dc.div_ceil(tile.kb);
-    let turn = (tile.kb * channels * conv.kernel * conv.kernel).next_multiple_of(4 * target.subgroup);
-    let packed = blocks * (sc / channels) * turn;
-    let mut calls =
-        vec![
-            direction
-                .packing("conv_lanes", "pack", constants.clone(), packed)
-                .over(packed / 4, lanes, target),
-        ];
-    let subgroups = |images: usize| (images * height.div_ceil(tile.py)).div_ceil(target.subgroup / across);
-    for part in parts(batch, &[source, dest], target) {
-        let mut call = direction.call(["conv_lanes", "tile"], constants.clone(), &part, packed);
-        let [x, z, _] = fold(
-            subgroups(part.len()).div_ceil(lanes / target.subgroup),
-            target.workgroups,
-        );
-        call.workgroups = [x, blocks as u32, z];
-        calls.push(call);
-    }
-    Lowered {
-        calls,
-        scratch: vec![4 * packed as u64],
+/// Tiles that share halos and weights within a subgroup.
+#[derive(Clone, Copy)]
+struct InLanes {
+    tile: Tile,
+    /// Source channels at a time.
+    channels: usize,
+    /// Invocations of a workgroup.
+    lanes: usize,
+    /// Whether chunks of the result's moments become the last scratch memory.
+    moments: bool,
+}
+
+impl InLanes {
+    fn lower(self, direction: &Direction, batch: usize, target: &Target) -> Lowered {
+        let InLanes {
+            tile, channels, lanes, ..
+        } = self;
+        let Direction { conv, source, dest, .. } = *direction;
+        let (height, width) = dest.plane();
+        let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
+        let across = tile.across(width);
+        let mut constants = direction.constants(tile, lanes);
+        constants.extend([
+            ("CHANNELS", channels.into()),
+            ("LANES", target.subgroup.into()),
+            ("ACROSS", across.into()),
+        ]);
+        let blocks = conv.groups * dc.div_ceil(tile.kb);
+        let turn = (tile.kb * channels * conv.kernel * conv.kernel).next_multiple_of(4 * target.subgroup);
+        let packed = blocks * (sc / channels) * turn;
+        let pack = direction.packing("conv_lanes", "pack", constants.clone(), packed);
+        let mut calls = vec![pack.over(packed / 4, lanes, target)];
+
+        let per_group = lanes / target.subgroup;
+        let grid = |part: &Range<usize>| {
+            let subgroups = (part.len() * height.div_ceil(tile.py)).div_ceil(target.subgroup / across);
+            fold(subgroups.div_ceil(per_group), target.workgroups)
+        };
+        let chunks = |part: &Range<usize>| {
+            let [x, z, _] = grid(part);
+            x as usize * z as usize * per_group
+        };
+        let parts = parts(batch, &[source, dest], target);
+        let all_chunks: usize = parts.iter().map(chunks).sum();
+        let moments = 16 * (all_chunks * dest.channels()) as u64;
+        constants.extend([
+            ("MOMENTS", self.moments.into()),
+            ("EXCHANGES", target.subgroup.ilog2().into()),
+        ]);
+        let mut first_chunk = 0;
+        for part in parts {
+            let mut constants = constants.clone();
+            constants.push(("FIRST_CHUNK", first_chunk.into()));
+            let mut call =
+                direction
+                    .call(["conv_lanes", "tile"], constants, &part, packed)
+                    .bind(8, Operand::Scratch(1), moments);
+            let [x, z, _] = grid(&part);
+            call.workgroups = [x, blocks as u32, z];
+            first_chunk += chunks(&part);
+            calls.push(call);
+        }
+        let mut scratch = vec![4 * packed as u64];
+        scratch.extend(self.moments.then_some(moments));
+        Lowered { calls, scratch }
     }
 }
 

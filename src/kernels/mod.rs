@@ -7,6 +7,7 @@ mod candidate;
 mod channels;
 mod conv;
 mod conv_plain;
+mod conv_stats;
 mod expression;
 mod linear;
 mod loss;
@@ -43,6 +44,18 @@ pub enum Work {
         conv: Conv,
         /// Whether there is a bias.
         bias: bool,
+    },
+    /// Convolution (x, weight) or (x, weight, bias) and, as a second output,
+    /// the statistics of its batch; advances the running state.
+    ConvStats {
+        /// Kernel, stride, padding, groups.
+        conv: Conv,
+        /// Whether there is a bias.
+        bias: bool,
+        /// Added to the variance.
+        eps: f32,
+        /// Weight of the batch in the running state.
+        momentum: f32,
     },
     /// Gradient by the input (dy, weight).
     ConvGradInput(Conv),
@@ -127,10 +140,31 @@ pub enum Work {
 }
 
 impl Work {
+    /// This work without its second output, if it makes two.
+    pub fn first(self) -> Self {
+        match self {
+            Work::ConvStats { conv, bias, .. } => Work::Conv { conv, bias },
+            work => work,
+        }
+    }
+
     /// This work as one that can be done in several ways, if it can.
     fn tunable<'a>(&self, inputs: &[&'a Shape], output: &'a Shape) -> Option<Box<dyn Tunable + 'a>> {
         Some(match *self {
             Work::Conv { conv, bias } => Box::new(conv::Direction::forward(conv, bias, inputs[0], output)),
+            Work::ConvStats {
+                conv,
+                bias,
+                eps,
+                momentum,
+            } => Box::new(conv_stats::ConvStats {
+                conv: conv::Direction::forward(conv, bias, inputs[0], output),
+                stats: norm::BatchStats {
+                    x: output,
+                    eps,
+                    momentum,
+                },
+            }),
             Work::ConvGradInput(conv) => Box::new(conv::Direction::backward(conv, inputs[0], output)),
             Work::ConvGradWeight(conv) => Box::new(conv::WeightGradient {
                 conv,
@@ -203,7 +237,7 @@ impl Work {
         };
         let with = |name: &str, what: bool, extra: &str| format!("{name}{}", if what { extra } else { "" });
         match self {
-            Work::Conv { conv, bias } => {
+            Work::Conv { conv, bias } | Work::ConvStats { conv, bias, .. } => {
                 convolution(&with("convolution", *bias, " with bias"), conv, inputs[0], output)
             }
             Work::ConvGradInput(conv) => convolution("input gradient", conv, inputs[0], output),
@@ -242,6 +276,7 @@ impl Work {
         }
         match *self {
             Work::Conv { .. }
+            | Work::ConvStats { .. }
             | Work::ConvGradInput(_)
             | Work::ConvGradWeight(_)
             | Work::ChannelSum

@@ -77,13 +77,12 @@ impl Tunable for BatchStats<'_> {
 }
 
 fn batch_stats(of: &BatchStats, (groups, wg): (usize, usize), batch: usize, target: &Target) -> Lowered {
-    let BatchStats { x, eps, momentum } = *of;
+    let x = of.x;
     let lanes = Lanes::of(x, target);
     let channels = x.channels();
     let images = lanes.chunk(batch, channels, groups, wg);
     let (parts, all) = chunks(parts(batch, &[x], target), images);
     let moments = 16 * (all * channels) as u64;
-    let rows = 8 * channels as u64;
     let mut calls = Vec::new();
     for part in parts {
         let mut constants = lanes.constants(channels, wg);
@@ -94,22 +93,29 @@ fn batch_stats(of: &BatchStats, (groups, wg): (usize, usize), batch: usize, targ
         call.workgroups = [part.count as u32, channels as u32, 1];
         calls.push(call);
     }
-    let constants = vec![
-        ("C", channels.into()),
-        ("EPS", eps.into()),
-        ("MOMENTUM", momentum.into()),
-        ("WG", 32u32.into()),
-    ];
-    let mut merge = Call::new("batch_norm", "merge_moments", constants)
-        .bind(5, Operand::Scratch(0), moments)
-        .bind(6, Operand::Output, rows)
-        .bind(7, Operand::Running, rows);
-    merge.workgroups = [channels as u32, 1, 1];
-    calls.push(merge);
+    calls.push(merge_moments(of, Operand::Scratch(0), moments));
     Lowered {
         calls,
         scratch: vec![moments],
     }
+}
+
+/// Statistics and running state from chunks of moments, `bytes` in `chunks`.
+pub(super) fn merge_moments(of: &BatchStats, chunks: Operand, bytes: u64) -> Call {
+    let channels = of.x.channels();
+    let rows = 8 * channels as u64;
+    let constants = vec![
+        ("C", channels.into()),
+        ("EPS", of.eps.into()),
+        ("MOMENTUM", of.momentum.into()),
+        ("WG", 32u32.into()),
+    ];
+    let mut merge = Call::new("batch_norm", "merge_moments", constants)
+        .bind(5, chunks, bytes)
+        .bind(6, Operand::Output, rows)
+        .bind(7, Operand::Running, rows);
+    merge.workgroups = [channels as u32, 1, 1];
+    merge
 }
 
 /// Mean and 1/σ from the running state: no input.

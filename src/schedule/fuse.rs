@@ -5,7 +5,7 @@
 //! behind it, and its gradients recompute the ReLU's mask from x instead of
 //! reading it. Only a value that nobody else reads may disappear this way.
 
-use crate::graph::{BlockId, Graph, NodeId, Op, Side, StateId};
+use crate::graph::{BlockId, Conv, Graph, NodeId, Op, Side, StateId};
 use crate::kernels::{Pointwise, Pooling, Work};
 
 /// What is done for one value.
@@ -28,6 +28,8 @@ pub struct Task {
     pub inputs: Vec<NodeId>,
     /// The value that is made.
     pub output: NodeId,
+    /// Another that is made with it, by work that makes two.
+    pub second: Option<NodeId>,
     /// The block whose gains are used.
     pub block: Option<BlockId>,
     /// The running state that is used.
@@ -108,10 +110,7 @@ impl Fuser<'_> {
         let simple = |work: Work| Some(self.plain(id, Action::Work(work)));
         match self.op(id) {
             Op::Images | Op::Labels | Op::Param(_) => None,
-            Op::Conv(conv) => simple(Work::Conv {
-                conv,
-                bias: inputs.len() > 2,
-            }),
+            Op::Conv(conv) => Some(self.convolution(id, conv)),
             Op::ConvGradInput(conv) => simple(Work::ConvGradInput(conv)),
             Op::ConvGradWeight(conv) => simple(Work::ConvGradWeight(conv)),
             Op::ChannelSum => simple(Work::ChannelSum),
@@ -171,8 +170,42 @@ impl Fuser<'_> {
             action,
             inputs: self.inputs(id).to_vec(),
             output: id,
+            second: None,
             block: None,
             state: None,
+        }
+    }
+
+    /// A convolution takes the statistics along that a batch norm behind it
+    /// needs, if that and its gradients are all that reads it: a route that
+    /// runs one then runs the other.
+    fn convolution(&mut self, id: NodeId, conv: Conv) -> Task {
+        let bias = self.inputs(id).len() > 2;
+        let of_norm = |op: Op| {
+            matches!(
+                op,
+                Op::BatchNorm | Op::BatchStats(_) | Op::BatchNormSums | Op::BatchNormGrad { .. }
+            )
+        };
+        let readers = &self.consumers[id.0];
+        let stats = readers.iter().find_map(|&reader| match self.op(reader) {
+            Op::BatchStats(state) => Some((reader, state)),
+            _ => None,
+        });
+        let Some((stats, state)) = stats.filter(|_| readers.iter().all(|&reader| of_norm(self.op(reader)))) else {
+            return self.plain(id, Action::Work(Work::Conv { conv, bias }));
+        };
+        self.absorbed[stats.0] = true;
+        let running = &self.graph.states[state.0];
+        let work = Work::ConvStats {
+            conv,
+            bias,
+            eps: running.eps,
+            momentum: running.momentum,
+        };
+        Task {
+            second: Some(stats),
+            ..self.with_state(id, work, state)
         }
     }
 
@@ -215,6 +248,7 @@ impl Fuser<'_> {
             action: Action::Work(work),
             inputs,
             output,
+            second: None,
             block,
             state: None,
         }

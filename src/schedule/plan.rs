@@ -50,7 +50,7 @@ impl Request {
         let shapes = |task: Task| match task.action {
             Action::Work(work) => {
                 let inputs = task.inputs.iter().map(|&input| self.graph.shape(input));
-                Some((work, inputs.collect(), self.graph.shape(task.output)))
+                Some((work.first(), inputs.collect(), self.graph.shape(task.output)))
             }
             _ => None,
         };
@@ -192,6 +192,9 @@ impl MemoryPlan {
         }
         for (position, task) in tasks.iter().enumerate() {
             place(task.output, position, &mut pieces);
+            if let Some(second) = task.second {
+                place(second, position, &mut pieces);
+            }
         }
 
         let lowered: Vec<Option<Lowered>> = tasks.iter().map(|task| lower(request, task, target)).collect();
@@ -250,6 +253,7 @@ fn lower(request: &Request, task: &Task, target: &Target) -> Option<Lowered> {
 struct Operands<'a> {
     inputs: Vec<Option<Binding>>,
     output: Binding,
+    second: Option<Binding>,
     scratch: Vec<Binding>,
     running: Option<Binding>,
     gains: Option<Binding>,
@@ -261,6 +265,7 @@ impl Operands<'_> {
         match operand {
             Operand::Input(index) => self.inputs.get(index).cloned().flatten(),
             Operand::Output => Some(self.output.clone()),
+            Operand::Second => self.second.clone(),
             Operand::Scratch(index) => self.scratch.get(index).cloned(),
             Operand::Running => self.running.clone(),
             Operand::Gains => self.gains.clone(),
@@ -324,6 +329,7 @@ impl Plan {
                     .map(|input| plan.places.get(input).cloned())
                     .collect(),
                 output: plan.places[&task.output].clone(),
+                second: task.second.map(|second| plan.places[&second].clone()),
                 scratch: scratch.collect(),
                 running: task.state.map(|state| weights.state(state)),
                 gains: task.block.map(|block| plan.gains_of(block)),

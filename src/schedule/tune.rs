@@ -540,7 +540,7 @@ impl Bench {
             }
             Operand::Running => Some(self.running.clone()),
             Operand::Step => Some(self.step.clone()),
-            Operand::Gains => None,
+            Operand::Second | Operand::Gains => None,
         }
     }
 
