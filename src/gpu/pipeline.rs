@@ -99,10 +99,8 @@ fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
-            ty: match access {
-                access => wgpu::BufferBindingType::Storage {
-                    read_only: access == Access::Read,
-                },
+            ty: wgpu::BufferBindingType::Storage {
+                read_only: access == Access::Read,
             },
             has_dynamic_offset: false,
             min_binding_size: None,
