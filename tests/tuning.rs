@@ -13,8 +13,8 @@ use residua::gpu::{AdapterKind, Gpu};
 use residua::graph::{Conv, Graph, GraphError, Init, Mode, NodeId};
 use residua::kernels::Candidate;
 use residua::models::{InputShape, ModelSpec};
-use residua::schedule::{Aside, Book, Budget, Choice, Choices, Device, Progress, Session, Tuner, tune};
-use residua::train::{DeviceEngine, Kernels, TuningNews, Workload, choose_kernels};
+use residua::schedule::{Aside, Book, Budget, Choice, Choices, Device, Kept, Progress, Session, Tuner, jobs, tune};
+use residua::train::{DeviceEngine, Kernels, TuningNews, TuningSummary, Workload, choose_kernels};
 use twin::Twin;
 
 const DIMS: [usize; 3] = [3, 8, 8];
@@ -120,8 +120,17 @@ fn every_way_agrees_with_its_twin_on_gpus() {
 }
 
 #[test]
-fn wrong_and_impossible_kernels_are_set_aside() {
-    let gpu = device::of_kind(AdapterKind::Cpu);
+fn wrong_and_impossible_kernels_are_set_aside_on_processors() {
+    wrong_and_impossible_kernels_are_set_aside(AdapterKind::Cpu);
+}
+
+#[test]
+fn wrong_and_impossible_kernels_are_set_aside_on_gpus() {
+    wrong_and_impossible_kernels_are_set_aside(AdapterKind::Discrete);
+}
+
+fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
+    let gpu = device::of_kind(kind);
     let session = session(&gpu, &small);
     let target = residua::schedule::target(&gpu);
     let jobs = session.jobs(true, BATCH);
@@ -185,7 +194,7 @@ fn without_time_the_rules_choose() {
         total: 0.0,
     };
     let choices = tune(&gpu, &jobs, &budget, &mut |progress| match progress {
-        Progress::OutOfTime { left: jobs } => left = *jobs,
+        Progress::Kept { jobs, .. } => left += jobs,
         progress => panic!("{progress:?}"),
     });
     let choices = choices.unwrap();
@@ -208,6 +217,59 @@ fn without_time_the_rules_choose() {
     let compiles = |(_, outcome): &&(_, Result<f64, Aside>)| matches!(outcome, Err(Aside::Compiles(_)));
     assert!(tuned.trials.iter().filter(compiles).count() >= 1, "{tuned:?}");
     assert!(tuned.trials[0].1.is_ok());
+}
+
+#[test]
+fn what_is_small_keeps_the_rules_choice() {
+    let gpu = device::of_kind(AdapterKind::Cpu);
+    let target = residua::schedule::target(&gpu);
+    let spec: ModelSpec = "resnet20".parse().unwrap();
+    let input: InputShape = "3x32x32".parse().unwrap();
+    let graph = spec.build(&input, Mode::Train).unwrap().graph;
+    let jobs = jobs(&graph, true, 128, &target);
+    // All of the work, the dearest first, as it is trained: with full batches.
+    assert!((jobs.iter().map(|job| job.share).sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!(jobs.is_sorted_by(|a, b| a.share >= b.share));
+    assert!(jobs.iter().all(|job| job.images(&target) == 128));
+    let small: Vec<_> = jobs.into_iter().filter(|job| !job.matters()).collect();
+    let kinds: Vec<String> = small.iter().map(|job| job.signature()).collect();
+    assert_eq!(small.len(), 4, "{kinds:?}");
+    assert!(
+        kinds
+            .iter()
+            .all(|kind| kind.starts_with("linear") || kind.starts_with("channel sum"))
+    );
+    let mut kept = Vec::new();
+    let choices = tune(&gpu, &small, &Budget::default(), &mut |progress| match progress {
+        Progress::Kept { jobs, why, share } => kept.push((*jobs, *why, *share < 0.004)),
+        progress => panic!("{progress:?}"),
+    });
+    assert_eq!(kept, [(4, Kept::Small, true)]);
+    assert!(choices.unwrap().iter().all(|(_, _, choice)| choice.timed.is_none()));
+}
+
+#[test]
+fn a_summary_says_what_was_tuned_kept_and_set_aside() {
+    let mut summary = TuningSummary {
+        tuned: 20,
+        faster: 3,
+        share: 0.954,
+        candidates: 80,
+        seconds: 44.6,
+        ..TuningSummary::default()
+    };
+    let first = "tuned 20 of 20 kernels, 95.4 % of the work that can be done in several ways, in 45 s: 3 faster than \
+                 the rules' choice";
+    assert_eq!(residua::cli::summary_lines(&summary), [first]);
+    (summary.small, summary.no_time) = (4, 2);
+    (summary.wrong, summary.compiles, summary.untried) = (0, 1, 5);
+    assert_eq!(
+        residua::cli::summary_lines(&summary)[1..],
+        [
+            "kept by rule: 4 too small to be noticed, 2 for lack of time",
+            "set aside of 80 candidates: 1 too long to compile, 5 without a turn"
+        ]
+    );
 }
 
 #[test]

@@ -123,10 +123,11 @@ fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
     let (book, _) = read_choices(file);
     let known = book.page(&Device::of(gpu.info())).cloned().unwrap_or_default();
     let all = session.jobs(true, batch);
-    // What was left to the rules for lack of time has no time noted.
+    // What was left to the rules for lack of time has no time noted; what is
+    // too small to be timed never has.
     let is_known = |job: &&Job| {
         let choice = known.exact(&job.signature(), batch);
-        !args.again && choice.is_some_and(|choice| choice.timed.is_some())
+        !args.again && choice.is_some_and(|choice| choice.timed.is_some() || !job.matters())
     };
     let jobs: Vec<Job> = all.iter().filter(|job| !is_known(job)).cloned().collect();
     let mut tuned = Vec::new();

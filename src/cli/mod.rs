@@ -14,4 +14,4 @@ pub use exit::{CliError, run};
 pub use progress::{WHOLE, bar, note, share_bar};
 pub use subject::{RUNS, Subject, command_line};
 pub use train::{SettingArgs, TrainArgs, train};
-pub use tuning::{TuningTeller, set_aside};
+pub use tuning::{TuningTeller, set_aside, summary_lines};

@@ -3,8 +3,8 @@
 use indicatif::ProgressBar;
 
 use super::progress::{bar, note};
-use crate::schedule::{Aside, Progress, Tuned};
-use crate::train::TuningNews;
+use crate::schedule::{Aside, Kept, Progress, Tuned};
+use crate::train::{TuningNews, TuningSummary};
 
 /// Tells what happens while kernels for `subject`, a model's name, are chosen.
 /// Nothing at all where nothing is left to choose.
@@ -36,17 +36,11 @@ impl TuningTeller {
             )),
             TuningNews::TooShort { .. } => {}
             TuningNews::Progress(progress) => self.progress(progress),
-            TuningNews::Done {
-                kernels,
-                faster,
-                seconds,
-            } => {
+            TuningNews::Done(summary) => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();
                 }
-                note(format_args!(
-                    "tuned {kernels} kernels in {seconds:.0} s: {faster} faster than the rules' choice"
-                ));
+                summary_lines(summary).iter().for_each(note);
             }
         }
     }
@@ -73,12 +67,49 @@ impl TuningTeller {
                     }
                 }
             }
-            Progress::OutOfTime { left } => note(format_args!(
-                "tuning: out of time; {left} kernels keep the rules' choice (`tools tune {}` goes on)",
+            Progress::Kept {
+                jobs,
+                share,
+                why: Kept::NoTime,
+            } => note(format_args!(
+                "tuning: out of time; {jobs} kernels, {:.1} % of the work, keep the rules' choice (`tools tune {}` goes on)",
+                100.0 * share,
                 self.subject
             )),
+            Progress::Kept { why: Kept::Small, .. } => {}
         }
     }
+}
+
+/// What was timed, what was kept by rule and what was set aside, a line each.
+/// Nothing is said of what there was none of.
+pub fn summary_lines(summary: &TuningSummary) -> Vec<String> {
+    let all = summary.tuned + summary.small + summary.no_time;
+    let counted = |parts: &[(usize, &str)]| -> Option<String> {
+        let there = parts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = there.map(|(count, what)| format!("{count} {what}")).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    };
+    let mut lines = vec![format!(
+        "tuned {} of {all} kernels, {:.1} % of the work that can be done in several ways, in {:.0} s: {} faster than the \
+         rules' choice",
+        summary.tuned,
+        100.0 * summary.share,
+        summary.seconds,
+        summary.faster
+    )];
+    let by_rule = [
+        (summary.small, "too small to be noticed"),
+        (summary.no_time, "for lack of time"),
+    ];
+    lines.extend(counted(&by_rule).map(|kept| format!("kept by rule: {kept}")));
+    let aside = [
+        (summary.wrong, "refused or wrong"),
+        (summary.compiles, "too long to compile"),
+        (summary.untried, "without a turn"),
+    ];
+    lines.extend(counted(&aside).map(|aside| format!("set aside of {} candidates: {aside}", summary.candidates)));
+    lines
 }
 
 /// A line for each candidate that failed; those that only had no turn are

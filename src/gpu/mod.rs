@@ -44,6 +44,7 @@ pub struct Limits {
 
 /// An opened device and all that is kept for its lifetime.
 pub struct Gpu {
+    opened_as: (Choice, Pretence),
     info: AdapterInfo,
     limits: Limits,
     device: wgpu::Device,
@@ -83,10 +84,19 @@ impl Gpu {
     /// Opens the adapter that `choice` names, and takes it for less than it is.
     pub fn open_as(choice: &Choice, pretence: &Pretence) -> Result<Self, GpuError> {
         let adapter = adapter::select(choice)?;
-        Self::from_adapter(&adapter, pretence)
+        Self::from_adapter(&adapter, choice, pretence)
     }
 
-    fn from_adapter(adapter: &wgpu::Adapter, pretence: &Pretence) -> Result<Self, GpuError> {
+    /// Opens the same adapter once more: a device with a queue and pipelines
+    /// of its own, which are not kept on disk.
+    pub fn open_again(&self) -> Result<Self, GpuError> {
+        let (choice, pretence) = &self.opened_as;
+        let mut gpu = Self::open_as(choice, pretence)?;
+        gpu.cache = None;
+        Ok(gpu)
+    }
+
+    fn from_adapter(adapter: &wgpu::Adapter, choice: &Choice, pretence: &Pretence) -> Result<Self, GpuError> {
         let mut info = adapter::describe(adapter);
         info.kind = pretence.kind.unwrap_or(info.kind);
         // All that the adapter has: images and activations of large batches
@@ -118,6 +128,7 @@ impl Gpu {
             .then(|| cache::DiskCache::open(&device, adapter))
             .flatten();
         Ok(Gpu {
+            opened_as: (choice.clone(), *pretence),
             limits: Limits {
                 binding: limits.max_storage_buffer_binding_size,
                 buffer: limits.max_buffer_size,

@@ -40,13 +40,13 @@ pub struct Pipeline {
 impl Gpu {
     /// The pipeline of `program`, compiled at first use and kept.
     pub fn pipeline(&self, program: &Program) -> Result<Arc<Pipeline>, GpuError> {
-        let mut pipelines = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(pipeline) = pipelines.get(program) {
+        let lock = || self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(pipeline) = lock().get(program) {
             return Ok(pipeline.clone());
         }
+        // Without the lock: threads compile side by side.
         let pipeline = Arc::new(self.compile(program)?);
-        pipelines.insert(program.clone(), pipeline.clone());
-        Ok(pipeline)
+        Ok(lock().entry(program.clone()).or_insert(pipeline).clone())
     }
 
     fn compile(&self, program: &Program) -> Result<Pipeline, GpuError> {

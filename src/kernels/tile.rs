@@ -92,7 +92,12 @@ impl Tile {
     pub fn others(dest: &Destination, target: &Target) -> Vec<Self> {
         // On a processor each candidate takes a second to compile: few.
         let (sides, body, sums): (&[[usize; 3]], usize, usize) = if target.cpu {
-            (&[[16, 2, 8], [8, 4, 8], [8, 4, 16]], CPU_BODY, 2 * CPU_SUMS)
+            let sides: &[[usize; 3]] = match dest.taps() {
+                // Of few taps a body is short: only sums make up for loads.
+                ..=3 => &[[16, 2, 16], [16, 4, 16], [8, 4, 16], [8, 2, 16], [16, 2, 8]],
+                _ => &[[16, 2, 8], [8, 4, 8], [8, 4, 16]],
+            };
+            (sides, CPU_BODY, 2 * CPU_SUMS)
         } else {
             let sides = &[
                 [4, 2, 8],
@@ -282,7 +287,11 @@ impl WeightTile {
         let taps = conv.kernel * conv.kernel;
         // On a processor each candidate takes a second to compile: few.
         let (sides, body): (&[[usize; 3]], usize) = if target.cpu {
-            (&[[8, 4, 4], [8, 8, 4], [4, 8, 2]], CPU_BODY)
+            let sides: &[[usize; 3]] = match taps {
+                1 => &[[8, 16, 8], [8, 16, 16], [4, 16, 16]],
+                _ => &[[8, 4, 4], [8, 8, 4], [4, 8, 2]],
+            };
+            (sides, CPU_BODY)
         } else {
             (
                 &[[4, 2, 2], [4, 4, 1], [2, 4, 2], [4, 2, 1], [8, 2, 2], [4, 4, 4]],

@@ -4,16 +4,20 @@
 mod choice_file;
 mod choices;
 mod fuse;
+mod job;
 mod memory;
 mod plan;
 mod session;
 mod tune;
+mod tuner;
 mod weights;
 
 pub use choice_file::{add_choices, choice_file, clear_choices, read_choices};
 pub use choices::{Book, Choice, Choices, Device};
+pub use job::{Job, Trial};
 pub use memory::{Layout, Piece, Pool};
 pub use plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
 pub use session::{Batch, Crop, ResidentSet, Session, SessionError, Update, jobs, memory};
-pub use tune::{Aside, Budget, Job, Progress, Trial, Tuned, Tuner, tune};
+pub use tune::{Budget, Kept, Progress, tune};
+pub use tuner::{Aside, Tuned, Tuner};
 pub use weights::Weights;

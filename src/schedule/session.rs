@@ -5,9 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
 use super::choices::Choices;
+use super::job::{Job, jobs_of};
 use super::memory::Pool;
 use super::plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
-use super::tune::{Job, jobs_of};
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
 use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId};

@@ -30,4 +30,4 @@ pub use rate::{Rate, Schedule, WarmUp};
 pub use reference_engine::ReferenceEngine;
 pub use run::{Event, Run, weights_of};
 pub use trainer::{Trainer, input_of};
-pub use tuning::{Kernels, TuningNews, Workload, choose_kernels, read_book, replay_run, tune_jobs};
+pub use tuning::{Kernels, TuningNews, TuningSummary, Workload, choose_kernels, read_book, replay_run, tune_jobs};

@@ -11,7 +11,8 @@ use std::time::Instant;
 use super::engine::Engine;
 use super::{RunDirectory, TrainError};
 use crate::schedule::{
-    Book, Budget, Choice, Choices, Device, Job, Progress, Session, add_choices, read_choices, target, tune,
+    Aside, Book, Budget, Choice, Choices, Device, Job, Kept, Progress, Session, Tuned, add_choices, read_choices,
+    target, tune,
 };
 
 /// Where kernels come from.
@@ -56,14 +57,57 @@ pub enum TuningNews<'a> {
     /// Timing goes on.
     Progress(&'a Progress<'a>),
     /// Timing ended.
-    Done {
-        /// Kernels that were looked at.
-        kernels: usize,
-        /// How many are faster than the rules' choice.
-        faster: usize,
-        /// Seconds that it took.
-        seconds: f64,
-    },
+    Done(&'a TuningSummary),
+}
+
+/// What came out of timing kernels.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TuningSummary {
+    /// Pieces of work whose kernels were timed.
+    pub tuned: usize,
+    /// How many of them have a faster kernel than the rules' choice.
+    pub faster: usize,
+    /// Their share of all work that can be done in several ways.
+    pub share: f64,
+    /// Pieces of work too small to be timed: they keep the rules' choice.
+    pub small: usize,
+    /// Pieces of work that the budget did not reach: they, too.
+    pub no_time: usize,
+    /// Kernels that were looked at.
+    pub candidates: usize,
+    /// Of those, what the device refused or computed wrong.
+    pub wrong: usize,
+    /// What took too long to compile.
+    pub compiles: usize,
+    /// What had no turn.
+    pub untried: usize,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+impl TuningSummary {
+    fn add(&mut self, tuned: &Tuned) {
+        self.tuned += 1;
+        self.share += tuned.job.share;
+        let rule = tuned.trials.first();
+        self.faster += usize::from(rule.is_some_and(|(rule, _)| *rule != tuned.choice.kernel));
+        self.candidates += tuned.trials.len();
+        for (_, outcome) in &tuned.trials {
+            match outcome {
+                Ok(_) => {}
+                Err(Aside::Failed(_) | Aside::Disagrees(_)) => self.wrong += 1,
+                Err(Aside::Compiles(_)) => self.compiles += 1,
+                Err(Aside::NoTime) => self.untried += 1,
+            }
+        }
+    }
+
+    fn keep(&mut self, jobs: usize, why: Kept) {
+        match why {
+            Kept::Small => self.small += jobs,
+            Kept::NoTime => self.no_time += jobs,
+        }
+    }
 }
 
 /// Multiply-adds a second that networks run at, for estimates.
@@ -83,7 +127,8 @@ fn cost(session: &Session, jobs: &[&Job]) -> f64 {
         true => 3.0,
         false => 0.5,
     };
-    jobs.iter().map(seconds).sum::<f64>().min(Budget::default().total)
+    let worth = jobs.iter().filter(|job| job.matters());
+    worth.map(seconds).sum::<f64>().min(Budget::default().total)
 }
 
 /// Seconds that `work` should take.
@@ -180,16 +225,12 @@ pub fn tune_jobs(
     report: &mut dyn FnMut(&TuningNews),
 ) -> Result<Choices, TrainError> {
     let began = Instant::now();
-    let (mut kernels, mut faster) = (0, 0);
+    let mut summary = TuningSummary::default();
     let found = tune(session.gpu(), jobs, &Budget::default(), &mut |progress| {
-        if let Progress::Tuned(tuned) = progress {
-            kernels += 1;
-            faster += usize::from(
-                tuned
-                    .trials
-                    .first()
-                    .is_some_and(|(rule, _)| *rule != tuned.choice.kernel),
-            );
+        match progress {
+            Progress::Job { .. } => {}
+            Progress::Tuned(tuned) => summary.add(tuned),
+            Progress::Kept { jobs, why, .. } => summary.keep(*jobs, *why),
         }
         report(&TuningNews::Progress(progress));
     })?;
@@ -199,11 +240,8 @@ pub fn tune_jobs(
             report(&TuningNews::File(&problem));
         }
     }
-    report(&TuningNews::Done {
-        kernels,
-        faster,
-        seconds: began.elapsed().as_secs_f64(),
-    });
+    summary.seconds = began.elapsed().as_secs_f64();
+    report(&TuningNews::Done(&summary));
     Ok(found)
 }
 
