@@ -104,9 +104,12 @@ fn every_way_agrees_with_its_twin(kind: AdapterKind) {
     assert!(rank > 3 && others > 0, "{others} of {rank} ways differ from the rules'");
     let target = residua::schedule::target(&gpu);
     let jobs = twin.session.jobs(true, BATCH);
-    let kernels = jobs.iter().flat_map(|job| job.trials(BATCH, &target));
-    let winograds = kernels.filter(|trial| matches!(trial.candidate, Candidate::Winograd { .. }));
-    assert_eq!(winograds.count() > 3, kind == AdapterKind::Discrete);
+    let kernels = || jobs.iter().flat_map(|job| job.trials(BATCH, &target));
+    let winograds = kernels().filter(|trial| matches!(trial.candidate, Candidate::Winograd { .. }));
+    let gemms = kernels().filter(|trial| matches!(trial.candidate, Candidate::Gemm { .. }));
+    for count in [winograds.count(), gemms.count()] {
+        assert_eq!(count > 3, kind == AdapterKind::Discrete);
+    }
 }
 
 #[test]
@@ -117,6 +120,92 @@ fn every_way_agrees_with_its_twin_on_processors() {
 #[test]
 fn every_way_agrees_with_its_twin_on_gpus() {
     every_way_agrees_with_its_twin(AdapterKind::Discrete);
+}
+
+/// What matrix products must cope with: 1×1 to 7×7 taps at strides of 1 to 3,
+/// groups, odd planes, more channels than a tile has and fewer, planes that a
+/// stride leaves with unequal phases.
+fn of_all_shapes(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
+    let x = graph.conv("large", images, 20, conv(7, 2, 1), true, Init::Zero)?;
+    let x = graph.relu(x);
+    let x = graph.conv("many", x, 72, conv(3, 1, 1), false, Init::Zero)?;
+    let x = graph.batch_norm("many.bn", x, 1e-5, 0.1);
+    let x = graph.conv("one", x, 68, conv(1, 1, 1), true, Init::Zero)?;
+    let x = graph.conv("grouped", x, 40, conv(3, 2, 4), false, Init::Zero)?;
+    let x = graph.batch_norm("grouped.bn", x, 1e-5, 0.1);
+    let x = graph.conv("apart", x, 64, conv(1, 2, 1), false, Init::Zero)?;
+    let x = graph.relu(x);
+    let x = graph.conv("three", x, 9, conv(5, 3, 1), true, Init::Zero)?;
+    Ok(graph.linear("fc", x, 5, Init::Zero))
+}
+
+#[test]
+fn matrix_products_agree_with_their_twin_in_all_shapes() {
+    let gpu = device::of_kind(AdapterKind::Discrete);
+    let target = residua::schedule::target(&gpu);
+    let mut twin = Twin::new(&gpu, [3, 17, 15], BATCH, 5, &of_all_shapes);
+    let route = twin.default_route();
+    let by_rule = twin.on_device(&route);
+    let is_gemm = |candidate: &Candidate| matches!(candidate, Candidate::Gemm { .. });
+    let works: Vec<(String, Vec<Candidate>)> = twin
+        .session
+        .jobs(true, BATCH)
+        .iter()
+        .map(|job| {
+            let all = job.trials(BATCH, &target).into_iter().map(|trial| trial.candidate);
+            (job.signature(), all.filter(is_gemm).collect())
+        })
+        .filter(|(_, gemms): &(_, Vec<_>)| !gemms.is_empty())
+        .collect();
+    // Six layers and the head, three directions, but none to the images.
+    assert_eq!(works.len(), 20);
+    let most = works.iter().map(|(_, gemms)| gemms.len()).max().unwrap_or(0);
+    for rank in 0..most {
+        let mut choices = Choices::default();
+        for (signature, gemms) in &works {
+            let kernel = gemms[rank % gemms.len()];
+            choices.set(signature, BATCH, Choice { kernel, timed: None });
+        }
+        twin.session.set_choices(choices);
+        println!("products {rank} of {most}: {}", twin.check(&route));
+        // Sums of another order.
+        assert!(twin.on_device(&route) != by_rule);
+    }
+    // Sums in one part need no partial ones; in more parts than there are
+    // terms they are as many as can be.
+    for splits in [1, 3, 1 << 20] {
+        let mut choices = Choices::default();
+        for (signature, gemms) in &works {
+            let Candidate::Gemm { tile, .. } = gemms[0] else {
+                panic!("{:?} is no product", gemms[0]);
+            };
+            let kernel = Candidate::Gemm { tile, splits };
+            choices.set(signature, BATCH, Choice { kernel, timed: None });
+        }
+        twin.session.set_choices(choices);
+        println!("in {splits} parts: {}", twin.check(&route));
+    }
+}
+
+#[test]
+fn wide_layers_are_products_by_rule_on_gpus() {
+    let gpu = device::of_kind(AdapterKind::Discrete);
+    let mut twin = Twin::new(&gpu, [3, 5, 4], BATCH, 5, &|graph, images| {
+        let x = graph.conv("stem", images, 64, conv(3, 1, 1), false, Init::Zero)?;
+        let x = graph.conv("one", x, 64, conv(1, 1, 1), false, Init::Zero)?;
+        let x = graph.conv("strided", x, 64, conv(3, 2, 1), false, Init::Zero)?;
+        Ok(graph.linear("fc", x, 5, Init::Zero))
+    });
+    let target = residua::schedule::target(&gpu);
+    let jobs = twin.session.jobs(true, BATCH);
+    let by_rule = jobs
+        .iter()
+        .map(|job| (job.signature(), job.trials(BATCH, &target)[0].candidate));
+    let products = by_rule.filter(|(_, rule)| matches!(rule, Candidate::Gemm { .. }));
+    // All of the 1×1 kernel, and both gradients of the one at a stride.
+    assert_eq!(products.count(), 5);
+    let route = twin.default_route();
+    println!("by rule: {}", twin.check(&route));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::call::{Lowered, Target};
+use super::conv_gemm::GemmTile;
 use super::tile::{Tile, WeightTile};
 
 /// One way to do a piece of work: a kernel and its parameters. Its text, such
@@ -41,6 +42,14 @@ pub enum Candidate {
         channels: usize,
         /// Invocations a workgroup.
         lanes: usize,
+    },
+    /// A matrix product by tiles in workgroup memory.
+    Gemm {
+        /// The tile.
+        tile: GemmTile,
+        /// Parts of each sum, for a gradient by the weights: more of them make
+        /// more workgroups, and more partial sums.
+        splits: usize,
     },
     /// Weight gradient by strips, in about `splits` invocations.
     Strip {
@@ -143,6 +152,26 @@ impl fmt::Display for Candidate {
                 channels,
                 lanes,
             } => write!(f, "winograd {px}x{py}x{kb} of {channels} by {lanes}"),
+            Candidate::Gemm {
+                tile:
+                    GemmTile {
+                        rows,
+                        channels,
+                        depth,
+                        sums: (down, across),
+                        buffers,
+                    },
+                splits,
+            } => {
+                write!(f, "gemm {rows}x{channels}x{depth} of {down}x{across}")?;
+                if buffers > 1 {
+                    write!(f, " in {buffers} buffers")?;
+                }
+                if splits > 1 {
+                    write!(f, " split {splits}")?;
+                }
+                Ok(())
+            }
             Candidate::Strip {
                 tile: WeightTile { px, kb, cb },
                 splits,
@@ -171,16 +200,21 @@ impl FromStr for Candidate {
     }
 }
 
+/// A number from 1 on. Larger ones are no sizes of anything here, and their
+/// products would not fit a usize everywhere.
+fn number(text: &str) -> Option<usize> {
+    let number = text.parse().ok()?;
+    (1..=1 << 20).contains(&number).then_some(number)
+}
+
+/// As many numbers with an x between them.
+fn sides<const N: usize>(text: &str) -> Option<[usize; N]> {
+    let sides: Option<Vec<usize>> = text.split('x').map(number).collect();
+    sides?.try_into().ok()
+}
+
 fn parse(words: &[&str]) -> Option<Candidate> {
-    // Larger numbers are no sizes of anything here, and their products would
-    // not fit a usize everywhere.
-    let number = |text: &str| {
-        text.parse::<usize>()
-            .ok()
-            .filter(|number| (1..=1 << 20).contains(number))
-    };
     let all = |text: &str| text.split('x').map(number).collect::<Option<Vec<usize>>>();
-    let sides = |text: &str| -> Option<[usize; 3]> { all(text)?.try_into().ok() };
     Some(match *words {
         ["plain"] => Candidate::Plain,
         ["tile", tile, "by", lanes] => {
@@ -205,6 +239,27 @@ fn parse(words: &[&str]) -> Option<Candidate> {
                 channels: number(channels)?,
                 lanes: number(lanes)?,
             }
+        }
+        ["gemm", tile, "of", sums, ref rest @ ..] => {
+            let [rows, channels, depth] = sides(tile)?;
+            let [down, across] = sides(sums)?;
+            let (buffers, rest) = match rest {
+                ["in", buffers, "buffers", rest @ ..] => (number(buffers)?, rest),
+                rest => (1, rest),
+            };
+            let splits = match rest {
+                [] => 1,
+                ["split", splits] => number(splits)?,
+                _ => return None,
+            };
+            let tile = GemmTile {
+                rows,
+                channels,
+                depth,
+                sums: (down, across),
+                buffers,
+            };
+            Candidate::Gemm { tile, splits }
         }
         ["strip", tile, "in", splits, "by", lanes] => {
             let [px, kb, cb] = sides(tile)?;
@@ -243,9 +298,24 @@ mod tests {
     fn names_read_back() {
         let tile = Tile { px: 8, py: 4, kb: 16 };
         let strip = WeightTile { px: 8, kb: 8, cb: 2 };
+        let gemm = GemmTile {
+            rows: 64,
+            channels: 32,
+            depth: 8,
+            sums: (4, 8),
+            buffers: 1,
+        };
+        let twice = GemmTile { buffers: 2, ..gemm };
         let all = [
             Candidate::Plain,
             Candidate::Tile { tile, lanes: 32 },
+            Candidate::Gemm { tile: gemm, splits: 1 },
+            Candidate::Gemm { tile: twice, splits: 1 },
+            Candidate::Gemm { tile: gemm, splits: 32 },
+            Candidate::Gemm {
+                tile: twice,
+                splits: 32,
+            },
             Candidate::Lanes {
                 tile,
                 channels: 2,
@@ -274,11 +344,16 @@ mod tests {
             assert_eq!(candidate.to_string().parse(), Ok(candidate));
         }
         assert_eq!(all[1].to_string(), "tile 8x4x16 by 32");
+        assert_eq!(all[2].to_string(), "gemm 64x32x8 of 4x8");
+        assert_eq!(all[5].to_string(), "gemm 64x32x8 of 4x8 in 2 buffers split 32");
         for text in [
             "",
             "tile",
             "tile 8x4 by 32",
             "tile 8x0x4 by 32",
+            "gemm 64x64x8",
+            "gemm 64x64x8 of 4x4 in 2",
+            "gemm 64x64x8 of 4x4 split 32 in 2 buffers",
             "square -1 by 64",
             "tiles 8x4x16 by 32",
         ] {

@@ -20,12 +20,12 @@ const MOST_WINOGRAD_SUMS: usize = 1024;
 /// One direction of a convolution: planes and channels of what is read and
 /// what is written.
 pub(super) struct Direction<'a> {
-    conv: Conv,
-    source: &'a Shape,
-    dest: &'a Shape,
+    pub(super) conv: Conv,
+    pub(super) source: &'a Shape,
+    pub(super) dest: &'a Shape,
     /// Whether this is the gradient by the input.
-    backward: bool,
-    bias: bool,
+    pub(super) backward: bool,
+    pub(super) bias: bool,
 }
 
 impl<'a> Direction<'a> {
@@ -53,12 +53,12 @@ impl<'a> Direction<'a> {
 
     /// At stride 1 the transpose is a convolution by flipped weights: a layer
     /// with as many inputs as outputs has one program for both directions.
-    fn is_flipped(&self) -> bool {
+    pub(super) fn is_flipped(&self) -> bool {
         self.backward && self.conv.stride == 1 && self.conv.padding < self.conv.kernel
     }
 
     /// The convolution that the tile sees.
-    fn tiled_conv(&self) -> Conv {
+    pub(super) fn tiled_conv(&self) -> Conv {
         let mut conv = self.conv;
         if self.is_flipped() {
             conv.padding = conv.kernel - 1 - conv.padding;
@@ -272,6 +272,9 @@ impl Direction<'_> {
 
 impl Tunable for Direction<'_> {
     fn rule(&self, target: &Target) -> Candidate {
+        if let Some(product) = self.gemm_rule(target) {
+            return product;
+        }
         let shared = if target.cpu { self.shared(target) } else { Vec::new() };
         shared.first().copied().unwrap_or_else(|| Candidate::Tile {
             tile: Tile::choose(&self.destination(&self.tiled_conv()), target),
@@ -293,6 +296,8 @@ impl Tunable for Direction<'_> {
             all.extend(tiles.iter().take(many).map(with(WG)));
             return all;
         }
+        all.extend(self.gemms(target));
+        all.push(with(WG)(&Tile::choose(&dest, target)));
         all.extend(tiles.iter().map(with(WG)));
         all.extend(tiles.iter().take(3).map(with(2 * WG)));
         all
@@ -314,6 +319,7 @@ impl Tunable for Direction<'_> {
                 let scheme = Scheme::Direct;
                 (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
+            Candidate::Gemm { tile, .. } => self.lower_gemm(tile, batch, target),
             Candidate::Lanes { tile, channels, lanes } => {
                 let conv = self.tiled_conv();
                 let fits = tile.fits_lanes(&self.destination(&conv), channels, target)
@@ -449,7 +455,7 @@ pub(super) struct WeightGradient<'a> {
 
 impl WeightGradient<'_> {
     /// Source and output channels of one group.
-    fn channels(&self) -> (usize, usize) {
+    pub(super) fn channels(&self) -> (usize, usize) {
         let groups = self.conv.groups;
         (self.x.channels() / groups, self.dy.channels() / groups)
     }
@@ -504,7 +510,7 @@ impl WeightGradient<'_> {
     }
 
     /// Adds up `partial` bytes of sums.
-    fn merge(&self, partial: u64, target: &Target) -> Call {
+    pub(super) fn merge(&self, partial: u64, target: &Target) -> Call {
         Call::new("reduce", "rows", vec![("WG", 64u32.into())])
             .bind(0, Operand::Scratch(0), partial)
             .bind(1, Operand::Output, self.dw.bytes(1))
@@ -514,6 +520,9 @@ impl WeightGradient<'_> {
 
 impl Tunable for WeightGradient<'_> {
     fn rule(&self, target: &Target) -> Candidate {
+        if let Some(product) = self.gemm_rule(target) {
+            return product;
+        }
         let (c, k) = self.channels();
         if let Some([px, kb]) = WeightTile::choose_channels(&self.conv, c, k, self.dy.plane().1, target) {
             return Candidate::Channels {
@@ -538,7 +547,8 @@ impl Tunable for WeightGradient<'_> {
         let mut all: Vec<Candidate> = tiles.iter().map(|&tile| strip(tile, splits, WG)).collect();
         if !target.cpu {
             let rule = WeightTile::choose(&self.conv, c, k, self.dy.plane().1, target);
-            all.extend([strip(rule, 4 * splits, WG), strip(rule, splits / 4, WG)]);
+            all.extend(self.gemms(target));
+            all.extend([splits, 4 * splits, splits / 4].map(|splits| strip(rule, splits, WG)));
             all.extend(tiles.first().map(|&tile| strip(tile, splits, 2 * WG)));
         }
         all
@@ -558,6 +568,7 @@ impl Tunable for WeightGradient<'_> {
                 let fits = tile.fits(&self.conv) && is_workgroup(lanes);
                 (fits || *candidate == self.rule(target)).then(|| strips(self, tile, splits, lanes, batch, target))
             }
+            Candidate::Gemm { tile, splits } => self.lower_gemm(tile, splits, batch, target),
             Candidate::Channels { px, kb, splits, lanes } => {
                 let fits = WeightTile::fits_channels(&self.conv, [px, kb], target)
                     && is_workgroup(lanes)

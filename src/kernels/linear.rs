@@ -2,13 +2,22 @@
 
 use super::call::{Call, Lowered, Operand, Target, chunks, parts};
 use super::candidate::{Candidate, Tunable, chunk_others, chunk_parameters, chunk_rule, is_workgroup};
-use crate::graph::Shape;
+use super::conv::{Direction, WeightGradient};
+use super::conv_gemm::GemmTile;
+use crate::graph::{Conv, Shape};
 
 const WG: usize = 64;
 /// Side of the rules' tile.
 const SIDE: usize = 4;
 /// No tile is larger: sums live in registers.
 const LARGEST_SIDE: usize = 16;
+/// A linear layer as a convolution of planes of one pixel.
+const AS_CONV: Conv = Conv {
+    kernel: 1,
+    stride: 1,
+    padding: 0,
+    groups: 1,
+};
 
 /// What a linear layer computes, with the shapes of its inputs and output.
 pub(super) enum Layer<'a> {
@@ -22,15 +31,18 @@ impl Tunable for Layer<'_> {
         Candidate::Square { side: SIDE, lanes: WG }
     }
 
-    fn others(&self, _target: &Target) -> Vec<Candidate> {
+    fn others(&self, target: &Target) -> Vec<Candidate> {
         let sides = [(2, WG), (8, WG), (SIDE, WG / 2), (2, WG / 2)];
-        sides.map(|(side, lanes)| Candidate::Square { side, lanes }).to_vec()
+        let mut all = sides.map(|(side, lanes)| Candidate::Square { side, lanes }).to_vec();
+        all.extend(self.gemms(target));
+        all
     }
 
     fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
         let (side, lanes) = match *candidate {
             Candidate::Plain => (1, WG),
             Candidate::Square { side, lanes } if side <= LARGEST_SIDE && is_workgroup(lanes) => (side, lanes),
+            Candidate::Gemm { tile, splits } => return self.lower_gemm(tile, splits, batch, target),
             _ => return None,
         };
         let tile = Square { side, lanes };
@@ -40,6 +52,42 @@ impl Tunable for Layer<'_> {
             Layer::WeightGradient { x, dy, dw } => weight_gradient(tile, x, dy, dw, batch, target),
         })
     }
+}
+
+impl Layer<'_> {
+    /// Products through workgroup memory that may be fast.
+    fn gemms(&self, target: &Target) -> Vec<Candidate> {
+        match *self {
+            Layer::Forward { bias, x, y } => Direction::forward(AS_CONV, bias, &flat(x), &flat(y)).gemms(target),
+            Layer::InputGradient { dy, dx } => Direction::backward(AS_CONV, &flat(dy), &flat(dx)).gemms(target),
+            Layer::WeightGradient { x, dy, dw } => {
+                let (x, dy) = (&flat(x), &flat(dy));
+                let conv = AS_CONV;
+                WeightGradient { conv, x, dy, dw }.gemms(target)
+            }
+        }
+    }
+
+    fn lower_gemm(&self, tile: GemmTile, splits: usize, batch: usize, target: &Target) -> Option<Lowered> {
+        match *self {
+            Layer::Forward { bias, x, y } => {
+                Direction::forward(AS_CONV, bias, &flat(x), &flat(y)).lower_gemm(tile, batch, target)
+            }
+            Layer::InputGradient { dy, dx } => {
+                Direction::backward(AS_CONV, &flat(dy), &flat(dx)).lower_gemm(tile, batch, target)
+            }
+            Layer::WeightGradient { x, dy, dw } => {
+                let (x, dy) = (&flat(x), &flat(dy));
+                let conv = AS_CONV;
+                WeightGradient { conv, x, dy, dw }.lower_gemm(tile, splits, batch, target)
+            }
+        }
+    }
+}
+
+/// The features of `shape` as channels of a plane of one pixel.
+fn flat(shape: &Shape) -> Shape {
+    Shape::batched(&[shape.per_image()])
 }
 
 /// A square tile, and invocations a workgroup.

@@ -6,6 +6,7 @@ mod call;
 mod candidate;
 mod channels;
 mod conv;
+mod conv_gemm;
 mod conv_plain;
 mod conv_stats;
 mod expression;
@@ -21,6 +22,7 @@ mod update;
 
 pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
 pub use candidate::{Candidate, NoSuchKernel};
+pub use conv_gemm::GemmTile;
 pub use loss::record;
 pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;

@@ -18,10 +18,11 @@ use super::expression::{Scope, evaluate};
 use crate::gpu::{Access, Program};
 
 /// The shader files, by name.
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 17] = [
     ("batch_norm", include_str!("../../shaders/batch_norm.wgsl")),
     ("channels", include_str!("../../shaders/channels.wgsl")),
     ("conv", include_str!("../../shaders/conv.wgsl")),
+    ("conv_gemm", include_str!("../../shaders/conv_gemm.wgsl")),
     ("conv_lanes", include_str!("../../shaders/conv_lanes.wgsl")),
     ("conv_plain", include_str!("../../shaders/conv_plain.wgsl")),
     ("conv_weights", include_str!("../../shaders/conv_weights.wgsl")),

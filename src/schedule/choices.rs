@@ -15,8 +15,8 @@ use crate::kernels::{self, Candidate};
 
 /// Raised when the same text of a kernel means something else.
 const GENERATOR: u32 = 1;
-/// The shaders that choices are about.
-const SHADERS: [&str; 6] = ["batch_norm", "conv", "conv_plain", "conv_weights", "linear", "reduce"];
+/// The shaders that choices are about, beside all of convolutions.
+const SHADERS: [&str; 3] = ["batch_norm", "linear", "reduce"];
 
 /// What a choice is good for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,8 @@ impl Device {
 fn kernels_version() -> String {
     let mut hash = Sha256::new();
     hash.update(GENERATOR.to_le_bytes());
-    for (_, text) in kernels::files().filter(|(name, _)| SHADERS.contains(name)) {
+    let is_tunable = |name: &str| name.starts_with("conv") || SHADERS.contains(&name);
+    for (_, text) in kernels::files().filter(|(name, _)| is_tunable(name)) {
         hash.update(text);
     }
     hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
