@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assert_cmd::Command;
+use residua::gpu::{Choice as AdapterChoice, Gpu};
+use residua::schedule::{Book, Choice, Choices, Device};
 use serde_json::{Value, json};
 
 fn bench(arguments: &[&str]) -> Command {
@@ -39,6 +41,22 @@ fn positive(value: &Value) -> f64 {
 fn one_kernel_is_measured_beside_the_peak() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bench");
+    // Where another kernel was chosen for this device, both are measured.
+    let gpu = Gpu::open(&AdapterChoice::Best).unwrap();
+    let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
+    let kernel = "strip 4x4x2 in 64 by 64".parse().unwrap();
+    let mut choices = Choices::default();
+    choices.set(work, 128, Choice { kernel, timed: None });
+    let book = folder.path().join("book.toml");
+    fs::write(&book, Book::of(&Device::of(gpu.info()), &choices).to_text()).unwrap();
+    let mut import = Command::cargo_bin("tools").unwrap();
+    let caches = ["XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"].map(|variable| (variable, folder.path()));
+    import
+        .args(["tune", "--import"])
+        .arg(&book)
+        .envs(caches)
+        .assert()
+        .success();
     let mut command = bench(&[
         "--quick",
         "--kernels",
@@ -47,7 +65,7 @@ fn one_kernel_is_measured_beside_the_peak() {
         "--json",
         "--out",
     ]);
-    let printed = answer(command.arg(&out));
+    let printed = answer(command.arg(&out).envs(caches));
     let found: Value = serde_json::from_str(&printed).expect("one JSON object and nothing else");
     assert_eq!(fs::read_to_string(out.join("bench.json")).unwrap(), printed);
     for name in ["report.html", "report.md", "kernels.csv"] {
@@ -63,10 +81,17 @@ fn one_kernel_is_measured_beside_the_peak() {
     let peak = &found["peak"];
     let (gflops, gbps) = (positive(&peak["gflops"]), positive(&peak["gbps"]));
     assert!(positive(&peak["memory_gbps"]) <= gbps);
-    let [kernel] = &found["kernels"].as_array().unwrap()[..] else {
-        panic!("one kernel was asked for: {found}");
+    let [kernel, tuned] = &found["kernels"].as_array().unwrap()[..] else {
+        panic!("one kernel was asked for, by rule and tuned: {found}");
     };
     assert_eq!(kernel["name"], "conv-16ch-32-weights");
+    assert_eq!((&kernel["tuned"], kernel["way"].is_string()), (&json!(false), true));
+    assert_eq!(tuned["name"], "conv-16ch-32-weights-tuned");
+    assert_eq!(
+        (&tuned["tuned"], &tuned["way"]),
+        (&json!(true), &json!("strip 4x4x2 in 64 by 64"))
+    );
+    assert!(positive(&tuned["seconds"]) != positive(&kernel["seconds"]));
     let seconds = positive(&kernel["seconds"]);
     assert!(positive(&kernel["median_seconds"]) >= seconds);
     // 128 images, 16 by 16 channels, 3 by 3 taps, 32 by 32 places.

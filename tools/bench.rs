@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use residua::bench::{
-    self, Adapter, BenchError, Contest, Effort, Progress, Results, cases, kernel_rates, network_rates,
+    self, Adapter, BenchError, Contest, Effort, Progress, Results, cases, kernel_rates, network_rates, with_choices,
 };
 use residua::cli::{self, AdapterArgs, CliError};
 use residua::files::write_atomic;
 use residua::gpu::{AdapterKind, Gpu};
 use residua::models::ModelSpec;
 use residua::report::Report;
-use residua::schedule::target;
+use residua::schedule::{Device, choice_file, read_choices, target};
 use residua::studies::list_of;
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ const BATCH: usize = 128;
 
 const HELP: &str = "\
 JSON: adapter {name, backend, driver}, version, command, device_timestamps, rounds, peak {gflops, gbps, memory_gbps, \
-multiply_add_candidates, stream_candidates} or null, kernels [{name, shape, seconds, median_seconds, gflops or null, gbps, \
+multiply_add_candidates, stream_candidates} or null, kernels [{name, shape, way or null, tuned, seconds, median_seconds, gflops or null, gbps, \
 percent_of_peak}], networks [{model, batch, training_images_per_second, training_images_per_second_median, \
 inference_images_per_second, inference_images_per_second_median, training_gflops, inference_gflops, bytes, \
 planned_bytes, recording_seconds, recording_share}]. Rates are those of the best round unless their names say median. \
@@ -43,7 +43,8 @@ pub struct Args {
     /// Only the peak rates of multiply-adds and streams, and what else is named
     #[arg(long)]
     peak: bool,
-    /// Only the kernels, beside the peak rates, and what else is named
+    /// Only the kernels, beside the peak rates, and what else is named: by rule,
+    /// and as -tuned where `tools tune` found another one faster
     #[arg(long)]
     kernels: bool,
     /// Only whole networks, and what else is named
@@ -98,7 +99,12 @@ impl Args {
             Vec::new()
         };
         let cases = if all || self.kernels {
-            bench::select(cases(&target(&gpu)), &self.only).map_err(fault)?
+            let by_rule = bench::select(cases(&target(&gpu)), &self.only).map_err(fault)?;
+            let (book, _) = choice_file().map(|file| read_choices(&file)).unwrap_or_default();
+            match book.page(&Device::of(gpu.info())) {
+                Some(choices) => with_choices(by_rule, choices, &target(&gpu)),
+                None => by_rule,
+            }
         } else {
             Vec::new()
         };

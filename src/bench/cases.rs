@@ -7,7 +7,8 @@
 use super::BenchError;
 use super::workbench::Piece;
 use crate::graph::{Conv, Shape};
-use crate::kernels::{ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
+use crate::kernels::{Candidate, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
+use crate::schedule::Choices;
 
 /// A kernel at a shape.
 #[derive(Debug, Clone)]
@@ -20,6 +21,53 @@ pub struct Case {
     pub bytes: u64,
     /// Multiply-adds of a convolution or linear layer.
     pub macs: u64,
+    /// Which way the work is done, where there are several.
+    pub way: Option<Way>,
+}
+
+/// One of several ways to do a piece of work.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The kernel.
+    pub kernel: Candidate,
+    /// Whether it was chosen by timing; else by rule.
+    pub tuned: bool,
+    work: Work,
+    inputs: Vec<Shape>,
+    output: Shape,
+    batch: usize,
+}
+
+impl Case {
+    /// This case by the kernel of `choices`, where that is another one.
+    fn tuned(&self, choices: &Choices, target: &Target) -> Option<Case> {
+        let way = self.way.as_ref()?;
+        let inputs: Vec<&Shape> = way.inputs.iter().collect();
+        let signature = way.work.signature(&inputs, &way.output);
+        let kernel = choices
+            .kernel(&signature, way.batch)
+            .filter(|kernel| *kernel != way.kernel)?;
+        let lowered = way.work.lower_as(&kernel, &inputs, &way.output, way.batch, target)?;
+        let mut case = self.clone();
+        case.piece.name.push_str("-tuned");
+        case.piece.calls = lowered.calls;
+        case.way = Some(Way {
+            kernel,
+            tuned: true,
+            ..way.clone()
+        });
+        Some(case)
+    }
+}
+
+/// `cases`, and behind each the same by the kernel of `choices`, where that is
+/// another than the rules'.
+pub fn with_choices(cases: Vec<Case>, choices: &Choices, target: &Target) -> Vec<Case> {
+    let both = |case: Case| {
+        let tuned = case.tuned(choices, target);
+        std::iter::once(case).chain(tuned)
+    };
+    cases.into_iter().flat_map(both).collect()
 }
 
 /// All cases, lowered for `target` as training does.
@@ -162,7 +210,16 @@ fn dims(shape: &Shape, batch: usize) -> String {
 /// A piece of work for `batch` images. Its shape is that of its output.
 fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Case {
     let read: u64 = inputs.iter().map(|shape| shape.bytes(batch)).sum();
+    let by_rule = work.candidates(inputs, output, target).first().copied();
     Case {
+        way: by_rule.map(|kernel| Way {
+            kernel,
+            tuned: false,
+            work,
+            inputs: inputs.iter().copied().cloned().collect(),
+            output: output.clone(),
+            batch,
+        }),
         piece: Piece {
             name: name.to_string(),
             calls: work.lower(inputs, output, batch, target).calls,
@@ -283,6 +340,7 @@ fn update(parameters: u64, target: &Target) -> Case {
         // Parameters and momenta are read and written, gradients read.
         bytes: 5 * bytes,
         macs: 0,
+        way: None,
     }
 }
 
@@ -317,6 +375,7 @@ fn gathering(target: &Target) -> Case {
         // A byte in and four out for each value; draws and labels.
         bytes: (BATCH * (5 * pixels + 8 + 8)) as u64,
         macs: 0,
+        way: None,
     }
 }
 
@@ -325,6 +384,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::schedule::Choice;
 
     fn target(cpu: bool) -> Target {
         Target::portable(cpu)
@@ -353,6 +413,46 @@ mod tests {
         let cpu: Vec<String> = names(true).collect();
         assert_eq!(cpu, names(false).collect::<Vec<_>>());
         assert_eq!(cpu.iter().collect::<HashSet<_>>().len(), cpu.len());
+    }
+
+    #[test]
+    fn chosen_kernels_stand_behind_the_rules() {
+        let target = target(true);
+        let wanted = [
+            "conv-16ch-32-weights".into(),
+            "linear-weights".into(),
+            "add-16ch".into(),
+        ];
+        let rules = select(cases(&target), &wanted).unwrap();
+        let kernel = |index: usize| rules[index].way.as_ref().map(|way| way.kernel);
+        assert_eq!((rules.len(), kernel(1)), (3, None));
+        let mut choices = Choices::default();
+        let timed = None;
+        let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
+        let strip: Candidate = "strip 4x4x2 in 64 by 64".parse().unwrap();
+        choices.set(work, 128, Choice { kernel: strip, timed });
+        // The rules' own choice is measured once.
+        let square = kernel(2).unwrap();
+        choices.set(
+            "linear weight gradient, N×64 to N×10",
+            128,
+            Choice { kernel: square, timed },
+        );
+        let both = with_choices(rules, &choices, &target);
+        let ways = both
+            .iter()
+            .map(|case| (case.piece.name.as_str(), case.way.as_ref().map(|way| way.tuned)));
+        assert_eq!(
+            ways.collect::<Vec<_>>(),
+            [
+                ("conv-16ch-32-weights", Some(false)),
+                ("conv-16ch-32-weights-tuned", Some(true)),
+                ("add-16ch-32", None),
+                ("linear-weights", Some(false)),
+            ]
+        );
+        assert_eq!(both[1].way.as_ref().map(|way| way.kernel), Some(strip));
+        assert!(both[1].piece.calls != both[0].piece.calls && both[1].macs == both[0].macs);
     }
 
     #[test]

@@ -18,6 +18,13 @@ pub struct KernelRates {
     pub name: String,
     /// The shapes of what it reads and makes.
     pub shape: String,
+    /// Which way it does its work, such as `tile 8x4x8 by 32`; none where there
+    /// is only one.
+    #[serde(default)]
+    pub way: Option<String>,
+    /// Whether that was chosen by timing; else by rule.
+    #[serde(default)]
+    pub tuned: bool,
     /// The shortest time, seconds.
     pub seconds: f64,
     /// The median, seconds.
@@ -54,6 +61,8 @@ pub fn kernel_rates(
         KernelRates {
             name: case.piece.name.clone(),
             shape: case.shape.clone(),
+            way: case.way.as_ref().map(|way| way.kernel.to_string()),
+            tuned: case.way.as_ref().is_some_and(|way| way.tuned),
             seconds: time.best,
             median_seconds: time.median,
             gflops,

@@ -17,7 +17,7 @@ mod workbench;
 
 use serde::{Deserialize, Serialize};
 
-pub use cases::{Case, cases, select};
+pub use cases::{Case, Way, cases, select, with_choices};
 pub use compare::{Comparison, Line, Side, compare, read};
 pub use kernels::{KernelRates, kernel_rates};
 pub use networks::{Contest, NetworkRates, network_rates};

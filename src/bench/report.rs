@@ -49,9 +49,11 @@ impl Results {
 
     fn kernel_table(&self) -> Table {
         let rows = self.kernels.iter().map(|kernel| {
+            let by = if kernel.tuned { "tuned" } else { "by rule" };
             vec![
                 json!(kernel.name),
                 json!(kernel.shape),
+                json!(kernel.way.as_ref().map_or(String::new(), |way| format!("{way}, {by}"))),
                 json!(kernel.seconds),
                 json!(kernel.median_seconds),
                 json!(kernel.gflops),
@@ -65,6 +67,7 @@ impl Results {
             vec![
                 Column::plain("name", "kernel"),
                 Column::plain("shape", "shape"),
+                Column::plain("way", "done by"),
                 microseconds("seconds", "best (µs)"),
                 microseconds("median_seconds", "median (µs)"),
                 Column::number("gflops", "GFLOP/s", 1),
