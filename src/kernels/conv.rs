@@ -544,6 +544,28 @@ impl Tunable for WeightGradient<'_> {
         let splits = WeightTile::splits(target);
         let tiles = WeightTile::others(&self.conv, c, k, self.dy.plane().1, target);
         let strip = |tile: WeightTile, splits: usize, lanes: usize| Candidate::Strip { tile, splits, lanes };
+        if let Candidate::Channels {
+            px,
+            kb,
+            splits: subgroups,
+            lanes,
+        } = self.rule(target)
+        {
+            let halves = [(px / 2, kb), (px, kb / 2)]
+                .into_iter()
+                .filter(|&(px, kb)| px > 0 && kb > 0);
+            let halves = halves.map(|(px, kb)| Candidate::Channels {
+                px,
+                kb,
+                splits: subgroups,
+                lanes,
+            });
+            // Where lanes are channels, strips whose lanes are images are
+            // hardly faster, and each takes a second to compile.
+            return halves
+                .chain(tiles.first().map(|&tile| strip(tile, splits, WG)))
+                .collect();
+        }
         let mut all: Vec<Candidate> = tiles.iter().map(|&tile| strip(tile, splits, WG)).collect();
         if !target.cpu {
             let rule = WeightTile::choose(&self.conv, c, k, self.dy.plane().1, target);
