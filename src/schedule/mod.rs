@@ -3,17 +3,21 @@
 
 mod choice_file;
 mod choices;
+mod footprint;
 mod fuse;
+mod lives;
 mod memory;
 mod plan;
+mod segments;
 mod session;
 mod tune;
 mod weights;
 
 pub use choice_file::{add_choices, choice_file, clear_choices, read_choices};
 pub use choices::{Book, Choice, Choices, Device};
+pub use footprint::Footprint;
 pub use memory::{Layout, Piece, Pool};
 pub use plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
-pub use session::{Batch, Crop, ResidentSet, Session, SessionError, Update, jobs, memory};
+pub use session::{Batch, Crop, ResidentSet, Session, SessionError, Update, footprint, jobs, memory};
 pub use tune::{Aside, Budget, Job, Progress, Trial, Tuned, Tuner, tune};
 pub use weights::Weights;
