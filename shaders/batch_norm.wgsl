@@ -30,6 +30,8 @@ const JOIN: bool = false;
 const JOIN_RELU: bool = false;
 // Whether the statistics are the batch's, so that they depend on x.
 const BATCH_STATS: bool = true;
+// Whether y is made in the memory of x, or of dy in the gradient.
+const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 
 const LANES: u32 = PLANE / ITEMS;
@@ -137,6 +139,14 @@ fn running_stats(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
+fn input(at: u32) -> V {
+    if (IN_PLACE) { // static
+        return y[at];
+    } else {
+        return x[at];
+    }
+}
+
 // Grid: x, folded into y, over planes × LANES.
 @compute @workgroup_size(WG)
 fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -156,7 +166,7 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
         var v: array<V, ITEMS>;
         if (gain.x != 0.0) {
             for (var i = 0u; i < ITEMS; i++) { // unroll
-                let normal = x[first + i * LANES] * scale + offset;
+                let normal = input(first + i * LANES) * scale + offset;
                 if (RELU) { // static
                     v[i] = gain.x * max(normal, V());
                 } else {
@@ -178,7 +188,7 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
         }
     } else {
         for (var i = 0u; i < ITEMS; i++) { // unroll
-            let normal = x[first + i * LANES] * scale + offset;
+            let normal = input(first + i * LANES) * scale + offset;
             if (RELU) { // static
                 y[first + i * LANES] = max(normal, V());
             } else {
@@ -251,6 +261,14 @@ fn merge_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
     }
 }
 
+fn output_gradient(at: u32) -> V {
+    if (IN_PLACE) { // static
+        return y[at];
+    } else {
+        return dy[at];
+    }
+}
+
 // Grid: x, folded into y, over planes × LANES.
 @compute @workgroup_size(WG)
 fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -271,7 +289,7 @@ fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     let first = plane * PLANE + index % LANES;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * LANES;
-        var g = dy[at];
+        var g = output_gradient(at);
         if (RELU) { // static
             g = select(V(), g, x[at] * scale + offset > V());
         }

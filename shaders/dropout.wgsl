@@ -16,6 +16,8 @@ const PER_DRAW: u32 = 1u;
 // Whether four elements from a multiple of four never need two blocks of
 // random words.
 const ALIGNED: bool = true;
+// Whether y is made in the memory of x.
+const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 
 struct Step {
@@ -31,6 +33,14 @@ struct Step {
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read> step: Step;
+
+fn input(at: u32) -> f32 {
+    if (IN_PLACE) { // static
+        return y[at];
+    } else {
+        return x[at];
+    }
+}
 
 // The high and low word of a 32 × 32 bit product.
 fn wide_product(a: u32, b: u32) -> vec2u {
@@ -73,7 +83,7 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
                 words = philox(vec4u(own / 4u, step.number, STREAM, PURPOSE), step.seed);
             }
             let unit = f32(words[own % 4u] >> 8u) * 0x1p-24;
-            y[at] = select(0.0, x[at] * KEEP_SCALE, unit >= P);
+            y[at] = select(0.0, input(at) * KEEP_SCALE, unit >= P);
         }
     }
 }

@@ -9,12 +9,22 @@ const RELU: bool = false;
 // Which of a block's gains `scale` takes: 2 is the branch's backward gain, 3
 // the shortcut's.
 const GAIN: u32 = 2u;
+// Whether y is made in the memory of a.
+const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 
 @group(0) @binding(0) var<storage, read> a: array<V>;
 @group(0) @binding(1) var<storage, read> b: array<V>;
 @group(0) @binding(2) var<storage, read_write> y: array<V>;
 @group(0) @binding(3) var<storage, read> gains: array<vec4f>; // of one block
+
+fn first_input(at: u32) -> V {
+    if (IN_PLACE) { // static
+        return y[at];
+    } else {
+        return a[at];
+    }
+}
 
 // Grid of all: x, folded into y, over elements / ITEMS.
 
@@ -26,7 +36,7 @@ fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = max(a[at], V());
+            y[at] = max(first_input(at), V());
         }
     }
 }
@@ -39,7 +49,7 @@ fn relu_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = select(V(), a[at], b[at] > V());
+            y[at] = select(V(), first_input(at), b[at] > V());
         }
     }
 }
@@ -55,7 +65,7 @@ fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if (at < arrayLength(&y)) {
             var v = V();
             if (gain.x != 0.0) {
-                v = gain.x * a[at];
+                v = gain.x * first_input(at);
             }
             if (gain.y != 0.0) {
                 v += gain.y * b[at];
@@ -77,7 +87,7 @@ fn scale(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = gain * a[at];
+            y[at] = gain * first_input(at);
         }
     }
 }

@@ -146,6 +146,11 @@ fn a_run_leaves_its_files_and_can_be_judged_and_lesioned() {
     assert_eq!(steps.lines().next(), Some("step,loss,error,lr"));
     assert_eq!(steps.lines().count(), 13);
 
+    let planned = result["memory"]["planned"].as_f64().unwrap();
+    if let Some(reported) = result["memory"]["reported"].as_f64() {
+        assert!((reported / planned - 1.0).abs() < 0.05, "{}", result["memory"]);
+    }
+
     let judged = json(program("residua").args(["eval", "--json", "--run"]).arg(&out));
     assert_eq!(judged["images"], 32);
     assert_eq!(judged["error"], result["test_error"]);
@@ -228,7 +233,9 @@ fn a_killed_run_resumes_to_the_same_bits() {
         child.arg("train");
         if attempt == 0 || !killed.join("run.toml").exists() {
             let _ = fs::remove_dir_all(&killed);
-            child.args(SMALL).args(settings).arg("--out").arg(&killed);
+            // What is made again instead of being kept changes no bit.
+            child.args(SMALL).args(settings).args(["--recompute", "blocks"]);
+            child.arg("--out").arg(&killed);
         } else {
             child.arg("--resume").arg(&killed);
         }
@@ -258,6 +265,9 @@ fn a_killed_run_resumes_to_the_same_bits() {
 
     let (code, line) = failure(program("residua").args(["train", "--lr", "1", "--resume"]).arg(&killed));
     assert_eq!((code, line.contains("--lr")), (2, true), "{line}");
+    let recompute = ["train", "--recompute", "none", "--resume"];
+    let (code, line) = failure(program("residua").args(recompute).arg(&killed));
+    assert_eq!((code, line.contains("--recompute")), (2, true), "{line}");
 }
 
 /// The rows of `metrics.csv` without images per second and seconds.
@@ -285,6 +295,15 @@ fn inspect_and_devices_answer_in_json() {
     let inspected = json(program("tools").args(["inspect", "resnet20", "--json"]));
     assert_eq!(inspected["parameters"], 269_722);
     assert_eq!(inspected["macs"], 40_551_040);
+    let peak = |recompute: &str| {
+        let arguments = ["inspect", "resnet20", "--recompute", recompute, "--json"];
+        let inspected = json(program("tools").args(arguments));
+        assert_eq!(inspected["memory"]["recompute"], recompute);
+        inspected["memory"]["peak_training"].as_u64().unwrap()
+    };
+    let (none, cheap, blocks) = (peak("none"), peak("cheap"), peak("blocks"));
+    assert_eq!(inspected["memory"]["peak_training"], none);
+    assert!(4 * cheap < 3 * none && 2 * blocks < none, "{none}, {cheap}, {blocks}");
     let blocks = inspected["blocks"].as_array().unwrap();
     assert_eq!(blocks.len(), 9);
     assert_eq!(

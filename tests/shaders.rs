@@ -12,7 +12,7 @@ use naga::proc::Layouter;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Function, Handle, Module, Scalar, ScalarKind, TypeInner};
 use rayon::prelude::*;
-use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Shape};
+use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Recompute, Shape};
 use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Work};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule;
@@ -230,7 +230,7 @@ fn all_calls() -> Vec<Call> {
         for (index, graph) in graphs.iter().enumerate() {
             let training = graph.mode == Mode::Train;
             // A batch that divides by four, and one that does not.
-            let memory = schedule::memory(graph, training, [32, 5][index % 2], &target);
+            let memory = schedule::memory(graph, training, [32, 5][index % 2], Recompute::None, &target);
             calls_of.extend(memory.calls().cloned());
         }
         for dims in [[16, 8, 8], [3, 5, 7]] {

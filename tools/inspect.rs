@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use residua::cli::{AdapterArgs, CliError};
-use residua::graph::{Block, Graph, Mode, NodeId};
+use residua::graph::{Block, Graph, Mode, NodeId, Recompute};
 use residua::kernels::Target;
 use residua::models::{InputShape, ModelSpec};
-use residua::schedule::memory;
+use residua::schedule::{footprint, memory};
 use residua::train::Adapter;
 use serde::Serialize;
 
@@ -25,6 +25,10 @@ pub struct Args {
     /// Images in a batch, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
+    /// What training makes again for the way back instead of keeping it: see
+    /// `residua train --help`
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    recompute: Recompute,
     /// Every dispatch of a training step, with bytes, multiply-adds and time on
     /// the adapter
     #[arg(long)]
@@ -52,6 +56,7 @@ struct BlockRow {
 #[derive(Debug, Serialize)]
 struct MemoryRow {
     batch_size: usize,
+    recompute: Recompute,
     activations_training: u64,
     activations_evaluation: u64,
     parameters: u64,
@@ -77,14 +82,20 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
         .enumerate()
         .map(|(index, block)| row(&eval, index, block))
         .collect();
-    let memory = memory_of(&train, &eval, args.batch_size);
+    let memory = memory_of(&train, &eval, args.batch_size, args.recompute);
     let dispatches = if args.plan {
         let Adapter::Device(choice) = args.adapter.choice() else {
             return Err(CliError::argument(
                 "--plan needs a device: the reference has no dispatches",
             ));
         };
-        Some(plan::dispatches(&choice, train, eval.clone(), args.batch_size)?)
+        Some(plan::dispatches(
+            &choice,
+            train,
+            eval.clone(),
+            args.batch_size,
+            args.recompute,
+        )?)
     } else {
         None
     };
@@ -154,21 +165,21 @@ fn inside(graph: &Graph, block: &Block) -> Vec<NodeId> {
     found
 }
 
-/// The plan for the limits of a software Vulkan device, which are the
-/// tightest: 128 MiB a binding.
-fn memory_of(train: &Graph, eval: &Graph, batch: usize) -> MemoryRow {
+/// What training and evaluation take besides the images, planned for the
+/// limits of a software Vulkan device, which are the tightest: 128 MiB a
+/// binding.
+fn memory_of(train: &Graph, eval: &Graph, batch: usize, recompute: Recompute) -> MemoryRow {
     let target = Target::portable(true);
-    let training = memory(train, true, batch, &target);
-    let evaluation = memory(eval, false, batch, &target);
-    let parameters = 4 * eval.parameter_count() as u64;
+    let training = memory(train, true, batch, recompute, &target);
+    let evaluation = memory(eval, false, batch, recompute, &target);
     MemoryRow {
         batch_size: batch,
+        recompute,
         activations_training: training.bytes(),
         activations_evaluation: evaluation.bytes(),
-        parameters,
-        // Parameters, their gradients and momenta.
-        peak_training: training.bytes() + 3 * parameters,
-        buffers: training.slots(),
+        parameters: 4 * eval.parameter_count() as u64,
+        buffers: training.sizes().len(),
+        peak_training: footprint(eval, training, evaluation, &target).total(),
     }
 }
 
@@ -206,13 +217,13 @@ fn table(spec: &ModelSpec, input: &InputShape, graph: &Graph, blocks: &[BlockRow
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let _ = writeln!(
         text,
-        "\nmemory with batches of {}: {:.1} MiB at the peak of training ({:.1} MiB of activations and their gradients in \
-         {} buffers, {:.1} MiB of parameters, gradients and momenta); {:.1} MiB of activations in evaluation",
+        "\nmemory with batches of {}: {:.1} MiB at the peak of training, besides the images ({:.1} MiB of activations and \
+         their gradients in {} buffers, the rest for parameters, gradients and momenta); {:.1} MiB of activations in \
+         evaluation",
         memory.batch_size,
         mib(memory.peak_training),
         mib(memory.activations_training),
         memory.buffers,
-        mib(3 * memory.parameters),
         mib(memory.activations_evaluation)
     );
     text

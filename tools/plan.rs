@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use residua::cli::CliError;
 use residua::gpu::{Choice, Dispatch, Gpu};
-use residua::graph::Graph;
+use residua::graph::{Graph, Recompute};
 use residua::schedule::{Session, SessionError};
 use serde::Serialize;
 
@@ -20,17 +20,20 @@ pub struct DispatchRow {
     seconds: Option<f64>,
 }
 
-/// The dispatches of a training step with batches of `batch` images, timed
-/// where the adapter can: the shortest of three runs.
+/// The dispatches of a training step with batches of `batch` images that
+/// makes again what `recompute` says, timed where the adapter can: the
+/// shortest of three runs.
 pub fn dispatches(
     choice: &Choice,
     train: Graph,
     eval: Graph,
     batch: usize,
+    recompute: Recompute,
 ) -> Result<(String, Vec<DispatchRow>), CliError> {
     let gpu = Arc::new(Gpu::open(choice)?);
     let route = eval.default_route();
     let mut session = Session::new(gpu.clone(), Some(train), eval, |_| true)?;
+    session.set_recompute(recompute);
     let kernels = session.kernels(true, batch, &route)?;
     let ready: Vec<&Dispatch> = kernels.iter().map(|kernel| &kernel.dispatch).collect();
     let mut best: Option<Vec<f64>> = None;

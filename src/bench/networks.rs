@@ -9,7 +9,7 @@ use super::spread::Spread;
 use super::{BenchError, Effort, Listener, Progress};
 use crate::data::{Draw, Padding, Source};
 use crate::gpu::Gpu;
-use crate::graph::{Mode, Route};
+use crate::graph::{Mode, Recompute, Route};
 use crate::models::{InputShape, ModelSpec};
 use crate::schedule::{Update, memory, target};
 use crate::train::{DeviceEngine, Engine, Part, StepPlan, TrainError, initialise};
@@ -126,7 +126,7 @@ impl Runner {
         let before = gpu.allocated();
         let (train, eval) = (model.build(&input, Mode::Train)?, model.build(&input, Mode::Eval)?);
         let parameters = 4 * eval.graph.parameter_count() as u64;
-        let planned = memory(&train.graph, true, *batch, &target(gpu)).bytes();
+        let planned = memory(&train.graph, true, *batch, Recompute::None, &target(gpu)).bytes();
         let route = eval.graph.default_route();
         let mut engine = DeviceEngine::new(gpu.clone(), Some(train), eval, |_| true)?;
         initialise(&mut engine, 0);

@@ -7,7 +7,9 @@ use super::exit::CliError;
 use super::progress::{bar, note};
 use super::subject::RUNS;
 use super::tuning::TuningTeller;
+use crate::graph::Recompute;
 use crate::models::ModelSpec;
+use crate::schedule::Footprint;
 use crate::train::{
     Config, Decay, Depth, DepthPer, DepthRule, Event, Kernels, Run, RunDirectory, Trainer, read_book, read_config,
 };
@@ -83,6 +85,10 @@ pub struct SettingArgs {
     /// Train exactly N blocks, chosen at random, in every mini-batch
     #[arg(long, value_name = "N", conflicts_with = "stochastic_depth")]
     sample_blocks: Option<usize>,
+    /// What is made again for the way back instead of being kept, to save
+    /// memory; the result is the same to the bit [default: none]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    recompute: Option<Recompute>,
     /// Seed of initial weights, order, augmentation, dropout and synthetic images [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -178,6 +184,7 @@ impl SettingArgs {
             depth_rule: self.depth_rule.unwrap_or(base.depth_rule),
             depth_per: self.depth_per.unwrap_or(base.depth_per),
             sample_blocks: self.sample_blocks.or(base.sample_blocks),
+            recompute: self.recompute.unwrap_or(base.recompute),
             seed: self.seed.unwrap_or(base.seed),
             limit_train: self.limit_train.or(base.limit_train),
             limit_test: self.limit_test.or(base.limit_test),
@@ -214,6 +221,7 @@ impl SettingArgs {
             ("--depth-rule", self.depth_rule.is_some()),
             ("--depth-per", self.depth_per.is_some()),
             ("--sample-blocks", self.sample_blocks.is_some()),
+            ("--recompute", self.recompute.is_some()),
             ("--seed", self.seed.is_some()),
             ("--limit-train", self.limit_train.is_some()),
             ("--limit-test", self.limit_test.is_some()),
@@ -285,6 +293,10 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             RunDirectory::create(&args.out.clone().unwrap_or_else(unused))?
         }
     };
+    let planned = trainer.footprint();
+    if let Some(planned) = planned {
+        note(format_args!("{}", memory_in_words(&planned)));
+    }
     let mut run = trainer.run(&directory, resume)?;
     follow(&mut run)?;
     let last = run.epochs().last().copied();
@@ -296,6 +308,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let Some(last) = last else {
         return Ok(String::new());
     };
+    let reported = trainer.engine.session().and_then(|session| session.gpu().reported());
     if args.json {
         return Ok(format!(
             "{}\n",
@@ -310,6 +323,11 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
                 "best_test_error": best,
                 "images_per_second": last.images_per_second,
                 "adapter": made_by.adapter,
+                "memory": planned.map(|planned| serde_json::json!({
+                    "planned": planned.total(),
+                    "reported": reported.map(|reported| reported.used),
+                    "reserved": reported.map(|reported| reported.reserved),
+                })),
             })
         ));
     }
@@ -319,6 +337,19 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         100.0 * last.test_error,
         100.0 * best
     ))
+}
+
+/// What a run takes of the device's memory, in a line.
+fn memory_in_words(planned: &Footprint) -> String {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    format!(
+        "memory: {:.1} MiB at the peak ({:.1} MiB of activations and their gradients, {:.1} MiB of parameters, gradients \
+         and momenta, {:.1} MiB of images)",
+        mib(planned.total()),
+        mib(planned.activations),
+        mib(planned.weights),
+        mib(planned.images)
+    )
 }
 
 /// Trains with a progress bar and a line for every epoch.

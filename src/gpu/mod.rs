@@ -42,6 +42,15 @@ pub struct Limits {
     pub subgroup: u32,
 }
 
+/// Device memory as its allocator counts it, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reported {
+    /// Of all buffers, those that wgpu keeps for itself included.
+    pub used: u64,
+    /// Of the blocks that buffers are cut from.
+    pub reserved: u64,
+}
+
 /// An opened device and all that is kept for its lifetime.
 pub struct Gpu {
     opened_as: (Choice, Pretence),
@@ -113,7 +122,11 @@ impl Gpu {
             required_features: features,
             required_limits: required,
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
-            memory_hints: wgpu::MemoryHints::Performance,
+            // A plan takes its buffers once and keeps them: large blocks would
+            // only stand half empty.
+            memory_hints: wgpu::MemoryHints::Manual {
+                suballocated_device_memory_block_size: (8 << 20)..(16 << 20),
+            },
             trace: wgpu::Trace::Off,
         };
         let request = pollster::block_on(adapter.request_device(&descriptor));
@@ -171,6 +184,16 @@ impl Gpu {
     /// Bytes of device memory that this program holds in buffers now.
     pub fn allocated(&self) -> u64 {
         self.ledger.now()
+    }
+
+    /// The device memory that this program holds by the account of the
+    /// allocator that hands it out; `None` on interfaces that keep none.
+    pub fn reported(&self) -> Option<Reported> {
+        let report = self.device.generate_allocator_report()?;
+        Some(Reported {
+            used: report.total_allocated_bytes,
+            reserved: report.total_reserved_bytes,
+        })
     }
 
     /// The first error that the device has reported, if any.

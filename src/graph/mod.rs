@@ -12,6 +12,7 @@ mod autodiff;
 mod builder;
 mod liveness;
 mod op;
+mod recompute;
 mod route;
 mod shape;
 
@@ -19,6 +20,7 @@ pub use autodiff::Gradients;
 pub use builder::{BlockInfo, GraphError, Mode};
 pub use liveness::Liveness;
 pub use op::{Conv, Op, PadShortcut, Pool, Side};
+pub use recompute::Recompute;
 pub use route::{Gains, Route, RouteError, parse_blocks};
 pub use shape::{Shape, window_count};
 

@@ -173,6 +173,15 @@ impl Lowered {
             scratch: Vec::new(),
         }
     }
+
+    /// The same work where an input is the output's memory: its elements are
+    /// read from there, for a buffer cannot be bound twice to be written.
+    pub fn in_place(mut self) -> Self {
+        for call in &mut self.calls {
+            call.variant.constants.push(("IN_PLACE", true.into()));
+        }
+        self
+    }
 }
 
 /// The parts of a batch such that no tensor of `shapes` passes the binding

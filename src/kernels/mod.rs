@@ -199,6 +199,16 @@ impl Work {
         })
     }
 
+    /// The input in whose memory the output may be made, by
+    /// [`Lowered::in_place`], where nobody else reads that input.
+    pub fn overwrites(&self) -> Option<usize> {
+        match self {
+            Work::Normalize { .. } | Work::NormGrad { .. } | Work::Dropout { .. } | Work::DropPath { .. } => Some(0),
+            Work::Pointwise(kernel) => kernel.overwrites(),
+            _ => None,
+        }
+    }
+
     /// The ways to do this work on `target`: the rules' choice first, the
     /// plain one last. None where there is only one way.
     pub fn candidates(&self, inputs: &[&Shape], output: &Shape, target: &Target) -> Vec<Candidate> {

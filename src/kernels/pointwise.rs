@@ -35,6 +35,16 @@ pub enum Pointwise {
     },
 }
 
+impl Pointwise {
+    /// The input in whose memory the output may be made.
+    pub(super) fn overwrites(self) -> Option<usize> {
+        match self {
+            Pointwise::Relu | Pointwise::ReluGrad | Pointwise::Join { .. } | Pointwise::Scale { .. } => Some(0),
+            Pointwise::Add | Pointwise::Accumulate | Pointwise::Copy { .. } => None,
+        }
+    }
+}
+
 /// Lowers `kernel` for values of shape `shape`.
 pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target) -> Lowered {
     let (entry, a) = match kernel {

@@ -77,26 +77,15 @@ impl Fuser<'_> {
         }
     }
 
-    /// The gradient of a ReLU behind a batch norm is recomputed by the batch
+    /// The gradient of a ReLU behind a batch norm is made again by the batch
     /// norm's own gradients, if only they read it.
     fn absorb_relu_gradients(&mut self) {
-        for id in self
-            .graph
-            .ids()
-            .filter(|&id| self.op(id) == Op::ReluGrad)
-            .collect::<Vec<_>>()
-        {
-            let relu = self.inputs(id)[1];
-            let norm = self.inputs(relu)[0];
-            let x = self.inputs(norm).first().copied();
-            let of_norm = |reader: &NodeId| {
-                let gradient = matches!(self.op(*reader), Op::BatchNormSums | Op::BatchNormGrad { .. });
-                gradient && self.inputs(*reader)[0] == id && Some(self.inputs(*reader)[1]) == x
-            };
-            let all = self.op(norm) == Op::BatchNorm && self.consumers[id.0].iter().all(of_norm);
-            if all && !self.keep.contains(&id) {
+        let masks = self.graph.masks();
+        for id in self.graph.ids() {
+            if masks[id.0] && !self.keep.contains(&id) {
                 self.absorbed[id.0] = true;
                 // It no longer reads the ReLU's output.
+                let relu = self.inputs(id)[1];
                 self.consumers[relu.0].retain(|&reader| reader != id);
             }
         }
@@ -279,7 +268,7 @@ impl Fuser<'_> {
             _ => Work::NormSums { relu },
         };
         if matches!(work, Work::NormSums { .. }) {
-            inputs.push(self.affine_of(inputs[1], inputs[2]));
+            inputs.push(self.affine_of(inputs[2]));
         }
         Task {
             inputs,
@@ -287,13 +276,10 @@ impl Fuser<'_> {
         }
     }
 
-    /// γ and β of the batch norm that reads `x` and `stats`.
-    fn affine_of(&self, x: NodeId, stats: NodeId) -> NodeId {
-        let of_norm = |&&reader: &&NodeId| self.op(reader) == Op::BatchNorm && self.inputs(reader)[1] == stats;
-        let norm = self.consumers[x.0]
-            .iter()
-            .find(of_norm)
-            .expect("batch norm reads x and its statistics");
-        self.inputs(*norm)[2]
+    /// γ and β of the batch norm whose statistics are `stats`.
+    fn affine_of(&self, stats: NodeId) -> NodeId {
+        let readers = self.consumers[stats.0].iter();
+        let norm = readers.copied().find(|&reader| self.op(reader) == Op::BatchNorm);
+        self.inputs(norm.expect("statistics are made for a batch norm"))[2]
     }
 }

@@ -3,10 +3,13 @@
 
 mod choice_file;
 mod choices;
+mod footprint;
 mod fuse;
 mod job;
+mod lives;
 mod memory;
 mod plan;
+mod segments;
 mod session;
 mod tune;
 mod tuner;
@@ -14,10 +17,11 @@ mod weights;
 
 pub use choice_file::{add_choices, choice_file, clear_choices, read_choices};
 pub use choices::{Book, Choice, Choices, Device};
+pub use footprint::Footprint;
 pub use job::{Job, Trial};
 pub use memory::{Layout, Piece, Pool};
 pub use plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
-pub use session::{Batch, Crop, ResidentSet, Session, SessionError, Update, jobs, memory};
+pub use session::{Batch, Crop, ResidentSet, Session, SessionError, Update, footprint, jobs, memory};
 pub use tune::{Budget, Kept, Progress, tune};
 pub use tuner::{Aside, Tuned, Tuner};
 pub use weights::Weights;

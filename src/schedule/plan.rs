@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::choices::Choices;
 use super::fuse::{Action, Task, tasks};
+use super::lives::Lives;
 use super::memory::{Layout, Piece, Pool};
 use super::weights::Weights;
 use crate::gpu::{AdapterKind, Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
-use crate::graph::{BlockId, Gradients, Graph, Liveness, NodeId, Op, ParamId, Route, Shape};
+use crate::graph::{BlockId, Gradients, Graph, Liveness, NodeId, ParamId, Route, Shape};
 use crate::kernels::{Call, Lowered, Operand, Pointwise, Target, Work};
 
 /// Bytes from one block's gains to the next: every adapter's alignment
@@ -113,91 +114,23 @@ pub struct MemoryPlan {
     /// First piece of each task's scratch memory.
     scratch_of: Vec<usize>,
     layout: Layout,
-    /// Sums that are made in the memory of their first input.
+    /// Tasks that are made in the memory of an input.
     in_place: Vec<bool>,
 }
 
 impl MemoryPlan {
     /// Plans the memory of `request` on `target`.
     pub fn new(request: &Request, target: &Target) -> Self {
-        let Request { graph, keep, batch, .. } = request;
-        let tasks = tasks(graph, keep, request.scaled);
-        let gradients: Vec<NodeId> = request.gradients.params.iter().map(|&(_, node)| node).collect();
-        let end = tasks.len();
-
-        // Values in arenas have no piece; an alias has its input's.
-        let mut owner: HashMap<NodeId, NodeId> = HashMap::new();
-        let own = |id: NodeId, owner: &HashMap<NodeId, NodeId>| owner.get(&id).copied().unwrap_or(id);
-        let in_arena = |id: NodeId| graph.param_of(id).is_some() || gradients.contains(&id);
-        let mut last_use: HashMap<NodeId, usize> = HashMap::new();
-        for (position, task) in tasks.iter().enumerate() {
-            if task.action == Action::Alias {
-                let root = own(task.inputs[0], &owner);
-                owner.insert(task.output, root);
-            }
-            for &input in &task.inputs {
-                last_use.insert(own(input, &owner), position);
-            }
-        }
-        for &kept in keep {
-            last_use.insert(own(kept, &owner), end);
-        }
-
-        // A sum may overwrite its first input if nobody reads that any more.
-        let mut in_place = vec![false; tasks.len()];
-        for (position, task) in tasks.iter().enumerate() {
-            if task.action != Action::Sum {
-                continue;
-            }
-            let first = own(task.inputs[0], &owner);
-            let free = last_use.get(&first) == Some(&position) && !in_arena(first) && !in_arena(task.output);
-            if free && own(task.inputs[1], &owner) != first {
-                in_place[position] = true;
-                let later = last_use.remove(&task.output).unwrap_or(position);
-                last_use.insert(first, later);
-                for root in owner.values_mut() {
-                    if *root == task.output {
-                        *root = first;
-                    }
-                }
-                owner.insert(task.output, first);
-            }
-        }
-
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut piece_of: HashMap<NodeId, usize> = HashMap::new();
-        let mut place = |id: NodeId, first: usize, pieces: &mut Vec<Piece>| {
-            if in_arena(id) {
-                return;
-            }
-            let root = own(id, &owner);
-            if let Some(&piece) = piece_of.get(&root) {
-                piece_of.insert(id, piece);
-                return;
-            }
-            let last = last_use.get(&root).copied().unwrap_or(first);
-            pieces.push(Piece {
-                bytes: graph.shape(id).bytes(*batch),
-                first,
-                last: last.max(first),
-            });
-            piece_of.insert(root, pieces.len() - 1);
-            piece_of.insert(id, pieces.len() - 1);
-        };
-        for id in graph
-            .ids()
-            .filter(|&id| matches!(graph.node(id).op, Op::Images | Op::Labels))
-        {
-            place(id, 0, &mut pieces);
-        }
-        for (position, task) in tasks.iter().enumerate() {
-            place(task.output, position, &mut pieces);
-            if let Some(second) = task.second {
-                place(second, position, &mut pieces);
-            }
-        }
-
-        let lowered: Vec<Option<Lowered>> = tasks.iter().map(|task| lower(request, task, target)).collect();
+        let Lives {
+            tasks,
+            in_place,
+            mut pieces,
+            piece_of,
+        } = Lives::new(request);
+        let lowered = tasks.iter().zip(&in_place);
+        let lowered: Vec<Option<Lowered>> = lowered
+            .map(|(task, &in_place)| lower(request, task, in_place, target))
+            .collect();
         let mut scratch_of = Vec::with_capacity(tasks.len());
         for (position, lowered) in lowered.iter().enumerate() {
             scratch_of.push(pieces.len());
@@ -229,13 +162,13 @@ impl MemoryPlan {
         self.lowered.iter().flatten().flat_map(|lowered| &lowered.calls)
     }
 
-    /// Buffers that hold them.
-    pub fn slots(&self) -> usize {
-        self.layout.sizes.len()
+    /// Bytes of each buffer that holds them.
+    pub fn sizes(&self) -> &[u64] {
+        &self.layout.sizes
     }
 }
 
-fn lower(request: &Request, task: &Task, target: &Target) -> Option<Lowered> {
+fn lower(request: &Request, task: &Task, in_place: bool, target: &Target) -> Option<Lowered> {
     let Action::Work(work) = &task.action else { return None };
     let graph = &request.graph;
     let inputs: Vec<_> = task.inputs.iter().map(|&input| graph.shape(input)).collect();
@@ -246,7 +179,8 @@ fn lower(request: &Request, task: &Task, target: &Target) -> Option<Lowered> {
         request.choices.kernel(&work.signature(&inputs, output), request.batch)
     };
     let chosen = chosen.and_then(|kernel| work.lower_as(&kernel, &inputs, output, request.batch, target));
-    Some(chosen.unwrap_or_else(|| work.lower(&inputs, output, request.batch, target)))
+    let lowered = chosen.unwrap_or_else(|| work.lower(&inputs, output, request.batch, target));
+    Some(if in_place { lowered.in_place() } else { lowered })
 }
 
 /// Everything that a call's operands can refer to.

@@ -5,12 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
 use super::choices::Choices;
+use super::footprint::Footprint;
 use super::job::{Job, jobs_of};
 use super::memory::Pool;
 use super::plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
+use super::segments::recomputing;
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
-use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId};
+use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Recompute, Route, RouteError, StateId};
 use crate::kernels::{ImageDims, ImagePart, Operand, STEP_BYTES, StepRecord, gather, record, sgd};
 
 /// Steps whose metrics are kept on the device until they are read.
@@ -146,6 +148,15 @@ pub struct Session {
     in_flight: VecDeque<Submission>,
     last_gains: Option<(Purpose, Route)>,
     choices: Choices,
+    recompute: Recompute,
+}
+
+impl ResidentSet {
+    /// Bytes of device memory that a set takes of `images` images of shape
+    /// `dims`.
+    pub fn footprint(images: usize, dims: ImageDims) -> u64 {
+        images as u64 * (dims.iter().product::<usize>() as u64 + 4)
+    }
 }
 
 impl Session {
@@ -181,6 +192,7 @@ impl Session {
             in_flight: VecDeque::new(),
             last_gains: None,
             choices: Choices::default(),
+            recompute: Recompute::None,
             gpu,
             train,
             eval,
@@ -205,18 +217,54 @@ impl Session {
     pub fn set_choices(&mut self, choices: Choices) {
         if self.choices != choices {
             self.choices = choices;
-            self.plans.clear();
-            self.gathers.clear();
-            self.records.clear();
-            self.last_gains = None;
+            self.forget_plans();
         }
+    }
+
+    /// Makes what `recompute` says again in training steps, from the next one
+    /// on, instead of keeping it for the way back.
+    pub fn set_recompute(&mut self, recompute: Recompute) {
+        if self.recompute != recompute {
+            self.recompute = recompute;
+            self.forget_plans();
+        }
+    }
+
+    fn forget_plans(&mut self) {
+        self.plans.clear();
+        self.gathers.clear();
+        self.records.clear();
+        self.last_gains = None;
+        // Other plans want other sizes.
+        self.pool = Pool::default();
     }
 
     /// The work of a training step, or else of an evaluation, with batches of
     /// `batch` images that can be done in several ways, the dearest first.
     pub fn jobs(&self, training: bool, batch: usize) -> Vec<Job> {
         let pass = if training { Pass::Train } else { Pass::Evaluate };
-        jobs_of(&request(self.graph_of(pass), pass, batch), &target(&self.gpu))
+        jobs_of(
+            &request(self.graph_of(pass), pass, batch, self.recompute),
+            &target(&self.gpu),
+        )
+    }
+
+    /// The device memory that the session takes to train with batches of the
+    /// sizes `training` and to evaluate with those of `evaluation`; images not
+    /// counted.
+    pub fn footprint(&self, training: &[usize], evaluation: &[usize]) -> Footprint {
+        let target = target(&self.gpu);
+        let plan = |pass: Pass, batch: usize| {
+            let request = Request {
+                choices: self.choices.clone(),
+                ..request(self.graph_of(pass), pass, batch, self.recompute)
+            };
+            MemoryPlan::new(&request, &target)
+        };
+        let training = training.iter().map(|&batch| plan(Pass::Train, batch));
+        let evaluation = evaluation.iter().map(|&batch| plan(Pass::Evaluate, batch));
+        let plans: Vec<MemoryPlan> = training.chain(evaluation).collect();
+        Footprint::new(&plans, &self.eval, self.train.is_some(), self.gpu.limits().alignment)
     }
 
     /// Steps whose metrics the device keeps: read them before as many more
@@ -541,7 +589,7 @@ impl Session {
         let mut request = Request {
             scaled: purpose.scaled,
             choices: self.choices.clone(),
-            ..request(self.graph_of(purpose.pass), purpose.pass, purpose.size)
+            ..request(self.graph_of(purpose.pass), purpose.pass, purpose.size, self.recompute)
         };
         if purpose.resumable {
             // The images, too: block 1 may be the first that differs.
@@ -691,7 +739,8 @@ fn loss_of(graph: &Graph) -> NodeId {
 }
 
 /// What a session asks of a plan for `pass` through the graph `forward`.
-fn request(forward: &Graph, pass: Pass, batch: usize) -> Request {
+/// Training steps make again what `recompute` says.
+fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Recompute) -> Request {
     let mut graph = forward.clone();
     let loss = loss_of(&graph);
     let gradients = match pass {
@@ -718,28 +767,50 @@ fn request(forward: &Graph, pass: Pass, batch: usize) -> Request {
             read
         }
     };
-    Request {
+    let request = Request {
         graph,
         gradients,
         keep,
         batch,
         scaled: false,
         choices: Choices::default(),
+    };
+    match pass {
+        Pass::Train => recomputing(request, recompute),
+        _ => request,
     }
 }
 
-/// The memory that a step with batches of `batch` images takes, without a
-/// device: activations, their gradients and scratch memory.
-pub fn memory(forward: &Graph, training: bool, batch: usize, target: &crate::kernels::Target) -> MemoryPlan {
+/// The memory that a training step, or else an evaluation, with batches of
+/// `batch` images takes, without a device: activations, their gradients and
+/// scratch memory.
+pub fn memory(
+    forward: &Graph,
+    training: bool,
+    batch: usize,
+    recompute: Recompute,
+    target: &crate::kernels::Target,
+) -> MemoryPlan {
     let pass = if training { Pass::Train } else { Pass::Evaluate };
-    MemoryPlan::new(&request(forward, pass, batch), target)
+    MemoryPlan::new(&request(forward, pass, batch, recompute), target)
+}
+
+/// The device memory of a session that makes the plan `training`, then the
+/// plan `evaluation`, for the network `graph`; images not counted.
+pub fn footprint(
+    graph: &Graph,
+    training: MemoryPlan,
+    evaluation: MemoryPlan,
+    target: &crate::kernels::Target,
+) -> Footprint {
+    Footprint::new(&[training, evaluation], graph, true, target.alignment)
 }
 
 /// The work of a step with batches of `batch` images that can be done in
 /// several ways, without a device: the dearest first.
 pub fn jobs(forward: &Graph, training: bool, batch: usize, target: &crate::kernels::Target) -> Vec<Job> {
     let pass = if training { Pass::Train } else { Pass::Evaluate };
-    jobs_of(&request(forward, pass, batch), target)
+    jobs_of(&request(forward, pass, batch, Recompute::None), target)
 }
 
 /// The record of a step that draws random numbers and updates nothing.

@@ -80,6 +80,15 @@ impl Weights {
         })
     }
 
+    /// Bytes of the room that [`Self::new`] makes for `graph`, where tensors
+    /// are aligned to `alignment` bytes.
+    pub fn footprint(graph: &Graph, training: bool, alignment: u64) -> u64 {
+        let aligned = |bytes: u64| bytes.next_multiple_of(alignment.max(64));
+        let params = graph.params.iter().map(|param| aligned(4 * param.len() as u64));
+        let states = graph.states.iter().map(|state| aligned(8 * state.channels as u64));
+        params.sum::<u64>() * if training { 3 } else { 1 } + states.sum::<u64>()
+    }
+
     /// Bytes of one arena of parameters.
     pub fn bytes(&self) -> u64 {
         self.params.bytes

@@ -10,7 +10,7 @@ use super::depth::{Depth, DepthPer, DepthRule};
 use super::open::Learning;
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source, Splits};
-use crate::graph::{Param, ParamKind};
+use crate::graph::{Param, ParamKind, Recompute};
 use crate::models::ModelSpec;
 
 /// Which parameters weight decay is for.
@@ -76,6 +76,8 @@ pub struct Config {
     pub depth_per: DepthPer,
     /// Train so many blocks a mini-batch.
     pub sample_blocks: Option<usize>,
+    /// What is made again for the way back instead of being kept.
+    pub recompute: Recompute,
     /// Seed of all that is random.
     pub seed: u64,
     /// Use only the first so many training images.
@@ -120,6 +122,7 @@ impl Default for Config {
             depth_rule: DepthRule::Linear,
             depth_per: DepthPer::Batch,
             sample_blocks: None,
+            recompute: Recompute::None,
             seed: 0,
             limit_train: None,
             limit_test: None,
@@ -155,6 +158,8 @@ pub struct Settings {
     pub depth: Depth,
     /// Which parameters decay.
     pub decay: Decay,
+    /// What is made again for the way back.
+    pub recompute: Recompute,
 }
 
 impl Settings {
@@ -163,6 +168,7 @@ impl Settings {
         Learning {
             decay: self.decay,
             depth: self.depth,
+            recompute: self.recompute,
         }
     }
 }
@@ -250,6 +256,7 @@ impl Config {
         Ok(Settings {
             depth,
             decay: self.decay,
+            recompute: self.recompute,
             model: self.model.parse()?,
             data: self
                 .data

@@ -7,7 +7,7 @@ use super::engine::{DeviceEngine, Engine};
 use super::reference_engine::ReferenceEngine;
 use super::{Decay, Depth, TrainError};
 use crate::gpu::{Choice, Gpu};
-use crate::graph::Mode;
+use crate::graph::{Mode, Recompute};
 use crate::models::{InputShape, ModelSpec};
 
 /// What is to compute.
@@ -43,6 +43,8 @@ pub struct Learning {
     pub decay: Decay,
     /// Which blocks run.
     pub depth: Depth,
+    /// What is made again for the way back; the reference keeps all.
+    pub recompute: Recompute,
 }
 
 /// An engine for `model` on images of `input`; with `training`, one that can
@@ -61,7 +63,10 @@ pub fn open(
         Adapter::Reference => Box::new(ReferenceEngine::new(train, eval, decays)),
         Adapter::Device(choice) => {
             let gpu = Arc::new(Gpu::open(choice)?);
-            Box::new(DeviceEngine::new(gpu, train, eval, decays)?)
+            let mut engine = DeviceEngine::new(gpu, train, eval, decays)?;
+            let recompute = training.unwrap_or_default().recompute;
+            engine.session().set_recompute(recompute);
+            Box::new(engine)
         }
     })
 }

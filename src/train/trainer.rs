@@ -10,7 +10,7 @@ use super::run::Run;
 use super::tuning::{Kernels, TuningNews, Workload, choose_kernels, replay_run};
 use crate::data::{ImageSet, Splits};
 use crate::models::InputShape;
-use crate::schedule::{Book, Choices, Device};
+use crate::schedule::{Book, Choices, Device, Footprint, ResidentSet};
 
 /// A configuration with its images loaded and its network on a device.
 /// Nothing has been written yet.
@@ -65,6 +65,26 @@ impl Trainer {
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The device memory that the run to come takes; `None` without a device.
+    pub fn footprint(&mut self) -> Option<Footprint> {
+        let batch = self.settings.batch_size.get();
+        let sizes = |set: &ImageSet| {
+            let (full, rest) = (set.len() / batch, set.len() % batch);
+            let sizes = [batch, rest].into_iter();
+            let sizes = sizes
+                .zip([full > 0, rest > 0])
+                .filter_map(|(size, any)| any.then_some(size));
+            sizes.collect::<Vec<_>>()
+        };
+        let images = |set: &ImageSet| ResidentSet::footprint(set.len(), [set.channels, set.height, set.width]);
+        let Splits { train, test, .. } = &self.splits;
+        let session = self.engine.session()?;
+        Some(Footprint {
+            images: images(train) + images(test),
+            ..session.footprint(&sizes(train), &sizes(test))
+        })
     }
 
     /// What trains, for the record.
