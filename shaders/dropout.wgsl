@@ -17,6 +17,8 @@ const PER_DRAW: u32 = 1u;
 // random words.
 const ALIGNED: bool = true;
 const WG: u32 = 64u;
+// An element in memory.
+alias Stored = f32;
 
 struct Step {
     seed: vec2u,
@@ -28,8 +30,8 @@ struct Step {
     nesterov: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(2) var<storage, read> step: Step;
 
 // The high and low word of a 32 × 32 bit product.
@@ -73,7 +75,7 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
                 words = philox(vec4u(own / 4u, step.number, STREAM, PURPOSE), step.seed);
             }
             let unit = f32(words[own % 4u] >> 8u) * 0x1p-24;
-            y[at] = select(0.0, x[at] * KEEP_SCALE, unit >= P);
+            y[at] = Stored(select(0.0, f32(x[at]) * KEEP_SCALE, unit >= P));
         }
     }
 }

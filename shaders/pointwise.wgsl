@@ -3,6 +3,8 @@
 
 // `V` is four neighbours, or one where tensors do not divide by four.
 alias V = vec4f;
+// The same in memory.
+alias Stored = V;
 // Elements of one invocation, WG · groups apart.
 const ITEMS: u32 = 1u;
 const RELU: bool = false;
@@ -11,9 +13,9 @@ const RELU: bool = false;
 const GAIN: u32 = 2u;
 const WG: u32 = 64u;
 
-@group(0) @binding(0) var<storage, read> a: array<V>;
-@group(0) @binding(1) var<storage, read> b: array<V>;
-@group(0) @binding(2) var<storage, read_write> y: array<V>;
+@group(0) @binding(0) var<storage, read> a: array<Stored>;
+@group(0) @binding(1) var<storage, read> b: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(3) var<storage, read> gains: array<vec4f>; // of one block
 
 // Grid of all: x, folded into y, over elements / ITEMS.
@@ -26,7 +28,7 @@ fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = max(a[at], V());
+            y[at] = Stored(max(V(a[at]), V()));
         }
     }
 }
@@ -39,7 +41,7 @@ fn relu_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = select(V(), a[at], b[at] > V());
+            y[at] = Stored(select(V(), V(a[at]), V(b[at]) > V()));
         }
     }
 }
@@ -55,15 +57,15 @@ fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if (at < arrayLength(&y)) {
             var v = V();
             if (gain.x != 0.0) {
-                v = gain.x * a[at];
+                v = gain.x * V(a[at]);
             }
             if (gain.y != 0.0) {
-                v += gain.y * b[at];
+                v += gain.y * V(b[at]);
             }
             if (RELU) { // static
                 v = max(v, V());
             }
-            y[at] = v;
+            y[at] = Stored(v);
         }
     }
 }
@@ -77,7 +79,7 @@ fn scale(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = gain * a[at];
+            y[at] = Stored(gain * V(a[at]));
         }
     }
 }
@@ -90,7 +92,7 @@ fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = a[at] + b[at];
+            y[at] = Stored(V(a[at]) + V(b[at]));
         }
     }
 }
@@ -103,7 +105,7 @@ fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] += a[at];
+            y[at] = Stored(V(y[at]) + V(a[at]));
         }
     }
 }

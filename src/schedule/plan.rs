@@ -258,6 +258,7 @@ struct Operands<'a> {
     running: Option<Binding>,
     gains: Option<Binding>,
     step: &'a Binding,
+    loss_scale: Option<Binding>,
 }
 
 impl Operands<'_> {
@@ -270,6 +271,7 @@ impl Operands<'_> {
             Operand::Running => self.running.clone(),
             Operand::Gains => self.gains.clone(),
             Operand::Step => Some(self.step.clone()),
+            Operand::LossScale => self.loss_scale.clone(),
         }
     }
 }
@@ -334,6 +336,7 @@ impl Plan {
                 running: task.state.map(|state| weights.state(state)),
                 gains: task.block.map(|block| plan.gains_of(block)),
                 step,
+                loss_scale: weights.loss_scale(),
             };
             let prepared = match &task.action {
                 Action::Alias => continue,

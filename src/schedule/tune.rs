@@ -14,13 +14,17 @@ use super::choices::{Choice, Choices};
 use super::plan::{Request, dispatch, target};
 use super::session::SessionError;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError};
-use crate::graph::Shape;
+use crate::graph::{Precision, Shape};
+use crate::half;
 use crate::kernels::{Candidate, Lowered, Operand, STEP_BYTES, Target, Work};
 use crate::random::{Philox, Stream};
 
 /// A candidate's answer may differ from the plain kernel's by so much of its
 /// Euclidean norm: the order of sums, and nothing else.
 const TOLERANCE: f64 = 1e-4;
+/// The same of an answer that is stored in 16 bits, where a sum in another
+/// order may round to a neighbour: half the distance of two neighbours.
+const TOLERANCE_F16: f64 = 4.9e-4;
 /// A challenger must be this much faster than the rules' choice.
 const MARGIN: f64 = 0.03;
 /// Rounds of timing: at least, at most, and the seconds after which no
@@ -370,13 +374,16 @@ impl Tuner {
         for (index, shape) in job.inputs.iter().enumerate() {
             let bytes = shape.bytes(images);
             let buffer = self.gpu.buffer("tuning input", bytes)?;
-            let count = (bytes / 4) as usize;
+            let count = shape.len(images);
             let numbers = self.numbers.entry(index).or_default();
             if numbers.len() < count {
                 let mut draws = Philox::new(0).draws(Stream::Tuning, 0, index as u32);
                 *numbers = (0..count).map(|_| draws.between(-1.0, 1.0)).collect();
             }
-            self.gpu.write(&buffer, 0, &numbers[..count]);
+            match shape.precision {
+                Precision::F32 => self.gpu.write(&buffer, 0, &numbers[..count]),
+                Precision::F16 => self.gpu.write(&buffer, 0, &half::pack(&numbers[..count])),
+            }
             inputs.push(Binding::new(&buffer, 0, bytes));
         }
         let output = job.output.bytes(images);
@@ -398,6 +405,8 @@ impl Tuner {
         Ok(Bench {
             inputs,
             output: Binding::new(&self.gpu.buffer("tuning output", output)?, 0, output),
+            values: job.output.len(images),
+            precision: job.output.precision,
             running: Binding::new(&running, 0, output),
             scratch: scratch?,
             step: self.step.clone(),
@@ -432,7 +441,7 @@ impl Tuner {
             Err(error) => return Ok(Err(Aside::Failed(error.to_string()))),
         };
         let off = deviation(&bench.answer(&self.gpu)?, truth);
-        if off.is_nan() || off > TOLERANCE {
+        if off.is_nan() || off > bench.tolerance() {
             return Ok(Err(Aside::Disagrees(off)));
         }
         let began = Instant::now();
@@ -522,6 +531,9 @@ fn chosen(tuned: &Tuned) -> Choice {
 struct Bench {
     inputs: Vec<Binding>,
     output: Binding,
+    /// Numbers of the output, and how they are stored.
+    values: usize,
+    precision: Precision,
     running: Binding,
     scratch: Vec<Arc<Buffer>>,
     step: Binding,
@@ -540,12 +552,26 @@ impl Bench {
             }
             Operand::Running => Some(self.running.clone()),
             Operand::Step => Some(self.step.clone()),
-            Operand::Second | Operand::Gains => None,
+            Operand::Second | Operand::Gains | Operand::LossScale => None,
         }
     }
 
     fn answer(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
-        gpu.read(&self.output.buffer, 0..self.output.size)
+        match self.precision {
+            Precision::F32 => gpu.read(&self.output.buffer, 0..self.output.size),
+            Precision::F16 => {
+                let halves: Vec<u16> = gpu.read(&self.output.buffer, 0..self.output.size)?;
+                Ok(half::unpack(&halves[..self.values]))
+            }
+        }
+    }
+
+    /// How far from the plain kernel's an answer may be.
+    fn tolerance(&self) -> f64 {
+        match self.precision {
+            Precision::F32 => TOLERANCE,
+            Precision::F16 => TOLERANCE_F16,
+        }
     }
 }
 
