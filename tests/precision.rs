@@ -13,19 +13,26 @@ mod device;
 mod twin;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use residua::gpu::{AdapterKind, Binding, Gpu};
+use residua::data::{Draw, ImageSet, Normalization, Padding};
+use residua::gpu::{AdapterKind, Binding, Gpu, Pretence};
 use residua::graph::{
     BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool,
     Precision, Shape,
 };
 use residua::half;
-use residua::kernels::{LossScale, Lowered, Operand, Pointwise, StepRecord, Work};
+use residua::kernels::{LossScale, Lowered, Operand, Pointwise, StepRecord, Target, Work};
+use residua::models::{InputShape, ModelSpec, Network};
 use residua::random::{Philox, Stream};
 use residua::reference::{self, Inputs};
-use residua::schedule::{Action, Task, dispatch, target, tasks};
-use twin::{apart, norm};
+use residua::schedule::{self, Action, Session, Task, Update, dispatch, target, tasks};
+use residua::train::{
+    Adapter, Config as TrainConfig, DeviceEngine, Engine, EpochRow, Look, Part, RunDirectory, StepPlan, TrainError,
+    Trainer, initialise,
+};
+use twin::{Twin, apart, norm};
 
 const CLASSES: usize = 5;
 /// Half the distance of two neighbours at the lower end of a binade, where it
@@ -377,7 +384,13 @@ fn all_tasks(kind: AdapterKind) {
     ];
     for precision in [Precision::F32, Precision::F16] {
         for (build, dims, batch) in builds {
-            for mode in [Mode::Train, Mode::Eval] {
+            // Evaluation adds the statistics; once will do.
+            let modes = if dims[1] == 8 {
+                &[Mode::Train, Mode::Eval][..]
+            } else {
+                &[Mode::Train]
+            };
+            for &mode in modes {
                 let (graph, loss) = differentiated(dims, mode, precision, build);
                 let (seen, ways, [in_32, in_16]) = check_tasks(&gpu, &graph, loss, batch);
                 println!(
@@ -415,4 +428,294 @@ fn every_way_of_every_work_on_processors() {
 #[test]
 fn every_way_of_every_work_on_gpus() {
     all_tasks(AdapterKind::Discrete);
+}
+
+// Whole steps.
+
+/// Loss, gradients and running states of whole networks, by their norms:
+/// roundings of all layers, and now and then a ReLU that opens or closes.
+const NETWORK: [f64; 3] = [5e-3, 0.15, 5e-3];
+
+#[test]
+fn whole_networks_stay_close_to_their_twins() {
+    for kind in device::KINDS {
+        let Some(gpu) = with_f16(kind) else { return };
+        for (dims, batch) in [([4, 8, 8], 24), ([3, 9, 7], 25)] {
+            let mut twin = Twin::stored_in(Precision::F16, &gpu, (dims, batch), 5, &everything);
+            let route = twin.default_route();
+            println!("{kind:?} {dims:?}: {}", twin.check_within(&route, NETWORK));
+            assert_eq!(twin.on_device(&route), twin.on_device(&route), "the same bits");
+        }
+    }
+}
+
+#[test]
+fn studies_read_values_that_lie_in_16_bits() {
+    let Some(gpu) = with_f16(AdapterKind::Discrete) else {
+        return;
+    };
+    let told = |precision| {
+        let mut engine = engine(&gpu, precision);
+        let draws: Vec<Draw> = (0..9).map(Draw::unchanged).collect();
+        let look = Look {
+            part: Part::Train,
+            draws: &draws,
+            seed: 1,
+            step: 0,
+        };
+        let route = engine.graph().default_route();
+        let mut told: Vec<Vec<f32>> = engine.block_values(&look, &route).unwrap().concat();
+        told.extend(engine.input_gradients(&look, &[route], Mode::Eval).unwrap());
+        told
+    };
+    for (found, truth) in told(Precision::F16).iter().zip(&told(Precision::F32)) {
+        let (found, truth) = (twin::wide(found), twin::wide(truth));
+        let off = apart(&found, &truth) / norm(&truth);
+        assert!(off > 0.0 && off < 0.05, "off by {off:.1e}");
+    }
+}
+
+const MODEL: &str = "resnet8";
+
+fn network(mode: Mode, precision: Precision) -> Network {
+    let input = InputShape {
+        channels: 3,
+        height: 8,
+        width: 8,
+        classes: 4,
+    };
+    let network = MODEL.parse::<ModelSpec>().unwrap().build(&input, mode).unwrap();
+    network.changed(|graph| graph.store_in(precision))
+}
+
+/// An engine with initial weights and forty images of noise.
+fn engine(gpu: &Arc<Gpu>, precision: Precision) -> DeviceEngine {
+    let (train, eval) = (network(Mode::Train, precision), network(Mode::Eval, precision));
+    let mut engine = DeviceEngine::new(gpu.clone(), Some(train), eval, |_| true).unwrap();
+    initialise(&mut engine, 5);
+    let count = 40_u32;
+    let set = ImageSet {
+        name: "noise".into(),
+        channels: 3,
+        height: 8,
+        width: 8,
+        class_names: ["a", "b", "c", "d"].map(String::from).to_vec(),
+        images: (0..count * 192)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect(),
+        labels: (0..count).map(|i| i * 7 % 4).collect(),
+    };
+    let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
+    engine.load(Part::Train, &set, &normalization).unwrap();
+    engine
+}
+
+/// Takes one step on the first images; its loss.
+fn step(engine: &mut DeviceEngine, step: u32) -> f32 {
+    let draws: Vec<Draw> = (0..20).map(Draw::unchanged).collect();
+    let route = engine.graph().default_route();
+    let plan = StepPlan {
+        draws: &draws,
+        padding: Padding::Zero,
+        route: &route,
+        update: Update {
+            lr: 0.05,
+            momentum: 0.9,
+            weight_decay: 5e-3,
+            nesterov: true,
+        },
+        seed: 77,
+        step,
+    };
+    engine.step(&plan).unwrap();
+    engine.metrics(step..step + 1).unwrap()[0][0]
+}
+
+/// Parameters, then momenta.
+fn learned(engine: &mut DeviceEngine) -> Vec<Vec<f32>> {
+    let ids = || (0..engine.graph().params.len()).map(ParamId).collect::<Vec<_>>();
+    let ids = ids();
+    let mut all: Vec<Vec<f32>> = ids.iter().map(|&id| engine.param(id).unwrap()).collect();
+    all.extend(ids.iter().map(|&id| engine.momentum(id).unwrap()));
+    all
+}
+
+#[test]
+fn a_step_that_overflows_changes_nothing_but_the_scale() {
+    let Some(gpu) = with_f16(AdapterKind::Discrete) else {
+        return;
+    };
+    let mut engine = engine(&gpu, Precision::F16);
+    step(&mut engine, 0);
+    let before = learned(&mut engine);
+    let huge = LossScale {
+        scale: 2.0_f32.powi(60),
+        good: 7,
+        skipped: 0,
+    };
+    engine.set_loss_scale(huge);
+    let loss = step(&mut engine, 1);
+    assert!(loss.is_finite(), "the forward pass knows no scale: {loss}");
+    assert_eq!(learned(&mut engine), before);
+    let after = engine.loss_scale().unwrap().unwrap();
+    let halved = LossScale {
+        scale: 0.5 * huge.scale,
+        good: 0,
+        skipped: 1,
+    };
+    assert_eq!(after, halved);
+    // It comes down until the gradients fit, and training goes on.
+    for number in 2..70 {
+        step(&mut engine, number);
+    }
+    let settled = engine.loss_scale().unwrap().unwrap();
+    println!("{settled:?}");
+    assert!(settled.skipped > 20 && settled.skipped + settled.good == 69);
+    assert!(settled.scale > 1.0 && !settled.is_exhausted());
+    let trained = learned(&mut engine);
+    assert_ne!(trained, before);
+    assert!(trained.concat().iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn the_scale_doubles_after_two_thousand_good_steps() {
+    let Some(gpu) = with_f16(AdapterKind::Discrete) else {
+        return;
+    };
+    let mut halves = engine(&gpu, Precision::F16);
+    halves.set_loss_scale(LossScale {
+        scale: 8.0,
+        good: 1998,
+        skipped: 3,
+    });
+    let scales = [0, 1].map(|number| {
+        step(&mut halves, number);
+        halves.loss_scale().unwrap().unwrap()
+    });
+    let [before, doubled] = scales.map(|loss| (loss.scale, loss.good, loss.skipped));
+    assert_eq!((before, doubled), ((8.0, 1999, 3), (16.0, 0, 3)));
+    // What is read is the gradient, whatever scale it was computed at.
+    let mut whole = engine(&gpu, Precision::F32);
+    assert_eq!(whole.loss_scale().unwrap(), None);
+    for number in [0, 1] {
+        step(&mut whole, number);
+    }
+    for id in (0..whole.graph().params.len()).map(ParamId) {
+        let truth = twin::wide(&whole.gradient(id).unwrap());
+        let off = apart(&twin::wide(&halves.gradient(id).unwrap()), &truth) / norm(&truth);
+        assert!(off < 0.3, "parameter {id:?}: off by {off:.1e}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_words() {
+    let without = device::open(&Pretence {
+        no_f16: true,
+        ..Pretence::default()
+    });
+    let session = |gpu: &Arc<Gpu>, build: twin::Build, dims| {
+        let graph = |mode| differentiated(dims, mode, Precision::F16, build).0;
+        let error = Session::new(gpu.clone(), Some(graph(Mode::Train)), graph(Mode::Eval), |_| true);
+        error.unwrap_err().to_string()
+    };
+    let error = session(&without, &odd, [3, 5, 5]);
+    assert!(
+        error.contains("--precision f32") && error.contains("residua devices"),
+        "{error}"
+    );
+    let Some(gpu) = with_f16(AdapterKind::Discrete) else {
+        return;
+    };
+    let narrow: twin::Build = &|graph, images| {
+        let x = graph.conv("one", images, 1, conv(1, 1, 1), false, Init::Zero)?;
+        Ok(graph.linear("fc", x, CLASSES, Init::Zero))
+    };
+    let error = session(&gpu, narrow, [3, 1, 1]);
+    assert!(error.contains("conv") && error.contains("--precision f32"), "{error}");
+}
+
+#[test]
+fn activations_take_half_the_memory() {
+    let spec: ModelSpec = "resnet20".parse().unwrap();
+    let planned = |precision| {
+        let mut graph = spec.build(&InputShape::default(), Mode::Train).unwrap().graph;
+        graph.store_in(precision);
+        schedule::memory(&graph, true, 128, &Target::portable(false)).bytes()
+    };
+    let [whole, half] = [Precision::F32, Precision::F16].map(planned);
+    println!("{whole} bytes in 32 bits, {half} in 16");
+    // Partial sums of the weights' gradients stay in 32 bits.
+    assert!(half < whole * 57 / 100, "{half} of {whole} bytes");
+}
+
+// Whole runs.
+
+fn config(precision: Precision) -> TrainConfig {
+    TrainConfig {
+        model: MODEL.into(),
+        precision,
+        batch_size: 16,
+        steps: Some(48),
+        lr: 0.05,
+        schedule: "constant".into(),
+        checkpoint_every: Some(5),
+        ..TrainConfig::for_data("synthetic:192,96")
+    }
+}
+
+/// Trains, or goes on, in `folder`; the last epoch, and the checkpoint.
+fn train(config: &TrainConfig, folder: &Path, resume: bool) -> Result<(EpochRow, Vec<u8>), TrainError> {
+    let directory = match resume {
+        true => RunDirectory::open(folder)?,
+        false => RunDirectory::create(folder)?,
+    };
+    let mut trainer = Trainer::open(config.clone(), &Adapter::default())?;
+    let mut run = trainer.run(&directory, resume)?;
+    run.train(&mut |_| {})?;
+    let last = *run.epochs().last().unwrap();
+    Ok((last, std::fs::read(directory.last()).unwrap()))
+}
+
+#[test]
+fn training_in_16_bits_gets_as_far_and_resumes_to_the_same_bits() {
+    if with_f16(AdapterKind::Cpu).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (whole, _) = train(&config(Precision::F32), &path("f32"), false).unwrap();
+    let (half, last) = train(&config(Precision::F16), &path("f16"), false).unwrap();
+    println!("{whole:?}\n{half:?}");
+    for (found, truth) in [(half.train_loss, whole.train_loss), (half.test_loss, whole.test_loss)] {
+        assert!(
+            (found / truth - 1.0).abs() < 0.05,
+            "loss {found} in 16 bits, {truth} in 32"
+        );
+    }
+    assert!(half.train_loss < 2.0, "it learns: {}", half.train_loss);
+    // Half of the epochs, and then the others.
+    let parts = path("parts");
+    let first = TrainConfig {
+        steps: Some(24),
+        ..config(Precision::F16)
+    };
+    train(&first, &parts, false).unwrap();
+    let (resumed, again) = train(&config(Precision::F16), &parts, true).unwrap();
+    assert_eq!(resumed.train_loss, half.train_loss);
+    assert!(again == last, "the checkpoints differ");
+}
+
+#[test]
+fn a_run_that_diverges_still_stops() {
+    if with_f16(AdapterKind::Cpu).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let wild = TrainConfig {
+        lr: 1e6,
+        ..config(Precision::F16)
+    };
+    let error = train(&wild, &folder.path().join("wild"), false).unwrap_err();
+    println!("{error}");
+    assert!(error.diverged_at().is_some(), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use residua::cli::{AdapterArgs, CliError};
-use residua::graph::{Block, Graph, Mode, NodeId};
+use residua::graph::{Block, Graph, Mode, NodeId, Precision};
 use residua::kernels::Target;
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule::memory;
@@ -25,6 +25,10 @@ pub struct Args {
     /// Images in a batch, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
+    /// How activations and their gradients are stored, for the memory plan and
+    /// --plan
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    precision: Precision,
     /// Every dispatch of a training step, with bytes, multiply-adds and time on
     /// the adapter
     #[arg(long)]
@@ -52,6 +56,7 @@ struct BlockRow {
 #[derive(Debug, Serialize)]
 struct MemoryRow {
     batch_size: usize,
+    precision: Precision,
     activations_training: u64,
     activations_evaluation: u64,
     parameters: u64,
@@ -69,14 +74,16 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
     let spec: ModelSpec = args.model.parse()?;
     let mut input: InputShape = args.input.parse()?;
     input.classes = args.classes;
-    let train = spec.build(&input, Mode::Train)?.graph;
-    let eval = spec.build(&input, Mode::Eval)?.graph;
+    let mut train = spec.build(&input, Mode::Train)?.graph;
+    let mut eval = spec.build(&input, Mode::Eval)?.graph;
     let blocks: Vec<BlockRow> = eval
         .blocks
         .iter()
         .enumerate()
         .map(|(index, block)| row(&eval, index, block))
         .collect();
+    train.store_in(args.precision);
+    eval.store_in(args.precision);
     let memory = memory_of(&train, &eval, args.batch_size);
     let dispatches = if args.plan {
         let Adapter::Device(choice) = args.adapter.choice() else {
@@ -163,6 +170,7 @@ fn memory_of(train: &Graph, eval: &Graph, batch: usize) -> MemoryRow {
     let parameters = 4 * eval.parameter_count() as u64;
     MemoryRow {
         batch_size: batch,
+        precision: train.precision(),
         activations_training: training.bytes(),
         activations_evaluation: evaluation.bytes(),
         parameters,

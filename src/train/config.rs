@@ -10,7 +10,7 @@ use super::depth::{Depth, DepthPer, DepthRule};
 use super::open::Learning;
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source, Splits};
-use crate::graph::{Param, ParamKind};
+use crate::graph::{Param, ParamKind, Precision};
 use crate::models::ModelSpec;
 
 /// Which parameters weight decay is for.
@@ -52,6 +52,8 @@ pub struct Config {
     pub steps: Option<u32>,
     /// Images in a batch.
     pub batch_size: u32,
+    /// How activations and their gradients are stored.
+    pub precision: Precision,
     /// Learning rate.
     pub lr: f64,
     /// Its shape over the run.
@@ -108,6 +110,7 @@ impl Default for Config {
             epochs: 10,
             steps: None,
             batch_size: 128,
+            precision: Precision::F32,
             lr: 0.1,
             schedule: "cosine".into(),
             warmup: 0,
@@ -155,6 +158,8 @@ pub struct Settings {
     pub depth: Depth,
     /// Which parameters decay.
     pub decay: Decay,
+    /// How activations and their gradients are stored.
+    pub precision: Precision,
 }
 
 impl Settings {
@@ -163,6 +168,7 @@ impl Settings {
         Learning {
             decay: self.decay,
             depth: self.depth,
+            precision: self.precision,
         }
     }
 }
@@ -250,6 +256,7 @@ impl Config {
         Ok(Settings {
             depth,
             decay: self.decay,
+            precision: self.precision,
             model: self.model.parse()?,
             data: self
                 .data
