@@ -11,6 +11,8 @@
 
 // `V` is four neighbours of a row, or one where planes do not divide by four.
 alias V = vec4f;
+// The same in memory.
+alias Stored = V;
 const WIDTH: u32 = 4u;
 // Channels, and the plane's size in V.
 const C: u32 = 4u;
@@ -36,16 +38,16 @@ const WG: u32 = 64u;
 
 const LANES: u32 = PLANE / ITEMS;
 
-@group(0) @binding(0) var<storage, read> x: array<V>;                  // N, C, PLANE
-@group(0) @binding(1) var<storage, read> dy: array<V>;                 // N, C, PLANE
+@group(0) @binding(0) var<storage, read> x: array<Stored>;             // N, C, PLANE
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;            // N, C, PLANE
 @group(0) @binding(2) var<storage, read> stats: array<f32>;            // mean, 1/σ by C
 @group(0) @binding(3) var<storage, read> affine: array<f32>;           // γ, β by C
 @group(0) @binding(4) var<storage, read_write> moments: array<vec4f>;  // chunks, C: count, mean, Σ(x−mean)²
 @group(0) @binding(5) var<storage, read> moments_in: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> new_stats: array<f32>;
 @group(0) @binding(7) var<storage, read_write> running: array<f32>;    // mean, unbiased variance by C
-@group(0) @binding(8) var<storage, read_write> y: array<V>;
-@group(0) @binding(9) var<storage, read> shortcut: array<V>;
+@group(0) @binding(8) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(9) var<storage, read> shortcut: array<Stored>;
 @group(0) @binding(10) var<storage, read> gains: array<vec4f>;         // of one block: branch, shortcut, back…
 @group(0) @binding(11) var<storage, read_write> products: array<vec2f>; // chunks, C: Σ g·x̂, Σ g
 @group(0) @binding(12) var<storage, read> products_in: array<vec2f>;
@@ -78,13 +80,13 @@ fn chunk_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
     let count = (last - first) * LANES;
     // A shift near the mean keeps the squares small.
-    let shift = vec4f(x[(first * C + c) * PLANE]).x;
+    let shift = vec4f(V(x[(first * C + c) * PLANE])).x;
     var sum = V();
     var squares = V();
     for (var i = local.x; i < count; i += WG) {
         let at = ((first + i / LANES) * C + c) * PLANE + i % LANES;
         for (var item = 0u; item < ITEMS; item++) { // unroll
-            let d = x[at + item * LANES] - V(shift);
+            let d = V(x[at + item * LANES]) - V(shift);
             sum += d;
             squares += d * d;
         }
@@ -141,9 +143,9 @@ fn running_stats(@builtin(global_invocation_id) id: vec3u) {
 
 fn input(at: u32) -> V {
     if (IN_PLACE) { // static
-        return y[at];
+        return V(y[at]);
     } else {
-        return x[at];
+        return V(x[at]);
     }
 }
 
@@ -176,23 +178,23 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
         }
         if (gain.y != 0.0) {
             for (var i = 0u; i < ITEMS; i++) { // unroll
-                v[i] += gain.y * shortcut[first + i * LANES];
+                v[i] += gain.y * V(shortcut[first + i * LANES]);
             }
         }
         for (var i = 0u; i < ITEMS; i++) { // unroll
             if (JOIN_RELU) { // static
-                y[first + i * LANES] = max(v[i], V());
+                y[first + i * LANES] = Stored(max(v[i], V()));
             } else {
-                y[first + i * LANES] = v[i];
+                y[first + i * LANES] = Stored(v[i]);
             }
         }
     } else {
         for (var i = 0u; i < ITEMS; i++) { // unroll
             let normal = input(first + i * LANES) * scale + offset;
             if (RELU) { // static
-                y[first + i * LANES] = max(normal, V());
+                y[first + i * LANES] = Stored(max(normal, V()));
             } else {
-                y[first + i * LANES] = normal;
+                y[first + i * LANES] = Stored(normal);
             }
         }
     }
@@ -218,8 +220,8 @@ fn chunk_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
     for (var i = local.x; i < count; i += WG) {
         let at = ((first + i / LANES) * C + c) * PLANE + i % LANES;
         for (var item = 0u; item < ITEMS; item++) { // unroll
-            let v = x[at + item * LANES];
-            var g = dy[at + item * LANES];
+            let v = V(x[at + item * LANES]);
+            var g = V(dy[at + item * LANES]);
             if (RELU) { // static
                 g = select(V(), g, v * scale + offset > V());
             }
@@ -263,9 +265,9 @@ fn merge_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
 
 fn output_gradient(at: u32) -> V {
     if (IN_PLACE) { // static
-        return y[at];
+        return V(y[at]);
     } else {
-        return dy[at];
+        return V(dy[at]);
     }
 }
 
@@ -291,12 +293,12 @@ fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
         let at = first + i * LANES;
         var g = output_gradient(at);
         if (RELU) { // static
-            g = select(V(), g, x[at] * scale + offset > V());
+            g = select(V(), g, V(x[at]) * scale + offset > V());
         }
         if (BATCH_STATS) { // static
-            y[at] = scale * g - slope * x[at] + constant;
+            y[at] = Stored(scale * g - slope * V(x[at]) + constant);
         } else {
-            y[at] = scale * g;
+            y[at] = Stored(scale * g);
         }
     }
 }

@@ -14,11 +14,13 @@ const STRIDE: u32 = 2u;
 // Mean of a STRIDE × STRIDE window instead of its first pixel.
 const AVERAGE: bool = false;
 const WG: u32 = 64u;
+// An element in memory.
+alias Stored = f32;
 
 const SPAN: u32 = select(1u, STRIDE, AVERAGE);
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 
 // Narrow to wide: subsample, and zeros for the channels around.
 // Grid: x, folded into y, over the elements of y (N, ALL, OH, OW).
@@ -36,11 +38,11 @@ fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
         let first = ((n * C + c) * H + index / OW % OH * STRIDE) * W + index % OW * STRIDE;
         for (var i = 0u; i < SPAN; i++) {
             for (var j = 0u; j < SPAN; j++) {
-                sum += x[first + i * W + j];
+                sum += f32(x[first + i * W + j]);
             }
         }
     }
-    y[index] = sum / f32(SPAN * SPAN);
+    y[index] = Stored(sum / f32(SPAN * SPAN));
 }
 
 // The gradient of `pad`: wide to narrow.
@@ -58,9 +60,9 @@ fn pad_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     let n = index / (H * W * C);
     var value = 0.0;
     if (iy % STRIDE < SPAN && ix % STRIDE < SPAN && iy / STRIDE < OH && ix / STRIDE < OW) {
-        value = x[((n * ALL + BEFORE + c) * OH + iy / STRIDE) * OW + ix / STRIDE];
+        value = f32(x[((n * ALL + BEFORE + c) * OH + iy / STRIDE) * OW + ix / STRIDE]);
     }
-    y[index] = value / f32(SPAN * SPAN);
+    y[index] = Stored(value / f32(SPAN * SPAN));
 }
 
 // One input of a concatenation into its channels of the wide output.
@@ -69,9 +71,9 @@ fn pad_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 fn place(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
          @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    if (index >= arrayLength(&x)) {
+    let n = index / (H * W * C);
+    if (n >= arrayLength(&y) / (H * W * ALL)) {
         return;
     }
-    let n = index / (H * W * C);
     y[(n * ALL + BEFORE) * (H * W) + index % (H * W * C)] = x[index];
 }

@@ -44,6 +44,9 @@ const INNER_Y: u32 = 2u;
 const SOURCE4: bool = true;
 const DEST4: bool = true;
 const WG: u32 = 64u;
+// An element of source and destination in memory, and four.
+alias Stored = f32;
+alias Stored4 = vec4f;
 
 const COLS: u32 = LEFT + INNER_X + RIGHT;
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
@@ -56,12 +59,12 @@ const TAPS: u32 = KERNEL * KERNEL;
 const QUADS: u32 = PX * PY / 4u;
 const CHANNELS: u32 = 1u;
 
-@group(0) @binding(0) var<storage, read> source: array<f32>;       // N, GROUPS·SC, SH, SW
-@group(0) @binding(1) var<storage, read> source4: array<vec4f>;    // the same memory
+@group(0) @binding(0) var<storage, read> source: array<Stored>;     // N, GROUPS·SC, SH, SW
+@group(0) @binding(1) var<storage, read> source4: array<Stored4>;   // the same memory
 @group(0) @binding(2) var<storage, read> weights4: array<vec4f>;     // GROUPS·BLOCKS, SC, TAPS, KB
 @group(0) @binding(3) var<storage, read> bias: array<f32>;         // GROUPS·DC
-@group(0) @binding(4) var<storage, read_write> dest: array<f32>;   // N, GROUPS·DC, DH, DW
-@group(0) @binding(5) var<storage, read_write> dest4: array<vec4f>; // the same memory
+@group(0) @binding(4) var<storage, read_write> dest: array<Stored>; // N, GROUPS·DC, DH, DW
+@group(0) @binding(5) var<storage, read_write> dest4: array<Stored4>; // the same memory
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(7) var<storage, read_write> repacked: array<f32>; // as `weights4`
 
@@ -82,7 +85,7 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
             if (SOURCE4) { // static
                 for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
                     let x = sx + 4u * q;
-                    let v = select(vec4f(), source4[(row + min(x, SW - 4u)) / 4u], inside && x < SW);
+                    let v = select(vec4f(), vec4f(source4[(row + min(x, SW - 4u)) / 4u]), inside && x < SW);
                     taken[r * COLS + LEFT + 4u * q] = v.x;
                     taken[r * COLS + LEFT + 4u * q + 1u] = v.y;
                     taken[r * COLS + LEFT + 4u * q + 2u] = v.z;
@@ -91,7 +94,7 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
             } else {
                 for (var j = 0u; j < INNER_X; j++) { // unroll
                     let x = sx + j;
-                    taken[r * COLS + LEFT + j] = select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
+                    taken[r * COLS + LEFT + j] = select(0.0, f32(source[row + min(x, SW - 1u)]), inside && x < SW);
                 }
             }
             for (var j = 0u; j < LEFT; j++) { // unroll
@@ -99,7 +102,7 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
                     taken[r * COLS + j] = 0.0;
                 } else {
                     let x = sx + j - LEFT;
-                    taken[r * COLS + j] = select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
+                    taken[r * COLS + j] = select(0.0, f32(source[row + min(x, SW - 1u)]), inside && x < SW);
                 }
             }
             for (var j = 0u; j < RIGHT; j++) { // unroll
@@ -108,7 +111,7 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
                 } else {
                     let x = sx + INNER_X + j;
                     taken[r * COLS + LEFT + INNER_X + j] =
-                        select(0.0, source[row + min(x, SW - 1u)], inside && x < SW);
+                        select(0.0, f32(source[row + min(x, SW - 1u)]), inside && x < SW);
                 }
             }
         }
@@ -138,17 +141,17 @@ fn write(acc: array<vec4f, PX * PY * KB4>, n: u32, channel_group: u32, first_cha
                     if (DEST4) { // static
                         for (var q = 0u; q < PX / 4u; q++) { // unroll
                             if (DW % PX == 0u || tx * PX + 4u * q < DW) {
-                                dest4[row / 4u + q] = vec4f(
+                                dest4[row / 4u + q] = Stored4(vec4f(
                                     acc[(py * PX + 4u * q) * KB4 + k / 4u][k % 4u],
                                     acc[(py * PX + 4u * q + 1u) * KB4 + k / 4u][k % 4u],
                                     acc[(py * PX + 4u * q + 2u) * KB4 + k / 4u][k % 4u],
-                                    acc[(py * PX + 4u * q + 3u) * KB4 + k / 4u][k % 4u]);
+                                    acc[(py * PX + 4u * q + 3u) * KB4 + k / 4u][k % 4u]));
                             }
                         }
                     } else {
                         for (var px = 0u; px < PX; px++) { // unroll
                             if (DW % PX == 0u || tx * PX + px < DW) {
-                                dest[row + px] = acc[(py * PX + px) * KB4 + k / 4u][k % 4u];
+                                dest[row + px] = Stored(acc[(py * PX + px) * KB4 + k / 4u][k % 4u]);
                             }
                         }
                     }

@@ -51,6 +51,10 @@ const WG: u32 = 32u;
 // For `gemm_weights`: pixels that a workgroup sums over, and where its sums go.
 const CHUNK: u32 = 64u;
 const FIRST_SPLIT: u32 = 0u;
+// An element of each in memory.
+alias Source = f32;
+alias Dest = f32;
+alias Slope = f32;
 
 const TM4: u32 = TM / 4u;
 const TN4: u32 = TN / 4u;
@@ -70,13 +74,13 @@ const TILES_N: u32 = (DC + TN - 1u) / TN;
 const COLUMNS: u32 = SC * TAPS;
 const TILES_M: u32 = (COLUMNS + TM - 1u) / TM;
 
-@group(0) @binding(0) var<storage, read> source: array<f32>;         // N, GROUPS·SC, SH, SW
+@group(0) @binding(0) var<storage, read> source: array<Source>;      // N, GROUPS·SC, SH, SW
 @group(0) @binding(1) var<storage, read> weights4: array<vec4f>;     // GROUPS, TAPS, SC, TILES_N·TN
 @group(0) @binding(2) var<storage, read> bias: array<f32>;           // GROUPS·DC
-@group(0) @binding(3) var<storage, read_write> dest: array<f32>;     // N, GROUPS·DC, DH, DW
+@group(0) @binding(3) var<storage, read_write> dest: array<Dest>;    // N, GROUPS·DC, DH, DW
 @group(0) @binding(4) var<storage, read> weights: array<f32>;        // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(5) var<storage, read_write> repacked: array<f32>; // as `weights4`
-@group(0) @binding(6) var<storage, read> dy: array<f32>;             // N, GROUPS·DC, DH, DW
+@group(0) @binding(6) var<storage, read> dy: array<Slope>;           // N, GROUPS·DC, DH, DW
 @group(0) @binding(7) var<storage, read_write> partial: array<f32>;  // splits, GROUPS·DC, SC, TAPS
 
 var<workgroup> left: array<vec4f, BUFFERS * DEPTH * LEFT_ROW>;
@@ -202,7 +206,7 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
                         x = column[j] - tap % reach.y;
                     }
                     if (term < terms && y < SH && x < SW) {
-                        next_left[i][j] = source[image[j] + plane_at + y * SW + x];
+                        next_left[i][j] = f32(source[image[j] + plane_at + y * SW + x]);
                     }
                 }
             }
@@ -254,9 +258,9 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
                 if (DC % TN == 0u || channel < DC) {
                     if (BIAS) { // static
                         dest[first + channel * DPLANE] =
-                            sums[i * SN4 + k / 4u][k % 4u] + bias[channel_group * DC + channel];
+                            Dest(sums[i * SN4 + k / 4u][k % 4u] + bias[channel_group * DC + channel]);
                     } else {
-                        dest[first + channel * DPLANE] = sums[i * SN4 + k / 4u][k % 4u];
+                        dest[first + channel * DPLANE] = Dest(sums[i * SN4 + k / 4u][k % 4u]);
                     }
                 }
             }
@@ -305,7 +309,7 @@ fn gemm_weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
                     let y = top + column % TAPS / KERNEL;
                     let x = side + column % KERNEL;
                     if (m < end && c < SC && y < SH && x < SW) {
-                        next_left[i][j] = source[((n * GROUPS + channel_group) * SC + c) * SPLANE + y * SW + x];
+                        next_left[i][j] = f32(source[((n * GROUPS + channel_group) * SC + c) * SPLANE + y * SW + x]);
                     }
                 }
             }
@@ -313,7 +317,7 @@ fn gemm_weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
                 for (var j = 0u; j < 4u; j++) { // unroll
                     let channel = first_channel + (i * WG + other) / DEPTH * 4u + j;
                     if (m < end && channel < DC) {
-                        next_right[i][j] = dy[((n * GROUPS + channel_group) * DC + channel) * DPLANE + m % DPLANE];
+                        next_right[i][j] = f32(dy[((n * GROUPS + channel_group) * DC + channel) * DPLANE + m % DPLANE]);
                     }
                 }
             }

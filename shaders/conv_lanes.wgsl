@@ -57,6 +57,9 @@ const FIRST_CHUNK: u32 = 0u;
 // Exchanges until every lane has those of all: LANES is two to this power.
 const EXCHANGES: u32 = 3u;
 const WG: u32 = 32u;
+// An element of source and destination in memory, and four.
+alias Stored = f32;
+alias Stored4 = vec4f;
 
 const DOWN: u32 = LANES / ACROSS;
 const TILES_X: u32 = (DW + PX - 1u) / PX;
@@ -72,12 +75,12 @@ const COLS: u32 = LEFT + INNER_X + RIGHT;
 const PACKED: u32 = KB * CHANNELS * TAPS;
 const CHUNKS: u32 = (PACKED + 4u * LANES - 1u) / (4u * LANES);
 
-@group(0) @binding(0) var<storage, read> source: array<f32>;       // N, GROUPS·SC, SH, SW
-@group(0) @binding(1) var<storage, read> source4: array<vec4f>;    // the same memory
+@group(0) @binding(0) var<storage, read> source: array<Stored>;     // N, GROUPS·SC, SH, SW
+@group(0) @binding(1) var<storage, read> source4: array<Stored4>;   // the same memory
 @group(0) @binding(2) var<storage, read> weights4: array<vec4f>;   // GROUPS·BLOCKS, SC / CHANNELS, CHUNKS, LANES
 @group(0) @binding(3) var<storage, read> bias: array<f32>;         // GROUPS·DC
-@group(0) @binding(4) var<storage, read_write> dest: array<f32>;   // N, GROUPS·DC, DH, DW
-@group(0) @binding(5) var<storage, read_write> dest4: array<vec4f>; // the same memory
+@group(0) @binding(4) var<storage, read_write> dest: array<Stored>; // N, GROUPS·DC, DH, DW
+@group(0) @binding(5) var<storage, read_write> dest4: array<Stored4>; // the same memory
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(7) var<storage, read_write> repacked4: array<vec4f>; // as `weights4`
 @group(0) @binding(8) var<storage, read_write> moments: array<vec4f>; // chunks, GROUPS·DC: count, mean, Σ(y−mean)²
@@ -91,7 +94,7 @@ fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
     if (SOURCE4) { // static
         for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
             let at = x + 4u * q;
-            let v = select(vec4f(), source4[(row + min(at, SW - 4u)) / 4u], inside && at < SW);
+            let v = select(vec4f(), vec4f(source4[(row + min(at, SW - 4u)) / 4u]), inside && at < SW);
             own[4u * q] = v.x;
             own[4u * q + 1u] = v.y;
             own[4u * q + 2u] = v.z;
@@ -99,7 +102,7 @@ fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
         }
     } else {
         for (var j = 0u; j < INNER_X; j++) { // unroll
-            own[j] = select(0.0, source[row + min(x + j, SW - 1u)], inside && x + j < SW);
+            own[j] = select(0.0, f32(source[row + min(x + j, SW - 1u)]), inside && x + j < SW);
         }
     }
     return own;
@@ -175,15 +178,15 @@ fn write(acc: array<f32, KB * PX * PY>, n: u32, channel_group: u32, first_channe
                     if (DEST4) { // static
                         for (var q = 0u; q < PX / 4u; q++) { // unroll
                             if (DW % PX == 0u || tx * PX + 4u * q < DW) {
-                                dest4[row / 4u + q] = vec4f(
+                                dest4[row / 4u + q] = Stored4(vec4f(
                                     acc[(k * PY + py) * PX + 4u * q], acc[(k * PY + py) * PX + 4u * q + 1u],
-                                    acc[(k * PY + py) * PX + 4u * q + 2u], acc[(k * PY + py) * PX + 4u * q + 3u]);
+                                    acc[(k * PY + py) * PX + 4u * q + 2u], acc[(k * PY + py) * PX + 4u * q + 3u]));
                             }
                         }
                     } else {
                         for (var px = 0u; px < PX; px++) { // unroll
                             if (DW % PX == 0u || tx * PX + px < DW) {
-                                dest[row + px] = acc[(k * PY + py) * PX + px];
+                                dest[row + px] = Stored(acc[(k * PY + py) * PX + px]);
                             }
                         }
                     }

@@ -17,14 +17,17 @@ const BIAS: bool = false;
 // For the gradient by the weights: parts of the batch before this one.
 const FIRST_SPLIT: u32 = 0u;
 const WG: u32 = 64u;
+// An element of x and dy in memory, and one of what is written.
+alias Stored = f32;
+alias Out = f32;
 
 const TAPS: u32 = KERNEL * KERNEL;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;        // N, GROUPS·C, H, W
+@group(0) @binding(0) var<storage, read> x: array<Stored>;     // N, GROUPS·C, H, W
 @group(0) @binding(1) var<storage, read> weights: array<f32>;  // GROUPS·K, C, KERNEL, KERNEL
-@group(0) @binding(2) var<storage, read> dy: array<f32>;       // N, GROUPS·K, OH, OW
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;    // N, GROUPS·K, OH, OW
 @group(0) @binding(3) var<storage, read> bias: array<f32>;     // GROUPS·K
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<Out>;
 
 // y[n, k, oy, ox] = Σ x[n, c, oy·S + ky − P, ox·S + kx − P] · w[k, c, ky, kx]
 // Grid: x, folded into y, over the elements of y.
@@ -51,12 +54,12 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
                 let iy = oy * STRIDE + ky - PADDING;
                 let ix = ox * STRIDE + kx - PADDING;
                 if (iy < H && ix < W) {
-                    sum += x[plane + iy * W + ix] * weights[(k * C + c) * TAPS + ky * KERNEL + kx];
+                    sum += f32(x[plane + iy * W + ix]) * weights[(k * C + c) * TAPS + ky * KERNEL + kx];
                 }
             }
         }
     }
-    out[index] = sum;
+    out[index] = Out(sum);
 }
 
 // dx[n, c, iy, ix] = Σ dy[n, k, (iy + P − ky) / S, (ix + P − kx) / S] · w[k, c, ky, kx]
@@ -82,13 +85,13 @@ fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
                 let tx = ix + PADDING - kx;
                 if (ty % STRIDE == 0u && tx % STRIDE == 0u && iy + PADDING >= ky && ix + PADDING >= kx
                     && ty / STRIDE < OH && tx / STRIDE < OW) {
-                    sum += dy[plane + ty / STRIDE * OW + tx / STRIDE]
+                    sum += f32(dy[plane + ty / STRIDE * OW + tx / STRIDE])
                         * weights[(k * C + channel % C) * TAPS + ky * KERNEL + kx];
                 }
             }
         }
     }
-    out[index] = sum;
+    out[index] = Out(sum);
 }
 
 // dw[k, c, ky, kx] = Σ dy[n, k, oy, ox] · x[n, c, oy·S + ky − P, ox·S + kx − P]
@@ -117,12 +120,12 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                 for (var ox = 0u; ox < OW; ox++) {
                     let ix = ox * STRIDE + kx - PADDING;
                     if (ix < W) {
-                        image += dy[gradient + oy * OW + ox] * x[source + iy * W + ix];
+                        image += f32(dy[gradient + oy * OW + ox]) * f32(x[source + iy * W + ix]);
                     }
                 }
             }
         }
         sum += image;
     }
-    out[FIRST_SPLIT * (GROUPS * K * C * TAPS) + index] = sum;
+    out[FIRST_SPLIT * (GROUPS * K * C * TAPS) + index] = Out(sum);
 }

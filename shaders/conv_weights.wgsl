@@ -30,6 +30,9 @@ const FIRST_SPLIT: u32 = 0u;
 const X4: bool = true;
 const DY4: bool = true;
 const WG: u32 = 64u;
+// An element of x and dy in memory, and four.
+alias Stored = f32;
+alias Stored4 = vec4f;
 
 const INNER: u32 = PX * STRIDE;
 const COLS: u32 = PADDING + INNER + RIGHT;
@@ -42,10 +45,10 @@ const TAPS: u32 = KERNEL * KERNEL;
 const K_BLOCKS: u32 = (K + KB - 1u) / KB;
 const C_BLOCKS: u32 = (C + CB - 1u) / CB;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;       // N, GROUPS·C, H, W
-@group(0) @binding(1) var<storage, read> x4: array<vec4f>;    // the same memory
-@group(0) @binding(2) var<storage, read> dy: array<f32>;      // N, GROUPS·K, OH, OW
-@group(0) @binding(3) var<storage, read> dy4: array<vec4f>;   // the same memory
+@group(0) @binding(0) var<storage, read> x: array<Stored>;    // N, GROUPS·C, H, W
+@group(0) @binding(1) var<storage, read> x4: array<Stored4>;  // the same memory
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;   // N, GROUPS·K, OH, OW
+@group(0) @binding(3) var<storage, read> dy4: array<Stored4>; // the same memory
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>; // splits, GROUPS·K, C, TAPS
 
 // Grid: x over splits (a range of images and a strip); y, folded into z, over
@@ -83,7 +86,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                     if (X4) { // static
                         for (var q = 0u; q < INNER / 4u; q++) { // unroll
                             let at = sx + 4u * q;
-                            let v = select(vec4f(), x4[(row + min(at, W - 4u)) / 4u], inside && at < W);
+                            let v = select(vec4f(), vec4f(x4[(row + min(at, W - 4u)) / 4u]), inside && at < W);
                             window[(c * KERNEL + KEEP + r) * COLS + PADDING + 4u * q] = v.x;
                             window[(c * KERNEL + KEEP + r) * COLS + PADDING + 4u * q + 1u] = v.y;
                             window[(c * KERNEL + KEEP + r) * COLS + PADDING + 4u * q + 2u] = v.z;
@@ -93,7 +96,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                         for (var j = 0u; j < INNER; j++) { // unroll
                             let at = sx + j;
                             window[(c * KERNEL + KEEP + r) * COLS + PADDING + j] =
-                                select(0.0, x[row + min(at, W - 1u)], inside && at < W);
+                                select(0.0, f32(x[row + min(at, W - 1u)]), inside && at < W);
                         }
                     }
                     for (var j = 0u; j < PADDING; j++) { // unroll
@@ -102,7 +105,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                         } else {
                             let at = sx + j - PADDING;
                             window[(c * KERNEL + KEEP + r) * COLS + j] =
-                                select(0.0, x[row + min(at, W - 1u)], inside && at < W);
+                                select(0.0, f32(x[row + min(at, W - 1u)]), inside && at < W);
                         }
                     }
                     for (var j = 0u; j < RIGHT; j++) { // unroll
@@ -111,7 +114,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                         } else {
                             let at = sx + INNER + j;
                             window[(c * KERNEL + KEEP + r) * COLS + PADDING + INNER + j] =
-                                select(0.0, x[row + min(at, W - 1u)], inside && at < W);
+                                select(0.0, f32(x[row + min(at, W - 1u)]), inside && at < W);
                         }
                     }
                 }
@@ -122,7 +125,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                     if (DY4) { // static
                         for (var q = 0u; q < PX / 4u; q++) { // unroll
                             let at = strip * PX + 4u * q;
-                            let v = select(vec4f(), dy4[(row + min(at, OW - 4u)) / 4u], at < OW);
+                            let v = select(vec4f(), vec4f(dy4[(row + min(at, OW - 4u)) / 4u]), at < OW);
                             g[4u * q] = v.x;
                             g[4u * q + 1u] = v.y;
                             g[4u * q + 2u] = v.z;
@@ -131,7 +134,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                     } else {
                         for (var j = 0u; j < PX; j++) { // unroll
                             let at = strip * PX + j;
-                            g[j] = select(0.0, dy[row + min(at, OW - 1u)], at < OW);
+                            g[j] = select(0.0, f32(dy[row + min(at, OW - 1u)]), at < OW);
                         }
                     }
                     for (var c = 0u; c < CB; c++) { // unroll

@@ -34,6 +34,9 @@ const DY4: bool = true;
 // Invocations in a subgroup, and subgroups' invocations in a workgroup.
 const LANES: u32 = 8u;
 const WG: u32 = 32u;
+// An element of x and dy in memory, and four.
+alias Stored = f32;
+alias Stored4 = vec4f;
 
 const INNER: u32 = PX * STRIDE;
 const COLS: u32 = PADDING + INNER + RIGHT;
@@ -49,10 +52,10 @@ const C_BLOCKS: u32 = (C + LANES - 1u) / LANES;
 const EACH: u32 = select(1u, 4u, DY4);
 const CHUNKS: u32 = (KB * PX / EACH + LANES - 1u) / LANES;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;       // N, GROUPS·C, H, W
-@group(0) @binding(1) var<storage, read> x4: array<vec4f>;    // the same memory
-@group(0) @binding(2) var<storage, read> dy: array<f32>;      // N, GROUPS·K, OH, OW
-@group(0) @binding(3) var<storage, read> dy4: array<vec4f>;   // the same memory
+@group(0) @binding(0) var<storage, read> x: array<Stored>;    // N, GROUPS·C, H, W
+@group(0) @binding(1) var<storage, read> x4: array<Stored4>;  // the same memory
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;   // N, GROUPS·K, OH, OW
+@group(0) @binding(3) var<storage, read> dy4: array<Stored4>; // the same memory
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>; // splits, GROUPS·K, C, TAPS
 
 // INNER columns of row y of a plane from column sx on, with PADDING before and
@@ -65,7 +68,7 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
     if (X4) { // static
         for (var q = 0u; q < INNER / 4u; q++) { // unroll
             let at = sx + 4u * q;
-            let v = select(vec4f(), x4[(first + min(at, W - 4u)) / 4u], inside && at < W);
+            let v = select(vec4f(), vec4f(x4[(first + min(at, W - 4u)) / 4u]), inside && at < W);
             row[PADDING + 4u * q] = v.x;
             row[PADDING + 4u * q + 1u] = v.y;
             row[PADDING + 4u * q + 2u] = v.z;
@@ -73,19 +76,19 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
         }
     } else {
         for (var j = 0u; j < INNER; j++) { // unroll
-            row[PADDING + j] = select(0.0, x[first + min(sx + j, W - 1u)], inside && sx + j < W);
+            row[PADDING + j] = select(0.0, f32(x[first + min(sx + j, W - 1u)]), inside && sx + j < W);
         }
     }
     if (STRIPS > 1u) { // static
         for (var j = 0u; j < PADDING; j++) { // unroll
             let at = sx + j - PADDING;
-            row[j] = select(0.0, x[first + min(at, W - 1u)], inside && at < W);
+            row[j] = select(0.0, f32(x[first + min(at, W - 1u)]), inside && at < W);
         }
     }
     for (var j = 0u; j < RIGHT; j++) { // unroll
         if (STRIPS > 1u || INNER + j < W) { // static
             let at = sx + INNER + j;
-            row[PADDING + INNER + j] = select(0.0, x[first + min(at, W - 1u)], inside && at < W);
+            row[PADDING + INNER + j] = select(0.0, f32(x[first + min(at, W - 1u)]), inside && at < W);
         }
     }
     return row;
@@ -130,13 +133,13 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                     let at = strip * PX + (i * LANES + lane) % (PX / EACH) * EACH;
                     let row = ((n * GROUPS + channel_group) * K + k) * (OH * OW) + oy * OW;
                     if (DY4) { // static
-                        let v = select(vec4f(), dy4[(row + min(at, OW - 4u)) / 4u], at < OW);
+                        let v = select(vec4f(), vec4f(dy4[(row + min(at, OW - 4u)) / 4u]), at < OW);
                         share[4u * i] = v.x;
                         share[4u * i + 1u] = v.y;
                         share[4u * i + 2u] = v.z;
                         share[4u * i + 3u] = v.w;
                     } else {
-                        share[i] = select(0.0, dy[row + min(at, OW - 1u)], at < OW);
+                        share[i] = select(0.0, f32(dy[row + min(at, OW - 1u)]), at < OW);
                     }
                 }
                 for (var k = 0u; k < KB; k++) { // unroll

@@ -19,6 +19,8 @@ const ALIGNED: bool = true;
 // Whether y is made in the memory of x.
 const IN_PLACE: bool = false;
 const WG: u32 = 64u;
+// An element in memory.
+alias Stored = f32;
 
 struct Step {
     seed: vec2u,
@@ -30,15 +32,15 @@ struct Step {
     nesterov: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(2) var<storage, read> step: Step;
 
 fn input(at: u32) -> f32 {
     if (IN_PLACE) { // static
-        return y[at];
+        return f32(y[at]);
     } else {
-        return x[at];
+        return f32(x[at]);
     }
 }
 
@@ -83,7 +85,7 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
                 words = philox(vec4u(own / 4u, step.number, STREAM, PURPOSE), step.seed);
             }
             let unit = f32(words[own % 4u] >> 8u) * 0x1p-24;
-            y[at] = select(0.0, input(at) * KEEP_SCALE, unit >= P);
+            y[at] = Stored(select(0.0, input(at) * KEEP_SCALE, unit >= P));
         }
     }
 }

@@ -15,13 +15,15 @@ const FIRST: u32 = 0u;
 // Images of the batch before this dispatch's part of it.
 const START: u32 = 0u;
 const WG: u32 = 64u;
+// An element of an image in memory.
+alias Stored = f32;
 
 @group(0) @binding(0) var<storage, read> bytes: array<u32>;        // images, C, H, W, four to a word
 @group(0) @binding(1) var<storage, read> classes: array<u32>;      // of all images of the set
 @group(0) @binding(2) var<storage, read> draws: array<vec2u>;      // N: index; dx, dy, flip in a byte each
 @group(0) @binding(3) var<storage, read> scale: array<vec2f>;      // by channel: 1/(255 σ), −mean/σ
-@group(0) @binding(4) var<storage, read_write> images: array<f32>; // N, C, H, W
-@group(0) @binding(5) var<storage, read_write> labels: array<u32>; // N
+@group(0) @binding(4) var<storage, read_write> images: array<Stored>; // N, C, H, W
+@group(0) @binding(5) var<storage, read_write> labels: array<u32>;    // N
 
 // The place of padded coordinate `at` on an axis of `size`: outside is `size`.
 fn resolve(at: i32, size: i32) -> i32 {
@@ -40,7 +42,8 @@ fn resolve(at: i32, size: i32) -> i32 {
 fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    if (index >= arrayLength(&images)) {
+    // Memory is bound by words: there may be half a word behind the last image.
+    if (index / (C * H * W) >= arrayLength(&images) / (C * H * W)) {
         return;
     }
     let n = START + index / (C * H * W);
@@ -61,7 +64,7 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         let at = ((place * C + c) * H + u32(iy)) * W + u32(ix);
         value = bytes[at / 4u] >> (at % 4u * 8u) & 0xffu;
     }
-    images[index] = f32(value) * scale[c].x + scale[c].y;
+    images[index] = Stored(f32(value) * scale[c].x + scale[c].y);
     if (index % (C * H * W) == 0u) {
         labels[n] = classes[draw.x];
     }

@@ -11,13 +11,17 @@ const B_COL: u32 = 8u;
 const BIAS: bool = false;
 const TILE: u32 = 4u;
 const WG: u32 = 64u;
+// Elements in memory.
+alias A = f32;
+alias B = f32;
+alias Out = f32;
 
 const TILES: u32 = (COLS + TILE - 1u) / TILE;
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<A>;
+@group(0) @binding(1) var<storage, read> b: array<B>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>; // rows, COLS
+@group(0) @binding(3) var<storage, read_write> out: array<Out>; // rows, COLS
 
 // Grid: x, folded into y, over tiles of the output.
 @compute @workgroup_size(WG)
@@ -25,7 +29,7 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
            @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     let rows = arrayLength(&out) / COLS;
-    let depth = arrayLength(&a) / rows;
+    let depth = arrayLength(&b) / COLS;
     let r0 = index / TILES * TILE;
     let c0 = index % TILES * TILE;
     if (r0 >= rows) {
@@ -36,8 +40,8 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     var right: array<f32, TILE>;
     for (var d = 0u; d < depth; d++) {
         for (var i = 0u; i < TILE; i++) { // unroll
-            left[i] = a[min(r0 + i, rows - 1u) * A_ROW + d * A_DEPTH];
-            right[i] = b[d * B_DEPTH + min(c0 + i, COLS - 1u) * B_COL];
+            left[i] = f32(a[min(r0 + i, rows - 1u) * A_ROW + d * A_DEPTH]);
+            right[i] = f32(b[d * B_DEPTH + min(c0 + i, COLS - 1u) * B_COL]);
         }
         for (var i = 0u; i < TILE; i++) { // unroll
             for (var j = 0u; j < TILE; j++) { // unroll
@@ -49,9 +53,9 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
         for (var j = 0u; j < TILE; j++) { // unroll
             if (r0 + i < rows && c0 + j < COLS) {
                 if (BIAS) { // static
-                    out[(r0 + i) * COLS + c0 + j] = acc[i * TILE + j] + bias[c0 + j];
+                    out[(r0 + i) * COLS + c0 + j] = Out(acc[i * TILE + j] + bias[c0 + j]);
                 } else {
-                    out[(r0 + i) * COLS + c0 + j] = acc[i * TILE + j];
+                    out[(r0 + i) * COLS + c0 + j] = Out(acc[i * TILE + j]);
                 }
             }
         }

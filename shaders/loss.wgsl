@@ -2,6 +2,10 @@
 
 const CLASSES: u32 = 10u;
 const WG: u32 = 64u;
+// A logit, and its gradient, in memory.
+alias Stored = f32;
+// Whether the gradient is multiplied by the loss scale.
+const SCALED: bool = false;
 
 struct Step {
     seed: vec2u,
@@ -13,13 +17,24 @@ struct Step {
     nesterov: u32,
 }
 
-@group(0) @binding(0) var<storage, read> logits: array<f32>;            // N, CLASSES
+// As `loss_scale.wgsl` has it.
+struct LossScale {
+    scale: f32,
+    good: u32,
+    skipped: u32,
+    unscale: f32,
+    skip: u32,
+    overflow: u32,
+}
+
+@group(0) @binding(0) var<storage, read> logits: array<Stored>;         // N, CLASSES
 @group(0) @binding(1) var<storage, read> labels: array<u32>;            // N
 @group(0) @binding(2) var<storage, read_write> results: array<vec2f>;   // N: loss in nats, 1 if wrong
-@group(0) @binding(3) var<storage, read_write> gradient: array<f32>;    // N, CLASSES
+@group(0) @binding(3) var<storage, read_write> gradient: array<Stored>; // N, CLASSES
 @group(0) @binding(4) var<storage, read> results_in: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> metrics: array<vec2f>;   // slots: mean loss, number wrong
 @group(0) @binding(6) var<storage, read> step: Step;
+@group(0) @binding(7) var<storage, read> loss_scale: LossScale;
 
 var<workgroup> shared_results: array<vec2f, WG>;
 
@@ -32,10 +47,10 @@ fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let row = n * CLASSES;
-    var best = logits[row];
+    var best = f32(logits[row]);
     var winner = 0u;
     for (var i = 1u; i < CLASSES; i++) {
-        let v = logits[row + i];
+        let v = f32(logits[row + i]);
         if (v > best) {
             best = v;
             winner = i;
@@ -43,10 +58,10 @@ fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
     }
     var sum = 0.0;
     for (var i = 0u; i < CLASSES; i++) {
-        sum += exp(logits[row + i] - best);
+        sum += exp(f32(logits[row + i]) - best);
     }
     let label = labels[n];
-    results[n] = vec2f(log(sum) + best - logits[row + label], select(0.0, 1.0, winner != label));
+    results[n] = vec2f(log(sum) + best - f32(logits[row + label]), select(0.0, 1.0, winner != label));
 }
 
 @compute @workgroup_size(WG)
@@ -57,19 +72,24 @@ fn cross_entropy_grad(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let row = n * CLASSES;
-    var best = logits[row];
+    var best = f32(logits[row]);
     for (var i = 1u; i < CLASSES; i++) {
-        best = max(best, logits[row + i]);
+        best = max(best, f32(logits[row + i]));
     }
     var sum = 0.0;
     for (var i = 0u; i < CLASSES; i++) {
-        sum += exp(logits[row + i] - best);
+        sum += exp(f32(logits[row + i]) - best);
     }
-    let per = 1.0 / (sum * f32(batch));
+    var scale = 1.0;
+    if (SCALED) { // static
+        scale = loss_scale.scale;
+    }
+    let per = scale / (sum * f32(batch));
+    let label = labels[n];
     for (var i = 0u; i < CLASSES; i++) {
-        gradient[row + i] = exp(logits[row + i] - best) * per;
+        let share = exp(f32(logits[row + i]) - best) * per;
+        gradient[row + i] = Stored(select(share, share - scale / f32(batch), i == label));
     }
-    gradient[row + labels[n]] -= 1.0 / f32(batch);
 }
 
 // The batch's mean loss and number of errors, to the step's slot. One group.

@@ -3,6 +3,8 @@
 
 // `V` is four neighbours, or one where tensors do not divide by four.
 alias V = vec4f;
+// The same in memory.
+alias Stored = V;
 // Elements of one invocation, WG · groups apart.
 const ITEMS: u32 = 1u;
 const RELU: bool = false;
@@ -13,16 +15,16 @@ const GAIN: u32 = 2u;
 const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 
-@group(0) @binding(0) var<storage, read> a: array<V>;
-@group(0) @binding(1) var<storage, read> b: array<V>;
-@group(0) @binding(2) var<storage, read_write> y: array<V>;
+@group(0) @binding(0) var<storage, read> a: array<Stored>;
+@group(0) @binding(1) var<storage, read> b: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(3) var<storage, read> gains: array<vec4f>; // of one block
 
 fn first_input(at: u32) -> V {
     if (IN_PLACE) { // static
-        return y[at];
+        return V(y[at]);
     } else {
-        return a[at];
+        return V(a[at]);
     }
 }
 
@@ -36,7 +38,7 @@ fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = max(first_input(at), V());
+            y[at] = Stored(max(first_input(at), V()));
         }
     }
 }
@@ -49,7 +51,7 @@ fn relu_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = select(V(), first_input(at), b[at] > V());
+            y[at] = Stored(select(V(), first_input(at), V(b[at]) > V()));
         }
     }
 }
@@ -68,12 +70,12 @@ fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
                 v = gain.x * first_input(at);
             }
             if (gain.y != 0.0) {
-                v += gain.y * b[at];
+                v += gain.y * V(b[at]);
             }
             if (RELU) { // static
                 v = max(v, V());
             }
-            y[at] = v;
+            y[at] = Stored(v);
         }
     }
 }
@@ -87,7 +89,7 @@ fn scale(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = gain * first_input(at);
+            y[at] = Stored(gain * first_input(at));
         }
     }
 }
@@ -100,7 +102,7 @@ fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = a[at] + b[at];
+            y[at] = Stored(V(a[at]) + V(b[at]));
         }
     }
 }
@@ -113,7 +115,7 @@ fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] += a[at];
+            y[at] = Stored(V(y[at]) + V(a[at]));
         }
     }
 }

@@ -13,11 +13,13 @@ const KERNEL: u32 = 2u;
 const STRIDE: u32 = 2u;
 const PADDING: u32 = 0u;
 const WG: u32 = 64u;
+// An element in memory.
+alias Stored = f32;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;        // N, C, H, W
-@group(0) @binding(1) var<storage, read> dy: array<f32>;       // N, C, OH, OW
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // N, C, OH, OW
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>; // N, C, H, W
+@group(0) @binding(0) var<storage, read> x: array<Stored>;        // N, C, H, W
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;       // N, C, OH, OW
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;  // N, C, OH, OW
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // N, C, H, W
 
 const LOWEST: f32 = -0x1.fffffep127;
 
@@ -39,11 +41,11 @@ fn max_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
         for (var kx = 0u; kx < KERNEL; kx++) {
             let ix = ox * STRIDE + kx - PADDING;
             if (iy < H && ix < W) {
-                best = max(best, x[plane + iy * W + ix]);
+                best = max(best, f32(x[plane + iy * W + ix]));
             }
         }
     }
-    y[index] = best;
+    y[index] = Stored(best);
 }
 
 // The element of window (oy, ox) that has the maximum, the first in reading
@@ -56,7 +58,7 @@ fn winner(plane: u32, oy: u32, ox: u32) -> u32 {
         for (var kx = 0u; kx < KERNEL; kx++) {
             let ix = ox * STRIDE + kx - PADDING;
             if (iy < H && ix < W) {
-                let v = x[plane + iy * W + ix];
+                let v = f32(x[plane + iy * W + ix]);
                 if (place == 0xffffffffu || v > best) {
                     best = v;
                     place = iy * W + ix;
@@ -88,11 +90,11 @@ fn max_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     for (var oy = rows.x; oy < rows.y; oy++) {
         for (var ox = cols.x; ox < cols.y; ox++) {
             if (winner(plane * H * W, oy, ox) == index % (H * W)) {
-                sum += dy[(plane * OH + oy) * OW + ox];
+                sum += f32(dy[(plane * OH + oy) * OW + ox]);
             }
         }
     }
-    dx[index] = sum;
+    dx[index] = Stored(sum);
 }
 
 @compute @workgroup_size(WG)
@@ -111,11 +113,11 @@ fn avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
         for (var kx = 0u; kx < KERNEL; kx++) {
             let ix = ox * STRIDE + kx - PADDING;
             if (iy < H && ix < W) {
-                sum += x[plane + iy * W + ix];
+                sum += f32(x[plane + iy * W + ix]);
             }
         }
     }
-    y[index] = sum / f32(KERNEL * KERNEL);
+    y[index] = Stored(sum / f32(KERNEL * KERNEL));
 }
 
 @compute @workgroup_size(WG)
@@ -131,10 +133,10 @@ fn avg_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     var sum = 0.0;
     for (var oy = rows.x; oy < rows.y; oy++) {
         for (var ox = cols.x; ox < cols.y; ox++) {
-            sum += dy[(plane * OH + oy) * OW + ox];
+            sum += f32(dy[(plane * OH + oy) * OW + ox]);
         }
     }
-    dx[index] = sum / f32(KERNEL * KERNEL);
+    dx[index] = Stored(sum / f32(KERNEL * KERNEL));
 }
 
 @compute @workgroup_size(WG)
@@ -146,9 +148,9 @@ fn global_avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     }
     var sum = 0.0;
     for (var i = 0u; i < H * W; i++) {
-        sum += x[index * H * W + i];
+        sum += f32(x[index * H * W + i]);
     }
-    y[index] = sum / f32(H * W);
+    y[index] = Stored(sum / f32(H * W));
 }
 
 @compute @workgroup_size(WG)
@@ -156,6 +158,6 @@ fn global_avg_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgr
                         @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     if (index < arrayLength(&dx)) {
-        dx[index] = dy[index / (H * W)] / f32(H * W);
+        dx[index] = Stored(f32(dy[index / (H * W)]) / f32(H * W));
     }
 }

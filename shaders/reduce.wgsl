@@ -6,8 +6,10 @@ const PLANE: u32 = 16u;
 const IMAGES: u32 = 1u;
 const FIRST_CHUNK: u32 = 0u;
 const WG: u32 = 64u;
+// An element of `x` in memory.
+alias Stored = f32;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 
 var<workgroup> shared_sums: array<f32, WG>;
@@ -24,7 +26,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     var sum = 0.0;
     for (var at = index; at < arrayLength(&x); at += length) {
-        sum += x[at];
+        sum += f32(x[at]);
     }
     y[index] = sum;
 }
@@ -38,7 +40,7 @@ fn channel_sum(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
     let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
     var sum = 0.0;
     for (var i = local.x; i < (last - first) * PLANE; i += WG) {
-        sum += x[((first + i / PLANE) * C + c) * PLANE + i % PLANE];
+        sum += f32(x[((first + i / PLANE) * C + c) * PLANE + i % PLANE]);
     }
     shared_sums[local.x] = sum;
     for (var half = WG / 2u; half > 0u; half /= 2u) {

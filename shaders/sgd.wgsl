@@ -9,6 +9,9 @@
 // arena are decayed: those that are not stand at the end.
 const FIRST: u32 = 0u;
 const DECAYED: u32 = 0xffffffffu;
+// Whether gradients are multiplied by a loss scale, and a step may have to be
+// skipped.
+const SCALED: bool = false;
 const WG: u32 = 64u;
 
 struct Step {
@@ -21,10 +24,21 @@ struct Step {
     nesterov: u32,
 }
 
+// As `loss_scale.wgsl` has it.
+struct LossScale {
+    scale: f32,
+    good: u32,
+    skipped: u32,
+    unscale: f32,
+    skip: u32,
+    overflow: u32,
+}
+
 @group(0) @binding(0) var<storage, read_write> params: array<vec4f>;
 @group(0) @binding(1) var<storage, read> grads: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> momenta: array<vec4f>;
 @group(0) @binding(3) var<storage, read> step: Step;
+@group(0) @binding(4) var<storage, read> loss_scale: LossScale;
 
 // Grid: x, folded into y, over fours.
 @compute @workgroup_size(WG)
@@ -36,7 +50,14 @@ fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     }
     let decay = select(0.0, step.weight_decay, FIRST + index < DECAYED);
     let p = params[index];
-    let g = grads[index] + decay * p;
+    var g = grads[index];
+    if (SCALED) { // static
+        if (loss_scale.skip != 0u) {
+            return;
+        }
+        g *= loss_scale.unscale;
+    }
+    g += decay * p;
     let m = step.momentum * momenta[index] + g;
     momenta[index] = m;
     params[index] = p - step.lr * select(m, g + step.momentum * m, step.nesterov != 0u);

@@ -62,6 +62,11 @@ fn wrong_arguments_exit_with_2_and_one_line() {
         (&["train", "--data", "mnist:/tmp"], "mnist"),
         (&["train", "--schedule", "sometimes"], "sometimes"),
         (&["train", "--augment", "rotate"], "rotate"),
+        (&["train", "--precision", "f8"], "--precision"),
+        (
+            &["train", "--precision", "f16", "--adapter", "reference"],
+            "--precision f32",
+        ),
         (&["train", "--dropout", "1.5"], "1.5"),
         (&["train", "--no-such-flag"], "--no-such-flag"),
         (&["eval", "--weights", "w.safetensors"], "--model"),

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use naga::back::{hlsl, msl, spv};
 use naga::proc::Layouter;
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Function, Handle, Module, Scalar, ScalarKind, TypeInner};
 use rayon::prelude::*;
-use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Recompute, Shape};
-use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Work};
+use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Precision, Recompute, Shape};
+use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Value, Work};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule;
 
@@ -35,6 +35,9 @@ const MODELS: [(&str, [usize; 3]); 8] = [
     ("vgg15-128", [3, 16, 16]),
 ];
 
+/// How activations may be stored.
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16];
+
 /// A processor, one whose lanes cannot exchange values, and a GPU.
 fn targets() -> [Target; 3] {
     let alone = Target {
@@ -48,13 +51,19 @@ fn parse(source: &str) -> Result<Module, String> {
     naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))
 }
 
-/// What the shaders of `file` may need of an adapter.
-fn capabilities(file: &str) -> Capabilities {
-    if file.ends_with("_lanes") {
-        Capabilities::SUBGROUP
-    } else {
-        Capabilities::empty()
-    }
+/// What the shaders of `file` may need of an adapter, and whether its memory
+/// may hold `halves`.
+fn capabilities(file: &str, halves: bool) -> Capabilities {
+    let mut all = Capabilities::empty();
+    all.set(Capabilities::SUBGROUP, file.ends_with("_lanes"));
+    all.set(Capabilities::SHADER_FLOAT16, halves);
+    all
+}
+
+/// Whether the variant of `call` reads or writes 16-bit floats.
+fn has_halves(call: &Call) -> bool {
+    let is_half = |value: &Value| matches!(value, Value::Type(name) if name.contains("f16"));
+    call.variant.constants.iter().any(|(_, value)| is_half(value))
 }
 
 fn validate(source: &str, module: &Module, capabilities: Capabilities) -> Result<ModuleInfo, String> {
@@ -90,6 +99,7 @@ fn problems(source: &str, specialised: bool, capabilities: Capabilities) -> Vec<
             problems.extend(indexed_at_run_time(&module, function));
         }
     }
+    problems.extend(computed_in_halves(&module, &info));
     problems.extend(unwritable(&module, &info));
     problems
 }
@@ -149,6 +159,31 @@ fn indexed_at_run_time(module: &Module, function: &Function) -> Vec<String> {
             _ => None,
         });
     dynamic.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Arithmetic in 16 bits, which memory alone may have.
+fn computed_in_halves(module: &Module, info: &ModuleInfo) -> Vec<String> {
+    let of = |function: &Function, types: &FunctionInfo| -> Option<String> {
+        let is_half = |handle: Handle<Expression>| {
+            let scalar = types[handle].ty.inner_with(&module.types).scalar();
+            scalar.is_some_and(|scalar| scalar.kind == ScalarKind::Float && scalar.width == 2)
+        };
+        let computes = |expression: &Expression| match *expression {
+            Expression::Unary { expr, .. } => is_half(expr),
+            Expression::Binary { left, .. } => is_half(left),
+            Expression::Math { arg, .. } => is_half(arg),
+            _ => false,
+        };
+        let found = function.expressions.iter().any(|(_, expression)| computes(expression));
+        found.then(|| "arithmetic in 16 bits".to_string())
+    };
+    let functions = module
+        .functions
+        .iter()
+        .filter_map(|(handle, function)| of(function, &info[handle]));
+    let entries = module.entry_points.iter().enumerate();
+    let entries = entries.filter_map(|(index, entry)| of(&entry.function, info.get_entry_point(index)));
+    functions.chain(entries).collect()
 }
 
 fn unwritable(module: &Module, info: &ModuleInfo) -> Vec<String> {
@@ -227,14 +262,18 @@ fn all_calls() -> Vec<Call> {
             }
             graphs.push(others(mode));
         }
-        for (index, graph) in graphs.iter().enumerate() {
+        for (index, graph) in graphs.iter_mut().enumerate() {
             let training = graph.mode == Mode::Train;
-            // A batch that divides by four, and one that does not.
-            let memory = schedule::memory(graph, training, [32, 5][index % 2], Recompute::None, &target);
-            calls_of.extend(memory.calls().cloned());
+            for precision in PRECISIONS {
+                graph.store_in(precision);
+                // A batch that divides by four, and one that does not.
+                let memory = schedule::memory(graph, training, [32, 5][index % 2], Recompute::None, &target);
+                calls_of.extend(memory.calls().cloned());
+            }
         }
-        for dims in [[16, 8, 8], [3, 5, 7]] {
-            let shape = Shape::batched(&dims);
+        let shapes =
+            PRECISIONS.map(|precision| [[16, 8, 8], [3, 5, 7]].map(|dims| Shape::batched(&dims).stored_in(precision)));
+        for shape in shapes.iter().flatten() {
             for kernel in [
                 Pointwise::Relu,
                 Pointwise::ReluGrad,
@@ -246,22 +285,29 @@ fn all_calls() -> Vec<Call> {
                 Pointwise::Accumulate,
                 Pointwise::Copy { input: 1 },
             ] {
-                calls_of.extend(Work::Pointwise(kernel).lower(&[], &shape, 3, &target).calls);
+                calls_of.extend(Work::Pointwise(kernel).lower(&[], shape, 3, &target).calls);
             }
         }
         // What tuning may choose instead.
-        for job in schedule::jobs(&others(Mode::Train), true, 5, &target) {
-            let trials = job.trials(5, &target);
-            calls_of.extend(trials.into_iter().flat_map(|trial| trial.lowered.calls));
+        for precision in PRECISIONS {
+            let mut graph = others(Mode::Train);
+            graph.store_in(precision);
+            for job in schedule::jobs(&graph, true, 5, &target) {
+                let trials = job.trials(5, &target);
+                calls_of.extend(trials.into_iter().flat_map(|trial| trial.lowered.calls));
+            }
+            for reflect in [false, true] {
+                let part = ImagePart { first: 64, bytes: 4096 };
+                let shape = Shape::batched(&[3, 8, 8]).stored_in(precision);
+                calls_of.extend(kernels::gather(&part, 128, &shape, 4, reflect, 16, &target));
+            }
+            let scaled = precision == Precision::F16;
+            calls_of.extend(kernels::sgd(1 << 20, 1 << 19, scaled, &target));
         }
-        for reflect in [false, true] {
-            let part = ImagePart { first: 64, bytes: 4096 };
-            calls_of.extend(kernels::gather(&part, 128, [3, 8, 8], 4, reflect, 16, &target));
-        }
+        calls_of.extend(kernels::judge_step(1 << 20, &target));
         calls_of.extend(MultiplyAddShape::candidates().iter().map(|shape| shape.call(&target)));
         calls_of.extend(StreamShape::candidates(&target).iter().map(|shape| shape.call(&target)));
         calls_of.push(kernels::record(1024, 16));
-        calls_of.extend(kernels::sgd(1 << 20, 1 << 19, &target));
         let exchanging = |call: &Call| call.variant.file.ends_with("_lanes");
         assert_eq!(calls_of.iter().any(exchanging), exchanges, "{target:?}");
         calls.extend(calls_of);
@@ -272,7 +318,11 @@ fn all_calls() -> Vec<Call> {
 #[test]
 fn every_file_is_portable_as_it_stands() {
     for (name, text) in kernels::files() {
-        assert_eq!(problems(text, false, capabilities(name)), [] as [String; 0], "{name}");
+        assert_eq!(
+            problems(text, false, capabilities(name, false)),
+            [] as [String; 0],
+            "{name}"
+        );
     }
 }
 
@@ -282,13 +332,24 @@ fn every_specialised_variant_is_portable() {
     let mut entries = BTreeSet::new();
     for call in all_calls() {
         entries.insert((call.variant.file, call.variant.entry));
-        sources
-            .entry(call.variant.program().source)
-            .or_insert_with(|| (format!("{:?}", call.variant), capabilities(call.variant.file)));
+        sources.entry(call.variant.program().source).or_insert_with(|| {
+            (
+                format!("{:?}", call.variant),
+                capabilities(call.variant.file, has_halves(&call)),
+            )
+        });
         let within = call.workgroups.iter().all(|&count| (1..=WORKGROUPS).contains(&count));
         assert!(within, "{:?}: grid {:?}", call.variant, call.workgroups);
     }
-    println!("{} variants of {} entry points", sources.len(), entries.len());
+    let halves = sources
+        .values()
+        .filter(|(_, needed)| needed.contains(Capabilities::SHADER_FLOAT16));
+    println!(
+        "{} variants of {} entry points, {} with 16-bit storage",
+        sources.len(),
+        entries.len(),
+        halves.count()
+    );
     sources.par_iter().for_each(|(source, (variant, capabilities))| {
         assert_eq!(problems(source, true, *capabilities), [] as [String; 0], "{variant}");
     });
@@ -363,14 +424,22 @@ fn what_is_not_portable_is_found() {
             format!("var<workgroup> a: atomic<f32>;\n{}", main(64, "atomicAdd(&a, 1.0);\n")),
         ),
         ("", "fn main() { let x: f32 = 1u; }".to_string()),
+        (
+            "arithmetic in 16 bits",
+            format!(
+                "enable f16;\n@group(0) @binding(0) var<storage, read_write> b: array<f16>;\n{}",
+                main(64, "b[0] = b[1] * b[2];\n")
+            ),
+        ),
     ];
     for (expected, source) in cases {
-        let found = problems(&source, true, capabilities(""));
+        let halves = source.starts_with("enable f16;");
+        let found = problems(&source, true, capabilities("", halves));
         assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
     }
     // Bindings that an entry point does not use do not count.
     assert_eq!(
-        problems(&(nine + &main(64, "b0[0] = 1u;\n")), true, capabilities("")),
+        problems(&(nine + &main(64, "b0[0] = 1u;\n")), true, capabilities("", false)),
         [] as [String; 0]
     );
 }

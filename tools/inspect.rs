@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use residua::cli::{AdapterArgs, CliError};
-use residua::graph::{Block, Graph, Mode, NodeId, Recompute};
+use residua::graph::{Block, Graph, Mode, NodeId, Precision, Recompute};
 use residua::kernels::Target;
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule::{footprint, memory};
@@ -29,6 +29,10 @@ pub struct Args {
     /// `residua train --help`
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     recompute: Recompute,
+    /// How activations and their gradients are stored, for the memory plan and
+    /// --plan
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    precision: Precision,
     /// Every dispatch of a training step, with bytes, multiply-adds and time on
     /// the adapter
     #[arg(long)]
@@ -57,6 +61,7 @@ struct BlockRow {
 struct MemoryRow {
     batch_size: usize,
     recompute: Recompute,
+    precision: Precision,
     activations_training: u64,
     activations_evaluation: u64,
     parameters: u64,
@@ -74,14 +79,16 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
     let spec: ModelSpec = args.model.parse()?;
     let mut input: InputShape = args.input.parse()?;
     input.classes = args.classes;
-    let train = spec.build(&input, Mode::Train)?.graph;
-    let eval = spec.build(&input, Mode::Eval)?.graph;
+    let mut train = spec.build(&input, Mode::Train)?.graph;
+    let mut eval = spec.build(&input, Mode::Eval)?.graph;
     let blocks: Vec<BlockRow> = eval
         .blocks
         .iter()
         .enumerate()
         .map(|(index, block)| row(&eval, index, block))
         .collect();
+    train.store_in(args.precision);
+    eval.store_in(args.precision);
     let memory = memory_of(&train, &eval, args.batch_size, args.recompute);
     let dispatches = if args.plan {
         let Adapter::Device(choice) = args.adapter.choice() else {
@@ -175,6 +182,7 @@ fn memory_of(train: &Graph, eval: &Graph, batch: usize, recompute: Recompute) ->
     MemoryRow {
         batch_size: batch,
         recompute,
+        precision: train.precision(),
         activations_training: training.bytes(),
         activations_evaluation: evaluation.bytes(),
         parameters: 4 * eval.parameter_count() as u64,

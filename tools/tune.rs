@@ -7,7 +7,7 @@ use std::sync::Arc;
 use residua::cli::{self, AdapterArgs, CliError, TuningTeller};
 use residua::files::write_atomic;
 use residua::gpu::Gpu;
-use residua::graph::Mode;
+use residua::graph::{Mode, Precision};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule::{
     Book, Choices, Device, Job, Progress, Session, Tuned, add_choices, choice_file, clear_choices, read_choices,
@@ -32,6 +32,10 @@ pub struct Args {
     /// Images in a batch [default: 128, or the run's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// How activations and their gradients are stored [default: f32, or as in
+    /// the run]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    precision: Option<Precision>,
     /// Time all kernels anew, those that were chosen before, too
     #[arg(long)]
     again: bool,
@@ -81,18 +85,26 @@ pub fn tune(args: &Args) -> Result<String, CliError> {
     tune_model(args, &file)
 }
 
-/// The model, the shape of its images, and the batch size.
-fn subject(args: &Args) -> Result<(ModelSpec, InputShape, usize), CliError> {
+/// What a model is tuned for.
+struct Subject {
+    model: ModelSpec,
+    input: InputShape,
+    batch: usize,
+    precision: Precision,
+}
+
+/// The model, the shape of its images, the batch size and the precision.
+fn subject(args: &Args) -> Result<Subject, CliError> {
     let mut input: InputShape = args.input.parse()?;
     input.classes = args.classes;
-    let (name, batch) = match (&args.model, &args.run) {
-        (Some(name), _) => (name.clone(), 128),
+    let (name, batch, precision) = match (&args.model, &args.run) {
+        (Some(name), _) => (name.clone(), 128, Precision::F32),
         (None, Some(path)) => {
             let config = RunDirectory::open(path)?.read_config()?;
             if config.data.starts_with("cifar100") {
                 input.classes = 100;
             }
-            (config.model, config.batch_size as usize)
+            (config.model, config.batch_size as usize, config.precision)
         }
         (None, None) => {
             return Err(CliError::argument(
@@ -106,18 +118,30 @@ fn subject(args: &Args) -> Result<(ModelSpec, InputShape, usize), CliError> {
             "--batch-size {batch} is not between 1 and 65536 images"
         )));
     }
-    Ok((name.parse()?, input, batch))
+    Ok(Subject {
+        model: name.parse()?,
+        input,
+        batch,
+        precision: args.precision.unwrap_or(precision),
+    })
 }
 
 fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
-    let (model, input, batch) = subject(args)?;
+    let Subject {
+        model,
+        input,
+        batch,
+        precision,
+    } = subject(args)?;
     let Adapter::Device(choice) = args.adapter.choice() else {
         return Err(CliError::argument(
             "the reference has no kernels to tune; name a device",
         ));
     };
-    let train = model.build(&input, Mode::Train)?.graph;
-    let eval = model.build(&input, Mode::Eval)?.graph;
+    let mut train = model.build(&input, Mode::Train)?.graph;
+    let mut eval = model.build(&input, Mode::Eval)?.graph;
+    train.store_in(precision);
+    eval.store_in(precision);
     let gpu = Arc::new(Gpu::open(&choice)?);
     let session = Session::new(gpu.clone(), Some(train), eval, |_| true)?;
     let (book, _) = read_choices(file);

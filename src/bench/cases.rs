@@ -333,7 +333,7 @@ fn update(parameters: u64, target: &Target) -> Case {
     Case {
         piece: Piece {
             name: format!("sgd-{parameters}"),
-            calls: sgd(bytes, bytes, target),
+            calls: sgd(bytes, bytes, false, target),
             contents: Vec::new(),
         },
         shape: parameters.to_string(),
@@ -363,7 +363,7 @@ fn gathering(target: &Target) -> Case {
     Case {
         piece: Piece {
             name: "gather".to_string(),
-            calls: gather(&part, IMAGES, dims, 4, false, BATCH, target),
+            calls: gather(&part, IMAGES, &Shape::batched(&dims), 4, false, BATCH, target),
             contents: vec![
                 (Operand::Input(0), (0..(IMAGES * pixels / 4) as u32).collect()),
                 (Operand::Input(1), (0..IMAGES as u32).map(|index| index % 10).collect()),

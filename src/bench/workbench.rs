@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::spread::Spread;
 use super::{Listener, Progress};
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError};
-use crate::kernels::{Call, Operand, STEP_BYTES, StepRecord};
+use crate::kernels::{Call, LossScale, Operand, STEP_BYTES, StepRecord};
 use crate::random::{Philox, Stream};
 use crate::schedule::dispatch;
 
@@ -156,6 +156,7 @@ fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Resul
             (_, Some((_, words))) => gpu.write(&buffer, 0, &words[..words.len().min((size / 4) as usize)]),
             (Operand::Step, None) => gpu.write(&buffer, 0, &[step()]),
             (Operand::Gains, None) => gpu.write(&buffer, 0, &[1.0_f32; 4]),
+            (Operand::LossScale, None) => gpu.write(&buffer, 0, &[LossScale::INITIAL]),
             (Operand::Input(_), None) => fill(gpu, &buffer, &numbers),
             // What is written before it is read.
             (Operand::Output | Operand::Second | Operand::Scratch(_) | Operand::Running, None) => {}

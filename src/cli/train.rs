@@ -7,7 +7,7 @@ use super::exit::CliError;
 use super::progress::{bar, note};
 use super::subject::RUNS;
 use super::tuning::TuningTeller;
-use crate::graph::Recompute;
+use crate::graph::{Precision, Recompute};
 use crate::models::ModelSpec;
 use crate::schedule::Footprint;
 use crate::train::{
@@ -41,6 +41,11 @@ pub struct SettingArgs {
     /// Images in a batch [default: 128; 32 for synthetic]
     #[arg(long, value_name = "N")]
     batch_size: Option<u32>,
+    /// How activations and their gradients are stored: f32, or f16 with loss
+    /// scaling, in half the memory; arithmetic and all that is learned stay in
+    /// 32 bits [default: f32]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    precision: Option<Precision>,
     /// Learning rate [default: 0.1]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     lr: Option<f64>,
@@ -172,6 +177,7 @@ impl SettingArgs {
             epochs: self.epochs.unwrap_or(base.epochs),
             steps: self.steps.or(base.steps.filter(|_| self.epochs.is_none())),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
+            precision: self.precision.unwrap_or(base.precision),
             lr: self.lr.unwrap_or(base.lr),
             schedule: own(&self.schedule, base.schedule),
             warmup: self.warmup.unwrap_or(base.warmup),
@@ -208,6 +214,7 @@ impl SettingArgs {
             ("--epochs", self.epochs.is_some()),
             ("--steps", self.steps.is_some()),
             ("--batch-size", self.batch_size.is_some()),
+            ("--precision", self.precision.is_some()),
             ("--lr", self.lr.is_some()),
             ("--schedule", self.schedule.is_some()),
             ("--warmup", self.warmup.is_some()),
@@ -299,6 +306,14 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     }
     let mut run = trainer.run(&directory, resume)?;
     follow(&mut run)?;
+    if let Some(loss) = run.loss_scale()? {
+        note(format_args!(
+            "loss scale {} at the end; {} of {} steps overflowed and were skipped",
+            loss.scale,
+            loss.skipped,
+            run.progress().0
+        ));
+    }
     let last = run.epochs().last().copied();
     let best = run
         .epochs()

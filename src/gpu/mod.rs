@@ -82,6 +82,8 @@ pub struct Pretence {
     pub binding: Option<u64>,
     /// It allows only so many workgroups along one dimension.
     pub workgroups: Option<u32>,
+    /// Its shaders know no 16-bit floats.
+    pub no_f16: bool,
 }
 
 impl Gpu {
@@ -108,6 +110,7 @@ impl Gpu {
     fn from_adapter(adapter: &wgpu::Adapter, choice: &Choice, pretence: &Pretence) -> Result<Self, GpuError> {
         let mut info = adapter::describe(adapter);
         info.kind = pretence.kind.unwrap_or(info.kind);
+        info.f16 &= !pretence.no_f16;
         // All that the adapter has: images and activations of large batches
         // pass the portable defaults by far.
         let mut required = adapter.limits();
@@ -115,7 +118,11 @@ impl Gpu {
         *binding = pretence.binding.unwrap_or(*binding).min(*binding);
         let workgroups = &mut required.max_compute_workgroups_per_dimension;
         *workgroups = pretence.workgroups.unwrap_or(*workgroups).min(*workgroups);
-        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP;
+        let mut wanted = wgpu::Features::PIPELINE_CACHE
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::SUBGROUP
+            | wgpu::Features::SHADER_F16;
+        wanted.set(wgpu::Features::SHADER_F16, !pretence.no_f16);
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("residua"),

@@ -12,6 +12,7 @@ mod autodiff;
 mod builder;
 mod liveness;
 mod op;
+mod precision;
 mod recompute;
 mod route;
 mod shape;
@@ -20,6 +21,7 @@ pub use autodiff::Gradients;
 pub use builder::{BlockInfo, GraphError, Mode};
 pub use liveness::Liveness;
 pub use op::{Conv, Op, PadShortcut, Pool, Side};
+pub use precision::Precision;
 pub use recompute::Recompute;
 pub use route::{Gains, Route, RouteError, parse_blocks};
 pub use shape::{Shape, window_count};
@@ -185,6 +187,8 @@ pub struct Graph {
     pub blocks: Vec<Block>,
     /// Whether batch norm uses the batch's statistics and dropout drops.
     pub mode: Mode,
+    /// How activations are stored.
+    precision: Precision,
     /// Names of the prefix scopes that are open while building.
     scope: Vec<String>,
     /// Dropout layers so far: each has a random stream of its own.
@@ -200,6 +204,7 @@ impl Graph {
             states: Vec::new(),
             blocks: Vec::new(),
             mode,
+            precision: Precision::default(),
             scope: Vec::new(),
             dropouts: 0,
         }

@@ -1,13 +1,17 @@
 //! How large is a tensor?
 
-/// Dimensions of one value. The batch dimension N is left open: one graph
-/// serves every batch size.
+use super::Precision;
+
+/// Dimensions of one value, and how its numbers are stored. The batch
+/// dimension N is left open: one graph serves every batch size.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Whether a leading dimension N stands before `dims`.
     pub batched: bool,
     /// The dimensions behind N: `[C, H, W]` for images.
     pub dims: Vec<usize>,
+    /// How its numbers lie in a device's memory.
+    pub precision: Precision,
 }
 
 impl Shape {
@@ -16,6 +20,7 @@ impl Shape {
         Shape {
             batched: true,
             dims: dims.to_vec(),
+            precision: Precision::F32,
         }
     }
 
@@ -24,7 +29,13 @@ impl Shape {
         Shape {
             batched: false,
             dims: dims.to_vec(),
+            precision: Precision::F32,
         }
+    }
+
+    /// The same dimensions, stored in `precision`.
+    pub fn stored_in(self, precision: Precision) -> Self {
+        Shape { precision, ..self }
     }
 
     /// Scalars per image, or in all for a shape without batch dimension.
@@ -37,9 +48,10 @@ impl Shape {
         self.per_image() * if self.batched { batch } else { 1 }
     }
 
-    /// Bytes for a batch of `batch` images, at four bytes a scalar.
+    /// Bytes for a batch of `batch` images, rounded up to a multiple of four:
+    /// devices bind memory by words.
     pub fn bytes(&self, batch: usize) -> u64 {
-        4 * self.len(batch) as u64
+        (self.precision.bytes() * self.len(batch) as u64).next_multiple_of(4)
     }
 
     /// Channels C of `[C, H, W]` or features of `[C]`.
@@ -60,7 +72,11 @@ impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let dims = self.dims.iter().map(usize::to_string);
         let all: Vec<String> = self.batched.then(|| "N".into()).into_iter().chain(dims).collect();
-        f.write_str(&all.join("×"))
+        f.write_str(&all.join("×"))?;
+        match self.precision {
+            Precision::F32 => Ok(()),
+            Precision::F16 => f.write_str(" in f16"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{Value, Variant};
-use crate::graph::Shape;
+use crate::graph::{Precision, Shape};
 
 /// What kernels need to know of the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub enum Operand {
     Gains,
     /// The step's record: seed, step number, learning rate.
     Step,
+    /// The loss scale and what it depends on.
+    LossScale,
 }
 
 /// One bound range.
@@ -91,6 +93,16 @@ impl Call {
             workgroups: [1; 3],
             macs: 0,
         }
+    }
+
+    /// Makes the shader's alias `name`, an f32 or four as the files stand,
+    /// what `width` (1 or 4) neighbours of `shape` are in memory.
+    pub fn store(mut self, name: &'static str, width: usize, shape: &Shape) -> Self {
+        if shape.precision == Precision::F16 {
+            let half = if width == 4 { "vec4<f16>" } else { "f16" };
+            self.variant.constants.push((name, Value::Type(half)));
+        }
+        self
     }
 
     /// Binds `size` bytes of `operand`.

@@ -30,7 +30,7 @@ impl Move<'_> {
             ("AVERAGE", self.average.into()),
             ("WG", WG.into()),
         ];
-        Call::new("channels", entry, constants)
+        Call::new("channels", entry, constants).store("Stored", 1, self.wide)
     }
 
     fn widen(&self, batch: usize, target: &Target) -> Lowered {

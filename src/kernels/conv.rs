@@ -178,6 +178,8 @@ impl Direction<'_> {
         let Direction { source, dest, .. } = *self;
         let outputs = if self.backward { source } else { dest };
         let mut call = Call::new(file, entry, constants)
+            .store("Stored", 1, dest)
+            .store("Stored4", 4, dest)
             .bind_images(0, Operand::Input(0), source, part)
             .bind_images(1, Operand::Input(0), source, part)
             .bind(2, Operand::Scratch(0), 4 * packed as u64)
@@ -500,6 +502,8 @@ impl WeightGradient<'_> {
     ) -> Call {
         let (oh, ow) = self.dy.plane();
         let mut call = Call::new(file, "weight_grad", constants)
+            .store("Stored", 1, self.x)
+            .store("Stored4", 4, self.x)
             .bind_images(0, Operand::Input(0), self.x, part)
             .bind_images(1, Operand::Input(0), self.x, part)
             .bind_images(2, Operand::Input(1), self.dy, part)

@@ -204,6 +204,8 @@ impl Direction<'_> {
         let per_output = weights.per_image() / outputs.channels();
         for part in parts(batch, &[self.source, self.dest], target) {
             let mut call = Call::new("conv_gemm", "gemm", constants.clone())
+                .store("Source", 1, self.source)
+                .store("Dest", 1, self.dest)
                 .bind_images(0, Operand::Input(0), self.source, &part)
                 .bind(1, Operand::Scratch(0), 4 * packed as u64)
                 .bind(2, Operand::Input(2), 4 * self.dest.channels() as u64)
@@ -277,6 +279,8 @@ impl WeightGradient<'_> {
             constants.extend(tile.constants(PAD));
             constants.extend([("CHUNK", chunk.into()), ("FIRST_SPLIT", first_split.into())]);
             let mut call = Call::new("conv_gemm", "gemm_weights", constants)
+                .store("Source", 1, x)
+                .store("Slope", 1, dy)
                 .bind_images(0, Operand::Input(0), x, &part)
                 .bind_images(6, Operand::Input(1), dy, &part)
                 .bind(7, sums, partial);

@@ -45,7 +45,7 @@ impl Plain<'_> {
             ("FIRST_SPLIT", first_split.into()),
             ("WG", WG.into()),
         ];
-        Call::new("conv_plain", entry, constants)
+        Call::new("conv_plain", entry, constants).store("Stored", 1, self.x)
     }
 
     /// Inputs x, weight and, where `bias`, bias.
@@ -53,6 +53,7 @@ impl Plain<'_> {
         let calls = parts(batch, &[self.x, self.y], target).into_iter().map(|part| {
             let mut call = self
                 .call("forward", bias, 0)
+                .store("Out", 1, self.y)
                 .bind_images(0, Operand::Input(0), self.x, &part)
                 .bind(1, Operand::Input(1), 4 * self.weights() as u64)
                 .bind(3, Operand::Input(2), 4 * self.y.channels() as u64)
@@ -69,6 +70,7 @@ impl Plain<'_> {
         let calls = parts(batch, &[self.x, self.y], target).into_iter().map(|part| {
             let mut call = self
                 .call("input_grad", false, 0)
+                .store("Out", 1, self.x)
                 .bind(1, Operand::Input(1), 4 * self.weights() as u64)
                 .bind_images(2, Operand::Input(0), self.y, &part)
                 .bind_images(4, Operand::Output, self.x, &part)

@@ -87,7 +87,7 @@ impl Layer<'_> {
 
 /// The features of `shape` as channels of a plane of one pixel.
 fn flat(shape: &Shape) -> Shape {
-    Shape::batched(&[shape.per_image()])
+    Shape::batched(&[shape.per_image()]).stored_in(shape.precision)
 }
 
 /// A square tile, and invocations a workgroup.
@@ -145,6 +145,8 @@ fn forward(tile: Square, bias: bool, x: &Shape, y: &Shape, batch: usize, target:
     let calls = parts(batch, &[x, y], target).into_iter().map(|part| {
         let call = product
             .call()
+            .store("A", 1, x)
+            .store("Out", 1, y)
             .bind_images(0, Operand::Input(0), x, &part)
             .bind(1, Operand::Input(1), 4 * (inputs * outputs) as u64)
             .bind(2, Operand::Input(2), 4 * outputs as u64)
@@ -171,6 +173,8 @@ fn input_gradient(tile: Square, dy: &Shape, dx: &Shape, batch: usize, target: &T
     let calls = parts(batch, &[dy, dx], target).into_iter().map(|part| {
         let call = product
             .call()
+            .store("A", 1, dy)
+            .store("Out", 1, dx)
             .bind_images(0, Operand::Input(0), dy, &part)
             .bind(1, Operand::Input(1), 4 * (inputs * outputs) as u64)
             .bind_images(3, Operand::Output, dx, &part);
@@ -199,11 +203,12 @@ fn weight_gradient(tile: Square, x: &Shape, dy: &Shape, dw: &Shape, batch: usize
     let stride = dw.bytes(1).next_multiple_of(target.alignment);
     let mut calls = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        let call =
-            product
-                .call()
-                .bind_images(0, Operand::Input(1), dy, part)
-                .bind_images(1, Operand::Input(0), x, part);
+        let call = product
+            .call()
+            .store("A", 1, dy)
+            .store("B", 1, x)
+            .bind_images(0, Operand::Input(1), dy, part)
+            .bind_images(1, Operand::Input(0), x, part);
         let mut call = product.over(call, outputs, target);
         call = call.bind(
             3,
@@ -272,6 +277,7 @@ fn channel_sum(dy: &Shape, images: usize, lanes: usize, batch: usize, target: &T
             ("WG", lanes.into()),
         ];
         let mut call = Call::new("reduce", "channel_sum", constants)
+            .store("Stored", 1, dy)
             .bind_images(0, Operand::Input(0), dy, &part.images)
             .bind(1, Operand::Scratch(0), partial);
         call.workgroups = [part.count as u32, channels as u32, 1];

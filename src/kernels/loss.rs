@@ -1,34 +1,46 @@
 //! Which dispatches make the loss, its gradient and the step's metrics?
 
 use super::call::{Call, Lowered, Operand, Target};
+use super::loss_scale::LOSS_SCALE_BYTES;
 use super::update::STEP_BYTES;
+use crate::graph::Shape;
 
 const WG: usize = 64;
 
 /// Cross-entropy and errors of each image: inputs logits, labels.
-pub fn cross_entropy(classes: usize, batch: usize, target: &Target) -> Lowered {
+pub fn cross_entropy(logits: &Shape, batch: usize, target: &Target) -> Lowered {
+    let classes = logits.per_image();
     let call = Call::new(
         "loss",
         "cross_entropy",
         vec![("CLASSES", classes.into()), ("WG", WG.into())],
     )
-    .bind(0, Operand::Input(0), 4 * (batch * classes) as u64)
+    .store("Stored", 1, logits)
+    .bind(0, Operand::Input(0), logits.bytes(batch))
     .bind(1, Operand::Input(1), 4 * batch as u64)
     .bind(2, Operand::Output, 8 * batch as u64)
     .over(batch, WG, target);
     Lowered::calls(vec![call])
 }
 
-/// Gradient of the mean cross-entropy by the logits: inputs logits, labels.
-pub fn cross_entropy_gradient(classes: usize, batch: usize, target: &Target) -> Lowered {
+/// Gradient of the mean cross-entropy by the logits, times the loss scale
+/// where `scaled`: inputs logits, labels.
+pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target: &Target) -> Lowered {
+    let classes = logits.per_image();
     let call = Call::new(
         "loss",
         "cross_entropy_grad",
-        vec![("CLASSES", classes.into()), ("WG", WG.into())],
+        vec![
+            ("CLASSES", classes.into()),
+            ("SCALED", scaled.into()),
+            ("WG", WG.into()),
+        ],
     )
-    .bind(0, Operand::Input(0), 4 * (batch * classes) as u64)
+    .store("Stored", 1, logits)
+    .bind(0, Operand::Input(0), logits.bytes(batch))
     .bind(1, Operand::Input(1), 4 * batch as u64)
-    .bind(3, Operand::Output, 4 * (batch * classes) as u64)
+    .bind(3, Operand::Output, logits.bytes(batch))
+    .bind(7, Operand::LossScale, LOSS_SCALE_BYTES)
     .over(batch, WG, target);
     Lowered::calls(vec![call])
 }

@@ -12,6 +12,7 @@ mod conv_stats;
 mod expression;
 mod linear;
 mod loss;
+mod loss_scale;
 mod norm;
 mod peak;
 mod pointwise;
@@ -24,6 +25,7 @@ pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
 pub use candidate::{Candidate, NoSuchKernel};
 pub use conv_gemm::GemmTile;
 pub use loss::record;
+pub use loss_scale::{LOSS_SCALE_BYTES, LossScale, judge_step};
 pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
@@ -138,7 +140,10 @@ pub enum Work {
     /// Cross-entropy of each image (logits, labels).
     CrossEntropy,
     /// Its gradient (logits, labels).
-    CrossEntropyGrad,
+    CrossEntropyGrad {
+        /// Whether it is multiplied by the loss scale.
+        scaled: bool,
+    },
 }
 
 impl Work {
@@ -321,8 +326,8 @@ impl Work {
             Work::Slice { from } => channels::slice(from, inputs[0], output, batch, target),
             Work::PadShortcut(pad) => channels::pad(pad, inputs[0], output, batch, target),
             Work::PadShortcutGrad(pad) => channels::pad_gradient(pad, inputs[0], output, batch, target),
-            Work::CrossEntropy => loss::cross_entropy(inputs[0].per_image(), batch, target),
-            Work::CrossEntropyGrad => loss::cross_entropy_gradient(output.per_image(), batch, target),
+            Work::CrossEntropy => loss::cross_entropy(inputs[0], batch, target),
+            Work::CrossEntropyGrad { scaled } => loss::cross_entropy_gradient(scaled, output, batch, target),
         }
     }
 }

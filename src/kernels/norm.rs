@@ -88,6 +88,7 @@ fn batch_stats(of: &BatchStats, (groups, wg): (usize, usize), batch: usize, targ
         let mut constants = lanes.constants(channels, wg);
         constants.extend([("IMAGES", images.into()), ("FIRST_CHUNK", part.first.into())]);
         let mut call = Call::new("batch_norm", "chunk_moments", constants)
+            .store("Stored", lanes.width, x)
             .bind_images(0, Operand::Input(0), x, &part.images)
             .bind(4, Operand::Scratch(0), moments);
         call.workgroups = [part.count as u32, channels as u32, 1];
@@ -147,6 +148,7 @@ pub fn normalize(relu: bool, join: Option<bool>, y: &Shape, batch: usize, target
             ("JOIN_RELU", join.unwrap_or(false).into()),
         ]);
         Call::new("batch_norm", "normalize", constants)
+            .store("Stored", lanes.width, y)
             .bind_images(0, Operand::Input(0), y, &part)
             .bind(2, Operand::Input(1), rows)
             .bind(3, Operand::Input(2), rows)
@@ -196,6 +198,7 @@ fn sums(of: &Sums, (groups, wg): (usize, usize), batch: usize, target: &Target) 
             ("RELU", relu.into()),
         ]);
         let mut call = Call::new("batch_norm", "chunk_sums", constants)
+            .store("Stored", lanes.width, x)
             .bind_images(0, Operand::Input(1), x, &part.images)
             .bind_images(1, Operand::Input(0), x, &part.images)
             .bind(2, Operand::Input(2), rows)
@@ -234,6 +237,7 @@ pub fn input_gradient(relu: bool, batch_stats: bool, x: &Shape, batch: usize, ta
             ("PER_COUNT", ((1.0 / count) as f32).into()),
         ]);
         Call::new("batch_norm", "input_grad", constants)
+            .store("Stored", lanes.width, x)
             .bind_images(0, Operand::Input(1), x, &part)
             .bind_images(1, Operand::Input(0), x, &part)
             .bind(2, Operand::Input(2), rows)

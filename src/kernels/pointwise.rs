@@ -72,6 +72,7 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
         }
         let invocations = (elements / if by_fours { 4 } else { 1 }).div_ceil(items);
         Call::new("pointwise", entry, constants)
+            .store("Stored", if by_fours { 4 } else { 1 }, shape)
             .bind_images(0, Operand::Input(a), shape, &part)
             .bind_images(1, Operand::Input(1), shape, &part)
             .bind_images(2, Operand::Output, shape, &part)
@@ -101,6 +102,7 @@ pub fn dropout(p: f32, draws: (Stream, u32, usize), shape: &Shape, batch: usize,
             ("WG", WG.into()),
         ];
         Call::new("dropout", "dropout", constants)
+            .store("Stored", 1, shape)
             .bind_images(0, Operand::Input(0), shape, &part)
             .bind_images(1, Operand::Output, shape, &part)
             .bind(2, Operand::Step, super::update::STEP_BYTES)

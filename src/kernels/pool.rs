@@ -60,6 +60,7 @@ pub fn pooling(kernel: Pooling, wide: &Shape, narrow: &Shape, batch: usize, targ
         }
         let written = if forward { narrow } else { wide };
         Call::new("pool", entry, constants)
+            .store("Stored", 1, wide)
             .bind_images(0, Operand::Input(x), wide, &part)
             .bind_images(1, Operand::Input(0), narrow, &part)
             .bind_images(2, Operand::Output, narrow, &part)

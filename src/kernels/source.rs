@@ -6,7 +6,8 @@
 //! 2. keeps one entry point, renamed `main`,
 //! 3. unrolls loops whose line ends in `// unroll`, and decides conditions
 //!    whose line ends in `// static`,
-//! 4. drops functions and bindings that nothing is left to use.
+//! 4. drops functions and bindings that nothing is left to use,
+//! 5. asks for 16-bit floats where an alias is one.
 //!
 //! Register tiles live in arrays; a driver keeps an array in registers only
 //! when every index is a literal, and no driver can be relied on to unroll.
@@ -18,7 +19,7 @@ use super::expression::{Scope, evaluate};
 use crate::gpu::{Access, Program};
 
 /// The shader files, by name.
-const FILES: [(&str, &str); 17] = [
+const FILES: [(&str, &str); 18] = [
     ("batch_norm", include_str!("../../shaders/batch_norm.wgsl")),
     ("channels", include_str!("../../shaders/channels.wgsl")),
     ("conv", include_str!("../../shaders/conv.wgsl")),
@@ -34,6 +35,7 @@ const FILES: [(&str, &str); 17] = [
     ("gather", include_str!("../../shaders/gather.wgsl")),
     ("linear", include_str!("../../shaders/linear.wgsl")),
     ("loss", include_str!("../../shaders/loss.wgsl")),
+    ("loss_scale", include_str!("../../shaders/loss_scale.wgsl")),
     ("peak", include_str!("../../shaders/peak.wgsl")),
     ("pointwise", include_str!("../../shaders/pointwise.wgsl")),
     ("pool", include_str!("../../shaders/pool.wgsl")),
@@ -137,6 +139,9 @@ impl Variant {
         let lines: Vec<&str> = head.lines().collect();
         let kept = drop_unused_functions(keep_entry(&lines, self.entry));
         let mut source = String::new();
+        if self.has_halves() {
+            source.push_str("enable f16;\n");
+        }
         expand(&kept, &scope, &mut source);
         let (source, bindings) = drop_unused_bindings(&source);
         Program {
@@ -144,6 +149,12 @@ impl Variant {
             source: Arc::from(source),
             bindings,
         }
+    }
+
+    /// Whether some of its memory holds 16-bit floats.
+    fn has_halves(&self) -> bool {
+        let is_half = |value: &Value| matches!(value, Value::Type(name) if name.contains("f16"));
+        self.constants.iter().any(|(_, value)| is_half(value))
     }
 
     /// The text with this variant's constants, and the integer value of each.

@@ -5,7 +5,7 @@
 //! behind it, and its gradients recompute the ReLU's mask from x instead of
 //! reading it. Only a value that nobody else reads may disappear this way.
 
-use crate::graph::{BlockId, Conv, Graph, NodeId, Op, Side, StateId};
+use crate::graph::{BlockId, Conv, Graph, NodeId, Op, Precision, Side, StateId};
 use crate::kernels::{Pointwise, Pooling, Work};
 
 /// What is done for one value.
@@ -150,7 +150,9 @@ impl Fuser<'_> {
             Op::PadShortcut(pad) => simple(Work::PadShortcut(pad)),
             Op::PadShortcutGrad(pad) => simple(Work::PadShortcutGrad(pad)),
             Op::CrossEntropy => simple(Work::CrossEntropy),
-            Op::CrossEntropyGrad => simple(Work::CrossEntropyGrad),
+            Op::CrossEntropyGrad => simple(Work::CrossEntropyGrad {
+                scaled: self.graph.precision() == Precision::F16,
+            }),
         }
     }
 

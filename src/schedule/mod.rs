@@ -18,6 +18,7 @@ mod weights;
 pub use choice_file::{add_choices, choice_file, clear_choices, read_choices};
 pub use choices::{Book, Choice, Choices, Device};
 pub use footprint::Footprint;
+pub use fuse::{Action, Task, tasks};
 pub use job::{Job, Trial};
 pub use memory::{Layout, Piece, Pool};
 pub use plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};

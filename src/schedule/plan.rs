@@ -192,6 +192,7 @@ struct Operands<'a> {
     running: Option<Binding>,
     gains: Option<Binding>,
     step: &'a Binding,
+    loss_scale: Option<Binding>,
 }
 
 impl Operands<'_> {
@@ -204,6 +205,7 @@ impl Operands<'_> {
             Operand::Running => self.running.clone(),
             Operand::Gains => self.gains.clone(),
             Operand::Step => Some(self.step.clone()),
+            Operand::LossScale => self.loss_scale.clone(),
         }
     }
 }
@@ -268,6 +270,7 @@ impl Plan {
                 running: task.state.map(|state| weights.state(state)),
                 gains: task.block.map(|block| plan.gains_of(block)),
                 step,
+                loss_scale: weights.loss_scale(),
             };
             let prepared = match &task.action {
                 Action::Alias => continue,

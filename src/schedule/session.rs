@@ -12,8 +12,13 @@ use super::plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
 use super::segments::recomputing;
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
-use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Recompute, Route, RouteError, StateId};
-use crate::kernels::{ImageDims, ImagePart, Operand, STEP_BYTES, StepRecord, gather, record, sgd};
+use crate::graph::{
+    Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, Shape, StateId,
+};
+use crate::half;
+use crate::kernels::{
+    ImageDims, ImagePart, LossScale, Operand, STEP_BYTES, StepRecord, gather, judge_step, record, sgd,
+};
 
 /// Steps whose metrics are kept on the device until they are read.
 const SLOTS: usize = 1024;
@@ -29,6 +34,20 @@ pub enum SessionError {
     /// The route.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// An adapter without 16-bit floats.
+    #[error("{adapter} knows no 16-bit floats; use --precision f32, or an adapter that does (see `residua devices`)")]
+    NoF16 {
+        /// The adapter's name.
+        adapter: String,
+    },
+    /// A network with a value of one number an image.
+    #[error(
+        "a {op} of the network gives one number an image, which is too little for 16-bit storage; use --precision f32"
+    )]
+    LoneHalf {
+        /// The operation.
+        op: &'static str,
+    },
     /// An image that the set does not have.
     #[error("image {index} was asked for, of a set of {images}")]
     NoSuchImage {
@@ -147,6 +166,8 @@ pub struct Session {
     records: HashMap<Purpose, Dispatch>,
     in_flight: VecDeque<Submission>,
     last_gains: Option<(Purpose, Route)>,
+    /// Whether the loss scale has been judged since the last gradients.
+    judged: bool,
     choices: Choices,
     recompute: Recompute,
 }
@@ -162,22 +183,31 @@ impl ResidentSet {
 impl Session {
     /// A session for the network whose forward graphs are `train` (where it
     /// will be trained) and `eval`, with the same parameters in the same
-    /// order. `decays` says which parameters weight decay is for.
+    /// order, and stored in the same precision. `decays` says which parameters
+    /// weight decay is for.
+    ///
+    /// # Errors
+    /// Where the device has too little memory, or no 16-bit floats for graphs
+    /// that are stored in them.
     pub fn new(
         gpu: Arc<Gpu>,
         train: Option<Graph>,
         eval: Graph,
         decays: fn(&Param) -> bool,
     ) -> Result<Self, SessionError> {
+        check_storage(&gpu, &eval)?;
+        let halves = eval.precision() == Precision::F16;
         let weights = Weights::new(&gpu, &eval, train.is_some(), decays)?;
         let step = Binding::whole(&gpu.buffer("step", STEP_BYTES)?);
         let target = target(&gpu);
         let mut update = Vec::new();
         if let Some(arenas) = weights.arenas() {
-            for call in sgd(weights.bytes(), weights.decayed(), &target) {
+            let judge = judge_step(weights.bytes(), &target).into_iter().filter(|_| halves);
+            for call in judge.chain(sgd(weights.bytes(), weights.decayed(), halves, &target)) {
                 update.push(dispatch(&gpu, &call, |operand| match operand {
                     Operand::Input(index) => Some(arenas[index].clone()),
                     Operand::Step => Some(step.clone()),
+                    Operand::LossScale => weights.loss_scale(),
                     _ => None,
                 })?);
             }
@@ -191,6 +221,7 @@ impl Session {
             records: HashMap::new(),
             in_flight: VecDeque::new(),
             last_gains: None,
+            judged: false,
             choices: Choices::default(),
             recompute: Recompute::None,
             gpu,
@@ -387,6 +418,7 @@ impl Session {
                 recorder.dispatch(dispatch);
             }
         });
+        self.judged = update.is_some();
         self.pace(submission)
     }
 
@@ -476,7 +508,10 @@ impl Session {
         self.hand_gains(purpose, route);
         self.forward(batch, purpose, route);
         let plan = &self.plans[&purpose];
-        let value = |id: NodeId| read(&self.gpu, plan.place(id).expect("both sides are kept"));
+        let value = |id: NodeId| {
+            let place = plan.place(id).expect("both sides are kept");
+            read_value(&self.gpu, place, plan.graph().shape(id), batch.draws.len())
+        };
         let blocks = plan.graph().blocks.iter();
         blocks
             .map(|block| Ok([value(block.branch)?, value(block.shortcut)?]))
@@ -513,6 +548,7 @@ impl Session {
         self.upload(batch, purpose)?;
         self.gpu.write(&self.step.buffer, 0, &[draws_of(seed, 0)]);
         let mut gradients = Vec::with_capacity(routes.len());
+        let unscale = self.loss_scale()?.map_or(1.0, |loss| 1.0 / loss.scale);
         for (index, route) in routes.iter().enumerate() {
             self.hand_gains(purpose, route);
             let plan = &self.plans[&purpose];
@@ -527,7 +563,12 @@ impl Session {
                 });
             }
             let place = plan.images_gradient().expect("the images' gradient is kept");
-            gradients.push(read(&self.gpu, place)?);
+            let shape = plan
+                .graph()
+                .shape(plan.graph().find(|op| *op == Op::Images).expect("images"));
+            let mut gradient = read_value(&self.gpu, place, shape, batch.draws.len())?;
+            gradient.iter_mut().for_each(|value| *value *= unscale);
+            gradients.push(gradient);
         }
         Ok(gradients)
     }
@@ -638,6 +679,7 @@ impl Session {
         let place = |wanted: Op| plan.graph().find(|op| *op == wanted).and_then(|id| plan.place(id));
         let target = target(&self.gpu);
         let image = batch.set.dims.iter().product::<usize>();
+        let shape = Shape::batched(&batch.set.dims).stored_in(self.eval.precision());
         let mut dispatches = Vec::new();
         for part in &batch.set.parts {
             let Crop { pad, reflect } = batch.crop;
@@ -649,7 +691,7 @@ impl Session {
                 place(Op::Images).cloned(),
                 place(Op::Labels).cloned(),
             ];
-            for call in gather(part, images, batch.set.dims, pad, reflect, purpose.size, &target) {
+            for call in gather(part, images, &shape, pad, reflect, purpose.size, &target) {
                 dispatches.push(dispatch(&self.gpu, &call, |operand| match operand {
                     Operand::Input(index) => operands[index].clone(),
                     _ => None,
@@ -687,11 +729,36 @@ impl Session {
     }
 
     /// Reads a parameter's gradient of the last step; zeros where the session
-    /// does not train.
+    /// does not train. Of a step that was skipped, it is not finite.
     pub fn read_gradient(&self, id: ParamId) -> Result<Vec<f32>, SessionError> {
-        match self.weights.gradient(id) {
-            Some(gradient) => read(&self.gpu, &gradient),
-            None => Ok(vec![0.0; self.eval.params[id.0].len()]),
+        let Some(gradient) = self.weights.gradient(id) else {
+            return Ok(vec![0.0; self.eval.params[id.0].len()]);
+        };
+        let mut values = read(&self.gpu, &gradient)?;
+        if let Some(place) = self.weights.loss_scale() {
+            let words = read(&self.gpu, &place)?;
+            // The scale may have changed since the step that was judged.
+            let unscale = if self.judged { words[3] } else { 1.0 / words[0] };
+            values.iter_mut().for_each(|value| *value *= unscale);
+        }
+        Ok(values)
+    }
+
+    /// The loss scale of the step to come, where activations and their
+    /// gradients are stored in 16 bits.
+    pub fn loss_scale(&self) -> Result<Option<LossScale>, SessionError> {
+        let Some(place) = self.weights.loss_scale() else {
+            return Ok(None);
+        };
+        let bytes = size_of::<LossScale>() as u64;
+        let words: Vec<LossScale> = self.gpu.read(&place.buffer, place.offset..place.offset + bytes)?;
+        Ok(words.first().copied())
+    }
+
+    /// Sets the loss scale, where there is one.
+    pub fn set_loss_scale(&self, loss_scale: LossScale) {
+        if let Some(place) = self.weights.loss_scale() {
+            self.gpu.write(&place.buffer, place.offset, &[loss_scale]);
         }
     }
 
@@ -736,6 +803,20 @@ fn loss_of(graph: &Graph) -> NodeId {
     graph
         .find(|op| *op == Op::CrossEntropy)
         .expect("a model's graph ends in its loss")
+}
+
+/// Whether `gpu` can hold the values of `graph` as it stores them.
+fn check_storage(gpu: &Gpu, graph: &Graph) -> Result<(), SessionError> {
+    if graph.precision() == Precision::F16 && !gpu.info().f16 {
+        let adapter = gpu.info().name.clone();
+        return Err(SessionError::NoF16 { adapter });
+    }
+    match graph.lone_half() {
+        Some(lone) => Err(SessionError::LoneHalf {
+            op: graph.node(lone).op.name(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// What a session asks of a plan for `pass` through the graph `forward`.
@@ -832,6 +913,17 @@ fn write(gpu: &Gpu, place: &Binding, values: &[f32]) {
         place.offset,
         &values[..values.len().min((place.size / 4) as usize)],
     );
+}
+
+/// A value of `shape` for `batch` images.
+fn read_value(gpu: &Gpu, place: &Binding, shape: &Shape, batch: usize) -> Result<Vec<f32>, SessionError> {
+    match shape.precision {
+        Precision::F32 => read(gpu, place),
+        Precision::F16 => {
+            let words: Vec<u16> = gpu.read(&place.buffer, place.offset..place.offset + place.size)?;
+            Ok(half::unpack(&words[..shape.len(batch)]))
+        }
+    }
 }
 
 fn read(gpu: &Gpu, place: &Binding) -> Result<Vec<f32>, SessionError> {

@@ -26,12 +26,17 @@ use super::plan::{dispatch, target};
 use super::session::SessionError;
 use super::tune::Budget;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Program};
+use crate::graph::Precision;
+use crate::half;
 use crate::kernels::{Candidate, Lowered, Operand, STEP_BYTES, Target};
 use crate::random::{Philox, Stream};
 
 /// A candidate's answer may differ from the plain kernel's by so much of its
 /// Euclidean norm: the order of sums, and nothing else.
 const TOLERANCE: f64 = 1e-4;
+/// The same of an answer that is stored in 16 bits, where a sum in another
+/// order may round to a neighbour: half the distance of two neighbours.
+const TOLERANCE_F16: f64 = 4.9e-4;
 /// A challenger must be this much faster than the rules' choice.
 const MARGIN: f64 = 0.03;
 /// Rounds of timing: at least, at most, and the seconds after which no
@@ -273,7 +278,11 @@ impl Tuner {
         for (index, shape) in job.inputs.iter().enumerate() {
             let bytes = shape.bytes(images);
             let buffer = gpu.buffer("tuning input", bytes)?;
-            gpu.write(&buffer, 0, &self.numbers[&index][..shape.len(images)]);
+            let numbers = &self.numbers[&index][..shape.len(images)];
+            match shape.precision {
+                Precision::F32 => gpu.write(&buffer, 0, numbers),
+                Precision::F16 => gpu.write(&buffer, 0, &half::pack(numbers)),
+            }
             inputs.push(Binding::new(&buffer, 0, bytes));
         }
         let output = job.output.bytes(images);
@@ -292,6 +301,8 @@ impl Tuner {
         Ok(Bench {
             inputs,
             output: Binding::new(&gpu.buffer("tuning output", output)?, 0, output),
+            values: job.output.len(images),
+            precision: job.output.precision,
             running: Binding::new(&running, 0, output),
             scratch: scratch?,
             step: member.step.clone(),
@@ -374,7 +385,7 @@ impl Tuner {
             if let Ok((dispatches, _)) = &rule.run {
                 let answer = run_alone(&self.members[rule.member].gpu, &benches[rule.member], dispatches)?.0;
                 let sampled = job.output.len(few);
-                if deviation(&answer[..sampled], &truth[..sampled]) <= TOLERANCE {
+                if deviation(&answer[..sampled], &truth[..sampled]) <= bench.tolerance() {
                     return Ok(Ok((answer, plain)));
                 }
             }
@@ -397,7 +408,7 @@ impl Tuner {
         };
         let (answer, best) = run_alone(&self.members[member].gpu, bench, &dispatches)?;
         let off = deviation(&answer, truth);
-        if off.is_nan() || off > TOLERANCE {
+        if off.is_nan() || off > bench.tolerance() {
             return Ok(Err(Aside::Disagrees(off)));
         }
         let runner = Runner {
@@ -552,6 +563,9 @@ fn chosen(tuned: &Tuned) -> Choice {
 struct Bench {
     inputs: Vec<Binding>,
     output: Binding,
+    /// Numbers of the output, and how they are stored.
+    values: usize,
+    precision: Precision,
     running: Binding,
     scratch: Vec<Arc<Buffer>>,
     step: Binding,
@@ -570,7 +584,7 @@ impl Bench {
             }
             Operand::Running => Some(self.running.clone()),
             Operand::Step => Some(self.step.clone()),
-            Operand::Second | Operand::Gains => None,
+            Operand::Second | Operand::Gains | Operand::LossScale => None,
         }
     }
 
@@ -580,7 +594,21 @@ impl Bench {
     }
 
     fn answer(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
-        gpu.read(&self.output.buffer, 0..self.output.size)
+        match self.precision {
+            Precision::F32 => gpu.read(&self.output.buffer, 0..self.output.size),
+            Precision::F16 => {
+                let halves: Vec<u16> = gpu.read(&self.output.buffer, 0..self.output.size)?;
+                Ok(half::unpack(&halves[..self.values]))
+            }
+        }
+    }
+
+    /// How far from the plain kernel's an answer may be.
+    fn tolerance(&self) -> f64 {
+        match self.precision {
+            Precision::F32 => TOLERANCE,
+            Precision::F16 => TOLERANCE_F16,
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::gpu::{Binding, Buffer, Gpu, GpuError, Recorder};
-use crate::graph::{Graph, Param, ParamId, Sources, StateId};
+use crate::graph::{Graph, Param, ParamId, Precision, Sources, StateId};
+use crate::kernels::{LOSS_SCALE_BYTES, LossScale};
 
 /// Byte ranges of tensors in an arena.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Weights {
     param_buffer: Arc<Buffer>,
     state_buffer: Arc<Buffer>,
     training: Option<[Arc<Buffer>; 2]>,
+    /// The loss scale and its record, where gradients are stored in 16 bits.
+    loss_scale: Option<Arc<Buffer>>,
     /// Parameters and running states as they were before blocks changed
     /// places, once they have.
     originals: Option<[Arc<Buffer>; 2]>,
@@ -76,6 +79,14 @@ impl Weights {
             states,
             decayed: decayed_bytes,
             training,
+            loss_scale: match graph.precision() {
+                Precision::F32 => None,
+                Precision::F16 => {
+                    let buffer = gpu.buffer("loss scale", LOSS_SCALE_BYTES)?;
+                    gpu.write(&buffer, 0, &[LossScale::INITIAL]);
+                    Some(buffer)
+                }
+            },
             originals: None,
         })
     }
@@ -114,6 +125,12 @@ impl Weights {
     pub fn momentum(&self, id: ParamId) -> Option<Binding> {
         let [_, momenta] = self.training.as_ref()?;
         Some(bind(momenta, &self.params.ranges[id.0]))
+    }
+
+    /// Where the loss scale is, if there is one.
+    pub fn loss_scale(&self) -> Option<Binding> {
+        let buffer = self.loss_scale.as_ref()?;
+        Some(Binding::new(buffer, 0, LOSS_SCALE_BYTES))
     }
 
     /// Where a running state is.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::engine::Engine;
 use crate::graph::{Graph, ParamId, StateId};
+use crate::kernels::LossScale;
 use crate::weights::{self, Tensor, TensorMap};
 
 /// Where training stood.
@@ -27,6 +28,9 @@ pub struct Position {
     pub epoch_images: u64,
     /// The smallest test error of an epoch, once there is one.
     pub best_error: Option<f64>,
+    /// The loss scale, where gradients are stored in 16 bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// All tensors of the network by canonical name; with `momenta` those too.
@@ -173,11 +177,14 @@ fn canonical(tensors: TensorMap, path: &Path) -> Result<TensorMap, TrainError> {
     })
 }
 
-/// Reads a checkpoint, momenta and all, and where training stood.
+/// Reads a checkpoint, momenta, loss scale and all, and where training stood.
 pub fn resume(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<Position, TrainError> {
     let loaded = weights::read(path)?;
     let position = position_of(&loaded.metadata, path, model)?;
     set_tensors(engine, &loaded.tensors, true, path, model)?;
+    if let Some(loss_scale) = position.loss_scale {
+        engine.set_loss_scale(loss_scale);
+    }
     Ok(position)
 }
 

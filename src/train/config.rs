@@ -10,7 +10,7 @@ use super::depth::{Depth, DepthPer, DepthRule};
 use super::open::Learning;
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source, Splits};
-use crate::graph::{Param, ParamKind, Recompute};
+use crate::graph::{Param, ParamKind, Precision, Recompute};
 use crate::models::ModelSpec;
 
 /// Which parameters weight decay is for.
@@ -52,6 +52,8 @@ pub struct Config {
     pub steps: Option<u32>,
     /// Images in a batch.
     pub batch_size: u32,
+    /// How activations and their gradients are stored.
+    pub precision: Precision,
     /// Learning rate.
     pub lr: f64,
     /// Its shape over the run.
@@ -110,6 +112,7 @@ impl Default for Config {
             epochs: 10,
             steps: None,
             batch_size: 128,
+            precision: Precision::F32,
             lr: 0.1,
             schedule: "cosine".into(),
             warmup: 0,
@@ -160,6 +163,8 @@ pub struct Settings {
     pub decay: Decay,
     /// What is made again for the way back.
     pub recompute: Recompute,
+    /// How activations and their gradients are stored.
+    pub precision: Precision,
 }
 
 impl Settings {
@@ -169,6 +174,7 @@ impl Settings {
             decay: self.decay,
             depth: self.depth,
             recompute: self.recompute,
+            precision: self.precision,
         }
     }
 }
@@ -257,6 +263,7 @@ impl Config {
             depth,
             decay: self.decay,
             recompute: self.recompute,
+            precision: self.precision,
             model: self.model.parse()?,
             data: self
                 .data

@@ -8,6 +8,7 @@ use super::TrainError;
 use crate::data::{Draw, ImageSet, Normalization, PAD, Padding};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Mode, Param, ParamId, Route, StateId};
+use crate::kernels::LossScale;
 use crate::models::Network;
 use crate::schedule::{Batch, Crop, ResidentSet, Session, Update};
 
@@ -87,12 +88,20 @@ pub trait Engine {
     fn momentum(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
     /// Sets a parameter's momentum.
     fn set_momentum(&mut self, id: ParamId, values: &[f32]);
-    /// The gradient of a parameter in the last step.
+    /// The gradient of a parameter in the last step; not finite in one that
+    /// the loss scale had skipped.
     fn gradient(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
     /// A running state: means, then unbiased variances.
     fn state(&mut self, id: StateId) -> Result<Vec<f32>, TrainError>;
     /// Sets a running state.
     fn set_state(&mut self, id: StateId, values: &[f32]);
+    /// The loss scale of the step to come, where gradients are stored in 16
+    /// bits.
+    fn loss_scale(&mut self) -> Result<Option<LossScale>, TrainError> {
+        Ok(None)
+    }
+    /// Sets the loss scale, where there is one.
+    fn set_loss_scale(&mut self, _loss_scale: LossScale) {}
     /// The session on a device, if there is one.
     fn session(&mut self) -> Option<&mut Session> {
         None
@@ -235,6 +244,14 @@ impl Engine for DeviceEngine {
 
     fn set_state(&mut self, id: StateId, values: &[f32]) {
         self.session.write_state(id, values);
+    }
+
+    fn loss_scale(&mut self) -> Result<Option<LossScale>, TrainError> {
+        Ok(self.session.loss_scale()?)
+    }
+
+    fn set_loss_scale(&mut self, loss_scale: LossScale) {
+        self.session.set_loss_scale(loss_scale);
     }
 
     fn session(&mut self) -> Option<&mut Session> {

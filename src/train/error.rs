@@ -69,6 +69,17 @@ pub enum TrainError {
         /// The step's learning rate.
         lr: f64,
     },
+    /// Gradients overflow their 16 bits even where the loss is not scaled.
+    #[error(
+        "training diverged: by step {step} gradients overflow 16 bits at every loss scale (learning rate {lr}); use a \
+         smaller --lr, a --warmup or --precision f32; the last checkpoint is as it was"
+    )]
+    DivergedGradients {
+        /// The last step looked at, from 1.
+        step: u32,
+        /// Its learning rate.
+        lr: f64,
+    },
     /// Tensors that the model lacks, or that lack in the file.
     #[error("{path}: {problem}; is it a file of the model {model}?")]
     Misfit {
@@ -93,7 +104,9 @@ impl TrainError {
     /// The step (from 1) at which training diverged, if that is what happened.
     pub fn diverged_at(&self) -> Option<u32> {
         match self {
-            TrainError::Diverged { step, .. } | TrainError::DivergedWeights { step, .. } => Some(*step),
+            TrainError::Diverged { step, .. }
+            | TrainError::DivergedWeights { step, .. }
+            | TrainError::DivergedGradients { step, .. } => Some(*step),
             _ => None,
         }
     }

@@ -7,8 +7,8 @@ use super::engine::{DeviceEngine, Engine};
 use super::reference_engine::ReferenceEngine;
 use super::{Decay, Depth, TrainError};
 use crate::gpu::{Choice, Gpu};
-use crate::graph::{Mode, Recompute};
-use crate::models::{InputShape, ModelSpec};
+use crate::graph::{Mode, Precision, Recompute};
+use crate::models::{InputShape, ModelSpec, Network};
 
 /// What is to compute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,26 +45,47 @@ pub struct Learning {
     pub depth: Depth,
     /// What is made again for the way back; the reference keeps all.
     pub recompute: Recompute,
+    /// How activations and their gradients are stored.
+    pub precision: Precision,
 }
 
 /// An engine for `model` on images of `input`; with `training`, one that can
 /// train as it says.
+///
+/// # Errors
+/// Where the model does not suit the images, the adapter cannot be opened, or
+/// it does not know the precision.
 pub fn open(
     adapter: &Adapter,
     model: &ModelSpec,
     input: &InputShape,
     training: Option<Learning>,
 ) -> Result<Box<dyn Engine>, TrainError> {
-    let eval = model.build(input, Mode::Eval)?;
-    let network = |learning: Learning| Ok::<_, TrainError>(learning.depth.prepare(model.build(input, Mode::Train)?));
-    let train = training.map(network).transpose()?;
-    let decays = training.unwrap_or_default().decay.rule();
+    let Learning {
+        decay,
+        depth,
+        precision,
+        recompute,
+    } = training.unwrap_or_default();
+    let stored = |network: Network| network.changed(|graph| graph.store_in(precision));
+    let eval = stored(model.build(input, Mode::Eval)?);
+    let train = match training {
+        Some(_) => Some(stored(depth.prepare(model.build(input, Mode::Train)?))),
+        None => None,
+    };
+    let decays = decay.rule();
     Ok(match adapter {
+        Adapter::Reference if precision == Precision::F16 => {
+            return Err(TrainError::Argument(
+                "--precision f16: the reference computes in 64 bits; use --precision f32, or an adapter with 16-bit \
+                 floats (see `residua devices`)"
+                    .into(),
+            ));
+        }
         Adapter::Reference => Box::new(ReferenceEngine::new(train, eval, decays)),
         Adapter::Device(choice) => {
             let gpu = Arc::new(Gpu::open(choice)?);
             let mut engine = DeviceEngine::new(gpu, train, eval, decays)?;
-            let recompute = training.unwrap_or_default().recompute;
             engine.session().set_recompute(recompute);
             Box::new(engine)
         }

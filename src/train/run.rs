@@ -14,6 +14,7 @@ use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
 use super::rate::Rate;
 use crate::data::{Batches, Normalization, Order, Splits};
+use crate::kernels::LossScale;
 use crate::schedule::Update;
 use crate::weights::WeightsError;
 
@@ -114,6 +115,7 @@ impl<'a> Run<'a> {
 
     fn set_weights(&mut self, resume: bool) -> Result<(), TrainError> {
         initialise(self.engine, self.config.seed);
+        self.engine.set_loss_scale(LossScale::INITIAL);
         let model = self.settings.model.to_string();
         if let Some(init) = &self.config.init {
             checkpoint::load(self.engine, init, &model)?;
@@ -147,6 +149,12 @@ impl<'a> Run<'a> {
     /// Images in a full batch.
     pub fn images_per_step(&self) -> f64 {
         self.batches.batch_size.get() as f64
+    }
+
+    /// The loss scale and the steps that it had skipped, where gradients are
+    /// stored in 16 bits.
+    pub fn loss_scale(&mut self) -> Result<Option<LossScale>, TrainError> {
+        self.engine.loss_scale()
     }
 
     /// The rows of all epochs so far.
@@ -235,10 +243,13 @@ impl<'a> Run<'a> {
         }
         if let Some(id) = first_convolution(self.engine.graph()) {
             let mean_abs = mean_abs(&self.engine.gradient(id)?);
-            self.gradients.push(GradientRow {
-                step: step + 1,
-                mean_abs,
-            });
+            // A step that the loss scale had skipped has no gradient.
+            if mean_abs.is_finite() {
+                self.gradients.push(GradientRow {
+                    step: step + 1,
+                    mean_abs,
+                });
+            }
         }
         Ok(())
     }
@@ -274,7 +285,13 @@ impl<'a> Run<'a> {
             }
         }
         self.read = self.position.step;
-        Ok(())
+        match self.engine.loss_scale()? {
+            Some(loss) if loss.is_exhausted() => Err(TrainError::DivergedGradients {
+                step: self.position.step,
+                lr: self.rate.at(self.position.step - 1),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Images in the batch at `position` of an epoch.
@@ -337,7 +354,10 @@ impl<'a> Run<'a> {
         if self.config.log_gradients {
             self.directory.write_gradients(&self.gradients)?;
         }
-        let position = self.position.clone();
+        let position = Position {
+            loss_scale: self.engine.loss_scale()?,
+            ..self.position.clone()
+        };
         self.save(&self.directory.last(), Some(&position))
     }
 

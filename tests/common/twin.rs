@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use residua::gpu::Gpu;
-use residua::graph::{Gradients, Graph, GraphError, Mode, NodeId, Op, ParamId, ParamKind, Route, StateId};
+use residua::graph::{Gradients, Graph, GraphError, Mode, NodeId, Op, ParamId, ParamKind, Precision, Route, StateId};
 use residua::kernels::ImageDims;
 use residua::random::{Draws, Philox, Stream};
 use residua::reference::{self, Inputs, Values};
@@ -95,11 +95,23 @@ impl Twin {
     /// The network that `build` makes of images of shape `dims`, with random
     /// images, labels, parameters and states drawn from `seed`.
     pub fn new(gpu: &Arc<Gpu>, dims: ImageDims, batch: usize, seed: u64, build: Build) -> Self {
+        Self::stored_in(Precision::F32, gpu, (dims, batch), seed, build)
+    }
+
+    /// The same with activations stored in `precision`.
+    pub fn stored_in(
+        precision: Precision,
+        gpu: &Arc<Gpu>,
+        (dims, batch): (ImageDims, usize),
+        seed: u64,
+        build: Build,
+    ) -> Self {
         let graph = |mode| {
             let mut graph = Graph::new(mode);
             let images = graph.images(dims[0], dims[1], dims[2]);
             let logits = build(&mut graph, images).unwrap();
             graph.cross_entropy(logits);
+            graph.store_in(precision);
             graph
         };
         let (mut train, eval) = (graph(Mode::Train), graph(Mode::Eval));
@@ -223,10 +235,16 @@ impl Twin {
 
     /// Panics unless device and twin agree under `route`.
     pub fn check(&mut self, route: &Route) -> Deviation {
+        self.check_within(route, [LOSS, GRADIENT, STATE])
+    }
+
+    /// Panics unless device and twin agree within these tolerances of loss,
+    /// gradients and states.
+    pub fn check_within(&mut self, route: &Route, tolerances: [f64; 3]) -> Deviation {
         let (found, truth) = (self.on_device(route), self.on_reference(route));
         let graph = &self.train;
         let name = |index: usize| format!("{} {:?}", graph.params[index].name, graph.params[index].kind);
-        compare(&found, &truth, [LOSS, GRADIENT, STATE], &name)
+        compare(&found, &truth, tolerances, &name)
     }
 
     /// Names of the parameters whose gradients are all exactly zero.

@@ -1,0 +1,63 @@
+// Dynamic loss scaling (Micikevicius et al. 2018, section 3.2), without the
+// host: gradients in 16 bits vanish below 2⁻²⁴ and overflow above 65504, so
+// they are computed multiplied by as large a power of two as they bear. A
+// step whose gradients overflow changes nothing but the scale.
+
+// The scale doubles after so many steps without overflow.
+const INTERVAL: u32 = 2000u;
+const LEAST: f32 = 0x1p-24;
+const MOST: f32 = 0x1p24;
+const WG: u32 = 64u;
+
+struct LossScale {
+    // Of the step to come.
+    scale: f32,
+    // Steps without overflow since it last changed.
+    good: u32,
+    // Steps with one, in all.
+    skipped: u32,
+    // What the gradients of the step judged last are multiplied by in the end.
+    unscale: f32,
+    // 1 where that step changes nothing.
+    skip: u32,
+    // 1 where the step under way has overflowed.
+    overflow: atomic<u32>,
+}
+
+@group(0) @binding(0) var<storage, read> grads: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> state: LossScale;
+
+// Whether a gradient is infinite or not a number: by its bits, which no
+// driver's arithmetic takes for granted.
+// Grid: x, folded into y, over fours.
+@compute @workgroup_size(WG)
+fn find_overflow(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+                 @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    if (index >= arrayLength(&grads)) {
+        return;
+    }
+    let exponents = bitcast<vec4u>(grads[index]) & vec4u(0x7f800000u);
+    if (any(exponents == vec4u(0x7f800000u))) {
+        atomicStore(&state.overflow, 1u);
+    }
+}
+
+// What becomes of the step, and the scale of the next. One invocation.
+@compute @workgroup_size(1)
+fn judge() {
+    let scale = state.scale;
+    state.unscale = 1.0 / scale;
+    state.skip = atomicLoad(&state.overflow);
+    atomicStore(&state.overflow, 0u);
+    if (state.skip != 0u) {
+        state.skipped += 1u;
+        state.good = 0u;
+        state.scale = max(0.5 * scale, LEAST);
+    } else if (state.good + 1u >= INTERVAL) {
+        state.good = 0u;
+        state.scale = min(2.0 * scale, MOST);
+    } else {
+        state.good += 1u;
+    }
+}

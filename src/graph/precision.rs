@@ -1,0 +1,72 @@
+//! How are a network's values stored on a device?
+
+use serde::{Deserialize, Serialize};
+
+use super::{Graph, NodeId, Op};
+
+/// How numbers lie in a device's memory. Arithmetic is in 32 bits either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats (IEEE 754 binary16): 11 significant bits, magnitudes to
+    /// 65504. Of a network, its activations and their gradients; what is
+    /// learned stays in 32 bits (Micikevicius et al. 2018).
+    F16,
+}
+
+impl Precision {
+    /// Bytes of one number.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Precision::F32 => 4,
+            Precision::F16 => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+        })
+    }
+}
+
+impl Graph {
+    /// How activations and their gradients are stored.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Stores activations in `precision`, and with them the gradients that
+    /// [`Graph::differentiate`] appends later. Parameters, their gradients,
+    /// batch norm's statistics, the loss, and the logits of a linear layer
+    /// stay in 32 bits: the softmax takes their differences, and they are few.
+    pub fn store_in(&mut self, precision: Precision) {
+        self.precision = precision;
+        let loss = self.find(|op| *op == Op::CrossEntropy);
+        let logits = loss.map(|loss| self.node(loss).inputs[0]);
+        for id in self.ids() {
+            let op = self.node(id).op;
+            let exact = matches!(op, Op::Labels | Op::CrossEntropy) || (op == Op::Linear && Some(id) == logits);
+            let shape = &mut self.nodes[id.0].shape;
+            if shape.batched && !exact {
+                shape.precision = precision;
+            }
+        }
+    }
+
+    /// The first value that holds one 16-bit number an image. Devices bind
+    /// memory by words of two, so that the number of images could not be told
+    /// from its size.
+    pub fn lone_half(&self) -> Option<NodeId> {
+        self.ids().find(|&id| {
+            let shape = self.shape(id);
+            shape.precision == Precision::F16 && shape.per_image() == 1
+        })
+    }
+}

@@ -1,0 +1,726 @@
+//! Are kernels right where activations lie in 16 bits? Every piece of work of
+//! networks that have every operation, alone, in each of its ways and by the
+//! kernels of both kinds of adapter: random inputs, exact in their own
+//! precision, beside the same part of the graph in f64. What is stored in 16
+//! bits may be off by its rounding, half the distance of two neighbours, and
+//! by nothing else.
+//!
+//! Then whole training steps: the loss scale, what it skips, and memory.
+
+#[path = "common/device.rs"]
+mod device;
+#[path = "common/twin.rs"]
+mod twin;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use residua::data::{Draw, ImageSet, Normalization, Padding};
+use residua::gpu::{AdapterKind, Binding, Gpu, Pretence};
+use residua::graph::{
+    BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool,
+    Precision, Shape,
+};
+use residua::half;
+use residua::kernels::{LossScale, Lowered, Operand, Pointwise, StepRecord, Target, Work};
+use residua::models::{InputShape, ModelSpec, Network};
+use residua::random::{Philox, Stream};
+use residua::reference::{self, Inputs};
+use residua::schedule::{self, Action, Session, Task, Update, dispatch, target, tasks};
+use residua::train::{
+    Adapter, Config as TrainConfig, DeviceEngine, Engine, EpochRow, Look, Part, RunDirectory, StepPlan, TrainError,
+    Trainer, initialise,
+};
+use twin::{Twin, apart, norm};
+
+const CLASSES: usize = 5;
+/// Half the distance of two neighbours at the lower end of a binade, where it
+/// is largest, and a little for the arithmetic in 32 bits.
+const ROUNDING: f64 = 1.01 / 2048.0;
+/// Sums in another order.
+const ORDER: f64 = 2e-5;
+/// Seed and step of the draws.
+const SEED: u64 = 0x0123_4567_89ab_cdef;
+const STEP: u32 = 1029;
+/// What the gradient of the loss is multiplied by.
+const SCALE: f32 = 1024.0;
+
+fn conv(kernel: usize, stride: usize, groups: usize) -> Conv {
+    Conv {
+        kernel,
+        stride,
+        padding: kernel / 2,
+        groups,
+    }
+}
+
+fn pool(kernel: usize, stride: usize, padding: usize) -> Pool {
+    Pool {
+        kernel,
+        stride,
+        padding,
+    }
+}
+
+fn block(graph: &mut Graph, name: &str, relu: bool, sides: [NodeId; 2], input: NodeId) -> Result<NodeId, GraphError> {
+    let info = BlockInfo {
+        name,
+        stage: 1,
+        input,
+        downsamples: false,
+        default: Gains::both(0.5, 2.0),
+        relu,
+    };
+    graph.block(&info, sides[0], sides[1])
+}
+
+/// Every operation, and every way in which a batch norm takes others along.
+fn everything(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
+    let norm = |graph: &mut Graph, name: &str, x| graph.batch_norm(name, x, 1e-5, 0.1);
+    let x = graph.conv("stem", images, 8, conv(3, 1, 1), true, Init::Zero)?;
+    let x = graph.relu(x);
+    let tied = graph.max_pool(x, pool(3, 1, 1))?;
+    let mean = graph.avg_pool(x, pool(3, 1, 1))?;
+    let some = graph.slice(mean, 1, 4)?;
+    let dropped = graph.dropout(some, 0.25)?;
+    let wide = graph.concat(&[tied, dropped])?;
+    let x = graph.conv("grouped", wide, 8, conv(3, 1, 2), false, Init::Zero)?;
+    let x = norm(graph, "bn1", x);
+    let x = graph.relu(x);
+    // A branch that ends in batch norm, one that ends in its ReLU, and a join
+    // that no batch norm takes along; gains on all sides.
+    let y = graph.conv("branch1", x, 8, conv(3, 1, 1), false, Init::Zero)?;
+    let y = norm(graph, "bn2", y);
+    let x = block(graph, "a", true, [y, x], x)?;
+    let y = graph.conv("branch2", x, 8, conv(1, 1, 1), false, Init::Zero)?;
+    let y = norm(graph, "bn3", y);
+    let y = graph.relu(y);
+    let x = block(graph, "b", false, [y, x], x)?;
+    let y = graph.conv("branch3", x, 8, conv(5, 1, 1), true, Init::Zero)?;
+    let x = block(graph, "c", true, [y, x], x)?;
+    let y = graph.conv("strided", x, 12, conv(3, 2, 1), false, Init::Zero)?;
+    // Of odd planes, a mean would leave out what the convolution does not.
+    let (height, width) = graph.shape(x).plane();
+    let pad = PadShortcut {
+        stride: 2,
+        average: height % 2 == 0 && width % 2 == 0,
+        before: 1,
+        after: 3,
+    };
+    let side = graph.pad_shortcut(x, pad)?;
+    let x = block(graph, "d", false, [y, side], x)?;
+    let x = norm(graph, "bn4", x);
+    let x = graph.global_avg_pool(x);
+    let x = graph.linear("hidden", x, 6, Init::Zero);
+    let x = graph.relu(x);
+    Ok(graph.linear("fc", x, CLASSES, Init::Zero))
+}
+
+/// What becomes of a network of images of `dims`, differentiated.
+fn differentiated(dims: [usize; 3], mode: Mode, precision: Precision, build: twin::Build) -> (Graph, NodeId) {
+    let mut graph = Graph::new(mode);
+    let images = graph.images(dims[0], dims[1], dims[2]);
+    let logits = build(&mut graph, images).unwrap();
+    let loss = graph.cross_entropy(logits);
+    graph.store_in(precision);
+    graph.differentiate(loss, true, true);
+    (graph, loss)
+}
+
+// One piece of work alone.
+
+/// Values for the inputs of one task, each exact in its own precision.
+struct Bench<'a> {
+    gpu: &'a Arc<Gpu>,
+    graph: &'a Graph,
+    task: &'a Task,
+    batch: usize,
+    inputs: Vec<Vec<f32>>,
+    labels: Vec<u32>,
+    running: Vec<f32>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(gpu: &'a Arc<Gpu>, graph: &'a Graph, task: &'a Task, batch: usize) -> Self {
+        // By value: a task may read one twice.
+        let draws = |id: NodeId| Philox::new(SEED).draws(Stream::Study, task.output.0 as u32, id.0 as u32);
+        let values = |&id: &NodeId| {
+            let (shape, mut draws) = (graph.shape(id), draws(id));
+            let length = shape.len(batch);
+            let statistics = matches!(graph.node(id).op, Op::BatchStats(_) | Op::RunningStats(_));
+            let value = |at: usize| match (statistics && at >= length / 2, shape.precision) {
+                // A reciprocal standard deviation.
+                (true, _) => draws.between(0.5, 1.5),
+                (false, Precision::F32) => draws.between(-1.0, 1.0),
+                (false, Precision::F16) => half::widen(half::narrow(draws.between(-1.0, 1.0))),
+            };
+            (0..length).map(value).collect()
+        };
+        let mut random = draws(task.output);
+        Bench {
+            inputs: task.inputs.iter().map(values).collect(),
+            labels: (0..batch).map(|_| random.below(CLASSES as u32)).collect(),
+            running: match task.state {
+                Some(state) => (0..2 * graph.states[state.0].channels)
+                    .map(|_| random.between(0.5, 1.5))
+                    .collect(),
+                None => Vec::new(),
+            },
+            gpu,
+            graph,
+            task,
+            batch,
+        }
+    }
+
+    /// What the reference makes of the inputs.
+    fn truth(&self) -> Vec<f64> {
+        let mut graph = self.graph.clone();
+        let mut params: Vec<Vec<f64>> = graph.params.iter().map(|param| vec![0.0; param.len()]).collect();
+        for (&id, values) in self.task.inputs.iter().zip(&self.inputs) {
+            if graph.node(id).op == Op::Labels {
+                continue;
+            }
+            graph.params.push(Param {
+                name: "input".into(),
+                kind: ParamKind::Bias,
+                dims: vec![values.len()],
+                init: Init::Zero,
+            });
+            params.push(twin::wide(values));
+            let node = &mut graph.nodes[id.0];
+            node.op = Op::Param(ParamId(params.len() - 1));
+            node.inputs.clear();
+        }
+        let mut states: Vec<Vec<f64>> = graph.states.iter().map(|state| vec![1.0; 2 * state.channels]).collect();
+        if let Some(state) = self.task.state {
+            states[state.0] = twin::wide(&self.running);
+        }
+        let inputs = Inputs {
+            images: &[],
+            labels: &self.labels,
+            params: &params,
+            states: &mut states,
+            batch: self.batch,
+            seed: SEED,
+            step: STEP,
+        };
+        let values = reference::run(&graph, &graph.default_route(), &[self.task.output], inputs).unwrap();
+        let mut truth = values.get(self.task.output).unwrap().to_vec();
+        let scaled = self.graph.precision() == Precision::F16;
+        if scaled && self.graph.node(self.task.output).op == Op::CrossEntropyGrad {
+            truth.iter_mut().for_each(|value| *value *= f64::from(SCALE));
+        }
+        truth
+    }
+
+    /// Memory with `values` of `shape`.
+    fn upload(&self, shape: &Shape, values: &[f32]) -> Binding {
+        let bytes = shape.bytes(self.batch);
+        let buffer = self.gpu.buffer("test", bytes).unwrap();
+        match shape.precision {
+            Precision::F32 => self.gpu.write(&buffer, 0, values),
+            Precision::F16 => self.gpu.write(&buffer, 0, &half::pack(values)),
+        }
+        Binding::new(&buffer, 0, bytes)
+    }
+
+    fn words<T: bytemuck::NoUninit>(&self, words: &[T]) -> Binding {
+        let bytes = std::mem::size_of_val(words) as u64;
+        let buffer = self.gpu.buffer("test", bytes).unwrap();
+        self.gpu.write(&buffer, 0, words);
+        Binding::new(&buffer, 0, bytes)
+    }
+
+    /// What the device makes of the inputs by the calls of `lowered`, into
+    /// memory that holds `before`.
+    fn found(&self, lowered: &Lowered, before: &[f32]) -> Vec<f64> {
+        let input = |(&id, values): (&NodeId, &Vec<f32>)| match self.graph.node(id).op {
+            Op::Labels => self.words(&self.labels),
+            _ => self.upload(self.graph.shape(id), values),
+        };
+        let inputs: Vec<Binding> = self.task.inputs.iter().zip(&self.inputs).map(input).collect();
+        let shape = self.graph.shape(self.task.output);
+        let output = self.upload(shape, before);
+        let scratch = lowered
+            .scratch
+            .iter()
+            .map(|&bytes| self.gpu.buffer("scratch", bytes).unwrap());
+        let scratch: Vec<Binding> = scratch
+            .zip(&lowered.scratch)
+            .map(|(buffer, &bytes)| Binding::new(&buffer, 0, bytes))
+            .collect();
+        let second = self.task.second.map(|id| {
+            let shape = self.graph.shape(id);
+            self.upload(shape, &vec![1e3; shape.len(self.batch)])
+        });
+        let running = self.words(&self.running);
+        let gains = self.graph.blocks.first().map(|block| block.default).unwrap();
+        let gains = self.words(&[gains.branch, gains.shortcut, gains.back_branch, gains.back_shortcut]);
+        let step = self.words(&[StepRecord {
+            seed: [SEED as u32, (SEED >> 32) as u32],
+            step: STEP,
+            ..StepRecord::default()
+        }]);
+        let loss_scale = LossScale {
+            scale: SCALE,
+            ..LossScale::INITIAL
+        };
+        let loss_scale = self.words(&[bytemuck::cast::<LossScale, [u32; 3]>(loss_scale), [0; 3]]);
+        let calls = lowered.calls.iter().map(|call| {
+            let place = |operand| match operand {
+                Operand::Input(index) => inputs.get(index).cloned(),
+                Operand::Output => Some(output.clone()),
+                Operand::Second => second.clone(),
+                Operand::Scratch(index) => scratch.get(index).cloned(),
+                Operand::Running => Some(running.clone()),
+                Operand::Gains => Some(gains.clone()),
+                Operand::Step => Some(step.clone()),
+                Operand::LossScale => Some(loss_scale.clone()),
+            };
+            dispatch(self.gpu, call, place).unwrap_or_else(|error| panic!("{call:?}: {error}"))
+        });
+        let dispatches: Vec<_> = calls.collect();
+        self.gpu.submit(|recorder| {
+            for dispatch in &dispatches {
+                recorder.dispatch(dispatch);
+            }
+        });
+        let values = match shape.precision {
+            Precision::F32 => self.gpu.read(&output.buffer, 0..output.size).unwrap(),
+            Precision::F16 => half::unpack(&self.gpu.read::<u16>(&output.buffer, 0..output.size).unwrap()),
+        };
+        twin::wide(&values[..shape.len(self.batch)])
+    }
+
+    /// Panics unless `lowered` gives `truth`; the relative distance by the
+    /// norm.
+    fn check(&self, lowered: &Lowered, before: &[f32], truth: &[f64], what: &str) -> f64 {
+        let tolerance = match self.graph.shape(self.task.output).precision {
+            Precision::F32 => ORDER,
+            Precision::F16 => ROUNDING,
+        };
+        let off = apart(&self.found(lowered, before), truth) / norm(truth);
+        assert!(off <= tolerance, "{what}: off by {off:.2e}, allowed {tolerance:.2e}");
+        off
+    }
+}
+
+/// Checks every task of `graph` in each of its ways; gives the names of the
+/// operations, the number of ways and the worst deviations in 32 and 16 bits.
+fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BTreeSet<String>, usize, [f64; 2]) {
+    let target = target(gpu);
+    let (mut seen, mut ways, mut worst) = (BTreeSet::new(), 0, [0.0_f64; 2]);
+    for task in &tasks(graph, &[loss], true) {
+        let bench = Bench::new(gpu, graph, task, batch);
+        let inputs: Vec<&Shape> = task.inputs.iter().map(|&id| graph.shape(id)).collect();
+        let output = graph.shape(task.output);
+        let name = graph.node(task.output).op.name();
+        // What was there before must not matter, but for sums in place.
+        let garbage = vec![1e3; output.len(batch)];
+        let mut tell = |off: f64| {
+            let place = &mut worst[usize::from(output.precision == Precision::F16)];
+            *place = place.max(off);
+            ways += 1;
+        };
+        match &task.action {
+            Action::Alias => {}
+            Action::Work(work) => {
+                let truth = bench.truth();
+                let mut lowered = vec![("the rules'".to_string(), work.lower(&inputs, output, batch, &target))];
+                for candidate in work.candidates(&inputs, output, &target) {
+                    let way = work.lower_as(&candidate, &inputs, output, batch, &target).unwrap();
+                    if way != lowered[0].1 {
+                        lowered.push((candidate.to_string(), way));
+                    }
+                }
+                for (way, lowered) in lowered {
+                    tell(bench.check(&lowered, &garbage, &truth, &format!("{work:?} to {output}, {way}")));
+                }
+            }
+            Action::Sum => {
+                let truth = bench.truth();
+                let [a, b] = [0, 1].map(|index| twin::wide(&bench.inputs[index]));
+                for (kernel, before, truth) in [
+                    (Pointwise::Add, &garbage, &truth),
+                    (Pointwise::Accumulate, &bench.inputs[0], &truth),
+                    (Pointwise::Copy { input: 0 }, &garbage, &a),
+                    (Pointwise::Copy { input: 1 }, &garbage, &b),
+                ] {
+                    let lowered = Work::Pointwise(kernel).lower(&[], output, batch, &target);
+                    tell(bench.check(&lowered, before, truth, &format!("{kernel:?} of {output}")));
+                }
+            }
+        }
+        seen.insert(format!("{name} of {}", output.precision));
+    }
+    (seen, ways, worst)
+}
+
+/// This machine's adapter with the kernels of `kind`, if it knows 16-bit
+/// floats; says so where it does not.
+fn with_f16(kind: AdapterKind) -> Option<Arc<Gpu>> {
+    let gpu = device::of_kind(kind);
+    if gpu.info().f16 {
+        return Some(gpu);
+    }
+    println!("NOT TESTED: {} knows no 16-bit floats", gpu.info());
+    None
+}
+
+/// Tasks of the whole network, with and without draws by image, on planes that
+/// divide by four and on planes whose batch has an odd number of values.
+fn all_tasks(kind: AdapterKind) {
+    let Some(gpu) = with_f16(kind) else { return };
+    let by_image = |graph: &mut Graph, images| {
+        let logits = everything(graph, images)?;
+        graph.drop_paths(|_, _| 0.4);
+        Ok(NodeId(logits.0 + graph.blocks.len()))
+    };
+    let builds: [(twin::Build, [usize; 3], usize); 3] = [
+        (&everything, [4, 8, 8], 6),
+        (&by_image, [3, 9, 7], 5),
+        (&odd, [3, 5, 5], 3),
+    ];
+    for precision in [Precision::F32, Precision::F16] {
+        for (build, dims, batch) in builds {
+            // Evaluation adds the statistics; once will do.
+            let modes = if dims[1] == 8 {
+                &[Mode::Train, Mode::Eval][..]
+            } else {
+                &[Mode::Train]
+            };
+            for &mode in modes {
+                let (graph, loss) = differentiated(dims, mode, precision, build);
+                let (seen, ways, [in_32, in_16]) = check_tasks(&gpu, &graph, loss, batch);
+                println!(
+                    "{kind:?}, {precision}, {dims:?}: {ways} ways of {} operations; \
+                     worst in 32 bits {in_32:.1e}, in 16 bits {in_16:.1e}",
+                    seen.len()
+                );
+            }
+        }
+    }
+}
+
+/// Values of an odd number of elements everywhere, and logits that no linear
+/// layer makes.
+fn odd(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
+    let x = graph.conv("stem", images, 3, conv(3, 1, 1), true, Init::Zero)?;
+    let x = graph.batch_norm("bn", x, 1e-5, 0.1);
+    let x = graph.relu(x);
+    let some = graph.slice(x, 0, 2)?;
+    let x = graph.concat(&[some, x])?;
+    let x = graph.max_pool(x, pool(3, 2, 1))?;
+    let x = graph.conv("narrow", x, 3, conv(1, 1, 1), false, Init::Zero)?;
+    let x = block(graph, "a", true, [x, x], x)?;
+    let x = graph.global_avg_pool(x);
+    let x = graph.linear("hidden", x, 7, Init::Zero);
+    let x = graph.dropout(x, 0.5)?;
+    graph.slice(x, 1, CLASSES)
+}
+
+#[test]
+fn every_way_of_every_work_on_processors() {
+    all_tasks(AdapterKind::Cpu);
+}
+
+#[test]
+fn every_way_of_every_work_on_gpus() {
+    all_tasks(AdapterKind::Discrete);
+}
+
+// Whole steps.
+
+/// Loss, gradients and running states of whole networks, by their norms:
+/// roundings of all layers, and now and then a ReLU that opens or closes.
+const NETWORK: [f64; 3] = [5e-3, 0.15, 5e-3];
+
+#[test]
+fn whole_networks_stay_close_to_their_twins() {
+    for kind in device::KINDS {
+        let Some(gpu) = with_f16(kind) else { return };
+        for (dims, batch) in [([4, 8, 8], 24), ([3, 9, 7], 25)] {
+            let mut twin = Twin::stored_in(Precision::F16, &gpu, (dims, batch), 5, &everything);
+            let route = twin.default_route();
+            println!("{kind:?} {dims:?}: {}", twin.check_within(&route, NETWORK));
+            assert_eq!(twin.on_device(&route), twin.on_device(&route), "the same bits");
+        }
+    }
+}
+
+#[test]
+fn studies_read_values_that_lie_in_16_bits() {
+    let Some(gpu) = with_f16(AdapterKind::Discrete) else {
+        return;
+    };
+    let told = |precision| {
+        let mut engine = engine(&gpu, precision);
+        let draws: Vec<Draw> = (0..9).map(Draw::unchanged).collect();
+        let look = Look {
+            part: Part::Train,
+            draws: &draws,
+            seed: 1,
+            step: 0,
+        };
+        let route = engine.graph().default_route();
+        let mut told: Vec<Vec<f32>> = engine.block_values(&look, &route).unwrap().concat();
+        told.extend(engine.input_gradients(&look, &[route], Mode::Eval).unwrap());
+        told
+    };
+    for (found, truth) in told(Precision::F16).iter().zip(&told(Precision::F32)) {
+        let (found, truth) = (twin::wide(found), twin::wide(truth));
+        let off = apart(&found, &truth) / norm(&truth);
+        assert!(off > 0.0 && off < 0.05, "off by {off:.1e}");
+    }
+}
+
+const MODEL: &str = "resnet8";
+
+fn network(mode: Mode, precision: Precision) -> Network {
+    let input = InputShape {
+        channels: 3,
+        height: 8,
+        width: 8,
+        classes: 4,
+    };
+    let network = MODEL.parse::<ModelSpec>().unwrap().build(&input, mode).unwrap();
+    network.changed(|graph| graph.store_in(precision))
+}
+
+/// An engine with initial weights and forty images of noise.
+fn engine(gpu: &Arc<Gpu>, precision: Precision) -> DeviceEngine {
+    let (train, eval) = (network(Mode::Train, precision), network(Mode::Eval, precision));
+    let mut engine = DeviceEngine::new(gpu.clone(), Some(train), eval, |_| true).unwrap();
+    initialise(&mut engine, 5);
+    let count = 40_u32;
+    let set = ImageSet {
+        name: "noise".into(),
+        channels: 3,
+        height: 8,
+        width: 8,
+        class_names: ["a", "b", "c", "d"].map(String::from).to_vec(),
+        images: (0..count * 192)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect(),
+        labels: (0..count).map(|i| i * 7 % 4).collect(),
+    };
+    let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
+    engine.load(Part::Train, &set, &normalization).unwrap();
+    engine
+}
+
+/// Takes one step on the first images; its loss.
+fn step(engine: &mut DeviceEngine, step: u32) -> f32 {
+    let draws: Vec<Draw> = (0..20).map(Draw::unchanged).collect();
+    let route = engine.graph().default_route();
+    let plan = StepPlan {
+        draws: &draws,
+        padding: Padding::Zero,
+        route: &route,
+        update: Update {
+            lr: 0.05,
+            momentum: 0.9,
+            weight_decay: 5e-3,
+            nesterov: true,
+        },
+        seed: 77,
+        step,
+    };
+    engine.step(&plan).unwrap();
+    engine.metrics(step..step + 1).unwrap()[0][0]
+}
+
+/// Parameters, then momenta.
+fn learned(engine: &mut DeviceEngine) -> Vec<Vec<f32>> {
+    let ids = || (0..engine.graph().params.len()).map(ParamId).collect::<Vec<_>>();
+    let ids = ids();
+    let mut all: Vec<Vec<f32>> = ids.iter().map(|&id| engine.param(id).unwrap()).collect();
+    all.extend(ids.iter().map(|&id| engine.momentum(id).unwrap()));
+    all
+}
+
+#[test]
+fn a_step_that_overflows_changes_nothing_but_the_scale() {
+    let Some(gpu) = with_f16(AdapterKind::Discrete) else {
+        return;
+    };
+    let mut engine = engine(&gpu, Precision::F16);
+    step(&mut engine, 0);
+    let before = learned(&mut engine);
+    let huge = LossScale {
+        scale: 2.0_f32.powi(60),
+        good: 7,
+        skipped: 0,
+    };
+    engine.set_loss_scale(huge);
+    let loss = step(&mut engine, 1);
+    assert!(loss.is_finite(), "the forward pass knows no scale: {loss}");
+    assert_eq!(learned(&mut engine), before);
+    let after = engine.loss_scale().unwrap().unwrap();
+    let halved = LossScale {
+        scale: 0.5 * huge.scale,
+        good: 0,
+        skipped: 1,
+    };
+    assert_eq!(after, halved);
+    // It comes down until the gradients fit, and training goes on.
+    for number in 2..70 {
+        step(&mut engine, number);
+    }
+    let settled = engine.loss_scale().unwrap().unwrap();
+    println!("{settled:?}");
+    assert!(settled.skipped > 20 && settled.skipped + settled.good == 69);
+    assert!(settled.scale > 1.0 && !settled.is_exhausted());
+    let trained = learned(&mut engine);
+    assert_ne!(trained, before);
+    assert!(trained.concat().iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn the_scale_doubles_after_two_thousand_good_steps() {
+    let Some(gpu) = with_f16(AdapterKind::Discrete) else {
+        return;
+    };
+    let mut halves = engine(&gpu, Precision::F16);
+    halves.set_loss_scale(LossScale {
+        scale: 8.0,
+        good: 1998,
+        skipped: 3,
+    });
+    let scales = [0, 1].map(|number| {
+        step(&mut halves, number);
+        halves.loss_scale().unwrap().unwrap()
+    });
+    let [before, doubled] = scales.map(|loss| (loss.scale, loss.good, loss.skipped));
+    assert_eq!((before, doubled), ((8.0, 1999, 3), (16.0, 0, 3)));
+    // What is read is the gradient, whatever scale it was computed at.
+    let mut whole = engine(&gpu, Precision::F32);
+    assert_eq!(whole.loss_scale().unwrap(), None);
+    for number in [0, 1] {
+        step(&mut whole, number);
+    }
+    for id in (0..whole.graph().params.len()).map(ParamId) {
+        let truth = twin::wide(&whole.gradient(id).unwrap());
+        let off = apart(&twin::wide(&halves.gradient(id).unwrap()), &truth) / norm(&truth);
+        assert!(off < 0.3, "parameter {id:?}: off by {off:.1e}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_words() {
+    let without = device::open(&Pretence {
+        no_f16: true,
+        ..Pretence::default()
+    });
+    let session = |gpu: &Arc<Gpu>, build: twin::Build, dims| {
+        let graph = |mode| differentiated(dims, mode, Precision::F16, build).0;
+        let error = Session::new(gpu.clone(), Some(graph(Mode::Train)), graph(Mode::Eval), |_| true);
+        error.unwrap_err().to_string()
+    };
+    let error = session(&without, &odd, [3, 5, 5]);
+    assert!(
+        error.contains("--precision f32") && error.contains("residua devices"),
+        "{error}"
+    );
+    let Some(gpu) = with_f16(AdapterKind::Discrete) else {
+        return;
+    };
+    let narrow: twin::Build = &|graph, images| {
+        let x = graph.conv("one", images, 1, conv(1, 1, 1), false, Init::Zero)?;
+        Ok(graph.linear("fc", x, CLASSES, Init::Zero))
+    };
+    let error = session(&gpu, narrow, [3, 1, 1]);
+    assert!(error.contains("conv") && error.contains("--precision f32"), "{error}");
+}
+
+#[test]
+fn activations_take_half_the_memory() {
+    let spec: ModelSpec = "resnet20".parse().unwrap();
+    let planned = |precision| {
+        let mut graph = spec.build(&InputShape::default(), Mode::Train).unwrap().graph;
+        graph.store_in(precision);
+        schedule::memory(&graph, true, 128, Recompute::None, &Target::portable(false)).bytes()
+    };
+    let [whole, half] = [Precision::F32, Precision::F16].map(planned);
+    println!("{whole} bytes in 32 bits, {half} in 16");
+    // Partial sums of the weights' gradients stay in 32 bits.
+    assert!(half < whole * 57 / 100, "{half} of {whole} bytes");
+}
+
+// Whole runs.
+
+fn config(precision: Precision) -> TrainConfig {
+    TrainConfig {
+        model: MODEL.into(),
+        precision,
+        batch_size: 16,
+        steps: Some(48),
+        lr: 0.05,
+        schedule: "constant".into(),
+        checkpoint_every: Some(5),
+        ..TrainConfig::for_data("synthetic:192,96")
+    }
+}
+
+/// Trains, or goes on, in `folder`; the last epoch, and the checkpoint.
+fn train(config: &TrainConfig, folder: &Path, resume: bool) -> Result<(EpochRow, Vec<u8>), TrainError> {
+    let directory = match resume {
+        true => RunDirectory::open(folder)?,
+        false => RunDirectory::create(folder)?,
+    };
+    let mut trainer = Trainer::open(config.clone(), &Adapter::default())?;
+    let mut run = trainer.run(&directory, resume)?;
+    run.train(&mut |_| {})?;
+    let last = *run.epochs().last().unwrap();
+    Ok((last, std::fs::read(directory.last()).unwrap()))
+}
+
+#[test]
+fn training_in_16_bits_gets_as_far_and_resumes_to_the_same_bits() {
+    if with_f16(AdapterKind::Cpu).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (whole, _) = train(&config(Precision::F32), &path("f32"), false).unwrap();
+    let (half, last) = train(&config(Precision::F16), &path("f16"), false).unwrap();
+    println!("{whole:?}\n{half:?}");
+    // Training is chaotic, and the test images are few.
+    for (found, truth, most) in [
+        (half.train_loss, whole.train_loss, 0.05),
+        (half.test_loss, whole.test_loss, 0.2),
+    ] {
+        assert!(
+            (found / truth - 1.0).abs() < most,
+            "loss {found} in 16 bits, {truth} in 32"
+        );
+    }
+    assert!(half.train_loss < 2.0, "it learns: {}", half.train_loss);
+    // Half of the epochs, and then the others.
+    let parts = path("parts");
+    let first = TrainConfig {
+        steps: Some(24),
+        ..config(Precision::F16)
+    };
+    train(&first, &parts, false).unwrap();
+    let (resumed, again) = train(&config(Precision::F16), &parts, true).unwrap();
+    assert_eq!(resumed.train_loss, half.train_loss);
+    assert!(again == last, "the checkpoints differ");
+}
+
+#[test]
+fn a_run_that_diverges_still_stops() {
+    if with_f16(AdapterKind::Cpu).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let wild = TrainConfig {
+        lr: 1e6,
+        ..config(Precision::F16)
+    };
+    let error = train(&wild, &folder.path().join("wild"), false).unwrap_err();
+    println!("{error}");
+    assert!(error.diverged_at().is_some(), "{error}");
+}
