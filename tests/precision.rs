@@ -20,7 +20,7 @@ use residua::data::{Draw, ImageSet, Normalization, Padding};
 use residua::gpu::{AdapterKind, Binding, Gpu, Pretence};
 use residua::graph::{
     BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool,
-    Precision, Shape,
+    Precision, Recompute, Shape,
 };
 use residua::half;
 use residua::kernels::{LossScale, Lowered, Operand, Pointwise, StepRecord, Target, Work};

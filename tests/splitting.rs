@@ -11,8 +11,10 @@ use residua::gpu::{AdapterKind, Pretence};
 use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId, PadShortcut, Pool};
 use twin::Twin;
 
-/// Splitting changes the order of sums, and nothing else.
-const TOLERANCE: [f64; 3] = [1e-6, 1e-5, 1e-6];
+/// Splitting changes the order of sums, and nothing else; a batch norm's
+/// division and the loss of a single image multiply what that makes of the
+/// last bits. Both are also held against the twin.
+const TOLERANCE: [f64; 3] = [1e-5, 5e-5, 1e-5];
 
 fn conv(kernel: usize, stride: usize) -> Conv {
     Conv {
