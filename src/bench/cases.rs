@@ -386,14 +386,10 @@ mod tests {
     use super::*;
     use crate::schedule::Choice;
 
-    fn target(cpu: bool) -> Target {
-        Target::portable(cpu)
-    }
-
     #[test]
     fn the_work_is_what_the_kernels_say_they_do() {
         for cpu in [true, false] {
-            for case in cases(&target(cpu)) {
+            for case in cases(&Target::portable(cpu)) {
                 let macs: u64 = case.piece.calls.iter().map(|call| call.macs).sum();
                 // Kernels that divide a layer may lose the remainder.
                 assert!(
@@ -409,7 +405,7 @@ mod tests {
 
     #[test]
     fn names_tell_cases_apart_and_are_the_same_everywhere() {
-        let names = |cpu| cases(&target(cpu)).into_iter().map(|case| case.piece.name);
+        let names = |cpu| cases(&Target::portable(cpu)).into_iter().map(|case| case.piece.name);
         let cpu: Vec<String> = names(true).collect();
         assert_eq!(cpu, names(false).collect::<Vec<_>>());
         assert_eq!(cpu.iter().collect::<HashSet<_>>().len(), cpu.len());
@@ -417,7 +413,7 @@ mod tests {
 
     #[test]
     fn chosen_kernels_stand_behind_the_rules() {
-        let target = target(true);
+        let target = Target::portable(true);
         let wanted = [
             "conv-16ch-32-weights".into(),
             "linear-weights".into(),
@@ -457,7 +453,11 @@ mod tests {
 
     #[test]
     fn parts_of_names_choose_cases() {
-        let chosen = select(cases(&target(true)), &["conv-16ch-32".into(), "sgd-27".into()]).unwrap();
+        let chosen = select(
+            cases(&Target::portable(true)),
+            &["conv-16ch-32".into(), "sgd-27".into()],
+        )
+        .unwrap();
         let names: Vec<&str> = chosen.iter().map(|case| case.piece.name.as_str()).collect();
         assert_eq!(
             names,
@@ -469,7 +469,9 @@ mod tests {
                 "sgd-2748890"
             ]
         );
-        let error = select(cases(&target(true)), &["lstm".into()]).unwrap_err().to_string();
+        let error = select(cases(&Target::portable(true)), &["lstm".into()])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("'lstm'") && error.contains("conv-stem"), "{error}");
     }
 }

@@ -214,7 +214,6 @@ fn sides<const N: usize>(text: &str) -> Option<[usize; N]> {
 }
 
 fn parse(words: &[&str]) -> Option<Candidate> {
-    let all = |text: &str| text.split('x').map(number).collect::<Option<Vec<usize>>>();
     Some(match *words {
         ["plain"] => Candidate::Plain,
         ["tile", tile, "by", lanes] => {
@@ -269,8 +268,8 @@ fn parse(words: &[&str]) -> Option<Candidate> {
                 lanes: number(lanes)?,
             }
         }
-        ["channels", sides, "in", splits, "by", lanes] => {
-            let [px, kb] = all(sides)?.try_into().ok()?;
+        ["channels", tile, "in", splits, "by", lanes] => {
+            let [px, kb] = sides(tile)?;
             Candidate::Channels {
                 px,
                 kb,

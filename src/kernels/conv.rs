@@ -57,6 +57,29 @@ impl<'a> Direction<'a> {
         self.backward && self.conv.stride == 1 && self.conv.padding < self.conv.kernel
     }
 
+    /// Whether the tile sees the transpose of a convolution.
+    pub(super) fn is_transposed(&self) -> bool {
+        self.backward && !self.is_flipped()
+    }
+
+    /// Source and destination channels of one group.
+    pub(super) fn group_channels(&self) -> (usize, usize) {
+        let groups = self.conv.groups;
+        (self.source.channels() / groups, self.dest.channels() / groups)
+    }
+
+    /// Values of all weights.
+    pub(super) fn weights(&self) -> usize {
+        let Conv { kernel, groups, .. } = self.conv;
+        self.source.channels() * self.dest.channels() / groups * kernel * kernel
+    }
+
+    /// Multiply-adds of so many images.
+    pub(super) fn macs(&self, images: usize) -> u64 {
+        let outputs = if self.backward { self.source } else { self.dest };
+        (images * outputs.per_image() * self.weights() / outputs.channels()) as u64
+    }
+
     /// The convolution that the tile sees.
     pub(super) fn tiled_conv(&self) -> Conv {
         let mut conv = self.conv;
@@ -71,14 +94,36 @@ impl<'a> Direction<'a> {
         let (source_height, source_width) = self.source.plane();
         Destination {
             conv,
-            transposed: self.backward && !self.is_flipped(),
-            channels: self.dest.channels() / conv.groups,
+            transposed: self.is_transposed(),
+            channels: self.group_channels().1,
             height,
             width,
             source_height,
             source_width,
         }
     }
+}
+
+/// Channels of one group, and planes, as the shaders name them.
+pub(super) fn shape_constants(conv: &Conv, source: &Shape, dest: &Shape) -> Vec<(&'static str, Value)> {
+    let ((sh, sw), (dh, dw)) = (source.plane(), dest.plane());
+    vec![
+        ("SC", (source.channels() / conv.groups).into()),
+        ("SH", sh.into()),
+        ("SW", sw.into()),
+        ("DC", (dest.channels() / conv.groups).into()),
+        ("DH", dh.into()),
+        ("DW", dw.into()),
+        ("GROUPS", conv.groups.into()),
+        ("KERNEL", conv.kernel.into()),
+        ("STRIDE", conv.stride.into()),
+        ("PADDING", conv.padding.into()),
+    ]
+}
+
+/// Whether `columns` of a row of `shape` are read by fours.
+fn by_fours(shape: &Shape, columns: usize) -> bool {
+    shape.plane().1.is_multiple_of(4) && columns.is_multiple_of(4)
 }
 
 /// How a tile's sums come about.
@@ -111,25 +156,11 @@ impl Scheme {
 impl Direction<'_> {
     /// Constants of a kernel of such tiles.
     fn constants(&self, tile: Tile, lanes: usize) -> Vec<(&'static str, Value)> {
-        let Direction { source, dest, .. } = *self;
         let conv = self.tiled_conv();
-        let transposed = self.backward && !self.is_flipped();
-        let (sh, sw) = source.plane();
-        let (dh, dw) = dest.plane();
-        let reach = tile.reach(&conv, transposed);
-        let fours = |width: usize, columns: usize| width.is_multiple_of(4) && columns.is_multiple_of(4);
-        vec![
-            ("SC", (source.channels() / conv.groups).into()),
-            ("SH", sh.into()),
-            ("SW", sw.into()),
-            ("DC", (dest.channels() / conv.groups).into()),
-            ("DH", dh.into()),
-            ("DW", dw.into()),
-            ("GROUPS", conv.groups.into()),
-            ("KERNEL", conv.kernel.into()),
-            ("STRIDE", conv.stride.into()),
-            ("PADDING", conv.padding.into()),
-            ("TRANSPOSED", transposed.into()),
+        let reach = tile.reach(&conv, self.is_transposed());
+        let mut constants = shape_constants(&conv, self.source, self.dest);
+        constants.extend([
+            ("TRANSPOSED", self.is_transposed().into()),
             ("BIAS", self.bias.into()),
             ("PX", tile.px.into()),
             ("PY", tile.py.into()),
@@ -138,16 +169,11 @@ impl Direction<'_> {
             ("RIGHT", reach.right.into()),
             ("INNER_X", reach.inner_x.into()),
             ("INNER_Y", reach.inner_y.into()),
-            ("SOURCE4", fours(sw, reach.inner_x).into()),
-            ("DEST4", fours(dw, tile.px).into()),
+            ("SOURCE4", by_fours(self.source, reach.inner_x).into()),
+            ("DEST4", by_fours(self.dest, tile.px).into()),
             ("WG", lanes.into()),
-        ]
-    }
-
-    /// Values of all weights.
-    fn weights(&self) -> usize {
-        let Conv { kernel, groups, .. } = self.conv;
-        self.source.channels() * self.dest.channels() / groups * kernel * kernel
+        ]);
+        constants
     }
 
     /// Lays the weights out as `packed` values for a kernel of `constants`.
@@ -176,7 +202,6 @@ impl Direction<'_> {
         packed: usize,
     ) -> Call {
         let Direction { source, dest, .. } = *self;
-        let outputs = if self.backward { source } else { dest };
         let mut call = Call::new(file, entry, constants)
             .store("Stored", 1, dest)
             .store("Stored4", 4, dest)
@@ -186,14 +211,14 @@ impl Direction<'_> {
             .bind(3, Operand::Input(2), 4 * dest.channels() as u64)
             .bind_images(4, Operand::Output, dest, part)
             .bind_images(5, Operand::Output, dest, part);
-        call.macs = (part.len() * outputs.per_image() * self.weights() / outputs.channels()) as u64;
+        call.macs = self.macs(part.len());
         call
     }
 
     /// Ways that share halos and weights within a subgroup.
     fn shared(&self, target: &Target) -> Vec<Candidate> {
         let conv = self.tiled_conv();
-        let source = self.source.channels() / conv.groups;
+        let (source, _) = self.group_channels();
         let tiles = Tile::of_lanes(&self.destination(&conv), target).into_iter();
         tiles
             .map(|(tile, most)| Candidate::Lanes {
@@ -202,19 +227,38 @@ impl Direction<'_> {
                     .rev()
                     .find(|channels| source.is_multiple_of(*channels))
                     .unwrap_or(1),
-                lanes: WG,
+                lanes: WG.max(target.subgroup),
             })
             .collect()
+    }
+
+    /// The tiles of `candidate`, where it is such a way; with `moments`, one
+    /// that takes them along.
+    fn in_lanes(&self, candidate: &Candidate, moments: bool, target: &Target) -> Option<InLanes> {
+        let Candidate::Lanes { tile, channels, lanes } = *candidate else {
+            return None;
+        };
+        let (height, width) = self.dest.plane();
+        let even = height.is_multiple_of(tile.py) && width.is_multiple_of(tile.px);
+        let fits = tile.fits_lanes(&self.destination(&self.tiled_conv()), channels, target)
+            && self.group_channels().0.is_multiple_of(channels)
+            && is_workgroup(lanes)
+            && lanes.is_multiple_of(target.subgroup);
+        (fits && (even || !moments)).then_some(InLanes {
+            tile,
+            channels,
+            lanes,
+            moments,
+        })
     }
 
     /// Whether Winograd's scheme can do this in such tiles.
     fn suits_winograd(&self, tile: &Tile, channels: usize) -> bool {
         let conv = self.tiled_conv();
-        let source = self.source.channels() / conv.groups;
-        let transposed = self.backward && !self.is_flipped();
+        let (source, _) = self.group_channels();
         let even = tile.px.is_multiple_of(2) && tile.py.is_multiple_of(2);
         let small = tile.px * tile.py * tile.kb <= MOST_WINOGRAD_SUMS / 4;
-        let shape = conv.kernel == 3 && conv.stride == 1 && !transposed && conv.padding <= 2;
+        let shape = conv.kernel == 3 && conv.stride == 1 && !self.is_transposed() && conv.padding <= 2;
         shape
             && even
             && small
@@ -235,7 +279,7 @@ impl Direction<'_> {
         let (height, width) = self.dest.plane();
         let divides = |tile: &Tile| width.is_multiple_of(tile.px) && height.is_multiple_of(tile.py);
         let tiles = shapes.iter().map(|&[px, py, kb]| Tile { px, py, kb });
-        let channels = if (self.source.channels() / self.conv.groups).is_multiple_of(2) {
+        let channels = if self.group_channels().0.is_multiple_of(2) {
             2
         } else {
             1
@@ -255,20 +299,8 @@ impl Direction<'_> {
     /// The dispatches of `candidate` that leave chunks of moments of the
     /// result in the last scratch memory, where it has such an end.
     pub fn with_moments(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
-        let Candidate::Lanes { tile, channels, lanes } = *candidate else {
-            return None;
-        };
-        let (height, width) = self.dest.plane();
-        let even = height.is_multiple_of(tile.py) && width.is_multiple_of(tile.px);
-        // What such a candidate must be, `lower` knows.
-        let fits = even && self.lower(candidate, batch, target).is_some();
-        let tiles = InLanes {
-            tile,
-            channels,
-            lanes,
-            moments: true,
-        };
-        fits.then(|| tiles.lower(self, batch, target))
+        let tiles = self.in_lanes(candidate, true, target)?;
+        Some(tiles.lower(self, batch, target))
     }
 }
 
@@ -322,19 +354,9 @@ impl Tunable for Direction<'_> {
                 (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
             Candidate::Gemm { tile, .. } => self.lower_gemm(tile, batch, target),
-            Candidate::Lanes { tile, channels, lanes } => {
-                let conv = self.tiled_conv();
-                let fits = tile.fits_lanes(&self.destination(&conv), channels, target)
-                    && (self.source.channels() / conv.groups).is_multiple_of(channels)
-                    && is_workgroup(lanes)
-                    && lanes.is_multiple_of(target.subgroup);
-                let tiles = InLanes {
-                    tile,
-                    channels,
-                    lanes,
-                    moments: false,
-                };
-                fits.then(|| tiles.lower(self, batch, target))
+            Candidate::Lanes { .. } => {
+                let tiles = self.in_lanes(candidate, false, target)?;
+                Some(tiles.lower(self, batch, target))
             }
             Candidate::Winograd { tile, channels, lanes } => {
                 let scheme = Scheme::Winograd { channels };
@@ -350,7 +372,7 @@ fn tiled(direction: &Direction, tile: Tile, scheme: Scheme, lanes: usize, batch:
     let Direction { source, dest, .. } = *direction;
     let conv = direction.tiled_conv();
     let (dh, dw) = dest.plane();
-    let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
+    let (sc, dc) = direction.group_channels();
     let mut constants = direction.constants(tile, lanes);
     let blocks = conv.groups * dc.div_ceil(tile.kb);
     let block = sc * scheme.taps(&conv) * tile.kb;
@@ -398,7 +420,7 @@ impl InLanes {
         } = self;
         let Direction { conv, source, dest, .. } = *direction;
         let (height, width) = dest.plane();
-        let (sc, dc) = (source.channels() / conv.groups, dest.channels() / conv.groups);
+        let (sc, dc) = direction.group_channels();
         let across = tile.across(width);
         let mut constants = direction.constants(tile, lanes);
         constants.extend([
@@ -424,14 +446,16 @@ impl InLanes {
         let parts = parts(batch, &[source, dest], target);
         let all_chunks: usize = parts.iter().map(chunks).sum();
         let moments = 16 * (all_chunks * dest.channels()) as u64;
-        constants.extend([
-            ("MOMENTS", self.moments.into()),
-            ("EXCHANGES", target.subgroup.ilog2().into()),
-        ]);
         let mut first_chunk = 0;
         for part in parts {
             let mut constants = constants.clone();
-            constants.push(("FIRST_CHUNK", first_chunk.into()));
+            if self.moments {
+                constants.extend([
+                    ("MOMENTS", true.into()),
+                    ("FIRST_CHUNK", first_chunk.into()),
+                    ("EXCHANGES", target.subgroup.ilog2().into()),
+                ]);
+            }
             let mut call =
                 direction
                     .call(["conv_lanes", "tile"], constants, &part, packed)
@@ -462,6 +486,11 @@ impl WeightGradient<'_> {
         (self.x.channels() / groups, self.dy.channels() / groups)
     }
 
+    /// Strips of `px` output columns in a row.
+    fn strips(&self, px: usize) -> usize {
+        self.dy.plane().1.div_ceil(px)
+    }
+
     /// Constants of a kernel that walks down strips of `px` output columns.
     fn constants(&self, px: usize) -> Vec<(&'static str, Value)> {
         let Conv {
@@ -473,7 +502,6 @@ impl WeightGradient<'_> {
         let (c, k) = self.channels();
         let (h, w) = self.x.plane();
         let (oh, ow) = self.dy.plane();
-        let fours = |width: usize, columns: usize| width.is_multiple_of(4) && columns.is_multiple_of(4);
         vec![
             ("C", c.into()),
             ("H", h.into()),
@@ -487,8 +515,8 @@ impl WeightGradient<'_> {
             ("PADDING", padding.into()),
             ("PX", px.into()),
             ("RIGHT", kernel.saturating_sub(padding + stride).into()),
-            ("X4", fours(w, px * stride).into()),
-            ("DY4", fours(ow, px).into()),
+            ("X4", by_fours(self.x, px * stride).into()),
+            ("DY4", by_fours(self.dy, px).into()),
         ]
     }
 
@@ -533,7 +561,7 @@ impl Tunable for WeightGradient<'_> {
                 px,
                 kb,
                 splits: SUBGROUPS,
-                lanes: WG,
+                lanes: WG.max(target.subgroup),
             };
         }
         Candidate::Strip {
@@ -606,6 +634,62 @@ impl Tunable for WeightGradient<'_> {
     }
 }
 
+/// A kernel that walks down strips of columns, image after image, and leaves
+/// partial sums.
+struct Walk {
+    file: &'static str,
+    /// Columns of a strip.
+    px: usize,
+    /// Images of one walk.
+    images: usize,
+    /// Blocks of channels.
+    blocks: usize,
+}
+
+impl Walk {
+    /// Walks over `images` images.
+    fn splits(&self, gradient: &WeightGradient, images: usize) -> usize {
+        images.div_ceil(self.images) * gradient.strips(self.px)
+    }
+
+    /// The dispatches over `parts` of a batch, in workgroups of `lanes`
+    /// invocations and `per_group` walks, with `own` constants.
+    fn lower(
+        &self,
+        gradient: &WeightGradient,
+        parts: Vec<Range<usize>>,
+        own: &[(&'static str, Value)],
+        [lanes, per_group]: [usize; 2],
+        target: &Target,
+    ) -> Lowered {
+        let splits: usize = parts.iter().map(|part| self.splits(gradient, part.len())).sum();
+        let partial = splits as u64 * gradient.dw.bytes(1);
+        let mut calls = Vec::new();
+        let mut first_split = 0;
+        for part in parts {
+            let mut constants = gradient.constants(self.px);
+            constants.extend(own);
+            constants.extend([
+                ("IMAGES", self.images.into()),
+                ("FIRST_SPLIT", first_split.into()),
+                ("WG", lanes.into()),
+            ]);
+            let mut call = gradient.call(self.file, constants, &part, partial);
+            let [y, z, _] = fold(self.blocks, target.workgroups);
+            let splits = self.splits(gradient, part.len());
+            call.workgroups = [splits.div_ceil(per_group) as u32, y, z];
+            first_split += splits;
+            calls.push(call);
+        }
+        calls.push(gradient.merge(partial, target));
+        Lowered {
+            calls,
+            scratch: vec![partial],
+        }
+    }
+}
+
+/// The dispatches of strips whose lanes are images and strips.
 fn strips(
     gradient: &WeightGradient,
     tile: WeightTile,
@@ -616,47 +700,24 @@ fn strips(
 ) -> Lowered {
     let WeightGradient { conv, x, dy, dw } = *gradient;
     let (c, k) = gradient.channels();
-    let strips = dy.plane().1.div_ceil(tile.px);
+    let strips = gradient.strips(tile.px);
     let blocks = conv.groups * k.div_ceil(tile.kb) * c.div_ceil(tile.cb);
-    let images = WeightTile::images(
-        batch,
-        strips,
-        strips * blocks,
-        wanted,
-        dw.bytes(1) * strips as u64,
-        target,
-    );
+    let bytes = dw.bytes(1) * strips as u64;
+    let walk = Walk {
+        file: "conv_weights",
+        px: tile.px,
+        images: WeightTile::images(batch, strips, strips * blocks, wanted, bytes, target),
+        blocks,
+    };
     let parts = parts(batch, &[x, dy], target);
-    let splits = |part: &Range<usize>| part.len().div_ceil(images) * strips;
-    let all_splits: usize = parts.iter().map(splits).sum();
+    let splits: usize = parts.iter().map(|part| walk.splits(gradient, part.len())).sum();
     // Lanes that have no split cost a processor as much as those that have one.
     let lanes = match target.cpu {
-        true => lanes.min(all_splits.next_power_of_two().max(CPU_VECTOR)),
+        true => lanes.min(splits.next_power_of_two().max(CPU_VECTOR)),
         false => lanes,
     };
-    let partial = all_splits as u64 * dw.bytes(1);
-    let mut calls = Vec::new();
-    let mut first_split = 0;
-    for part in parts {
-        let mut constants = gradient.constants(tile.px);
-        constants.extend([
-            ("KB", tile.kb.into()),
-            ("CB", tile.cb.into()),
-            ("IMAGES", images.into()),
-            ("FIRST_SPLIT", first_split.into()),
-            ("WG", lanes.into()),
-        ]);
-        let mut call = gradient.call("conv_weights", constants, &part, partial);
-        let [y, z, _] = fold(blocks, target.workgroups);
-        call.workgroups = [splits(&part).div_ceil(lanes) as u32, y, z];
-        first_split += splits(&part);
-        calls.push(call);
-    }
-    calls.push(gradient.merge(partial, target));
-    Lowered {
-        calls,
-        scratch: vec![partial],
-    }
+    let own = [("KB", tile.kb.into()), ("CB", tile.cb.into())];
+    walk.lower(gradient, parts, &own, [lanes, lanes], target)
 }
 
 /// The dispatches of strips whose lanes are source channels.
@@ -670,34 +731,22 @@ fn channels(
 ) -> Lowered {
     let WeightGradient { conv, x, dy, dw } = *gradient;
     let (c, k) = gradient.channels();
-    let strips = dy.plane().1.div_ceil(px);
+    let strips = gradient.strips(px);
     let blocks = conv.groups * k.div_ceil(kb) * c.div_ceil(target.subgroup);
     let bytes = dw.bytes(1) * strips as u64;
-    let images = WeightTile::images_of_subgroup(batch, strips * blocks, wanted, bytes, target);
-    let parts = parts(batch, &[x, dy], target);
-    let splits = |part: &Range<usize>| part.len().div_ceil(images) * strips;
-    let all_splits: usize = parts.iter().map(splits).sum();
-    let partial = all_splits as u64 * dw.bytes(1);
-    let mut calls = Vec::new();
-    let mut first_split = 0;
-    for part in parts {
-        let mut constants = gradient.constants(px);
-        constants.extend([
-            ("KB", kb.into()),
-            ("IMAGES", images.into()),
-            ("FIRST_SPLIT", first_split.into()),
-            ("LANES", target.subgroup.into()),
-            ("WG", lanes.into()),
-        ]);
-        let mut call = gradient.call("conv_weights_lanes", constants, &part, partial);
-        let [y, z, _] = fold(blocks, target.workgroups);
-        call.workgroups = [splits(&part).div_ceil(lanes / target.subgroup) as u32, y, z];
-        first_split += splits(&part);
-        calls.push(call);
-    }
-    calls.push(gradient.merge(partial, target));
-    Lowered {
-        calls,
-        scratch: vec![partial],
-    }
+    let walk = Walk {
+        file: "conv_weights_lanes",
+        px,
+        images: WeightTile::images_of_subgroup(batch, strips * blocks, wanted, bytes, target),
+        blocks,
+    };
+    let own = [("KB", kb.into()), ("LANES", target.subgroup.into())];
+    let per_group = lanes / target.subgroup;
+    walk.lower(
+        gradient,
+        parts(batch, &[x, dy], target),
+        &own,
+        [lanes, per_group],
+        target,
+    )
 }

@@ -12,8 +12,7 @@
 use super::Value;
 use super::call::{Call, Lowered, Operand, Target, fold, parts};
 use super::candidate::{Candidate, is_workgroup};
-use super::conv::{Direction, WeightGradient};
-use crate::graph::{Conv, Shape};
+use super::conv::{Direction, WeightGradient, shape_constants};
 
 /// Channels, of source and of destination, from which on the rules take a
 /// product.
@@ -122,30 +121,7 @@ impl GemmTile {
     }
 }
 
-/// Channels and planes of one group, as the shader names them.
-fn shape_constants(conv: &Conv, source: &Shape, dest: &Shape) -> Vec<(&'static str, Value)> {
-    let ((sh, sw), (dh, dw)) = (source.plane(), dest.plane());
-    vec![
-        ("SC", (source.channels() / conv.groups).into()),
-        ("SH", sh.into()),
-        ("SW", sw.into()),
-        ("DC", (dest.channels() / conv.groups).into()),
-        ("DH", dh.into()),
-        ("DW", dw.into()),
-        ("GROUPS", conv.groups.into()),
-        ("KERNEL", conv.kernel.into()),
-        ("STRIDE", conv.stride.into()),
-        ("PADDING", conv.padding.into()),
-    ]
-}
-
 impl Direction<'_> {
-    /// Source and destination channels of one group.
-    fn group_channels(&self) -> (usize, usize) {
-        let groups = self.conv.groups;
-        (self.source.channels() / groups, self.dest.channels() / groups)
-    }
-
     /// The product that the rules take on a GPU, where they take one.
     pub(super) fn gemm_rule(&self, target: &Target) -> Option<Candidate> {
         let (source, dest) = self.group_channels();
@@ -167,9 +143,8 @@ impl Direction<'_> {
 
     /// The dispatches of a product by `tile`; `None` where it is no tile.
     pub(super) fn lower_gemm(&self, tile: GemmTile, batch: usize, target: &Target) -> Option<Lowered> {
-        let flipped = self.is_flipped();
         let conv = self.tiled_conv();
-        let transposed = self.backward && !flipped;
+        let transposed = self.is_transposed();
         let phases = if transposed { conv.stride * conv.stride } else { 1 };
         let (source_channels, channels) = self.group_channels();
         let tiles = channels.div_ceil(tile.channels);
@@ -181,16 +156,15 @@ impl Direction<'_> {
         constants.extend([("TRANSPOSED", transposed.into()), ("BIAS", self.bias.into())]);
         let taps = conv.kernel * conv.kernel;
         let packed = conv.groups * taps * source_channels * tiles * tile.channels;
-        let weights = Shape::fixed(&[conv.groups * channels * source_channels * taps]);
         let mut packing = constants.clone();
         packing.retain(|(name, _)| *name != "WG");
         packing.extend([
             ("EXCHANGED", self.backward.into()),
-            ("FLIPPED", flipped.into()),
+            ("FLIPPED", self.is_flipped().into()),
             ("WG", WG.into()),
         ]);
         let pack = Call::new("conv_gemm", "pack_gemm", packing)
-            .bind(4, Operand::Input(1), weights.bytes(1))
+            .bind(4, Operand::Input(1), 4 * self.weights() as u64)
             .bind(5, Operand::Scratch(0), 4 * packed as u64)
             .over(packed, WG, target);
         let mut calls = vec![pack];
@@ -200,8 +174,6 @@ impl Direction<'_> {
             true => height.div_ceil(conv.stride) * width.div_ceil(conv.stride),
             false => height * width,
         };
-        let outputs = if self.backward { self.source } else { self.dest };
-        let per_output = weights.per_image() / outputs.channels();
         for part in parts(batch, &[self.source, self.dest], target) {
             let mut call = Call::new("conv_gemm", "gemm", constants.clone())
                 .store("Source", 1, self.source)
@@ -212,7 +184,7 @@ impl Direction<'_> {
                 .bind_images(3, Operand::Output, self.dest, &part);
             let [x, z, _] = fold((part.len() * pixels).div_ceil(tile.rows), target.workgroups);
             call.workgroups = [x, (tiles * conv.groups * phases) as u32, z];
-            call.macs = (part.len() * outputs.per_image() * per_output) as u64;
+            call.macs = self.macs(part.len());
             calls.push(call);
         }
         Some(Lowered {

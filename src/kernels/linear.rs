@@ -3,7 +3,6 @@
 use super::call::{Call, Lowered, Operand, Target, chunks, parts};
 use super::candidate::{Candidate, Tunable, chunk_others, chunk_parameters, chunk_rule, is_workgroup};
 use super::conv::{Direction, WeightGradient};
-use super::conv_gemm::GemmTile;
 use crate::graph::{Conv, Shape};
 
 const WG: usize = 64;
@@ -34,7 +33,7 @@ impl Tunable for Layer<'_> {
     fn others(&self, target: &Target) -> Vec<Candidate> {
         let sides = [(2, WG), (8, WG), (SIDE, WG / 2), (2, WG / 2)];
         let mut all = sides.map(|(side, lanes)| Candidate::Square { side, lanes }).to_vec();
-        all.extend(self.gemms(target));
+        all.extend(self.as_conv(|layer| layer.gemms(target), |layer| layer.gemms(target)));
         all
     }
 
@@ -42,7 +41,12 @@ impl Tunable for Layer<'_> {
         let (side, lanes) = match *candidate {
             Candidate::Plain => (1, WG),
             Candidate::Square { side, lanes } if side <= LARGEST_SIDE && is_workgroup(lanes) => (side, lanes),
-            Candidate::Gemm { tile, splits } => return self.lower_gemm(tile, splits, batch, target),
+            Candidate::Gemm { tile, splits } => {
+                return self.as_conv(
+                    |layer| layer.lower_gemm(tile, batch, target),
+                    |layer| layer.lower_gemm(tile, splits, batch, target),
+                );
+            }
             _ => return None,
         };
         let tile = Square { side, lanes };
@@ -55,31 +59,16 @@ impl Tunable for Layer<'_> {
 }
 
 impl Layer<'_> {
-    /// Products through workgroup memory that may be fast.
-    fn gemms(&self, target: &Target) -> Vec<Candidate> {
+    /// What `direction` or `weights` says of this layer as a convolution of
+    /// planes of one pixel.
+    fn as_conv<T>(&self, direction: impl FnOnce(Direction) -> T, weights: impl FnOnce(WeightGradient) -> T) -> T {
+        let conv = AS_CONV;
         match *self {
-            Layer::Forward { bias, x, y } => Direction::forward(AS_CONV, bias, &flat(x), &flat(y)).gemms(target),
-            Layer::InputGradient { dy, dx } => Direction::backward(AS_CONV, &flat(dy), &flat(dx)).gemms(target),
+            Layer::Forward { bias, x, y } => direction(Direction::forward(conv, bias, &flat(x), &flat(y))),
+            Layer::InputGradient { dy, dx } => direction(Direction::backward(conv, &flat(dy), &flat(dx))),
             Layer::WeightGradient { x, dy, dw } => {
                 let (x, dy) = (&flat(x), &flat(dy));
-                let conv = AS_CONV;
-                WeightGradient { conv, x, dy, dw }.gemms(target)
-            }
-        }
-    }
-
-    fn lower_gemm(&self, tile: GemmTile, splits: usize, batch: usize, target: &Target) -> Option<Lowered> {
-        match *self {
-            Layer::Forward { bias, x, y } => {
-                Direction::forward(AS_CONV, bias, &flat(x), &flat(y)).lower_gemm(tile, batch, target)
-            }
-            Layer::InputGradient { dy, dx } => {
-                Direction::backward(AS_CONV, &flat(dy), &flat(dx)).lower_gemm(tile, batch, target)
-            }
-            Layer::WeightGradient { x, dy, dw } => {
-                let (x, dy) = (&flat(x), &flat(dy));
-                let conv = AS_CONV;
-                WeightGradient { conv, x, dy, dw }.lower_gemm(tile, splits, batch, target)
+                weights(WeightGradient { conv, x, dy, dw })
             }
         }
     }

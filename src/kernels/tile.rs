@@ -372,10 +372,6 @@ impl WeightTile {
 mod tests {
     use super::*;
 
-    fn target(cpu: bool) -> Target {
-        Target::portable(cpu)
-    }
-
     #[test]
     fn tiles_fit_their_budgets() {
         for cpu in [false, true] {
@@ -399,13 +395,16 @@ mod tests {
                                     source_height: size,
                                     source_width: size,
                                 };
-                                let tile = Tile::choose(&dest, &target(cpu));
+                                let tile = Tile::choose(&dest, &Target::portable(cpu));
                                 assert!(tile.fits(&dest), "{tile:?}");
-                                for other in Tile::others(&dest, &target(cpu)) {
+                                for other in Tile::others(&dest, &Target::portable(cpu)) {
                                     assert!(other.fits(&dest), "{other:?}");
                                 }
-                                for (tile, channels) in Tile::of_lanes(&dest, &target(cpu)) {
-                                    assert!(tile.fits_lanes(&dest, channels, &target(cpu)) && cpu, "{tile:?}");
+                                for (tile, channels) in Tile::of_lanes(&dest, &Target::portable(cpu)) {
+                                    assert!(
+                                        tile.fits_lanes(&dest, channels, &Target::portable(cpu)) && cpu,
+                                        "{tile:?}"
+                                    );
                                     let body = tile.sums() * channels * kernel * kernel;
                                     assert!(
                                         body <= LANES_BODY * if transposed { stride * stride } else { 1 },
