@@ -1,5 +1,6 @@
 // Convolution, and its gradient by the input, by register tiles whose
-// neighbours lie in one subgroup.
+// neighbours lie in one subgroup: tap by tap, or by Winograd's minimal
+// filtering.
 //
 // Where a subgroup is a processor's vector, a load of memory costs each lane
 // ten times what an exchange between lanes costs all of them. So no pixel is
@@ -11,6 +12,15 @@
 // A tile takes a few source channels at a time, and of them one destination
 // channel after the other, all taps for each pixel: the body fits into the
 // instruction cache, and a kernel's weights into registers.
+//
+// A load is dear by the lane and the instruction, not by the byte: where the
+// driver has 64-bit integers, eight values come at once as four of them.
+//
+// By Winograd's F(2×2, 3×3), four pixels take sixteen products of a source
+// channel instead of thirty-six (Lavin and Gray 2016, "Fast Algorithms for
+// Convolutional Neural Networks"): a patch of 4 × 4 source pixels is
+// transformed once for all destination channels, weights are transformed when
+// they are packed, and products transformed back when they are added.
 //
 // Directions and taps are those of `conv.wgsl`.
 
@@ -37,6 +47,9 @@ const PX: u32 = 4u;
 const PY: u32 = 4u;
 const KB: u32 = 8u;
 const CHANNELS: u32 = 1u;
+// Whether products are Winograd's. PX and PY are even then, CHANNELS is one,
+// and the kernel is 3×3 at stride 1 with a halo of one on all sides.
+const WINOGRAD: bool = false;
 // Source pixels for a tile: INNER of its own, and a halo of one or none.
 const LEFT: u32 = 1u;
 const RIGHT: u32 = 1u;
@@ -46,9 +59,12 @@ const INNER_Y: u32 = 4u;
 // row of tiles: a divisor of LANES, and at least TILES_X.
 const LANES: u32 = 8u;
 const ACROSS: u32 = 2u;
-// Whether rows of source and destination are read and written by fours.
+// Whether rows of source and destination are read and written by fours, and
+// whether rows of the source and weights are read by eights.
 const SOURCE4: bool = true;
 const DEST4: bool = true;
+const SOURCE8: bool = false;
+const WEIGHTS8: bool = false;
 // Whether the moments of each destination channel are taken along for a batch
 // norm behind the convolution, and the chunks of them before this dispatch's.
 // Tiles must divide the plane.
@@ -67,23 +83,34 @@ const TILES_Y: u32 = (DH + PY - 1u) / PY;
 // Whether every image lies in one subgroup: then so do all its halos.
 const WHOLE: bool = DOWN % TILES_Y == 0u;
 const BLOCKS: u32 = (DC + KB - 1u) / KB;
-const TAPS: u32 = KERNEL * KERNEL;
+// Weights that stand for one kernel.
+const TAPS: u32 = select(KERNEL * KERNEL, 16u, WINOGRAD);
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
-// Weights of a block for the source channels of one turn, and fours of them
-// that a lane loads.
+// Weights of a block for the source channels of one turn, and how often a lane
+// loads EACH of them.
 const PACKED: u32 = KB * CHANNELS * TAPS;
-const CHUNKS: u32 = (PACKED + 4u * LANES - 1u) / (4u * LANES);
+const EACH: u32 = select(4u, 8u, WEIGHTS8);
+const CHUNKS: u32 = (PACKED + EACH * LANES - 1u) / (EACH * LANES);
 
 @group(0) @binding(0) var<storage, read> source: array<Stored>;     // N, GROUPS·SC, SH, SW
 @group(0) @binding(1) var<storage, read> source4: array<Stored4>;   // the same memory
-@group(0) @binding(2) var<storage, read> weights4: array<vec4f>;   // GROUPS·BLOCKS, SC / CHANNELS, CHUNKS, LANES
+@group(0) @binding(2) var<storage, read> weights4: array<vec4f>;   // GROUPS·BLOCKS, SC / CHANNELS, CHUNKS, LANES, EACH
 @group(0) @binding(3) var<storage, read> bias: array<f32>;         // GROUPS·DC
 @group(0) @binding(4) var<storage, read_write> dest: array<Stored>; // N, GROUPS·DC, DH, DW
 @group(0) @binding(5) var<storage, read_write> dest4: array<Stored4>; // the same memory
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(7) var<storage, read_write> repacked4: array<vec4f>; // as `weights4`
 @group(0) @binding(8) var<storage, read_write> moments: array<vec4f>; // chunks, GROUPS·DC: count, mean, Σ(y−mean)²
+@group(0) @binding(9) var<storage, read> source8: array<vec4<u64>>;  // the memory of `source`
+@group(0) @binding(10) var<storage, read> weights8: array<vec4<u64>>; // the memory of `weights4`
+
+// The eight values that were loaded as four 64-bit integers.
+fn eight(v: vec4<u64>) -> array<vec4f, 2> {
+    return array<vec4f, 2>(
+        bitcast<vec4f>(vec4u(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))),
+        bitcast<vec4f>(vec4u(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))));
+}
 
 // INNER_X pixels of row y from column x on; zero beyond the plane.
 fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
@@ -91,7 +118,20 @@ fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
     // Below zero wraps round: one comparison finds both ends.
     let inside = y < SH;
     let row = plane + min(y, SH - 1u) * SW;
-    if (SOURCE4) { // static
+    if (SOURCE8) { // static
+        for (var q = 0u; q < INNER_X / 8u; q++) { // unroll
+            let at = x + 8u * q;
+            let both = eight(source8[(row + min(at, SW - 8u)) / 8u]);
+            for (var h = 0u; h < 2u; h++) { // unroll
+                let v = select(vec4f(), both[h], inside && at < SW);
+                own[8u * q + 4u * h] = v.x;
+                own[8u * q + 4u * h + 1u] = v.y;
+                own[8u * q + 4u * h + 2u] = v.z;
+                own[8u * q + 4u * h + 3u] = v.w;
+            }
+        }
+    }
+    if (SOURCE4 && !SOURCE8) { // static
         for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
             let at = x + 4u * q;
             let v = select(vec4f(), vec4f(source4[(row + min(at, SW - 4u)) / 4u]), inside && at < SW);
@@ -100,7 +140,8 @@ fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
             own[4u * q + 2u] = v.z;
             own[4u * q + 3u] = v.w;
         }
-    } else {
+    }
+    if (!SOURCE4) { // static
         for (var j = 0u; j < INNER_X; j++) { // unroll
             own[j] = select(0.0, f32(source[row + min(x + j, SW - 1u)]), inside && x + j < SW);
         }
@@ -163,6 +204,47 @@ fn window(plane: u32, tx: u32, ty: u32, lane: u32) -> array<f32, ROWS * COLS> {
         }
     }
     return taken;
+}
+
+// The transforms of the patches behind each 2 × 2 pixels of the tile, four
+// vectors each: along rows, then along columns.
+fn transformed(taken: array<f32, ROWS * COLS>) -> array<vec4f, PX * PY> {
+    var rows: array<vec4f, ROWS * PX / 2u>;
+    for (var r = 0u; r < ROWS; r++) { // unroll
+        for (var p = 0u; p < PX / 2u; p++) { // unroll
+            let first = taken[r * COLS + 2u * p];
+            let second = taken[r * COLS + 2u * p + 1u];
+            let third = taken[r * COLS + 2u * p + 2u];
+            let fourth = taken[r * COLS + 2u * p + 3u];
+            rows[r * PX / 2u + p] = vec4f(first - third, second + third, third - second, second - fourth);
+        }
+    }
+    var both: array<vec4f, PX * PY>;
+    for (var q = 0u; q < PY / 2u; q++) { // unroll
+        for (var p = 0u; p < PX / 2u; p++) { // unroll
+            let first = rows[q * PX + p];
+            let second = rows[q * PX + PX / 2u + p];
+            let third = rows[q * PX + PX + p];
+            let fourth = rows[q * PX + PX + PX / 2u + p];
+            both[2u * q * PX + 4u * p] = first - third;
+            both[2u * q * PX + 4u * p + 1u] = second + third;
+            both[2u * q * PX + 4u * p + 2u] = third - second;
+            both[2u * q * PX + 4u * p + 3u] = second - fourth;
+        }
+    }
+    return both;
+}
+
+// Four pixels, row by row, of their sums in the transform's terms.
+fn transformed_back(first: vec4f, second: vec4f, third: vec4f, fourth: vec4f) -> vec4f {
+    var rows: array<f32, 8>;
+    for (var j = 0u; j < 4u; j++) { // unroll
+        rows[j] = first[j] + (second[j] + third[j]);
+        rows[4u + j] = (second[j] - third[j]) - fourth[j];
+    }
+    return vec4f(
+        rows[0] + (rows[1] + rows[2]), (rows[1] - rows[2]) - rows[3],
+        rows[4] + (rows[5] + rows[6]), (rows[5] - rows[6]) - rows[7]);
 }
 
 // Writes a tile's pixels, KB channels from `first_channel` on.
@@ -233,18 +315,18 @@ fn images() -> u32 {
     }
 }
 
-// Grid: x, folded into z, over subgroups, each with DOWN rows of tiles; y over
-// blocks of channels.
+// Grid: x over blocks of channels, which follow each other while the source is
+// in a cache; y, folded into z, over subgroups, each with DOWN rows of tiles.
 @compute @workgroup_size(WG)
 fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
-    let line = ((group.z * groups.x + group.x) * (WG / LANES) + subgroup) * DOWN + lane / ACROSS;
+    let line = ((group.z * groups.y + group.y) * (WG / LANES) + subgroup) * DOWN + lane / ACROSS;
     let tx = lane % ACROSS;
     let ty = line % TILES_Y;
     // Lanes without a tile go along: their neighbours exchange with them.
     let n = min(line / TILES_Y, images() - 1u);
-    let channel_group = group.y / BLOCKS;
-    let first_channel = group.y % BLOCKS * KB;
+    let channel_group = group.x / BLOCKS;
+    let first_channel = group.x % BLOCKS * KB;
 
     var acc: array<f32, KB * PX * PY>;
     if (BIAS) { // static
@@ -264,32 +346,64 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
                 taken[i * ROWS * COLS + j] = own[j];
             }
         }
+        var patches: array<vec4f, PX * PY>;
+        if (WINOGRAD) { // static
+            patches = transformed(taken);
+        }
         // A lane's share of the weights.
-        var share: array<vec4f, CHUNKS>;
+        var share: array<vec4f, CHUNKS * EACH / 4u>;
         for (var i = 0u; i < CHUNKS; i++) { // unroll
-            share[i] = weights4[((group.y * (SC / CHANNELS) + c / CHANNELS) * CHUNKS + i) * LANES + lane];
+            let at = ((group.x * (SC / CHANNELS) + c / CHANNELS) * CHUNKS + i) * LANES + lane;
+            if (WEIGHTS8) { // static
+                let both = eight(weights8[at]);
+                share[2u * i] = both[0];
+                share[2u * i + 1u] = both[1];
+            } else {
+                share[i] = weights4[at];
+            }
         }
         for (var k = 0u; k < KB; k++) { // unroll
-            var w: array<f32, CHANNELS * TAPS>;
-            for (var i = 0u; i < CHANNELS * TAPS; i++) { // unroll
-                w[i] = subgroupShuffle(
-                    share[(k * CHANNELS * TAPS + i) / (4u * LANES)][(k * CHANNELS * TAPS + i) % 4u],
-                    (k * CHANNELS * TAPS + i) / 4u % LANES);
-            }
-            for (var py = 0u; py < PY; py++) { // unroll
-                for (var px = 0u; px < PX; px++) { // unroll
-                    for (var i = 0u; i < CHANNELS; i++) { // unroll
-                        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
-                            for (var kx = 0u; kx < KERNEL; kx++) { // unroll
-                                if (!TRANSPOSED) { // static
-                                    acc[(k * PY + py) * PX + px] +=
-                                        taken[(i * ROWS + py * STRIDE + ky) * COLS + px * STRIDE + kx]
-                                        * w[(i * KERNEL + ky) * KERNEL + kx];
-                                }
-                                if (TRANSPOSED && (py + PADDING - ky) % STRIDE == 0u && (px + PADDING - kx) % STRIDE == 0u) { // static
-                                    acc[(k * PY + py) * PX + px] +=
-                                        taken[(i * ROWS + (py + PADDING - ky) / STRIDE + LEFT) * COLS + (px + PADDING - kx) / STRIDE + LEFT]
-                                        * w[(i * KERNEL + ky) * KERNEL + kx];
+            if (WINOGRAD) { // static
+                var w: array<vec4f, 4>;
+                for (var i = 0u; i < 4u; i++) { // unroll
+                    w[i] = subgroupShuffle(
+                        share[(4u * k + i) * 4u / (EACH * LANES) * (EACH / 4u) + (4u * k + i) % (EACH / 4u)],
+                        (4u * k + i) * 4u / EACH % LANES);
+                }
+                for (var q = 0u; q < PY / 2u; q++) { // unroll
+                    for (var p = 0u; p < PX / 2u; p++) { // unroll
+                        let pixels = transformed_back(
+                            patches[2u * q * PX + 4u * p] * w[0], patches[2u * q * PX + 4u * p + 1u] * w[1],
+                            patches[2u * q * PX + 4u * p + 2u] * w[2], patches[2u * q * PX + 4u * p + 3u] * w[3]);
+                        acc[(k * PY + 2u * q) * PX + 2u * p] += pixels.x;
+                        acc[(k * PY + 2u * q) * PX + 2u * p + 1u] += pixels.y;
+                        acc[(k * PY + 2u * q + 1u) * PX + 2u * p] += pixels.z;
+                        acc[(k * PY + 2u * q + 1u) * PX + 2u * p + 1u] += pixels.w;
+                    }
+                }
+            } else {
+                var w: array<f32, CHANNELS * TAPS>;
+                for (var i = 0u; i < CHANNELS * TAPS; i++) { // unroll
+                    w[i] = subgroupShuffle(
+                        share[(k * CHANNELS * TAPS + i) / (EACH * LANES) * (EACH / 4u)
+                            + (k * CHANNELS * TAPS + i) % EACH / 4u][(k * CHANNELS * TAPS + i) % 4u],
+                        (k * CHANNELS * TAPS + i) / EACH % LANES);
+                }
+                for (var py = 0u; py < PY; py++) { // unroll
+                    for (var px = 0u; px < PX; px++) { // unroll
+                        for (var i = 0u; i < CHANNELS; i++) { // unroll
+                            for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                                for (var kx = 0u; kx < KERNEL; kx++) { // unroll
+                                    if (!TRANSPOSED) { // static
+                                        acc[(k * PY + py) * PX + px] +=
+                                            taken[(i * ROWS + py * STRIDE + ky) * COLS + px * STRIDE + kx]
+                                            * w[(i * KERNEL + ky) * KERNEL + kx];
+                                    }
+                                    if (TRANSPOSED && (py + PADDING - ky) % STRIDE == 0u && (px + PADDING - kx) % STRIDE == 0u) { // static
+                                        acc[(k * PY + py) * PX + px] +=
+                                            taken[(i * ROWS + (py + PADDING - ky) / STRIDE + LEFT) * COLS + (px + PADDING - kx) / STRIDE + LEFT]
+                                            * w[(i * KERNEL + ky) * KERNEL + kx];
+                                    }
                                 }
                             }
                         }
@@ -304,7 +418,7 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         write(acc, n, channel_group, first_channel, tx, ty);
     }
     if (MOMENTS) { // static
-        let chunk = FIRST_CHUNK + (group.z * groups.x + group.x) * (WG / LANES) + subgroup;
+        let chunk = FIRST_CHUNK + (group.z * groups.y + group.y) * (WG / LANES) + subgroup;
         // Each lane writes those of another channel.
         for (var turn = 0u; turn < (KB + LANES - 1u) / LANES; turn++) { // unroll
             var mine = vec3f();
@@ -319,18 +433,42 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
+// Weight `tap` of the kernel of a destination channel and a source channel.
+fn weight(channel: u32, c: u32, tap: u32, there: bool) -> f32 {
+    var at = (channel * SC + c) * (KERNEL * KERNEL) + select(tap, KERNEL * KERNEL - 1u - tap, FLIPPED);
+    if (EXCHANGED) { // static
+        let first = channel / DC * SC;
+        at = ((first + c) * DC + channel % DC) * (KERNEL * KERNEL) + select(tap, KERNEL * KERNEL - 1u - tap, FLIPPED);
+    }
+    return select(0.0, weights[select(0u, at, there)], there);
+}
+
+// One of the four values that stand for three weights.
+fn of_three(g: vec3f, which: u32) -> f32 {
+    let ends = select(g.x, g.z, which == 3u);
+    let inner = 0.5 * (g.x + g.z + select(g.y, -g.y, which == 2u));
+    return select(inner, ends, which % 3u == 0u);
+}
+
 // The weight at a place of a block's weights for the source channels of one
 // turn; zero beyond the last channel, and behind the last weight.
 fn packed(block: u32, turn: u32, place: u32) -> f32 {
-    let channel = block % BLOCKS * KB + place / (CHANNELS * TAPS);
+    let of_group = block % BLOCKS * KB + place / (CHANNELS * TAPS);
+    let channel = block / BLOCKS * DC + of_group;
     let c = turn * CHANNELS + place / TAPS % CHANNELS;
-    let tap = select(place % TAPS, TAPS - 1u - place % TAPS, FLIPPED);
-    var at = ((block / BLOCKS * DC + channel) * SC + c) * TAPS + tap;
-    if (EXCHANGED) { // static
-        at = ((block / BLOCKS * SC + c) * DC + channel) * TAPS + tap;
+    let there = place < PACKED && of_group < DC;
+    if (WINOGRAD) { // static
+        var rows: array<f32, 3>;
+        for (var r = 0u; r < 3u; r++) { // unroll
+            let g = vec3f(
+                weight(channel, c, 3u * r, there), weight(channel, c, 3u * r + 1u, there),
+                weight(channel, c, 3u * r + 2u, there));
+            rows[r] = of_three(g, place % 4u);
+        }
+        return of_three(vec3f(rows[0], rows[1], rows[2]), place / 4u % 4u);
+    } else {
+        return weight(channel, c, place % TAPS, there);
     }
-    let there = place < PACKED && channel < DC;
-    return select(0.0, weights[select(0u, at, there)], there);
 }
 
 // Lays weights out as `tile` reads them: for each block of KB destination
@@ -340,9 +478,10 @@ fn packed(block: u32, turn: u32, place: u32) -> f32 {
 fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    let place = index % (CHUNKS * LANES) * 4u;
-    let turn = index / (CHUNKS * LANES) % (SC / CHANNELS);
-    let block = index / (CHUNKS * LANES * (SC / CHANNELS));
+    let in_turn = CHUNKS * LANES * EACH / 4u;
+    let place = index % in_turn * 4u;
+    let turn = index / in_turn % (SC / CHANNELS);
+    let block = index / (in_turn * (SC / CHANNELS));
     if (block >= GROUPS * BLOCKS) {
         return;
     }

@@ -1,9 +1,10 @@
 //! Is every shader portable? The files as they stand, and every variant that
 //! a few networks need on processors and GPUs: valid WGSL without any special
-//! capability (but for the files that exchange values within subgroups, which
-//! only processors' drivers are given), within wgpu's default limits, without atomics of floats and
-//! without arrays that a driver could not keep in registers, and written by
-//! naga as SPIR-V, MSL and HLSL. No device is needed.
+//! capability (but for the files that exchange values within subgroups, and
+//! load eight at once as 64-bit integers, which only processors' drivers are
+//! given), within wgpu's default limits, without atomics of floats and without
+//! arrays that a driver could not keep in registers, and written by naga as
+//! SPIR-V, MSL and HLSL. No device is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,25 +39,38 @@ const MODELS: [(&str, [usize; 3]); 8] = [
 /// How activations may be stored.
 const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16];
 
-/// A processor, one whose lanes cannot exchange values, and a GPU.
-fn targets() -> [Target; 3] {
+/// A processor, one that loads eight values at once, one whose lanes cannot
+/// exchange values, and a GPU.
+fn targets() -> [Target; 4] {
+    let processor = Target::portable(true);
+    let wide = Target {
+        eights: true,
+        ..processor
+    };
     let alone = Target {
         subgroup: 0,
-        ..Target::portable(true)
+        ..processor
     };
-    [Target::portable(true), alone, Target::portable(false)]
+    [processor, wide, alone, Target::portable(false)]
 }
 
 fn parse(source: &str) -> Result<Module, String> {
     naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))
 }
 
-/// What the shaders of `file` may need of an adapter, and whether its memory
-/// may hold `halves`.
-fn capabilities(file: &str, halves: bool) -> Capabilities {
+/// Whether invocations of `file` exchange values within subgroups.
+fn exchanges(file: &str) -> bool {
+    file.ends_with("_lanes")
+}
+
+/// What the variant of `call` may need of an adapter.
+fn needed(call: &Call) -> Capabilities {
+    let constants = &call.variant.constants;
+    let eights = |(name, value): &(&str, Value)| name.ends_with('8') && *value == Value::Bool(true);
     let mut all = Capabilities::empty();
-    all.set(Capabilities::SUBGROUP, file.ends_with("_lanes"));
-    all.set(Capabilities::SHADER_FLOAT16, halves);
+    all.set(Capabilities::SUBGROUP, exchanges(call.variant.file));
+    all.set(Capabilities::SHADER_FLOAT16, has_halves(call));
+    all.set(Capabilities::SHADER_INT64, constants.iter().any(eights));
     all
 }
 
@@ -73,7 +87,8 @@ fn validate(source: &str, module: &Module, capabilities: Capabilities) -> Result
 }
 
 /// What keeps `source` from running wherever there are `capabilities`. A
-/// `specialised` shader must also keep its arrays in registers.
+/// `specialised` shader must also stay within the limits, and keep its arrays
+/// in registers.
 fn problems(source: &str, specialised: bool, capabilities: Capabilities) -> Vec<String> {
     let module = match parse(source) {
         Ok(module) => module,
@@ -83,7 +98,11 @@ fn problems(source: &str, specialised: bool, capabilities: Capabilities) -> Vec<
         Ok(info) => info,
         Err(error) => return vec![error],
     };
-    let mut problems = over_the_limits(&module, &info);
+    // A file has a binding for every way to load, a variant those of its own.
+    let mut problems = match specialised {
+        true => over_the_limits(&module, &info),
+        false => Vec::new(),
+    };
     for (_, ty) in module.types.iter() {
         if let TypeInner::Atomic(Scalar {
             kind: ScalarKind::Float | ScalarKind::AbstractFloat,
@@ -246,11 +265,13 @@ fn others(mode: Mode) -> Graph {
 fn all_calls() -> Vec<Call> {
     let mut calls = Vec::new();
     for target in targets() {
-        let exchanges = target.subgroup > 0;
         let mut calls_of = Vec::new();
         let mut graphs = Vec::new();
         for mode in [Mode::Train, Mode::Eval] {
-            for (name, [channels, height, width]) in MODELS {
+            // Loads by eights differ little from shape to shape, and large
+            // bodies take long to check.
+            let models = if target.eights { &MODELS[..1] } else { &MODELS[..] };
+            for &(name, [channels, height, width]) in models {
                 let input = InputShape {
                     channels,
                     height,
@@ -308,21 +329,27 @@ fn all_calls() -> Vec<Call> {
         calls_of.extend(MultiplyAddShape::candidates().iter().map(|shape| shape.call(&target)));
         calls_of.extend(StreamShape::candidates(&target).iter().map(|shape| shape.call(&target)));
         calls_of.push(kernels::record(1024, 16));
-        let exchanging = |call: &Call| call.variant.file.ends_with("_lanes");
-        assert_eq!(calls_of.iter().any(exchanging), exchanges, "{target:?}");
+        let exchanging = |call: &Call| exchanges(call.variant.file);
+        assert_eq!(calls_of.iter().any(exchanging), target.subgroup > 0, "{target:?}");
+        let by_eights = |call: &Call| needed(call).contains(Capabilities::SHADER_INT64);
+        assert_eq!(calls_of.iter().any(by_eights), target.eights, "{target:?}");
         calls.extend(calls_of);
     }
     calls
 }
 
+/// What the file `name` may need as it stands.
+fn needed_by_file(name: &str) -> Capabilities {
+    match exchanges(name) {
+        true => Capabilities::SUBGROUP | Capabilities::SHADER_INT64,
+        false => Capabilities::empty(),
+    }
+}
+
 #[test]
 fn every_file_is_portable_as_it_stands() {
     for (name, text) in kernels::files() {
-        assert_eq!(
-            problems(text, false, capabilities(name, false)),
-            [] as [String; 0],
-            "{name}"
-        );
+        assert_eq!(problems(text, false, needed_by_file(name)), [] as [String; 0], "{name}");
     }
 }
 
@@ -332,12 +359,9 @@ fn every_specialised_variant_is_portable() {
     let mut entries = BTreeSet::new();
     for call in all_calls() {
         entries.insert((call.variant.file, call.variant.entry));
-        sources.entry(call.variant.program().source).or_insert_with(|| {
-            (
-                format!("{:?}", call.variant),
-                capabilities(call.variant.file, has_halves(&call)),
-            )
-        });
+        sources
+            .entry(call.variant.program().source)
+            .or_insert_with(|| (format!("{:?}", call.variant), needed(&call)));
         let within = call.workgroups.iter().all(|&count| (1..=WORKGROUPS).contains(&count));
         assert!(within, "{:?}: grid {:?}", call.variant, call.workgroups);
     }
@@ -433,13 +457,14 @@ fn what_is_not_portable_is_found() {
         ),
     ];
     for (expected, source) in cases {
-        let halves = source.starts_with("enable f16;");
-        let found = problems(&source, true, capabilities("", halves));
+        let mut capabilities = Capabilities::empty();
+        capabilities.set(Capabilities::SHADER_FLOAT16, source.starts_with("enable f16;"));
+        let found = problems(&source, true, capabilities);
         assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
     }
     // Bindings that an entry point does not use do not count.
     assert_eq!(
-        problems(&(nine + &main(64, "b0[0] = 1u;\n")), true, capabilities("", false)),
+        problems(&(nine + &main(64, "b0[0] = 1u;\n")), true, Capabilities::empty()),
         [] as [String; 0]
     );
 }

@@ -40,6 +40,8 @@ pub struct Limits {
     /// Invocations of every subgroup, a power of two; 0 where that is not
     /// known or they cannot exchange values.
     pub subgroup: u32,
+    /// Whether shaders know 64-bit integers.
+    pub int64: bool,
 }
 
 /// Device memory as its allocator counts it, in bytes.
@@ -84,6 +86,8 @@ pub struct Pretence {
     pub workgroups: Option<u32>,
     /// Its shaders know no 16-bit floats.
     pub no_f16: bool,
+    /// Its shaders know no 64-bit integers.
+    pub no_int64: bool,
 }
 
 impl Gpu {
@@ -121,8 +125,10 @@ impl Gpu {
         let mut wanted = wgpu::Features::PIPELINE_CACHE
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::SUBGROUP
-            | wgpu::Features::SHADER_F16;
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_INT64;
         wanted.set(wgpu::Features::SHADER_F16, !pretence.no_f16);
+        wanted.set(wgpu::Features::SHADER_INT64, !pretence.no_int64);
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("residua"),
@@ -161,6 +167,7 @@ impl Gpu {
                 } else {
                     0
                 },
+                int64: features.contains(wgpu::Features::SHADER_INT64),
             },
             info,
             device,

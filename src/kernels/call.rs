@@ -21,6 +21,9 @@ pub struct Target {
     /// Invocations of every subgroup, a power of two; 0 where that is not
     /// known or there are no exchanges between them.
     pub subgroup: usize,
+    /// Whether eight neighbours are loaded at once, as 64-bit integers: on a
+    /// processor whose driver knows them.
+    pub eights: bool,
 }
 
 impl Target {
@@ -33,6 +36,7 @@ impl Target {
             alignment: 256,
             workgroups: 65_535,
             subgroup: if cpu { 8 } else { 0 },
+            eights: false,
         }
     }
 }

@@ -34,6 +34,15 @@ pub enum Candidate {
         lanes: usize,
     },
     /// A 3×3 convolution at stride 1 by Winograd's minimal filtering, in
+    /// register tiles of even sides that share their halos and weights within
+    /// a subgroup.
+    WinogradLanes {
+        /// Pixels and channels of one invocation.
+        tile: Tile,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
+    /// A 3×3 convolution at stride 1 by Winograd's minimal filtering, in
     /// register tiles of even sides.
     Winograd {
         /// Pixels and channels of one invocation.
@@ -147,6 +156,10 @@ impl fmt::Display for Candidate {
                 channels,
                 lanes,
             } => write!(f, "lanes {px}x{py}x{kb} of {channels} by {lanes}"),
+            Candidate::WinogradLanes {
+                tile: Tile { px, py, kb },
+                lanes,
+            } => write!(f, "winograd lanes {px}x{py}x{kb} by {lanes}"),
             Candidate::Winograd {
                 tile: Tile { px, py, kb },
                 channels,
@@ -228,6 +241,13 @@ fn parse(words: &[&str]) -> Option<Candidate> {
             Candidate::Lanes {
                 tile: Tile { px, py, kb },
                 channels: number(channels)?,
+                lanes: number(lanes)?,
+            }
+        }
+        ["winograd", "lanes", tile, "by", lanes] => {
+            let [px, py, kb] = sides(tile)?;
+            Candidate::WinogradLanes {
+                tile: Tile { px, py, kb },
                 lanes: number(lanes)?,
             }
         }
@@ -326,6 +346,7 @@ mod tests {
                 splits: 256,
                 lanes: 32,
             },
+            Candidate::WinogradLanes { tile, lanes: 32 },
             Candidate::Winograd {
                 tile,
                 channels: 2,

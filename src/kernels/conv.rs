@@ -7,9 +7,9 @@ use super::call::{Call, Lowered, Operand, Target, fold, parts};
 use super::candidate::{Candidate, Tunable, is_workgroup};
 use super::conv_plain::Plain;
 use super::tile::{CPU_VECTOR, Destination, Tile, WeightTile};
-use crate::graph::{Conv, Shape};
+use crate::graph::{Conv, Precision, Shape};
 
-const WG: usize = 32;
+pub(super) const WG: usize = 32;
 /// Subgroups that share a weight gradient whose lanes are channels: enough for
 /// the processors of a workstation, of which the last to be done costs little.
 const SUBGROUPS: usize = 256;
@@ -89,7 +89,7 @@ impl<'a> Direction<'a> {
         conv
     }
 
-    fn destination<'b>(&self, conv: &'b Conv) -> Destination<'b> {
+    pub(super) fn destination<'b>(&self, conv: &'b Conv) -> Destination<'b> {
         let (height, width) = self.dest.plane();
         let (source_height, source_width) = self.source.plane();
         Destination {
@@ -126,6 +126,12 @@ fn by_fours(shape: &Shape, columns: usize) -> bool {
     shape.plane().1.is_multiple_of(4) && columns.is_multiple_of(4)
 }
 
+/// Whether they are read by eights.
+pub(super) fn by_eights(shape: &Shape, columns: usize, target: &Target) -> bool {
+    let whole = shape.plane().1.is_multiple_of(8) && columns.is_multiple_of(8);
+    target.eights && shape.precision == Precision::F32 && whole
+}
+
 /// How a tile's sums come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
@@ -155,7 +161,7 @@ impl Scheme {
 
 impl Direction<'_> {
     /// Constants of a kernel of such tiles.
-    fn constants(&self, tile: Tile, lanes: usize) -> Vec<(&'static str, Value)> {
+    pub(super) fn constants(&self, tile: Tile, lanes: usize) -> Vec<(&'static str, Value)> {
         let conv = self.tiled_conv();
         let reach = tile.reach(&conv, self.is_transposed());
         let mut constants = shape_constants(&conv, self.source, self.dest);
@@ -177,7 +183,7 @@ impl Direction<'_> {
     }
 
     /// Lays the weights out as `packed` values for a kernel of `constants`.
-    fn packing(
+    pub(super) fn packing(
         &self,
         file: &'static str,
         entry: &'static str,
@@ -194,7 +200,7 @@ impl Direction<'_> {
     }
 
     /// A kernel over the images `part` that reads `packed` weights.
-    fn call(
+    pub(super) fn call(
         &self,
         [file, entry]: [&'static str; 2],
         constants: Vec<(&'static str, Value)>,
@@ -215,52 +221,19 @@ impl Direction<'_> {
         call
     }
 
-    /// Ways that share halos and weights within a subgroup.
-    fn shared(&self, target: &Target) -> Vec<Candidate> {
+    /// Whether Winograd's scheme can do this.
+    pub(super) fn suits_winograd(&self) -> bool {
         let conv = self.tiled_conv();
-        let (source, _) = self.group_channels();
-        let tiles = Tile::of_lanes(&self.destination(&conv), target).into_iter();
-        tiles
-            .map(|(tile, most)| Candidate::Lanes {
-                tile,
-                channels: (1..=most)
-                    .rev()
-                    .find(|channels| source.is_multiple_of(*channels))
-                    .unwrap_or(1),
-                lanes: WG.max(target.subgroup),
-            })
-            .collect()
+        conv.kernel == 3 && conv.stride == 1 && !self.is_transposed() && conv.padding <= 2
     }
 
-    /// The tiles of `candidate`, where it is such a way; with `moments`, one
-    /// that takes them along.
-    fn in_lanes(&self, candidate: &Candidate, moments: bool, target: &Target) -> Option<InLanes> {
-        let Candidate::Lanes { tile, channels, lanes } = *candidate else {
-            return None;
-        };
-        let (height, width) = self.dest.plane();
-        let even = height.is_multiple_of(tile.py) && width.is_multiple_of(tile.px);
-        let fits = tile.fits_lanes(&self.destination(&self.tiled_conv()), channels, target)
-            && self.group_channels().0.is_multiple_of(channels)
-            && is_workgroup(lanes)
-            && lanes.is_multiple_of(target.subgroup);
-        (fits && (even || !moments)).then_some(InLanes {
-            tile,
-            channels,
-            lanes,
-            moments,
-        })
-    }
-
-    /// Whether Winograd's scheme can do this in such tiles.
-    fn suits_winograd(&self, tile: &Tile, channels: usize) -> bool {
+    /// Whether it can in such tiles, each by itself.
+    fn suits_winograd_tile(&self, tile: &Tile, channels: usize) -> bool {
         let conv = self.tiled_conv();
         let (source, _) = self.group_channels();
-        let even = tile.px.is_multiple_of(2) && tile.py.is_multiple_of(2);
         let small = tile.px * tile.py * tile.kb <= MOST_WINOGRAD_SUMS / 4;
-        let shape = conv.kernel == 3 && conv.stride == 1 && !self.is_transposed() && conv.padding <= 2;
-        shape
-            && even
+        self.suits_winograd()
+            && tile.is_even()
             && small
             && (1..=2).contains(&channels)
             && source.is_multiple_of(channels)
@@ -269,8 +242,8 @@ impl Direction<'_> {
 
     /// Winograd's ways that may be fast.
     fn winograds(&self, target: &Target) -> Vec<Candidate> {
-        // On processors it ties with the best tiles, whose code is as long:
-        // docs/notes.md has the figures. Trying it there costs seconds.
+        // On processors tiles that share halos do it faster: docs/notes.md has
+        // the figures.
         let shapes: &[[usize; 3]] = if target.cpu {
             &[]
         } else {
@@ -285,22 +258,13 @@ impl Direction<'_> {
             1
         };
         tiles
-            .filter(|tile| divides(tile) && self.suits_winograd(tile, channels))
+            .filter(|tile| divides(tile) && self.suits_winograd_tile(tile, channels))
             .map(|tile| Candidate::Winograd {
                 tile,
                 channels,
                 lanes: WG,
             })
             .collect()
-    }
-}
-
-impl Direction<'_> {
-    /// The dispatches of `candidate` that leave chunks of moments of the
-    /// result in the last scratch memory, where it has such an end.
-    pub fn with_moments(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
-        let tiles = self.in_lanes(candidate, true, target)?;
-        Some(tiles.lower(self, batch, target))
     }
 }
 
@@ -326,7 +290,11 @@ impl Tunable for Direction<'_> {
             all.extend(self.shared(target));
             // Where tiles share halos, those that do not are hardly faster,
             // and each takes a second to compile.
-            let many = if all.is_empty() { tiles.len() } else { 1 };
+            let many = match all.len() {
+                0 => tiles.len(),
+                1..=2 => 1,
+                _ => 0,
+            };
             all.extend(tiles.iter().take(many).map(with(WG)));
             return all;
         }
@@ -354,13 +322,10 @@ impl Tunable for Direction<'_> {
                 (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
             Candidate::Gemm { tile, .. } => self.lower_gemm(tile, batch, target),
-            Candidate::Lanes { .. } => {
-                let tiles = self.in_lanes(candidate, false, target)?;
-                Some(tiles.lower(self, batch, target))
-            }
+            Candidate::Lanes { .. } | Candidate::WinogradLanes { .. } => self.lower_lanes(candidate, batch, target),
             Candidate::Winograd { tile, channels, lanes } => {
                 let scheme = Scheme::Winograd { channels };
-                let fits = self.suits_winograd(&tile, channels) && is_workgroup(lanes);
+                let fits = self.suits_winograd_tile(&tile, channels) && is_workgroup(lanes);
                 fits.then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
             _ => None,
@@ -398,76 +363,6 @@ fn tiled(direction: &Direction, tile: Tile, scheme: Scheme, lanes: usize, batch:
     Lowered {
         calls,
         scratch: vec![4 * packed as u64],
-    }
-}
-
-/// Tiles that share halos and weights within a subgroup.
-#[derive(Clone, Copy)]
-struct InLanes {
-    tile: Tile,
-    /// Source channels at a time.
-    channels: usize,
-    /// Invocations of a workgroup.
-    lanes: usize,
-    /// Whether chunks of the result's moments become the last scratch memory.
-    moments: bool,
-}
-
-impl InLanes {
-    fn lower(self, direction: &Direction, batch: usize, target: &Target) -> Lowered {
-        let InLanes {
-            tile, channels, lanes, ..
-        } = self;
-        let Direction { conv, source, dest, .. } = *direction;
-        let (height, width) = dest.plane();
-        let (sc, dc) = direction.group_channels();
-        let across = tile.across(width);
-        let mut constants = direction.constants(tile, lanes);
-        constants.extend([
-            ("CHANNELS", channels.into()),
-            ("LANES", target.subgroup.into()),
-            ("ACROSS", across.into()),
-        ]);
-        let blocks = conv.groups * dc.div_ceil(tile.kb);
-        let turn = (tile.kb * channels * conv.kernel * conv.kernel).next_multiple_of(4 * target.subgroup);
-        let packed = blocks * (sc / channels) * turn;
-        let pack = direction.packing("conv_lanes", "pack", constants.clone(), packed);
-        let mut calls = vec![pack.over(packed / 4, lanes, target)];
-
-        let per_group = lanes / target.subgroup;
-        let grid = |part: &Range<usize>| {
-            let subgroups = (part.len() * height.div_ceil(tile.py)).div_ceil(target.subgroup / across);
-            fold(subgroups.div_ceil(per_group), target.workgroups)
-        };
-        let chunks = |part: &Range<usize>| {
-            let [x, z, _] = grid(part);
-            x as usize * z as usize * per_group
-        };
-        let parts = parts(batch, &[source, dest], target);
-        let all_chunks: usize = parts.iter().map(chunks).sum();
-        let moments = 16 * (all_chunks * dest.channels()) as u64;
-        let mut first_chunk = 0;
-        for part in parts {
-            let mut constants = constants.clone();
-            if self.moments {
-                constants.extend([
-                    ("MOMENTS", true.into()),
-                    ("FIRST_CHUNK", first_chunk.into()),
-                    ("EXCHANGES", target.subgroup.ilog2().into()),
-                ]);
-            }
-            let mut call =
-                direction
-                    .call(["conv_lanes", "tile"], constants, &part, packed)
-                    .bind(8, Operand::Scratch(1), moments);
-            let [x, z, _] = grid(&part);
-            call.workgroups = [x, blocks as u32, z];
-            first_chunk += chunks(&part);
-            calls.push(call);
-        }
-        let mut scratch = vec![4 * packed as u64];
-        scratch.extend(self.moments.then_some(moments));
-        Lowered { calls, scratch }
     }
 }
 

@@ -7,6 +7,7 @@ mod candidate;
 mod channels;
 mod conv;
 mod conv_gemm;
+mod conv_lanes;
 mod conv_plain;
 mod conv_stats;
 mod expression;

@@ -138,11 +138,15 @@ impl Variant {
         let (head, scope) = self.replace_constants(text);
         let lines: Vec<&str> = head.lines().collect();
         let kept = drop_unused_functions(keep_entry(&lines, self.entry));
+        let mut expanded = String::new();
+        expand(&kept, &scope, &mut expanded);
+        // Decided conditions leave functions that nobody calls any more.
+        let kept = drop_unused_functions(expanded.lines().map(str::to_string).collect());
         let mut source = String::new();
         if self.has_halves() {
             source.push_str("enable f16;\n");
         }
-        expand(&kept, &scope, &mut source);
+        source.extend(kept.into_iter().flat_map(|line| [line, "\n".into()]));
         let (source, bindings) = drop_unused_bindings(&source);
         Program {
             label: format!("{}/{}", self.file, self.entry),
@@ -294,9 +298,10 @@ fn unroll(head: &str, body: &[String], scope: &Scope, out: &mut String) {
     let value = |text: &str| evaluate(text, scope).unwrap_or_else(|| panic!("not constant: '{text}' in: {head}"));
     for step in value(from)..value(to) {
         let lines: Vec<String> = body.iter().map(|line| substitute(line, name, step)).collect();
-        out.push_str("{\n");
+        // Indented, for a brace alone ends a function.
+        out.push_str("    {\n");
         expand(&lines, scope, out);
-        out.push_str("}\n");
+        out.push_str("    }\n");
     }
 }
 
@@ -448,8 +453,8 @@ for (var i = 0u; i < N; i++) { // unroll
         for (name, text) in files() {
             let module = naga::front::wgsl::parse_str(text);
             let module = module.unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(text)));
-            let mut validator =
-                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SUBGROUP);
+            let capabilities = naga::valid::Capabilities::SUBGROUP | naga::valid::Capabilities::SHADER_INT64;
+            let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities);
             validator
                 .validate(&module)
                 .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(text)));

@@ -17,6 +17,8 @@ const GPU_BODY: usize = 640;
 const LARGEST_BODY: usize = 16_384;
 /// The same where tiles share halos: half the instruction cache.
 const LANES_BODY: usize = CPU_BODY / 2;
+/// Sums of such a tile by Winograd's filtering: its body fills that cache.
+const WINOGRAD_SUMS: usize = 256;
 /// Sums that one invocation keeps.
 const CPU_SUMS: usize = 512;
 const GPU_SUMS: usize = 64;
@@ -166,6 +168,24 @@ impl Tile {
         shapes.into_iter().filter_map(of_shape).collect()
     }
 
+    /// Tiles by Winograd's filtering that share halos within a subgroup, for a
+    /// 3×3 kernel at stride 1: the rules' choice, then another that may be
+    /// faster.
+    pub fn of_winograd_lanes(dest: &Destination, target: &Target) -> Vec<Self> {
+        let of_shape = |(wide, tall): (usize, usize)| {
+            let tile = |wide: usize| {
+                let px = wide.min(dest.width.next_multiple_of(2));
+                let py = tall.min(dest.height.next_multiple_of(2));
+                let kb = block_of(dest.channels, (WINOGRAD_SUMS / (px * py)).max(4), 32);
+                Tile { px, py, kb }
+            };
+            [tile(wide), tile(2 * wide)]
+                .into_iter()
+                .find(|tile| tile.fits_lanes(dest, 1, target))
+        };
+        [(8, 4), (8, 2)].into_iter().filter_map(of_shape).collect()
+    }
+
     /// Whether this can be a tile of `dest` that shares its halos within a
     /// subgroup, and takes so many source channels at a time: a row of tiles
     /// must fit into one, and tiles must reach no farther than the next.
@@ -187,6 +207,11 @@ impl Tile {
     /// Lanes along a row of tiles on a plane so wide.
     pub fn across(&self, width: usize) -> usize {
         width.div_ceil(self.px).next_power_of_two()
+    }
+
+    /// Whether it consists of blocks of 2 × 2 pixels.
+    pub fn is_even(&self) -> bool {
+        self.px.is_multiple_of(2) && self.py.is_multiple_of(2)
     }
 
     fn sums(&self) -> usize {

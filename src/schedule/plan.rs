@@ -19,12 +19,14 @@ const GAINS_STRIDE: u64 = 256;
 /// What kernels need to know of `gpu`.
 pub fn target(gpu: &Gpu) -> Target {
     let limits = gpu.limits();
+    let cpu = gpu.info().kind == AdapterKind::Cpu;
     Target {
-        cpu: gpu.info().kind == AdapterKind::Cpu,
+        cpu,
         binding: limits.binding,
         alignment: limits.alignment.max(16),
         workgroups: limits.workgroups,
         subgroup: limits.subgroup as usize,
+        eights: cpu && limits.int64,
     }
 }
 
