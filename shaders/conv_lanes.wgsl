@@ -248,7 +248,7 @@ fn transformed_back(first: vec4f, second: vec4f, third: vec4f, fourth: vec4f) ->
 }
 
 // Writes a tile's pixels, KB channels from `first_channel` on.
-fn write(acc: array<f32, KB * PX * PY>, n: u32, channel_group: u32, first_channel: u32, tx: u32, ty: u32) {
+fn write(acc: ptr<function, array<f32, KB * PX * PY>>, n: u32, channel_group: u32, first_channel: u32, tx: u32, ty: u32) {
     for (var k = 0u; k < KB; k++) { // unroll
         let channel = first_channel + k;
         if (DC % KB == 0u || channel < DC) {
@@ -261,14 +261,14 @@ fn write(acc: array<f32, KB * PX * PY>, n: u32, channel_group: u32, first_channe
                         for (var q = 0u; q < PX / 4u; q++) { // unroll
                             if (DW % PX == 0u || tx * PX + 4u * q < DW) {
                                 dest4[row / 4u + q] = Stored4(vec4f(
-                                    acc[(k * PY + py) * PX + 4u * q], acc[(k * PY + py) * PX + 4u * q + 1u],
-                                    acc[(k * PY + py) * PX + 4u * q + 2u], acc[(k * PY + py) * PX + 4u * q + 3u]));
+                                    (*acc)[(k * PY + py) * PX + 4u * q], (*acc)[(k * PY + py) * PX + 4u * q + 1u],
+                                    (*acc)[(k * PY + py) * PX + 4u * q + 2u], (*acc)[(k * PY + py) * PX + 4u * q + 3u]));
                             }
                         }
                     } else {
                         for (var px = 0u; px < PX; px++) { // unroll
                             if (DW % PX == 0u || tx * PX + px < DW) {
-                                dest[row + px] = Stored(acc[(k * PY + py) * PX + px]);
+                                dest[row + px] = Stored((*acc)[(k * PY + py) * PX + px]);
                             }
                         }
                     }
@@ -281,15 +281,15 @@ fn write(acc: array<f32, KB * PX * PY>, n: u32, channel_group: u32, first_channe
 // Count, mean and squared deviations of one channel of all tiles of the
 // subgroup, this lane's own if it has one; the same in all lanes (Chan et al.
 // 1979).
-fn moments_of(acc: array<f32, KB * PX * PY>, k: u32, own: bool, lane: u32) -> vec3f {
+fn moments_of(acc: ptr<function, array<f32, KB * PX * PY>>, k: u32, own: bool, lane: u32) -> vec3f {
     var sum = 0.0;
     for (var p = 0u; p < PX * PY; p++) { // unroll
-        sum += acc[k * PX * PY + p];
+        sum += (*acc)[k * PX * PY + p];
     }
     var mean = sum / f32(PX * PY);
     var squares = 0.0;
     for (var p = 0u; p < PX * PY; p++) { // unroll
-        let d = acc[k * PX * PY + p] - mean;
+        let d = (*acc)[k * PX * PY + p] - mean;
         squares += d * d;
     }
     var count = select(0.0, f32(PX * PY), own);
@@ -415,7 +415,7 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
     let own = line / TILES_Y == n && tx < TILES_X;
     if (own) {
-        write(acc, n, channel_group, first_channel, tx, ty);
+        write(&acc, n, channel_group, first_channel, tx, ty);
     }
     if (MOMENTS) { // static
         let chunk = FIRST_CHUNK + (group.z * groups.y + group.y) * (WG / LANES) + subgroup;
@@ -423,7 +423,7 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         for (var turn = 0u; turn < (KB + LANES - 1u) / LANES; turn++) { // unroll
             var mine = vec3f();
             for (var k = turn * LANES; k < min(KB, turn * LANES + LANES); k++) { // unroll
-                mine = select(mine, moments_of(acc, k, own, lane), lane == k % LANES);
+                mine = select(mine, moments_of(&acc, k, own, lane), lane == k % LANES);
             }
             let k = turn * LANES + lane;
             if (k < KB && first_channel + k < DC) {
