@@ -51,13 +51,13 @@ const C_BLOCKS: u32 = (C + CB - 1u) / CB;
 @group(0) @binding(3) var<storage, read> dy4: array<Stored4>; // the same memory
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>; // splits, GROUPS·K, C, TAPS
 
-// Grid: x over splits (a range of images and a strip); y, folded into z, over
-// channel blocks, of which wide 1×1 convolutions have hundreds of thousands.
+// Grid: x, folded into z, over channel blocks, of which wide 1×1 convolutions
+// have hundreds of thousands; y over splits (a range of images and a strip).
 @compute @workgroup_size(WG)
 fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(local_invocation_id) local: vec3u) {
-    let block = group.z * groups.y + group.y;
-    let split = group.x * WG + local.x;
+    let block = group.z * groups.x + group.x;
+    let split = group.y * WG + local.x;
     let strip = split % STRIPS;
     let batch = arrayLength(&x) / (GROUPS * C * H * W);
     let first = split / STRIPS * IMAGES;

@@ -1,14 +1,21 @@
 // Gradient of a convolution by its weights, where a subgroup is a processor's
 // vector: each lane has a source channel of its own, and all have the same
-// output channels and pixels.
+// output channels and pixels. Tap by tap, or by Winograd's minimal filtering.
 //
 // dW[k, c, ky, kx] is a sum over images and pixels of dy[k, y, x] times
 // x[c, y·S + ky − P, x·S + kx − P]. A lane walks down a strip of PX columns of
-// its channel with the KERNEL source rows that the current output row needs
-// in a sliding window, and keeps KB × taps sums. The values of dy are the same
-// for all lanes: together they load KB × PX of them, and each is broadcast
-// from the lane that has it. The sums of all strips are added by
-// `reduce.wgsl` in a fixed order.
+// its channel, PY output rows at a time, with the source rows that these need
+// in a sliding window, and keeps KB × SUMS sums. The values of dy are the same
+// for all lanes: together they load KB × PY × PX of them, and each is
+// broadcast from the lane that has it. Loads are dear by the lane and the
+// instruction: eight values come at once as 64-bit integers where the driver
+// has them. The sums of all strips are added by `reduce.wgsl` in a fixed
+// order.
+//
+// By Winograd's F(3×3, 2×2), four pixels of dy add to nine taps with sixteen
+// products instead of thirty-six (Lavin and Gray 2016): patches of 4 × 4 source
+// pixels are transformed once for all output channels, and sums stay in the
+// transform's terms until the walk is over.
 
 // One group's channels and the planes.
 const C: u32 = 4u;
@@ -21,16 +28,23 @@ const GROUPS: u32 = 1u;
 const KERNEL: u32 = 3u;
 const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
-// Output columns and output channels at a time.
+// Output columns, rows and channels at a time.
 const PX: u32 = 4u;
+const PY: u32 = 2u;
 const KB: u32 = 4u;
+// Whether products are Winograd's. PX and PY are even then, and the kernel is
+// 3×3 at stride 1.
+const WINOGRAD: bool = false;
 // Source columns beyond the strip's own PX · STRIDE.
 const RIGHT: u32 = 1u;
 // Images that a subgroup walks through, and where its sums are put.
 const IMAGES: u32 = 1u;
 const FIRST_SPLIT: u32 = 0u;
+// Whether rows are read by fours, and by eights.
 const X4: bool = true;
 const DY4: bool = true;
+const X8: bool = false;
+const DY8: bool = false;
 // Invocations in a subgroup, and subgroups' invocations in a workgroup.
 const LANES: u32 = 8u;
 const WG: u32 = 32u;
@@ -41,22 +55,36 @@ alias Stored4 = vec4f;
 const INNER: u32 = PX * STRIDE;
 const COLS: u32 = PADDING + INNER + RIGHT;
 const STRIPS: u32 = (OW + PX - 1u) / PX;
-// Rows of the window that the next output row uses again.
-const KEEP: u32 = max(KERNEL, STRIDE) - STRIDE;
-// Turns above the image that only fill those rows.
-const WARM: u32 = (KEEP + STRIDE - 1u) / STRIDE;
+// Rows of the window, and those of them that the next turn uses again.
+const ROWS: u32 = (PY - 1u) * STRIDE + KERNEL;
+const KEEP: u32 = max(ROWS, PY * STRIDE) - PY * STRIDE;
 const TAPS: u32 = KERNEL * KERNEL;
+const SUMS: u32 = select(TAPS, 16u, WINOGRAD);
+// Blocks of 2 × 2 pixels at a time.
+const ACROSS: u32 = PX / 2u;
+const BLOCKS: u32 = max(ACROSS * (PY / 2u), 1u);
+// Whether a strip has a neighbour on one side only.
+const ONE_SIDED: bool = STRIPS == 2u && STRIDE == 1u && PADDING == 1u && RIGHT == 1u;
 const K_BLOCKS: u32 = (K + KB - 1u) / KB;
 const C_BLOCKS: u32 = (C + LANES - 1u) / LANES;
 // Values of dy that one load brings, and loads of a lane.
-const EACH: u32 = select(1u, 4u, DY4);
-const CHUNKS: u32 = (KB * PX / EACH + LANES - 1u) / LANES;
+const EACH: u32 = select(select(1u, 4u, DY4), 8u, DY8);
+const CHUNKS: u32 = (KB * PY * PX / EACH + LANES - 1u) / LANES;
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;    // N, GROUPS·C, H, W
 @group(0) @binding(1) var<storage, read> x4: array<Stored4>;  // the same memory
 @group(0) @binding(2) var<storage, read> dy: array<Stored>;   // N, GROUPS·K, OH, OW
 @group(0) @binding(3) var<storage, read> dy4: array<Stored4>; // the same memory
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>; // splits, GROUPS·K, C, TAPS
+@group(0) @binding(5) var<storage, read> x8: array<vec4<u64>>;  // the memory of `x`
+@group(0) @binding(6) var<storage, read> dy8: array<vec4<u64>>; // the memory of `dy`
+
+// The eight values that were loaded as four 64-bit integers.
+fn eight(v: vec4<u64>) -> array<vec4f, 2> {
+    return array<vec4f, 2>(
+        bitcast<vec4f>(vec4u(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))),
+        bitcast<vec4f>(vec4u(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))));
+}
 
 // INNER columns of row y of a plane from column sx on, with PADDING before and
 // RIGHT behind; zero beyond the plane.
@@ -65,7 +93,20 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
     // Wraps round below zero: one comparison finds both ends.
     let inside = y < H;
     let first = plane + min(y, H - 1u) * W;
-    if (X4) { // static
+    if (X8) { // static
+        for (var q = 0u; q < INNER / 8u; q++) { // unroll
+            let at = sx + 8u * q;
+            let both = eight(x8[(first + min(at, W - 8u)) / 8u]);
+            for (var h = 0u; h < 2u; h++) { // unroll
+                let v = select(vec4f(), both[h], inside && at < W);
+                row[PADDING + 8u * q + 4u * h] = v.x;
+                row[PADDING + 8u * q + 4u * h + 1u] = v.y;
+                row[PADDING + 8u * q + 4u * h + 2u] = v.z;
+                row[PADDING + 8u * q + 4u * h + 3u] = v.w;
+            }
+        }
+    }
+    if (X4 && !X8) { // static
         for (var q = 0u; q < INNER / 4u; q++) { // unroll
             let at = sx + 4u * q;
             let v = select(vec4f(), vec4f(x4[(first + min(at, W - 4u)) / 4u]), inside && at < W);
@@ -74,19 +115,26 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
             row[PADDING + 4u * q + 2u] = v.z;
             row[PADDING + 4u * q + 3u] = v.w;
         }
-    } else {
+    }
+    if (!X4) { // static
         for (var j = 0u; j < INNER; j++) { // unroll
             row[PADDING + j] = select(0.0, f32(x[first + min(sx + j, W - 1u)]), inside && sx + j < W);
         }
     }
-    if (STRIPS > 1u) { // static
+    if (ONE_SIDED) { // static
+        let at = select(sx - 1u, sx + INNER, sx == 0u);
+        let v = select(0.0, f32(x[first + min(at, W - 1u)]), inside && at < W);
+        row[0] = select(v, 0.0, sx == 0u);
+        row[INNER + 1u] = select(0.0, v, sx == 0u);
+    }
+    if (STRIPS > 1u && !ONE_SIDED) { // static
         for (var j = 0u; j < PADDING; j++) { // unroll
             let at = sx + j - PADDING;
             row[j] = select(0.0, f32(x[first + min(at, W - 1u)]), inside && at < W);
         }
     }
     for (var j = 0u; j < RIGHT; j++) { // unroll
-        if (STRIPS > 1u || INNER + j < W) { // static
+        if (!ONE_SIDED && (STRIPS > 1u || INNER + j < W)) { // static
             let at = sx + INNER + j;
             row[PADDING + INNER + j] = select(0.0, f32(x[first + min(at, W - 1u)]), inside && at < W);
         }
@@ -94,13 +142,50 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
     return row;
 }
 
-// Grid: x over splits (a range of images and a strip), a subgroup each; y,
-// folded into z, over blocks of channels.
+// The transforms of the patches behind each 2 × 2 pixels of dy, four vectors
+// each: along rows, then along columns.
+fn transformed(window: ptr<function, array<f32, ROWS * COLS>>) -> array<vec4f, 4u * BLOCKS> {
+    var rows: array<vec4f, ROWS * ACROSS>;
+    for (var r = 0u; r < ROWS; r++) { // unroll
+        for (var p = 0u; p < ACROSS; p++) { // unroll
+            let first = (*window)[r * COLS + 2u * p];
+            let second = (*window)[r * COLS + 2u * p + 1u];
+            let third = (*window)[r * COLS + 2u * p + 2u];
+            let fourth = (*window)[r * COLS + 2u * p + 3u];
+            rows[r * ACROSS + p] = vec4f(first - third, second + third, third - second, fourth - second);
+        }
+    }
+    var both: array<vec4f, 4u * BLOCKS>;
+    for (var q = 0u; q < PY / 2u; q++) { // unroll
+        for (var p = 0u; p < ACROSS; p++) { // unroll
+            let first = rows[2u * q * ACROSS + p];
+            let second = rows[(2u * q + 1u) * ACROSS + p];
+            let third = rows[(2u * q + 2u) * ACROSS + p];
+            let fourth = rows[(2u * q + 3u) * ACROSS + p];
+            both[4u * (q * ACROSS + p)] = first - third;
+            both[4u * (q * ACROSS + p) + 1u] = second + third;
+            both[4u * (q * ACROSS + p) + 2u] = third - second;
+            both[4u * (q * ACROSS + p) + 3u] = fourth - second;
+        }
+    }
+    return both;
+}
+
+// Three sums of taps, along a column, of four in the transform's terms, whose
+// inner two are doubled.
+fn taps_of(first: vec4f, second: vec4f, third: vec4f, fourth: vec4f) -> array<vec4f, 3> {
+    let inner = 0.5 * (second + third);
+    return array<vec4f, 3>(first + inner, 0.5 * (second - third), inner + fourth);
+}
+
+// Grid: x, folded into z, over blocks of channels, which follow each other while
+// their images are in a cache; y over splits (a range of images and a strip), a
+// subgroup each.
 @compute @workgroup_size(WG)
 fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
-    let block = group.z * groups.y + group.y;
-    let split = group.x * (WG / LANES) + subgroup;
+    let block = group.z * groups.x + group.x;
+    let split = group.y * (WG / LANES) + subgroup;
     let strip = split % STRIPS;
     let batch = arrayLength(&x) / (GROUPS * C * H * W);
     let first = split / STRIPS * IMAGES;
@@ -113,53 +198,103 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     let c = block % C_BLOCKS * LANES + lane;
     let sx = strip * INNER;
 
-    var acc: array<f32, KB * TAPS>;
-    var window: array<f32, KERNEL * COLS>;
+    var acc: array<f32, KB * SUMS>;
+    var window: array<f32, ROWS * COLS>;
     for (var n = first; n < last; n++) {
         let plane = ((n * GROUPS + channel_group) * C + min(c, C - 1u)) * (H * W);
-        for (var turn = 0u; turn < OH + WARM; turn++) {
-            let oy = turn - WARM;
-            for (var r = 0u; r < KERNEL - KEEP; r++) { // unroll
-                let row = columns(plane, sx, oy * STRIDE + KEEP + r - PADDING);
-                for (var j = 0u; j < COLS; j++) { // unroll
-                    window[(KEEP + r) * COLS + j] = row[j];
+        for (var r = 0u; r < KEEP; r++) { // unroll
+            var row: array<f32, COLS>;
+            if (r >= PADDING) { // static
+                row = columns(plane, sx, r - PADDING);
+            }
+            for (var j = 0u; j < COLS; j++) { // unroll
+                window[r * COLS + j] = row[j];
+            }
+        }
+        for (var oy = 0u; oy < OH; oy += PY) {
+            for (var r = KEEP; r < ROWS; r++) { // unroll
+                if (r % STRIDE < KERNEL) { // static
+                    let row = columns(plane, sx, oy * STRIDE + r - PADDING);
+                    for (var j = 0u; j < COLS; j++) { // unroll
+                        window[r * COLS + j] = row[j];
+                    }
                 }
             }
-            if (turn >= WARM) {
-                // The lane's share of KB × PX values of dy.
-                var share: array<f32, CHUNKS * EACH>;
-                for (var i = 0u; i < CHUNKS; i++) { // unroll
-                    let k = min(k0 + (i * LANES + lane) / (PX / EACH), K - 1u);
-                    let at = strip * PX + (i * LANES + lane) % (PX / EACH) * EACH;
-                    let row = ((n * GROUPS + channel_group) * K + k) * (OH * OW) + oy * OW;
-                    if (DY4) { // static
-                        let v = select(vec4f(), vec4f(dy4[(row + min(at, OW - 4u)) / 4u]), at < OW);
-                        share[4u * i] = v.x;
-                        share[4u * i + 1u] = v.y;
-                        share[4u * i + 2u] = v.z;
-                        share[4u * i + 3u] = v.w;
-                    } else {
-                        share[i] = select(0.0, f32(dy[row + min(at, OW - 1u)]), at < OW);
+            // The lane's share of KB × PY × PX values of dy.
+            var share: array<f32, CHUNKS * EACH>;
+            for (var i = 0u; i < CHUNKS; i++) { // unroll
+                let place = (i * LANES + lane) * EACH;
+                let k = min(k0 + place / (PY * PX), K - 1u);
+                let y = oy + place / PX % PY;
+                let at = strip * PX + place % PX;
+                let inside = at < OW && (OH % PY == 0u || y < OH);
+                let row = ((n * GROUPS + channel_group) * K + k) * (OH * OW) + min(y, OH - 1u) * OW;
+                if (DY8) { // static
+                    let both = eight(dy8[(row + min(at, OW - 8u)) / 8u]);
+                    for (var h = 0u; h < 2u; h++) { // unroll
+                        let v = select(vec4f(), both[h], inside);
+                        share[8u * i + 4u * h] = v.x;
+                        share[8u * i + 4u * h + 1u] = v.y;
+                        share[8u * i + 4u * h + 2u] = v.z;
+                        share[8u * i + 4u * h + 3u] = v.w;
                     }
                 }
-                for (var k = 0u; k < KB; k++) { // unroll
-                    var g: array<f32, PX>;
-                    for (var px = 0u; px < PX; px++) { // unroll
-                        g[px] = subgroupShuffle(
-                            share[(k * PX + px) / EACH / LANES * EACH + px % EACH], (k * PX + px) / EACH % LANES);
+                if (DY4 && !DY8) { // static
+                    let v = select(vec4f(), vec4f(dy4[(row + min(at, OW - 4u)) / 4u]), inside);
+                    share[4u * i] = v.x;
+                    share[4u * i + 1u] = v.y;
+                    share[4u * i + 2u] = v.z;
+                    share[4u * i + 3u] = v.w;
+                }
+                if (!DY4) { // static
+                    share[i] = select(0.0, f32(dy[row + min(at, OW - 1u)]), inside);
+                }
+            }
+            var patches: array<vec4f, 4u * BLOCKS>;
+            if (WINOGRAD) { // static
+                patches = transformed(&window);
+            }
+            for (var k = 0u; k < KB; k++) { // unroll
+                var g: array<f32, PY * PX>;
+                for (var p = 0u; p < PY * PX; p++) { // unroll
+                    g[p] = subgroupShuffle(
+                        share[(k * PY * PX + p) / EACH / LANES * EACH + p % EACH], (k * PY * PX + p) / EACH % LANES);
+                }
+                if (WINOGRAD) { // static
+                    for (var q = 0u; q < PY / 2u; q++) { // unroll
+                        for (var p = 0u; p < ACROSS; p++) { // unroll
+                            let a = g[2u * q * PX + 2u * p];
+                            let b = g[2u * q * PX + 2u * p + 1u];
+                            let upper = vec4f(a, a + b, a - b, b);
+                            let d = g[(2u * q + 1u) * PX + 2u * p];
+                            let e = g[(2u * q + 1u) * PX + 2u * p + 1u];
+                            let lower = vec4f(d, d + e, d - e, e);
+                            let plus = upper + lower;
+                            let minus = upper - lower;
+                            for (var j = 0u; j < 4u; j++) { // unroll
+                                acc[k * SUMS + j] += upper[j] * patches[4u * (q * ACROSS + p)][j];
+                                acc[k * SUMS + 4u + j] += plus[j] * patches[4u * (q * ACROSS + p) + 1u][j];
+                                acc[k * SUMS + 8u + j] += minus[j] * patches[4u * (q * ACROSS + p) + 2u][j];
+                                acc[k * SUMS + 12u + j] += lower[j] * patches[4u * (q * ACROSS + p) + 3u][j];
+                            }
+                        }
                     }
+                } else {
                     // Row by row: what a row needs fits into registers.
-                    for (var ky = 0u; ky < KERNEL; ky++) { // unroll
-                        for (var px = 0u; px < PX; px++) { // unroll
-                            for (var kx = 0u; kx < KERNEL; kx++) { // unroll
-                                acc[k * TAPS + ky * KERNEL + kx] += g[px] * window[ky * COLS + px * STRIDE + kx];
+                    for (var py = 0u; py < PY; py++) { // unroll
+                        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                            for (var px = 0u; px < PX; px++) { // unroll
+                                for (var kx = 0u; kx < KERNEL; kx++) { // unroll
+                                    acc[k * SUMS + ky * KERNEL + kx] +=
+                                        g[py * PX + px] * window[(py * STRIDE + ky) * COLS + px * STRIDE + kx];
+                                }
                             }
                         }
                     }
                 }
             }
             for (var i = 0u; i < KEEP * COLS; i++) { // unroll
-                window[i] = window[STRIDE * COLS + i];
+                window[i] = window[PY * STRIDE * COLS + i];
             }
         }
     }
@@ -168,8 +303,22 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
         for (var k = 0u; k < KB; k++) { // unroll
             if (K % KB == 0u || k0 + k < K) {
                 let filter_at = (((FIRST_SPLIT + split) * GROUPS + channel_group) * K + k0 + k) * C + c;
-                for (var tap = 0u; tap < TAPS; tap++) { // unroll
-                    partial[filter_at * TAPS + tap] = acc[k * TAPS + tap];
+                if (WINOGRAD) { // static
+                    let rows = taps_of(
+                        vec4f(acc[k * SUMS], acc[k * SUMS + 1u], acc[k * SUMS + 2u], acc[k * SUMS + 3u]),
+                        vec4f(acc[k * SUMS + 4u], acc[k * SUMS + 5u], acc[k * SUMS + 6u], acc[k * SUMS + 7u]),
+                        vec4f(acc[k * SUMS + 8u], acc[k * SUMS + 9u], acc[k * SUMS + 10u], acc[k * SUMS + 11u]),
+                        vec4f(acc[k * SUMS + 12u], acc[k * SUMS + 13u], acc[k * SUMS + 14u], acc[k * SUMS + 15u]));
+                    for (var r = 0u; r < 3u; r++) { // unroll
+                        let inner = 0.5 * (rows[r].y + rows[r].z);
+                        partial[filter_at * TAPS + 3u * r] = rows[r].x + inner;
+                        partial[filter_at * TAPS + 3u * r + 1u] = 0.5 * (rows[r].y - rows[r].z);
+                        partial[filter_at * TAPS + 3u * r + 2u] = inner + rows[r].w;
+                    }
+                } else {
+                    for (var tap = 0u; tap < TAPS; tap++) { // unroll
+                        partial[filter_at * TAPS + tap] = acc[k * SUMS + tap];
+                    }
                 }
             }
         }

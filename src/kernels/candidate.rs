@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::call::{Lowered, Target};
 use super::conv_gemm::GemmTile;
-use super::tile::{Tile, WeightTile};
+use super::tile::{ChannelTile, Tile, WeightTile};
 
 /// One way to do a piece of work: a kernel and its parameters. Its text, such
 /// as `tile 8x4x16 by 32`, is what files of choices hold.
@@ -72,11 +72,19 @@ pub enum Candidate {
     /// Weight gradient by strips, where each invocation of a subgroup has a
     /// source channel of its own, in about `splits` subgroups.
     Channels {
-        /// Output columns at a time.
-        px: usize,
-        /// Output channels at a time.
-        kb: usize,
+        /// Output pixels and channels at a time.
+        tile: ChannelTile,
         /// Subgroups wanted: more of them keep more partial sums.
+        splits: usize,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
+    /// The same of a 3×3 convolution at stride 1 by Winograd's minimal
+    /// filtering.
+    WinogradChannels {
+        /// Output pixels and channels at a time: even sides.
+        tile: ChannelTile,
+        /// Subgroups wanted.
         splits: usize,
         /// Invocations a workgroup.
         lanes: usize,
@@ -190,9 +198,16 @@ impl fmt::Display for Candidate {
                 splits,
                 lanes,
             } => write!(f, "strip {px}x{kb}x{cb} in {splits} by {lanes}"),
-            Candidate::Channels { px, kb, splits, lanes } => {
-                write!(f, "channels {px}x{kb} in {splits} by {lanes}")
-            }
+            Candidate::Channels {
+                tile: ChannelTile { px, py, kb },
+                splits,
+                lanes,
+            } => write!(f, "channels {px}x{py}x{kb} in {splits} by {lanes}"),
+            Candidate::WinogradChannels {
+                tile: ChannelTile { px, py, kb },
+                splits,
+                lanes,
+            } => write!(f, "winograd channels {px}x{py}x{kb} in {splits} by {lanes}"),
             Candidate::Square { side, lanes } => write!(f, "square {side} by {lanes}"),
             Candidate::Chunks { groups, lanes } => write!(f, "chunks {groups} by {lanes}"),
         }
@@ -224,6 +239,11 @@ fn number(text: &str) -> Option<usize> {
 fn sides<const N: usize>(text: &str) -> Option<[usize; N]> {
     let sides: Option<Vec<usize>> = text.split('x').map(number).collect();
     sides?.try_into().ok()
+}
+
+fn channel_tile(text: &str) -> Option<ChannelTile> {
+    let [px, py, kb] = sides(text)?;
+    Some(ChannelTile { px, py, kb })
 }
 
 fn parse(words: &[&str]) -> Option<Candidate> {
@@ -288,15 +308,16 @@ fn parse(words: &[&str]) -> Option<Candidate> {
                 lanes: number(lanes)?,
             }
         }
-        ["channels", tile, "in", splits, "by", lanes] => {
-            let [px, kb] = sides(tile)?;
-            Candidate::Channels {
-                px,
-                kb,
-                splits: number(splits)?,
-                lanes: number(lanes)?,
-            }
-        }
+        ["channels", tile, "in", splits, "by", lanes] => Candidate::Channels {
+            tile: channel_tile(tile)?,
+            splits: number(splits)?,
+            lanes: number(lanes)?,
+        },
+        ["winograd", "channels", tile, "in", splits, "by", lanes] => Candidate::WinogradChannels {
+            tile: channel_tile(tile)?,
+            splits: number(splits)?,
+            lanes: number(lanes)?,
+        },
         ["square", side, "by", lanes] => Candidate::Square {
             side: number(side)?,
             lanes: number(lanes)?,
@@ -317,6 +338,7 @@ mod tests {
     fn names_read_back() {
         let tile = Tile { px: 8, py: 4, kb: 16 };
         let strip = WeightTile { px: 8, kb: 8, cb: 2 };
+        let of_channels = ChannelTile { px: 8, py: 4, kb: 16 };
         let gemm = GemmTile {
             rows: 64,
             channels: 32,
@@ -341,8 +363,12 @@ mod tests {
                 lanes: 32,
             },
             Candidate::Channels {
-                px: 8,
-                kb: 16,
+                tile: of_channels,
+                splits: 256,
+                lanes: 32,
+            },
+            Candidate::WinogradChannels {
+                tile: of_channels,
                 splits: 256,
                 lanes: 32,
             },

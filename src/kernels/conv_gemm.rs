@@ -12,7 +12,8 @@
 use super::Value;
 use super::call::{Call, Lowered, Operand, Target, fold, parts};
 use super::candidate::{Candidate, is_workgroup};
-use super::conv::{Direction, WeightGradient, shape_constants};
+use super::conv::{Direction, shape_constants};
+use super::conv_weights::WeightGradient;
 
 /// Channels, of source and of destination, from which on the rules take a
 /// product.

@@ -2,7 +2,8 @@
 
 use super::call::{Call, Lowered, Operand, Target, chunks, parts};
 use super::candidate::{Candidate, Tunable, chunk_others, chunk_parameters, chunk_rule, is_workgroup};
-use super::conv::{Direction, WeightGradient};
+use super::conv::Direction;
+use super::conv_weights::WeightGradient;
 use crate::graph::{Conv, Shape};
 
 const WG: usize = 64;

@@ -10,6 +10,7 @@ mod conv_gemm;
 mod conv_lanes;
 mod conv_plain;
 mod conv_stats;
+mod conv_weights;
 mod expression;
 mod linear;
 mod loss;
@@ -174,7 +175,7 @@ impl Work {
                 },
             }),
             Work::ConvGradInput(conv) => Box::new(conv::Direction::backward(conv, inputs[0], output)),
-            Work::ConvGradWeight(conv) => Box::new(conv::WeightGradient {
+            Work::ConvGradWeight(conv) => Box::new(conv_weights::WeightGradient {
                 conv,
                 x: inputs[0],
                 dy: inputs[1],

@@ -19,6 +19,9 @@ const LARGEST_BODY: usize = 16_384;
 const LANES_BODY: usize = CPU_BODY / 2;
 /// Sums of such a tile by Winograd's filtering: its body fills that cache.
 const WINOGRAD_SUMS: usize = 256;
+/// Blocks of 2 × 2 pixels and channels that such a body of a gradient by the
+/// weights takes.
+const WINOGRAD_BLOCKS: usize = 64;
 /// Sums that one invocation keeps.
 const CPU_SUMS: usize = 512;
 const GPU_SUMS: usize = 64;
@@ -280,6 +283,63 @@ fn fit(size: usize, most: usize, unit: usize) -> usize {
     }
 }
 
+/// PX × PY output pixels × KB output channels at a time, of one source channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChannelTile {
+    /// Output columns.
+    pub px: usize,
+    /// Output rows.
+    pub py: usize,
+    /// Output channels.
+    pub kb: usize,
+}
+
+impl ChannelTile {
+    /// The rules' choice for `k` output channels in each group and planes of
+    /// `height` × `width` output pixels, then another that may be faster.
+    pub fn choose(conv: &Conv, k: usize, (height, width): (usize, usize)) -> Vec<Self> {
+        let taps = conv.kernel * conv.kernel;
+        let px = fit(width, (16 / conv.stride).max(1), 1);
+        let kb = fit(k, (LANES_BODY / (taps * px)).clamp(1, 32), 1);
+        // Where there are few taps, rows make up for what a sum costs that a
+        // loop carries.
+        let py = (LANES_BODY / (taps * px * kb)).clamp(1, 4).min(height);
+        let tile = ChannelTile { px, py, kb };
+        let halves = ChannelTile {
+            px: (px / 2).max(1),
+            ..tile
+        };
+        vec![tile, halves]
+    }
+
+    /// The same by Winograd's filtering, for a 3×3 kernel at stride 1.
+    pub fn of_winograd(k: usize, (height, width): (usize, usize)) -> Vec<Self> {
+        let of_blocks = |most: usize| {
+            let px = fit(width, 16, 1).next_multiple_of(2);
+            let py = (4 * most / px).min(height.next_multiple_of(2)).max(2) / 2 * 2;
+            let kb = fit(k, (WINOGRAD_BLOCKS / (px * py / 4)).clamp(1, 32), 1);
+            ChannelTile { px, py, kb }
+        };
+        let (tile, other) = (of_blocks(8), of_blocks(4));
+        match tile == other {
+            true => vec![tile],
+            false => vec![tile, other],
+        }
+    }
+
+    /// Whether this can be a tile of `conv`: files name tiles, too.
+    pub fn fits(&self, conv: &Conv, target: &Target) -> bool {
+        let ChannelTile { px, py, kb } = *self;
+        let small = [px, py, kb].iter().all(|side| (1..=64).contains(side));
+        small && target.subgroup > 1 && px * py * kb * conv.kernel * conv.kernel <= LARGEST_BODY
+    }
+
+    /// Whether it consists of blocks of 2 × 2 pixels.
+    pub fn is_even(&self) -> bool {
+        self.px.is_multiple_of(2) && self.py.is_multiple_of(2)
+    }
+}
+
 /// PX output columns × KB output channels × CB source channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WeightTile {
@@ -346,22 +406,6 @@ impl WeightTile {
 
     fn body(&self, taps: usize) -> usize {
         self.px * self.kb * self.cb * taps
-    }
-
-    /// Output columns and channels at a time where each lane of a subgroup has
-    /// a source channel: the rules' choice, where most lanes would have one.
-    pub fn choose_channels(conv: &Conv, c: usize, k: usize, width: usize, target: &Target) -> Option<[usize; 2]> {
-        let taps = conv.kernel * conv.kernel;
-        let px = fit(width, (16 / conv.stride).max(1), 1);
-        let kb = (LANES_BODY / (taps * px)).clamp(1, 32);
-        let sides = [px, fit(k, kb, 1)];
-        (target.cpu && 2 * c > target.subgroup && Self::fits_channels(conv, sides, target)).then_some(sides)
-    }
-
-    /// Whether these can be output columns and channels of such a kernel.
-    pub fn fits_channels(conv: &Conv, [px, kb]: [usize; 2], target: &Target) -> bool {
-        let small = [px, kb].iter().all(|side| (1..=64).contains(side));
-        small && target.subgroup > 1 && px * kb * conv.kernel * conv.kernel <= LARGEST_BODY
     }
 
     /// Invocations that the rules want, to keep the device busy.
