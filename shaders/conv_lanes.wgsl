@@ -83,8 +83,9 @@ const TILES_Y: u32 = (DH + PY - 1u) / PY;
 // Whether every image lies in one subgroup: then so do all its halos.
 const WHOLE: bool = DOWN % TILES_Y == 0u;
 const BLOCKS: u32 = (DC + KB - 1u) / KB;
+const TAPS_OF_KERNEL: u32 = KERNEL * KERNEL;
 // Weights that stand for one kernel.
-const TAPS: u32 = select(KERNEL * KERNEL, 16u, WINOGRAD);
+const TAPS: u32 = select(TAPS_OF_KERNEL, 16u, WINOGRAD);
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
 // Weights of a block for the source channels of one turn, and how often a lane
@@ -433,42 +434,46 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
-// Weight `tap` of the kernel of a destination channel and a source channel.
+// Weight `tap` of the kernel of a destination channel and a source channel;
+// zero where there is none.
 fn weight(channel: u32, c: u32, tap: u32, there: bool) -> f32 {
-    var at = (channel * SC + c) * (KERNEL * KERNEL) + select(tap, KERNEL * KERNEL - 1u - tap, FLIPPED);
+    let turned = select(tap, TAPS_OF_KERNEL - 1u - tap, FLIPPED);
+    var at = (channel * SC + c) * TAPS_OF_KERNEL + turned;
     if (EXCHANGED) { // static
-        let first = channel / DC * SC;
-        at = ((first + c) * DC + channel % DC) * (KERNEL * KERNEL) + select(tap, KERNEL * KERNEL - 1u - tap, FLIPPED);
+        at = ((channel / DC * SC + c) * DC + channel % DC) * TAPS_OF_KERNEL + turned;
     }
     return select(0.0, weights[select(0u, at, there)], there);
 }
 
-// One of the four values that stand for three weights.
-fn of_three(g: vec3f, which: u32) -> f32 {
-    let ends = select(g.x, g.z, which == 3u);
-    let inner = 0.5 * (g.x + g.z + select(g.y, -g.y, which == 2u));
-    return select(inner, ends, which % 3u == 0u);
+// Row `which` of four of a kernel's transform along its columns.
+fn row_of(first: vec3f, second: vec3f, third: vec3f, which: u32) -> vec3f {
+    let inner = 0.5 * (first + third + select(second, -second, which == 2u));
+    return select(inner, select(first, third, which == 3u), which % 3u == 0u);
 }
 
-// The weight at a place of a block's weights for the source channels of one
+// Four weights from a place of a block's weights for the source channels of one
 // turn; zero beyond the last channel, and behind the last weight.
-fn packed(block: u32, turn: u32, place: u32) -> f32 {
-    let of_group = block % BLOCKS * KB + place / (CHANNELS * TAPS);
-    let channel = block / BLOCKS * DC + of_group;
-    let c = turn * CHANNELS + place / TAPS % CHANNELS;
-    let there = place < PACKED && of_group < DC;
-    if (WINOGRAD) { // static
-        var rows: array<f32, 3>;
-        for (var r = 0u; r < 3u; r++) { // unroll
-            let g = vec3f(
-                weight(channel, c, 3u * r, there), weight(channel, c, 3u * r + 1u, there),
-                weight(channel, c, 3u * r + 2u, there));
-            rows[r] = of_three(g, place % 4u);
+fn packed(block: u32, turn: u32, first: u32) -> vec4f {
+    var four: vec4f;
+    for (var j = 0u; j < select(4u, 1u, WINOGRAD); j++) { // unroll
+        let place = first + j;
+        let of_group = block % BLOCKS * KB + place / (CHANNELS * TAPS);
+        let channel = block / BLOCKS * DC + of_group;
+        let c = turn * CHANNELS + place / TAPS % CHANNELS;
+        let there = place < PACKED && of_group < DC;
+        if (WINOGRAD) { // static
+            // A row of the transform, of which a lane's four are one.
+            let g = row_of(
+                vec3f(weight(channel, c, 0u, there), weight(channel, c, 1u, there), weight(channel, c, 2u, there)),
+                vec3f(weight(channel, c, 3u, there), weight(channel, c, 4u, there), weight(channel, c, 5u, there)),
+                vec3f(weight(channel, c, 6u, there), weight(channel, c, 7u, there), weight(channel, c, 8u, there)),
+                place / 4u % 4u);
+            four = vec4f(g.x, 0.5 * (g.x + g.y + g.z), 0.5 * (g.x - g.y + g.z), g.z);
+        } else {
+            four[j] = weight(channel, c, place % TAPS, there);
         }
-        return of_three(vec3f(rows[0], rows[1], rows[2]), place / 4u % 4u);
-    } else {
-        return weight(channel, c, place % TAPS, there);
     }
+    return four;
 }
 
 // Lays weights out as `tile` reads them: for each block of KB destination
@@ -479,13 +484,10 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     let in_turn = CHUNKS * LANES * EACH / 4u;
-    let place = index % in_turn * 4u;
     let turn = index / in_turn % (SC / CHANNELS);
     let block = index / (in_turn * (SC / CHANNELS));
     if (block >= GROUPS * BLOCKS) {
         return;
     }
-    repacked4[index] = vec4f(
-        packed(block, turn, place), packed(block, turn, place + 1u),
-        packed(block, turn, place + 2u), packed(block, turn, place + 3u));
+    repacked4[index] = packed(block, turn, index % in_turn * 4u);
 }

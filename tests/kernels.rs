@@ -201,6 +201,31 @@ fn convolutions_of_all_widths_on_processors() {
     convolutions(AdapterKind::Cpu, &cases);
 }
 
+/// Eight values come with one load where there are 64-bit integers, with two
+/// or eight elsewhere: the same values, hence the same bits.
+#[test]
+fn convolutions_read_by_eights_or_not_give_the_same_bits() {
+    let found = |no_int64: bool| {
+        let gpu = device::open(&Pretence {
+            kind: Some(AdapterKind::Cpu),
+            no_int64,
+            ..Pretence::default()
+        });
+        assert!(!(no_int64 && gpu.limits().int64));
+        let mut twin = Twin::new(&gpu, [3, 16, 16], 3, 4, &|graph, images| {
+            let x = graph.conv("in", images, 8, conv(3, 1, 1, 1), false, Init::Zero)?;
+            let x = graph.conv("even", x, 16, conv(3, 1, 1, 1), true, Init::Zero)?;
+            let x = graph.conv("strided", x, 16, conv(3, 2, 1, 1), false, Init::Zero)?;
+            let x = graph.conv("narrow", x, 8, conv(1, 1, 0, 1), false, Init::Zero)?;
+            Ok(head(graph, x))
+        });
+        let route = twin.default_route();
+        report("by eights or not", AdapterKind::Cpu, twin.check(&route));
+        twin.on_device(&route)
+    };
+    assert_eq!(found(false), found(true));
+}
+
 #[test]
 fn convolutions_on_gpus() {
     convolutions(AdapterKind::Discrete, &usual_convolutions());
