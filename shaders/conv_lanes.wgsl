@@ -88,6 +88,8 @@ const TAPS_OF_KERNEL: u32 = KERNEL * KERNEL;
 const TAPS: u32 = select(TAPS_OF_KERNEL, 16u, WINOGRAD);
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
+// Values that an invocation of `pack` writes.
+const PACKED_AT_ONCE: u32 = select(4u, 16u, WINOGRAD);
 // Weights of a block for the source channels of one turn, and how often a lane
 // loads EACH of them.
 const PACKED: u32 = KB * CHANNELS * TAPS;
@@ -445,49 +447,48 @@ fn weight(channel: u32, c: u32, tap: u32, there: bool) -> f32 {
     return select(0.0, weights[select(0u, at, there)], there);
 }
 
-// Row `which` of four of a kernel's transform along its columns.
-fn row_of(first: vec3f, second: vec3f, third: vec3f, which: u32) -> vec3f {
-    let inner = 0.5 * (first + third + select(second, -second, which == 2u));
-    return select(inner, select(first, third, which == 3u), which % 3u == 0u);
-}
-
-// Four weights from a place of a block's weights for the source channels of one
-// turn; zero beyond the last channel, and behind the last weight.
-fn packed(block: u32, turn: u32, first: u32) -> vec4f {
-    var four: vec4f;
-    for (var j = 0u; j < select(4u, 1u, WINOGRAD); j++) { // unroll
-        let place = first + j;
-        let of_group = block % BLOCKS * KB + place / (CHANNELS * TAPS);
-        let channel = block / BLOCKS * DC + of_group;
-        let c = turn * CHANNELS + place / TAPS % CHANNELS;
-        let there = place < PACKED && of_group < DC;
-        if (WINOGRAD) { // static
-            // A row of the transform, of which a lane's four are one.
-            let g = row_of(
-                vec3f(weight(channel, c, 0u, there), weight(channel, c, 1u, there), weight(channel, c, 2u, there)),
-                vec3f(weight(channel, c, 3u, there), weight(channel, c, 4u, there), weight(channel, c, 5u, there)),
-                vec3f(weight(channel, c, 6u, there), weight(channel, c, 7u, there), weight(channel, c, 8u, there)),
-                place / 4u % 4u);
-            four = vec4f(g.x, 0.5 * (g.x + g.y + g.z), 0.5 * (g.x - g.y + g.z), g.z);
-        } else {
-            four[j] = weight(channel, c, place % TAPS, there);
-        }
-    }
-    return four;
+// Three weights along an axis as four in the transform's terms.
+fn spread(first: vec3f, second: vec3f, third: vec3f) -> array<vec3f, 4> {
+    return array<vec3f, 4>(
+        first, 0.5 * (first + third + second), 0.5 * (first + third - second), third);
 }
 
 // Lays weights out as `tile` reads them: for each block of KB destination
 // channels and CHANNELS source channels, the kernels of each destination
-// channel.
+// channel; zero beyond the last channel, and behind the last weight. An
+// invocation writes four values, or Winograd's sixteen of a kernel.
 @compute @workgroup_size(WG)
 fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = ((group.y * groups.x + group.x) * WG + local.x) * (PACKED_AT_ONCE / 4u);
     let in_turn = CHUNKS * LANES * EACH / 4u;
     let turn = index / in_turn % (SC / CHANNELS);
     let block = index / (in_turn * (SC / CHANNELS));
     if (block >= GROUPS * BLOCKS) {
         return;
     }
-    repacked4[index] = packed(block, turn, index % in_turn * 4u);
+    var four: vec4f;
+    for (var j = 0u; j < select(4u, 1u, WINOGRAD); j++) { // unroll
+        let place = index % in_turn * 4u + j;
+        let of_group = block % BLOCKS * KB + place / (CHANNELS * TAPS);
+        let channel = block / BLOCKS * DC + of_group;
+        let c = turn * CHANNELS + place / TAPS % CHANNELS;
+        let there = place < PACKED && of_group < DC;
+        if (WINOGRAD) { // static
+            let rows = spread(
+                vec3f(weight(channel, c, 0u, there), weight(channel, c, 1u, there), weight(channel, c, 2u, there)),
+                vec3f(weight(channel, c, 3u, there), weight(channel, c, 4u, there), weight(channel, c, 5u, there)),
+                vec3f(weight(channel, c, 6u, there), weight(channel, c, 7u, there), weight(channel, c, 8u, there)));
+            for (var r = 0u; r < 4u; r++) { // unroll
+                let ends = rows[r].x + rows[r].z;
+                repacked4[index + r] =
+                    vec4f(rows[r].x, 0.5 * (ends + rows[r].y), 0.5 * (ends - rows[r].y), rows[r].z);
+            }
+        } else {
+            four[j] = weight(channel, c, place % TAPS, there);
+        }
+    }
+    if (!WINOGRAD) { // static
+        repacked4[index] = four;
+    }
 }

@@ -123,7 +123,9 @@ impl InLanes {
         let blocks = conv.groups * dc.div_ceil(tile.kb);
         let packed = blocks * (sc / channels) * turn;
         let pack = direction.packing("conv_lanes", "pack", constants.clone(), packed);
-        let mut calls = vec![pack.over(packed / 4, lanes, target)];
+        // One invocation packs four values, or Winograd's sixteen of a kernel.
+        let at_once = if self.winograd { 16 } else { 4 };
+        let mut calls = vec![pack.over(packed / at_once, lanes, target)];
 
         let per_group = lanes / target.subgroup;
         let grid = |part: &Range<usize>| {
