@@ -383,8 +383,10 @@ fn all_tasks(kind: AdapterKind) {
         (&by_image, [3, 9, 7], 5),
         (&odd, [3, 5, 5], 3),
     ];
-    for precision in [Precision::F32, Precision::F16] {
-        for (build, dims, batch) in builds {
+    // Every way compiles for a second on a machine that has not met it: in 32
+    // bits the even planes are left to tests/tuning.rs and tests/kernels.rs.
+    for (precision, builds) in [(Precision::F32, &builds[1..]), (Precision::F16, &builds[..])] {
+        for &(build, dims, batch) in builds {
             // Evaluation adds the statistics; once will do.
             let modes = if dims[1] == 8 {
                 &[Mode::Train, Mode::Eval][..]
