@@ -436,14 +436,19 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
-// Weight `tap` of the kernel of a destination channel and a source channel;
-// zero where there is none.
-fn weight(channel: u32, c: u32, tap: u32, there: bool) -> f32 {
+// Weight `tap` of the kernel that a place of a block's weights for the source
+// channels of one turn belongs to; zero beyond the last channel, and behind the
+// last weight.
+fn weight(block: u32, turn: u32, place: u32, tap: u32) -> f32 {
+    let of_group = block % BLOCKS * KB + place / (CHANNELS * TAPS);
+    let channel = block / BLOCKS * DC + of_group;
+    let c = turn * CHANNELS + place / TAPS % CHANNELS;
     let turned = select(tap, TAPS_OF_KERNEL - 1u - tap, FLIPPED);
     var at = (channel * SC + c) * TAPS_OF_KERNEL + turned;
     if (EXCHANGED) { // static
-        at = ((channel / DC * SC + c) * DC + channel % DC) * TAPS_OF_KERNEL + turned;
+        at = ((block / BLOCKS * SC + c) * DC + of_group) * TAPS_OF_KERNEL + turned;
     }
+    let there = place < PACKED && of_group < DC;
     return select(0.0, weights[select(0u, at, there)], there);
 }
 
@@ -455,8 +460,7 @@ fn spread(first: vec3f, second: vec3f, third: vec3f) -> array<vec3f, 4> {
 
 // Lays weights out as `tile` reads them: for each block of KB destination
 // channels and CHANNELS source channels, the kernels of each destination
-// channel; zero beyond the last channel, and behind the last weight. An
-// invocation writes four values, or Winograd's sixteen of a kernel.
+// channel. An invocation writes four values, or Winograd's sixteen of a kernel.
 @compute @workgroup_size(WG)
 fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
@@ -467,28 +471,24 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (block >= GROUPS * BLOCKS) {
         return;
     }
-    var four: vec4f;
-    for (var j = 0u; j < select(4u, 1u, WINOGRAD); j++) { // unroll
-        let place = index % in_turn * 4u + j;
-        let of_group = block % BLOCKS * KB + place / (CHANNELS * TAPS);
-        let channel = block / BLOCKS * DC + of_group;
-        let c = turn * CHANNELS + place / TAPS % CHANNELS;
-        let there = place < PACKED && of_group < DC;
-        if (WINOGRAD) { // static
-            let rows = spread(
-                vec3f(weight(channel, c, 0u, there), weight(channel, c, 1u, there), weight(channel, c, 2u, there)),
-                vec3f(weight(channel, c, 3u, there), weight(channel, c, 4u, there), weight(channel, c, 5u, there)),
-                vec3f(weight(channel, c, 6u, there), weight(channel, c, 7u, there), weight(channel, c, 8u, there)));
-            for (var r = 0u; r < 4u; r++) { // unroll
-                let ends = rows[r].x + rows[r].z;
-                repacked4[index + r] =
-                    vec4f(rows[r].x, 0.5 * (ends + rows[r].y), 0.5 * (ends - rows[r].y), rows[r].z);
-            }
-        } else {
-            four[j] = weight(channel, c, place % TAPS, there);
+    let place = index % in_turn * 4u;
+    if (WINOGRAD) { // static
+        var kernel: array<vec3f, 3>;
+        for (var r = 0u; r < 3u; r++) { // unroll
+            kernel[r] = vec3f(
+                weight(block, turn, place, 3u * r), weight(block, turn, place, 3u * r + 1u),
+                weight(block, turn, place, 3u * r + 2u));
         }
-    }
-    if (!WINOGRAD) { // static
+        let rows = spread(kernel[0], kernel[1], kernel[2]);
+        for (var r = 0u; r < 4u; r++) { // unroll
+            let ends = rows[r].x + rows[r].z;
+            repacked4[index + r] = vec4f(rows[r].x, 0.5 * (ends + rows[r].y), 0.5 * (ends - rows[r].y), rows[r].z);
+        }
+    } else {
+        var four: vec4f;
+        for (var j = 0u; j < 4u; j++) { // unroll
+            four[j] = weight(block, turn, place + j, (place + j) % TAPS);
+        }
         repacked4[index] = four;
     }
 }

@@ -6,6 +6,8 @@
 mod device;
 #[path = "common/twin.rs"]
 mod twin;
+#[path = "common/update.rs"]
+mod update;
 
 use residua::data::{Draw, ImageSet, Normalization, Padding, Source};
 use residua::gpu::AdapterKind;
@@ -13,6 +15,7 @@ use residua::graph::{BlockId, Gains, Mode, Param, ParamId, ParamKind, Route, Sta
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::schedule::Update;
 use residua::train::{DeviceEngine, Engine, Look, Part, ReferenceEngine, StepPlan, initialise};
+use update::UPDATE;
 
 const MODEL: &str = "wrn-10-1:dropout=0.3";
 const BATCH: u32 = 12;
@@ -69,12 +72,7 @@ fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
                 draws: &draws,
                 padding: Padding::Reflect,
                 route: if step == 1 { &lesion } else { &whole },
-                update: Update {
-                    lr: 0.05,
-                    momentum: 0.9,
-                    weight_decay: 5e-3,
-                    nesterov: true,
-                },
+                update: UPDATE,
                 seed: 77,
                 step,
             })

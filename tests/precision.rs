@@ -11,6 +11,8 @@
 mod device;
 #[path = "common/twin.rs"]
 mod twin;
+#[path = "common/update.rs"]
+mod update;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,12 +29,13 @@ use residua::kernels::{LossScale, Lowered, Operand, Pointwise, StepRecord, Targe
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::random::{Philox, Stream};
 use residua::reference::{self, Inputs};
-use residua::schedule::{self, Action, Session, Task, Update, dispatch, target, tasks};
+use residua::schedule::{self, Action, Session, Task, dispatch, target, tasks};
 use residua::train::{
     Adapter, Config as TrainConfig, DeviceEngine, Engine, EpochRow, Look, Part, RunDirectory, StepPlan, TrainError,
     Trainer, initialise,
 };
 use twin::{Twin, apart, norm};
+use update::UPDATE;
 
 const CLASSES: usize = 5;
 /// Half the distance of two neighbours at the lower end of a binade, where it
@@ -521,12 +524,7 @@ fn step(engine: &mut DeviceEngine, step: u32) -> f32 {
         draws: &draws,
         padding: Padding::Zero,
         route: &route,
-        update: Update {
-            lr: 0.05,
-            momentum: 0.9,
-            weight_decay: 5e-3,
-            nesterov: true,
-        },
+        update: UPDATE,
         seed: 77,
         step,
     };

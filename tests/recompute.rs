@@ -4,14 +4,16 @@
 
 #[path = "common/device.rs"]
 mod device;
+#[path = "common/update.rs"]
+mod update;
 
 use residua::data::{Draw, ImageSet, Normalization, Padding};
 use residua::gpu::AdapterKind;
 use residua::graph::{Graph, Mode, NodeId, Op, ParamId, Recompute, Route, StateId};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::reference::{self, Inputs};
-use residua::schedule::Update;
 use residua::train::{Depth, DepthRule, DeviceEngine, Engine, Part, StepPlan, initialise};
+use update::UPDATE;
 
 const BATCH: u32 = 6;
 const STEPS: u32 = 4;
@@ -87,12 +89,7 @@ fn trained(model: &str, depth: Depth, recompute: Recompute) -> (Vec<Vec<u32>>, u
                 draws: &draws,
                 padding: Padding::Zero,
                 route: &depth.training_route(&graph, 3, step),
-                update: Update {
-                    lr: 0.05,
-                    momentum: 0.9,
-                    weight_decay: 5e-3,
-                    nesterov: true,
-                },
+                update: UPDATE,
                 seed: 77,
                 step,
             })

@@ -241,6 +241,11 @@ fn sides<const N: usize>(text: &str) -> Option<[usize; N]> {
     sides?.try_into().ok()
 }
 
+fn tile(text: &str) -> Option<Tile> {
+    let [px, py, kb] = sides(text)?;
+    Some(Tile { px, py, kb })
+}
+
 fn channel_tile(text: &str) -> Option<ChannelTile> {
     let [px, py, kb] = sides(text)?;
     Some(ChannelTile { px, py, kb })
@@ -249,36 +254,24 @@ fn channel_tile(text: &str) -> Option<ChannelTile> {
 fn parse(words: &[&str]) -> Option<Candidate> {
     Some(match *words {
         ["plain"] => Candidate::Plain,
-        ["tile", tile, "by", lanes] => {
-            let [px, py, kb] = sides(tile)?;
-            Candidate::Tile {
-                tile: Tile { px, py, kb },
-                lanes: number(lanes)?,
-            }
-        }
-        ["lanes", tile, "of", channels, "by", lanes] => {
-            let [px, py, kb] = sides(tile)?;
-            Candidate::Lanes {
-                tile: Tile { px, py, kb },
-                channels: number(channels)?,
-                lanes: number(lanes)?,
-            }
-        }
-        ["winograd", "lanes", tile, "by", lanes] => {
-            let [px, py, kb] = sides(tile)?;
-            Candidate::WinogradLanes {
-                tile: Tile { px, py, kb },
-                lanes: number(lanes)?,
-            }
-        }
-        ["winograd", tile, "of", channels, "by", lanes] => {
-            let [px, py, kb] = sides(tile)?;
-            Candidate::Winograd {
-                tile: Tile { px, py, kb },
-                channels: number(channels)?,
-                lanes: number(lanes)?,
-            }
-        }
+        ["tile", sizes, "by", lanes] => Candidate::Tile {
+            tile: tile(sizes)?,
+            lanes: number(lanes)?,
+        },
+        ["lanes", sizes, "of", channels, "by", lanes] => Candidate::Lanes {
+            tile: tile(sizes)?,
+            channels: number(channels)?,
+            lanes: number(lanes)?,
+        },
+        ["winograd", "lanes", sizes, "by", lanes] => Candidate::WinogradLanes {
+            tile: tile(sizes)?,
+            lanes: number(lanes)?,
+        },
+        ["winograd", sizes, "of", channels, "by", lanes] => Candidate::Winograd {
+            tile: tile(sizes)?,
+            channels: number(channels)?,
+            lanes: number(lanes)?,
+        },
         ["gemm", tile, "of", sums, ref rest @ ..] => {
             let [rows, channels, depth] = sides(tile)?;
             let [down, across] = sides(sums)?;

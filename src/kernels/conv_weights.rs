@@ -260,15 +260,12 @@ impl WeightGradient<'_> {
             false => Vec::new(),
         };
         let direct = ChannelTile::choose(&self.conv, k, plane);
+        let fits = |tile: &ChannelTile| tile.fits(&self.conv, target);
+        let winograds = winograds.into_iter().filter(fits);
+        let direct = direct.into_iter().filter(fits);
         winograds
-            .into_iter()
             .map(|tile| Candidate::WinogradChannels { tile, splits, lanes })
-            .chain(
-                direct
-                    .into_iter()
-                    .map(|tile| Candidate::Channels { tile, splits, lanes }),
-            )
-            .filter(|candidate| self.lower(candidate, 1, target).is_some())
+            .chain(direct.map(|tile| Candidate::Channels { tile, splits, lanes }))
             .collect()
     }
 
