@@ -18,9 +18,12 @@
 //
 // By Winograd's F(2×2, 3×3), four pixels take sixteen products of a source
 // channel instead of thirty-six (Lavin and Gray 2016, "Fast Algorithms for
-// Convolutional Neural Networks"): a patch of 4 × 4 source pixels is
-// transformed once for all destination channels, weights are transformed when
-// they are packed, and products transformed back when they are added.
+// Convolutional Neural Networks"). There a tile takes many source channels at a
+// time, whose transforms stay in the first-level cache, and goes through the
+// destination channels in a loop: sums in the transform's terms are made in
+// registers and transformed back once for all those channels. Nothing is
+// carried from turn to turn, which a processor's driver would do under a mask;
+// sums of the channels before are read back from memory.
 //
 // Directions and taps are those of `conv.wgsl`.
 
@@ -41,15 +44,16 @@ const BIAS: bool = false;
 // every gradient, and whether taps are in reverse order.
 const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
-// The tile: PX × PY pixels of KB destination channels, and the source
-// channels that it takes at a time, a divisor of SC.
+// The tile: PX × PY pixels of KB destination channels, and the source channels
+// that it takes at a time, for `tile` a divisor of SC. For `winograd` PX and PY
+// are even, and the kernel is 3×3 at stride 1.
 const PX: u32 = 4u;
 const PY: u32 = 4u;
 const KB: u32 = 8u;
 const CHANNELS: u32 = 1u;
-// Whether products are Winograd's. PX and PY are even then, CHANNELS is one,
-// and the kernel is 3×3 at stride 1 with a halo of one on all sides.
-const WINOGRAD: bool = false;
+// Destination channels whose sums are held at a time: KB in `tile`, one in
+// `winograd`.
+const HELD: u32 = KB;
 // Source pixels for a tile: INNER of its own, and a halo of one or none.
 const LEFT: u32 = 1u;
 const RIGHT: u32 = 1u;
@@ -65,6 +69,10 @@ const SOURCE4: bool = true;
 const DEST4: bool = true;
 const SOURCE8: bool = false;
 const WEIGHTS8: bool = false;
+// Whether `winograd` has memory of its own for sums of some source channels:
+// else `dest` holds them, in 32 bits. And whether it reads them by eights.
+const APART: bool = false;
+const SUMS8: bool = false;
 // Whether the moments of each destination channel are taken along for a batch
 // norm behind the convolution, and the chunks of them before this dispatch's.
 // Tiles must divide the plane.
@@ -83,22 +91,29 @@ const TILES_Y: u32 = (DH + PY - 1u) / PY;
 // Whether every image lies in one subgroup: then so do all its halos.
 const WHOLE: bool = DOWN % TILES_Y == 0u;
 const BLOCKS: u32 = (DC + KB - 1u) / KB;
-const TAPS_OF_KERNEL: u32 = KERNEL * KERNEL;
-// Weights that stand for one kernel.
-const TAPS: u32 = select(TAPS_OF_KERNEL, 16u, WINOGRAD);
+const TAPS: u32 = KERNEL * KERNEL;
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
-// Values that an invocation of `pack` writes.
-const PACKED_AT_ONCE: u32 = select(4u, 16u, WINOGRAD);
-// Weights of a block for the source channels of one turn, and how often a lane
-// loads EACH of them.
-const PACKED: u32 = KB * CHANNELS * TAPS;
+// Weights that a lane loads at once.
 const EACH: u32 = select(4u, 8u, WEIGHTS8);
+// Of `tile`: weights of a block for the source channels of one turn, and how
+// often a lane loads EACH of them.
+const PACKED: u32 = KB * CHANNELS * TAPS;
 const CHUNKS: u32 = (PACKED + EACH * LANES - 1u) / (EACH * LANES);
+// Of `winograd`: turns that the source channels take, kernels that a lane loads
+// a turn, and how it does: so often EACH weights, then so many pairs. A turn's
+// weights begin at a multiple of eight.
+const TURNS: u32 = (SC + CHANNELS - 1u) / CHANNELS;
+const KERNELS: u32 = (CHANNELS + LANES - 1u) / LANES;
+const WHOLES: u32 = (TAPS * KERNELS + select(3u, 0u, WEIGHTS8)) / EACH;
+const PAIRS: u32 = select(0u, (TAPS * KERNELS % 8u + 1u) / 2u, WEIGHTS8);
+const OF_TURN: u32 = ((WHOLES * EACH + PAIRS * 2u) * LANES + 7u) / 8u * 8u;
+// Blocks of 2 × 2 pixels in a tile.
+const PATCHES: u32 = max(PX * PY / 4u, 1u);
 
 @group(0) @binding(0) var<storage, read> source: array<Stored>;     // N, GROUPS·SC, SH, SW
 @group(0) @binding(1) var<storage, read> source4: array<Stored4>;   // the same memory
-@group(0) @binding(2) var<storage, read> weights4: array<vec4f>;   // GROUPS·BLOCKS, SC / CHANNELS, CHUNKS, LANES, EACH
+@group(0) @binding(2) var<storage, read> weights4: array<vec4f>;   // GROUPS·BLOCKS, SC / CHANNELS, CHUNKS, LANES, EACH; or GROUPS·DC, TURNS, OF_TURN
 @group(0) @binding(3) var<storage, read> bias: array<f32>;         // GROUPS·DC
 @group(0) @binding(4) var<storage, read_write> dest: array<Stored>; // N, GROUPS·DC, DH, DW
 @group(0) @binding(5) var<storage, read_write> dest4: array<Stored4>; // the same memory
@@ -107,6 +122,12 @@ const CHUNKS: u32 = (PACKED + EACH * LANES - 1u) / (EACH * LANES);
 @group(0) @binding(8) var<storage, read_write> moments: array<vec4f>; // chunks, GROUPS·DC: count, mean, Σ(y−mean)²
 @group(0) @binding(9) var<storage, read> source8: array<vec4<u64>>;  // the memory of `source`
 @group(0) @binding(10) var<storage, read> weights8: array<vec4<u64>>; // the memory of `weights4`
+@group(0) @binding(11) var<storage, read> weights2: array<u64>;      // the same
+// The memory of `dest`, if not APART: an invocation reads what it wrote there
+// itself, a turn before.
+@group(0) @binding(12) var<storage, read_write> sums: array<f32>;    // as `dest`
+@group(0) @binding(13) var<storage, read_write> sums4: array<vec4f>; // the same memory
+@group(0) @binding(14) var<storage, read_write> sums8: array<vec4<u64>>; // the same memory
 
 // The eight values that were loaded as four 64-bit integers.
 fn eight(v: vec4<u64>) -> array<vec4f, 2> {
@@ -238,42 +259,56 @@ fn transformed(taken: array<f32, ROWS * COLS>) -> array<vec4f, PX * PY> {
     return both;
 }
 
-// Four pixels, row by row, of their sums in the transform's terms.
-fn transformed_back(first: vec4f, second: vec4f, third: vec4f, fourth: vec4f) -> vec4f {
-    var rows: array<f32, 8>;
-    for (var j = 0u; j < 4u; j++) { // unroll
-        rows[j] = first[j] + (second[j] + third[j]);
-        rows[4u + j] = (second[j] - third[j]) - fourth[j];
-    }
-    return vec4f(
-        rows[0] + (rows[1] + rows[2]), (rows[1] - rows[2]) - rows[3],
-        rows[4] + (rows[5] + rows[6]), (rows[5] - rows[6]) - rows[7]);
+// Where a plane of the destination begins.
+fn plane_of(n: u32, channel: u32) -> u32 {
+    return (n * (GROUPS * DC) + channel) * (DH * DW);
 }
 
-// Writes a tile's pixels, KB channels from `first_channel` on.
-fn write(acc: ptr<function, array<f32, KB * PX * PY>>, n: u32, channel_group: u32, first_channel: u32, tx: u32, ty: u32) {
-    for (var k = 0u; k < KB; k++) { // unroll
-        let channel = first_channel + k;
-        if (DC % KB == 0u || channel < DC) {
-            let plane = ((n * GROUPS + channel_group) * DC + channel) * (DH * DW);
-            for (var py = 0u; py < PY; py++) { // unroll
-                let y = ty * PY + py;
-                if (DH % PY == 0u || y < DH) {
-                    let row = plane + y * DW + tx * PX;
-                    if (DEST4) { // static
-                        for (var q = 0u; q < PX / 4u; q++) { // unroll
-                            if (DW % PX == 0u || tx * PX + 4u * q < DW) {
-                                dest4[row / 4u + q] = Stored4(vec4f(
-                                    (*acc)[(k * PY + py) * PX + 4u * q], (*acc)[(k * PY + py) * PX + 4u * q + 1u],
-                                    (*acc)[(k * PY + py) * PX + 4u * q + 2u], (*acc)[(k * PY + py) * PX + 4u * q + 3u]));
-                            }
-                        }
-                    } else {
-                        for (var px = 0u; px < PX; px++) { // unroll
-                            if (DW % PX == 0u || tx * PX + px < DW) {
-                                dest[row + px] = Stored((*acc)[(k * PY + py) * PX + px]);
-                            }
-                        }
+// Writes four pixels: to `dest`, or sums that are not `done` where those are
+// APART.
+fn put4(at: u32, v: vec4f, done: bool) {
+    if (APART) { // static
+        if (done) {
+            dest4[at] = Stored4(v);
+        } else {
+            sums4[at] = v;
+        }
+    } else {
+        dest4[at] = Stored4(v);
+    }
+}
+
+// The same with one.
+fn put(at: u32, v: f32, done: bool) {
+    if (APART) { // static
+        if (done) {
+            dest[at] = Stored(v);
+        } else {
+            sums[at] = v;
+        }
+    } else {
+        dest[at] = Stored(v);
+    }
+}
+
+// Writes a tile's pixels in one plane, the k-th of those in `acc`.
+fn write(acc: ptr<function, array<f32, HELD * PX * PY>>, k: u32, plane: u32, tx: u32, ty: u32, done: bool) {
+    for (var py = 0u; py < PY; py++) { // unroll
+        let y = ty * PY + py;
+        if (DH % PY == 0u || y < DH) {
+            let row = plane + y * DW + tx * PX;
+            if (DEST4) { // static
+                for (var q = 0u; q < PX / 4u; q++) { // unroll
+                    if (DW % PX == 0u || tx * PX + 4u * q < DW) {
+                        put4(row / 4u + q, vec4f(
+                            (*acc)[(k * PY + py) * PX + 4u * q], (*acc)[(k * PY + py) * PX + 4u * q + 1u],
+                            (*acc)[(k * PY + py) * PX + 4u * q + 2u], (*acc)[(k * PY + py) * PX + 4u * q + 3u]), done);
+                    }
+                }
+            } else {
+                for (var px = 0u; px < PX; px++) { // unroll
+                    if (DW % PX == 0u || tx * PX + px < DW) {
+                        put(row + px, (*acc)[(k * PY + py) * PX + px], done);
                     }
                 }
             }
@@ -281,10 +316,41 @@ fn write(acc: ptr<function, array<f32, KB * PX * PY>>, n: u32, channel_group: u3
     }
 }
 
+// What `write` left of a plane's pixels a turn before. Beyond the plane it is
+// anything: that is not written.
+fn before(plane: u32, tx: u32, ty: u32) -> array<f32, HELD * PX * PY> {
+    var left: array<f32, HELD * PX * PY>;
+    for (var py = 0u; py < PY; py++) { // unroll
+        let row = plane + min(ty * PY + py, DH - 1u) * DW;
+        if (SUMS8) { // static
+            for (var q = 0u; q < PX / 8u; q++) { // unroll
+                let both = eight(sums8[(row + min(tx * PX + 8u * q, DW - 8u)) / 8u]);
+                for (var j = 0u; j < 8u; j++) { // unroll
+                    left[py * PX + 8u * q + j] = both[j / 4u][j % 4u];
+                }
+            }
+        }
+        if (DEST4 && !SUMS8) { // static
+            for (var q = 0u; q < PX / 4u; q++) { // unroll
+                let v = sums4[(row + min(tx * PX + 4u * q, DW - 4u)) / 4u];
+                for (var j = 0u; j < 4u; j++) { // unroll
+                    left[py * PX + 4u * q + j] = v[j];
+                }
+            }
+        }
+        if (!DEST4) { // static
+            for (var px = 0u; px < PX; px++) { // unroll
+                left[py * PX + px] = sums[row + min(tx * PX + px, DW - 1u)];
+            }
+        }
+    }
+    return left;
+}
+
 // Count, mean and squared deviations of one channel of all tiles of the
 // subgroup, this lane's own if it has one; the same in all lanes (Chan et al.
 // 1979).
-fn moments_of(acc: ptr<function, array<f32, KB * PX * PY>>, k: u32, own: bool, lane: u32) -> vec3f {
+fn moments_of(acc: ptr<function, array<f32, HELD * PX * PY>>, k: u32, own: bool, lane: u32) -> vec3f {
     var sum = 0.0;
     for (var p = 0u; p < PX * PY; p++) { // unroll
         sum += (*acc)[k * PX * PY + p];
@@ -331,7 +397,7 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let channel_group = group.x / BLOCKS;
     let first_channel = group.x % BLOCKS * KB;
 
-    var acc: array<f32, KB * PX * PY>;
+    var acc: array<f32, HELD * PX * PY>;
     if (BIAS) { // static
         for (var k = 0u; k < KB; k++) { // unroll
             let b = bias[channel_group * DC + min(first_channel + k, DC - 1u)];
@@ -349,10 +415,6 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
                 taken[i * ROWS * COLS + j] = own[j];
             }
         }
-        var patches: array<vec4f, PX * PY>;
-        if (WINOGRAD) { // static
-            patches = transformed(taken);
-        }
         // A lane's share of the weights.
         var share: array<vec4f, CHUNKS * EACH / 4u>;
         for (var i = 0u; i < CHUNKS; i++) { // unroll
@@ -366,47 +428,27 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             }
         }
         for (var k = 0u; k < KB; k++) { // unroll
-            if (WINOGRAD) { // static
-                var w: array<vec4f, 4>;
-                for (var i = 0u; i < 4u; i++) { // unroll
-                    w[i] = subgroupShuffle(
-                        share[(4u * k + i) * 4u / (EACH * LANES) * (EACH / 4u) + (4u * k + i) % (EACH / 4u)],
-                        (4u * k + i) * 4u / EACH % LANES);
-                }
-                for (var q = 0u; q < PY / 2u; q++) { // unroll
-                    for (var p = 0u; p < PX / 2u; p++) { // unroll
-                        let pixels = transformed_back(
-                            patches[2u * q * PX + 4u * p] * w[0], patches[2u * q * PX + 4u * p + 1u] * w[1],
-                            patches[2u * q * PX + 4u * p + 2u] * w[2], patches[2u * q * PX + 4u * p + 3u] * w[3]);
-                        acc[(k * PY + 2u * q) * PX + 2u * p] += pixels.x;
-                        acc[(k * PY + 2u * q) * PX + 2u * p + 1u] += pixels.y;
-                        acc[(k * PY + 2u * q + 1u) * PX + 2u * p] += pixels.z;
-                        acc[(k * PY + 2u * q + 1u) * PX + 2u * p + 1u] += pixels.w;
-                    }
-                }
-            } else {
-                var w: array<f32, CHANNELS * TAPS>;
-                for (var i = 0u; i < CHANNELS * TAPS; i++) { // unroll
-                    w[i] = subgroupShuffle(
-                        share[(k * CHANNELS * TAPS + i) / (EACH * LANES) * (EACH / 4u)
-                            + (k * CHANNELS * TAPS + i) % EACH / 4u][(k * CHANNELS * TAPS + i) % 4u],
-                        (k * CHANNELS * TAPS + i) / EACH % LANES);
-                }
-                for (var py = 0u; py < PY; py++) { // unroll
-                    for (var px = 0u; px < PX; px++) { // unroll
-                        for (var i = 0u; i < CHANNELS; i++) { // unroll
-                            for (var ky = 0u; ky < KERNEL; ky++) { // unroll
-                                for (var kx = 0u; kx < KERNEL; kx++) { // unroll
-                                    if (!TRANSPOSED) { // static
-                                        acc[(k * PY + py) * PX + px] +=
-                                            taken[(i * ROWS + py * STRIDE + ky) * COLS + px * STRIDE + kx]
-                                            * w[(i * KERNEL + ky) * KERNEL + kx];
-                                    }
-                                    if (TRANSPOSED && (py + PADDING - ky) % STRIDE == 0u && (px + PADDING - kx) % STRIDE == 0u) { // static
-                                        acc[(k * PY + py) * PX + px] +=
-                                            taken[(i * ROWS + (py + PADDING - ky) / STRIDE + LEFT) * COLS + (px + PADDING - kx) / STRIDE + LEFT]
-                                            * w[(i * KERNEL + ky) * KERNEL + kx];
-                                    }
+            var w: array<f32, CHANNELS * TAPS>;
+            for (var i = 0u; i < CHANNELS * TAPS; i++) { // unroll
+                w[i] = subgroupShuffle(
+                    share[(k * CHANNELS * TAPS + i) / (EACH * LANES) * (EACH / 4u)
+                        + (k * CHANNELS * TAPS + i) % EACH / 4u][(k * CHANNELS * TAPS + i) % 4u],
+                    (k * CHANNELS * TAPS + i) / EACH % LANES);
+            }
+            for (var py = 0u; py < PY; py++) { // unroll
+                for (var px = 0u; px < PX; px++) { // unroll
+                    for (var i = 0u; i < CHANNELS; i++) { // unroll
+                        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                            for (var kx = 0u; kx < KERNEL; kx++) { // unroll
+                                if (!TRANSPOSED) { // static
+                                    acc[(k * PY + py) * PX + px] +=
+                                        taken[(i * ROWS + py * STRIDE + ky) * COLS + px * STRIDE + kx]
+                                        * w[(i * KERNEL + ky) * KERNEL + kx];
+                                }
+                                if (TRANSPOSED && (py + PADDING - ky) % STRIDE == 0u && (px + PADDING - kx) % STRIDE == 0u) { // static
+                                    acc[(k * PY + py) * PX + px] +=
+                                        taken[(i * ROWS + (py + PADDING - ky) / STRIDE + LEFT) * COLS + (px + PADDING - kx) / STRIDE + LEFT]
+                                        * w[(i * KERNEL + ky) * KERNEL + kx];
                                 }
                             }
                         }
@@ -418,7 +460,11 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
     let own = line / TILES_Y == n && tx < TILES_X;
     if (own) {
-        write(&acc, n, channel_group, first_channel, tx, ty);
+        for (var k = 0u; k < KB; k++) { // unroll
+            if (DC % KB == 0u || first_channel + k < DC) {
+                write(&acc, k, plane_of(n, channel_group * DC + first_channel + k), tx, ty, true);
+            }
+        }
     }
     if (MOMENTS) { // static
         let chunk = FIRST_CHUNK + (group.z * groups.y + group.y) * (WG / LANES) + subgroup;
@@ -436,59 +482,213 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
-// Weight `tap` of the kernel that a place of a block's weights for the source
-// channels of one turn belongs to; zero beyond the last channel, and behind the
-// last weight.
-fn weight(block: u32, turn: u32, place: u32, tap: u32) -> f32 {
-    let of_group = block % BLOCKS * KB + place / (CHANNELS * TAPS);
-    let channel = block / BLOCKS * DC + of_group;
-    let c = turn * CHANNELS + place / TAPS % CHANNELS;
-    let turned = select(tap, TAPS_OF_KERNEL - 1u - tap, FLIPPED);
-    var at = (channel * SC + c) * TAPS_OF_KERNEL + turned;
-    if (EXCHANGED) { // static
-        at = ((block / BLOCKS * SC + c) * DC + of_group) * TAPS_OF_KERNEL + turned;
-    }
-    let there = place < PACKED && of_group < DC;
-    return select(0.0, weights[select(0u, at, there)], there);
-}
-
 // Three weights along an axis as four in the transform's terms.
 fn spread(first: vec3f, second: vec3f, third: vec3f) -> array<vec3f, 4> {
     return array<vec3f, 4>(
         first, 0.5 * (first + third + second), 0.5 * (first + third - second), third);
 }
 
-// Lays weights out as `tile` reads them: for each block of KB destination
-// channels and CHANNELS source channels, the kernels of each destination
-// channel. An invocation writes four values, or Winograd's sixteen of a kernel.
+// The lane's kernels for a turn, whose weights begin at `first`, transformed:
+// four rows each. It is cheaper to transform them than to load sixteen.
+fn kernels(first: u32, lane: u32) -> array<vec4f, 4u * KERNELS> {
+    var w: array<f32, WHOLES * EACH + 2u * PAIRS>;
+    for (var i = 0u; i < WHOLES; i++) { // unroll
+        if (WEIGHTS8) { // static
+            let both = eight(weights8[first / 8u + i * LANES + lane]);
+            for (var j = 0u; j < 8u; j++) { // unroll
+                w[8u * i + j] = both[j / 4u][j % 4u];
+            }
+        } else {
+            let four = weights4[first / 4u + i * LANES + lane];
+            for (var j = 0u; j < 4u; j++) { // unroll
+                w[4u * i + j] = four[j];
+            }
+        }
+    }
+    for (var i = 0u; i < PAIRS; i++) { // unroll
+        let pair = weights2[first / 2u + (WHOLES * 4u + i) * LANES + lane];
+        w[8u * WHOLES + 2u * i] = bitcast<f32>(u32(pair));
+        w[8u * WHOLES + 2u * i + 1u] = bitcast<f32>(u32(pair >> 32u));
+    }
+    var all: array<vec4f, 4u * KERNELS>;
+    for (var i = 0u; i < KERNELS; i++) { // unroll
+        let rows = spread(
+            vec3f(w[9u * i], w[9u * i + 1u], w[9u * i + 2u]), vec3f(w[9u * i + 3u], w[9u * i + 4u], w[9u * i + 5u]),
+            vec3f(w[9u * i + 6u], w[9u * i + 7u], w[9u * i + 8u]));
+        for (var r = 0u; r < 4u; r++) { // unroll
+            let ends = rows[r].x + rows[r].z;
+            all[4u * i + r] = vec4f(rows[r].x, 0.5 * (ends + rows[r].y), 0.5 * (ends - rows[r].y), rows[r].z);
+        }
+    }
+    return all;
+}
+
+// The tile's pixels of one destination channel: the products of all patches of
+// CHANNELS source channels with their kernels, row by row of the transform, and
+// those transformed back.
+fn filtered(patches: ptr<function, array<vec4f, CHANNELS * PX * PY>>,
+            own: ptr<function, array<vec4f, 4u * KERNELS>>) -> array<f32, HELD * PX * PY> {
+    var upper: array<vec2f, PATCHES>;
+    var lower: array<vec2f, PATCHES>;
+    for (var r = 0u; r < 4u; r++) { // unroll
+        var products: array<vec4f, PATCHES>;
+        for (var i = 0u; i < CHANNELS; i++) { // unroll
+            let w = subgroupShuffle((*own)[i / LANES * 4u + r], i % LANES);
+            for (var p = 0u; p < PATCHES; p++) { // unroll
+                if (i == 0u) { // static
+                    products[p] = (*patches)[4u * p + r] * w;
+                } else {
+                    products[p] += (*patches)[i * PX * PY + 4u * p + r] * w;
+                }
+            }
+        }
+        for (var p = 0u; p < PATCHES; p++) { // unroll
+            let m = products[p];
+            let row = vec2f(m.x + (m.y + m.z), (m.y - m.z) - m.w);
+            if (r == 0u) { // static
+                upper[p] = row;
+            }
+            if (r == 1u) { // static
+                upper[p] += row;
+                lower[p] = row;
+            }
+            if (r == 2u) { // static
+                upper[p] += row;
+                lower[p] -= row;
+            }
+            if (r == 3u) { // static
+                lower[p] -= row;
+            }
+        }
+    }
+    var pixels: array<f32, HELD * PX * PY>;
+    for (var p = 0u; p < PATCHES; p++) { // unroll
+        for (var j = 0u; j < 2u; j++) { // unroll
+            pixels[p / (PX / 2u) * (2u * PX) + p % (PX / 2u) * 2u + j] = upper[p][j];
+            pixels[p / (PX / 2u) * (2u * PX) + PX + p % (PX / 2u) * 2u + j] = lower[p][j];
+        }
+    }
+    return pixels;
+}
+
+// Grid: as for `tile`.
+@compute @workgroup_size(WG)
+fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+            @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
+    let place = (group.z * groups.y + group.y) * (WG / LANES) + subgroup;
+    let line = place * DOWN + lane / ACROSS;
+    let tx = lane % ACROSS;
+    let ty = line % TILES_Y;
+    // Lanes without a tile go along: their neighbours exchange with them.
+    let n = min(line / TILES_Y, images() - 1u);
+    let own = line / TILES_Y == n && tx < TILES_X;
+    let channel_group = group.x / BLOCKS;
+    let first_channel = group.x % BLOCKS * KB;
+
+    for (var turn = 0u; turn < TURNS; turn++) {
+        var patches: array<vec4f, CHANNELS * PX * PY>;
+        for (var i = 0u; i < CHANNELS; i++) { // unroll
+            // Kernels of channels behind the last are zero.
+            let c = min(turn * CHANNELS + i, SC - 1u);
+            let those = transformed(window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), tx, ty, lane));
+            for (var j = 0u; j < PX * PY; j++) { // unroll
+                patches[i * PX * PY + j] = those[j];
+            }
+        }
+        for (var k = first_channel; k < min(first_channel + KB, DC); k++) {
+            let channel = channel_group * DC + k;
+            let plane = plane_of(n, channel);
+            var shares = kernels((channel * TURNS + turn) * OF_TURN, lane);
+            var acc = filtered(&patches, &shares);
+            if (BIAS) { // static
+                let b = select(0.0, bias[channel], turn == 0u);
+                for (var p = 0u; p < PX * PY; p++) { // unroll
+                    acc[p] += b;
+                }
+            }
+            if (TURNS > 1u) { // static
+                var left: array<f32, HELD * PX * PY>;
+                if (turn > 0u) {
+                    left = before(plane, tx, ty);
+                }
+                for (var p = 0u; p < PX * PY; p++) { // unroll
+                    acc[p] += left[p];
+                }
+            }
+            let done = turn == TURNS - 1u;
+            if (own) {
+                write(&acc, 0u, plane, tx, ty, done);
+            }
+            if (MOMENTS) { // static
+                let mine = moments_of(&acc, 0u, own, lane);
+                if (done && lane == 0u) {
+                    moments[(FIRST_CHUNK + place) * (GROUPS * DC) + channel] = vec4f(mine, 0.0);
+                }
+            }
+        }
+    }
+}
+
+// A weight of destination channel k and source channel c of one group; zero
+// beyond the last of either.
+fn weight(channel_group: u32, k: u32, c: u32, tap: u32) -> f32 {
+    let turned = select(tap, TAPS - 1u - tap, FLIPPED);
+    var at = ((channel_group * DC + k) * SC + c) * TAPS + turned;
+    if (EXCHANGED) { // static
+        at = ((channel_group * SC + c) * DC + k) * TAPS + turned;
+    }
+    let there = k < DC && c < SC;
+    return select(0.0, weights[select(0u, at, there)], there);
+}
+
+// Lays weights out as `tile` reads them, four an invocation: for each block of
+// KB destination channels and CHANNELS source channels, the kernels of each
+// destination channel.
 @compute @workgroup_size(WG)
 fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let index = ((group.y * groups.x + group.x) * WG + local.x) * (PACKED_AT_ONCE / 4u);
+    let index = (group.y * groups.x + group.x) * WG + local.x;
     let in_turn = CHUNKS * LANES * EACH / 4u;
-    let turn = index / in_turn % (SC / CHANNELS);
+    let c = index / in_turn % (SC / CHANNELS) * CHANNELS;
     let block = index / (in_turn * (SC / CHANNELS));
     if (block >= GROUPS * BLOCKS) {
         return;
     }
-    let place = index % in_turn * 4u;
-    if (WINOGRAD) { // static
-        var kernel: array<vec3f, 3>;
-        for (var r = 0u; r < 3u; r++) { // unroll
-            kernel[r] = vec3f(
-                weight(block, turn, place, 3u * r), weight(block, turn, place, 3u * r + 1u),
-                weight(block, turn, place, 3u * r + 2u));
-        }
-        let rows = spread(kernel[0], kernel[1], kernel[2]);
-        for (var r = 0u; r < 4u; r++) { // unroll
-            let ends = rows[r].x + rows[r].z;
-            repacked4[index + r] = vec4f(rows[r].x, 0.5 * (ends + rows[r].y), 0.5 * (ends - rows[r].y), rows[r].z);
-        }
-    } else {
-        var four: vec4f;
-        for (var j = 0u; j < 4u; j++) { // unroll
-            four[j] = weight(block, turn, place + j, (place + j) % TAPS);
-        }
-        repacked4[index] = four;
+    var four: vec4f;
+    for (var j = 0u; j < 4u; j++) { // unroll
+        let place = index % in_turn * 4u + j;
+        let k = block % BLOCKS * KB + place / (CHANNELS * TAPS);
+        four[j] = weight(block / BLOCKS, k, c + place / TAPS % CHANNELS, place % TAPS);
     }
+    repacked4[index] = four;
+}
+
+// Lays weights out as `winograd` reads them, four an invocation: for each
+// destination channel and turn, the kernels of each lane, whose channels are
+// LANES apart.
+@compute @workgroup_size(WG)
+fn pack_winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+                 @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let turn = index / (OF_TURN / 4u) % TURNS;
+    let channel = index / (OF_TURN / 4u * TURNS);
+    if (channel >= GROUPS * DC) {
+        return;
+    }
+    var four: vec4f;
+    for (var j = 0u; j < 4u; j++) { // unroll
+        let place = index % (OF_TURN / 4u) * 4u + j;
+        var lane = place / EACH % LANES;
+        var value = place / (EACH * LANES) * EACH + place % EACH;
+        if (place >= WHOLES * EACH * LANES) {
+            let behind = place - WHOLES * EACH * LANES;
+            lane = behind / 2u % LANES;
+            value = WHOLES * EACH + behind / (2u * LANES) * 2u + behind % 2u;
+        }
+        let i = value / TAPS * LANES + lane;
+        let there = value < TAPS * KERNELS && i < CHANNELS;
+        let c = turn * CHANNELS + i;
+        four[j] = select(0.0, weight(channel / DC, channel % DC, c, value % TAPS), there);
+    }
+    repacked4[index] = four;
 }

@@ -197,6 +197,14 @@ fn convolutions_of_all_widths_on_processors() {
         case((5, 10), (9, 32), 1),
         case((4, 4), (5, 56), 1),
         case((4, 4), (3, 68), 1),
+        // More source channels than are taken at a time, in planes that are
+        // read by eights, by fours and one by one.
+        case((35, 20), (6, 8), 3),
+        case((18, 5), (4, 12), 2),
+        ConvCase {
+            bias: true,
+            ..case((20, 33), (5, 7), 2)
+        },
     ];
     convolutions(AdapterKind::Cpu, &cases);
 }

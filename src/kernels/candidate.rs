@@ -37,8 +37,10 @@ pub enum Candidate {
     /// register tiles of even sides that share their halos and weights within
     /// a subgroup.
     WinogradLanes {
-        /// Pixels and channels of one invocation.
+        /// Pixels of one invocation, and the channels it goes through.
         tile: Tile,
+        /// Source channels taken at a time.
+        channels: usize,
         /// Invocations a workgroup.
         lanes: usize,
     },
@@ -166,8 +168,9 @@ impl fmt::Display for Candidate {
             } => write!(f, "lanes {px}x{py}x{kb} of {channels} by {lanes}"),
             Candidate::WinogradLanes {
                 tile: Tile { px, py, kb },
+                channels,
                 lanes,
-            } => write!(f, "winograd lanes {px}x{py}x{kb} by {lanes}"),
+            } => write!(f, "winograd lanes {px}x{py}x{kb} of {channels} by {lanes}"),
             Candidate::Winograd {
                 tile: Tile { px, py, kb },
                 channels,
@@ -263,8 +266,9 @@ fn parse(words: &[&str]) -> Option<Candidate> {
             channels: number(channels)?,
             lanes: number(lanes)?,
         },
-        ["winograd", "lanes", sizes, "by", lanes] => Candidate::WinogradLanes {
+        ["winograd", "lanes", sizes, "of", channels, "by", lanes] => Candidate::WinogradLanes {
             tile: tile(sizes)?,
+            channels: number(channels)?,
             lanes: number(lanes)?,
         },
         ["winograd", sizes, "of", channels, "by", lanes] => Candidate::Winograd {
@@ -365,7 +369,11 @@ mod tests {
                 splits: 256,
                 lanes: 32,
             },
-            Candidate::WinogradLanes { tile, lanes: 32 },
+            Candidate::WinogradLanes {
+                tile,
+                channels: 16,
+                lanes: 32,
+            },
             Candidate::Winograd {
                 tile,
                 channels: 2,

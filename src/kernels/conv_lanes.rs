@@ -7,6 +7,7 @@ use super::call::{Lowered, Operand, Target, fold, parts};
 use super::candidate::{Candidate, is_workgroup};
 use super::conv::{Direction, WG, by_eights};
 use super::tile::Tile;
+use crate::graph::Precision;
 
 /// Tiles that share halos and weights within a subgroup.
 #[derive(Clone, Copy)]
@@ -31,7 +32,7 @@ impl Direction<'_> {
         let (source, _) = self.group_channels();
         let lanes = WG.max(target.subgroup);
         let winograds = match self.suits_winograd() {
-            true => Tile::of_winograd_lanes(&dest, target),
+            true => Tile::of_winograd_lanes(&dest, source, target),
             false => Vec::new(),
         };
         let direct = Tile::of_lanes(&dest, target)
@@ -48,7 +49,13 @@ impl Direction<'_> {
         let enough = if winograds.is_empty() { 2 } else { 1 };
         winograds
             .into_iter()
-            .map(|tile| Candidate::WinogradLanes { tile, lanes })
+            .map(|(tile, channels)| Candidate::WinogradLanes {
+                tile,
+                channels,
+                // One subgroup has enough to do, and with few images there are
+                // few of them for all cores.
+                lanes: target.subgroup,
+            })
             .chain(direct.take(enough))
             .collect()
     }
@@ -58,16 +65,19 @@ impl Direction<'_> {
     fn in_lanes(&self, candidate: &Candidate, moments: bool, target: &Target) -> Option<InLanes> {
         let (tile, channels, winograd, lanes) = match *candidate {
             Candidate::Lanes { tile, channels, lanes } => (tile, channels, false, lanes),
-            Candidate::WinogradLanes { tile, lanes } => (tile, 1, true, lanes),
+            Candidate::WinogradLanes { tile, channels, lanes } => (tile, channels, true, lanes),
             _ => return None,
         };
         let (height, width) = self.dest.plane();
         let even = height.is_multiple_of(tile.py) && width.is_multiple_of(tile.px);
-        let fits = tile.fits_lanes(&self.destination(&self.tiled_conv()), channels, target)
-            && self.group_channels().0.is_multiple_of(channels)
-            && (!winograd || self.suits_winograd() && tile.is_even())
-            && is_workgroup(lanes)
-            && lanes.is_multiple_of(target.subgroup);
+        let (source, _) = self.group_channels();
+        let conv = self.tiled_conv();
+        let dest = self.destination(&conv);
+        let suits = match winograd {
+            true => self.suits_winograd() && tile.fits_winograd_lanes(&dest, channels, target),
+            false => source.is_multiple_of(channels) && tile.fits_lanes(&dest, channels, target),
+        };
+        let fits = suits && is_workgroup(lanes) && lanes.is_multiple_of(target.subgroup);
         (fits && (even || !moments)).then_some(InLanes {
             tile,
             channels,
@@ -92,13 +102,31 @@ impl Direction<'_> {
 }
 
 impl InLanes {
-    /// Weights of a block for the source channels of one turn, in memory, and
-    /// whether they are read by eights.
-    fn packed(&self, kernel: usize, target: &Target) -> (usize, bool) {
-        let taps = if self.winograd { 16 } else { kernel * kernel };
+    /// Entry points of the kernel and of the packing of its weights.
+    fn entries(&self) -> [&'static str; 2] {
+        match self.winograd {
+            true => ["winograd", "pack_winograd"],
+            false => ["tile", "pack"],
+        }
+    }
+
+    /// Weights of all turns as they lie in memory, and whether they are read by
+    /// eights.
+    fn packed(&self, direction: &Direction, target: &Target) -> (usize, bool) {
+        let (sc, dc) = direction.group_channels();
+        let (groups, lanes) = (direction.conv.groups, target.subgroup);
+        let taps = direction.conv.kernel * direction.conv.kernel;
+        if self.winograd {
+            // Of each lane's own kernels: as many wholes, then pairs.
+            let weights = taps * self.channels.div_ceil(lanes);
+            let of_lane = weights.next_multiple_of(if target.eights { 2 } else { 4 });
+            let turns = groups * dc * sc.div_ceil(self.channels);
+            return (turns * (of_lane * lanes).next_multiple_of(8), target.eights);
+        }
         let weights = self.tile.kb * self.channels * taps;
-        let by_eights = target.eights && weights.is_multiple_of(8 * target.subgroup);
-        (weights.next_multiple_of(4 * target.subgroup), by_eights)
+        let turns = groups * dc.div_ceil(self.tile.kb) * (sc / self.channels);
+        let by_eights = target.eights && weights.is_multiple_of(8 * lanes);
+        (turns * weights.next_multiple_of(4 * lanes), by_eights)
     }
 
     fn lower(self, direction: &Direction, batch: usize, target: &Target) -> Lowered {
@@ -110,22 +138,28 @@ impl InLanes {
         let (sc, dc) = direction.group_channels();
         let across = tile.across(width);
         let inner = tile.reach(&direction.tiled_conv(), direction.is_transposed()).inner_x;
-        let (turn, weights8) = self.packed(conv.kernel, target);
+        let [entry, pack_entry] = self.entries();
+        let (packed, weights8) = self.packed(direction, target);
         let mut constants = direction.constants(tile, lanes);
         constants.extend([
             ("CHANNELS", channels.into()),
-            ("WINOGRAD", self.winograd.into()),
             ("SOURCE8", by_eights(source, inner, target).into()),
             ("WEIGHTS8", weights8.into()),
             ("LANES", target.subgroup.into()),
             ("ACROSS", across.into()),
         ]);
-        let blocks = conv.groups * dc.div_ceil(tile.kb);
-        let packed = blocks * (sc / channels) * turn;
-        let pack = direction.packing("conv_lanes", "pack", constants.clone(), packed);
-        // One invocation packs four values, or Winograd's sixteen of a kernel.
-        let at_once = if self.winograd { 16 } else { 4 };
-        let mut calls = vec![pack.over(packed / at_once, lanes, target)];
+        // Sums of some source channels are kept in 32 bits.
+        let sums = dest.clone().stored_in(Precision::F32);
+        let apart = self.winograd && dest.precision != sums.precision && sc > channels;
+        if self.winograd {
+            constants.extend([
+                ("HELD", 1_u32.into()),
+                ("APART", apart.into()),
+                ("SUMS8", by_eights(&sums, tile.px, target).into()),
+            ]);
+        }
+        let pack = direction.packing("conv_lanes", pack_entry, constants.clone(), packed);
+        let mut calls = vec![pack.over(packed / 4, lanes, target)];
 
         let per_group = lanes / target.subgroup;
         let grid = |part: &Range<usize>| {
@@ -136,9 +170,19 @@ impl InLanes {
             let [y, z, _] = grid(part);
             y as usize * z as usize * per_group
         };
-        let parts = parts(batch, &[source, dest], target);
+        let mut scratch = vec![4 * packed as u64];
+        let sums_at = match apart {
+            true => {
+                scratch.push(sums.bytes(batch));
+                Operand::Scratch(scratch.len() - 1)
+            }
+            false => Operand::Output,
+        };
+        let parts = parts(batch, &[source, dest, if apart { &sums } else { dest }], target);
         let all_chunks: usize = parts.iter().map(chunks).sum();
         let moments = 16 * (all_chunks * dest.channels()) as u64;
+        let moments_at = Operand::Scratch(scratch.len());
+        scratch.extend(self.moments.then_some(moments));
         let mut first_chunk = 0;
         for part in parts {
             let mut constants = constants.clone();
@@ -150,17 +194,20 @@ impl InLanes {
                 ]);
             }
             let mut call = direction
-                .call(["conv_lanes", "tile"], constants, &part, packed)
-                .bind(8, Operand::Scratch(1), moments)
+                .call(["conv_lanes", entry], constants, &part, packed)
+                .bind(8, moments_at, moments)
                 .bind_images(9, Operand::Input(0), source, &part)
-                .bind(10, Operand::Scratch(0), 4 * packed as u64);
+                .bind(10, Operand::Scratch(0), 4 * packed as u64)
+                .bind(11, Operand::Scratch(0), 4 * packed as u64)
+                .bind_images(12, sums_at, &sums, &part)
+                .bind_images(13, sums_at, &sums, &part)
+                .bind_images(14, sums_at, &sums, &part);
             let [y, z, _] = grid(&part);
+            let blocks = conv.groups * dc.div_ceil(tile.kb);
             call.workgroups = [blocks as u32, y, z];
             first_chunk += chunks(&part);
             calls.push(call);
         }
-        let mut scratch = vec![4 * packed as u64];
-        scratch.extend(self.moments.then_some(moments));
         Lowered { calls, scratch }
     }
 }

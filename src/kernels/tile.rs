@@ -17,8 +17,13 @@ const GPU_BODY: usize = 640;
 const LARGEST_BODY: usize = 16_384;
 /// The same where tiles share halos: half the instruction cache.
 const LANES_BODY: usize = CPU_BODY / 2;
-/// Sums of such a tile by Winograd's filtering: its body fills that cache.
-const WINOGRAD_SUMS: usize = 256;
+/// Blocks of 2 × 2 pixels and source channels that such a body by Winograd's
+/// filtering takes, and those of them for all lanes: their transforms fill two
+/// thirds of the first-level data cache.
+const WINOGRAD_PATCHES: usize = 64;
+const WINOGRAD_PATCHES_OF_LANES: usize = 512;
+/// Channels that it goes through with them.
+const WINOGRAD_CHANNELS: usize = 64;
 /// Blocks of 2 × 2 pixels and channels that such a body of a gradient by the
 /// weights takes.
 const WINOGRAD_BLOCKS: usize = 64;
@@ -172,29 +177,50 @@ impl Tile {
     }
 
     /// Tiles by Winograd's filtering that share halos within a subgroup, for a
-    /// 3×3 kernel at stride 1: the rules' choice, then another that may be
-    /// faster.
-    pub fn of_winograd_lanes(dest: &Destination, target: &Target) -> Vec<Self> {
-        let of_shape = |(wide, tall): (usize, usize)| {
-            let tile = |wide: usize| {
-                let px = wide.min(dest.width.next_multiple_of(2));
-                let py = tall.min(dest.height.next_multiple_of(2));
-                let kb = block_of(dest.channels, (WINOGRAD_SUMS / (px * py)).max(4), 32);
-                Tile { px, py, kb }
-            };
-            [tile(wide), tile(2 * wide)]
-                .into_iter()
-                .find(|tile| tile.fits_lanes(dest, 1, target))
+    /// 3×3 kernel at stride 1, each with the number of the `source` channels
+    /// that it takes at a time: the rules' choice, then others that may be
+    /// faster where there are few images.
+    pub fn of_winograd_lanes(dest: &Destination, source: usize, target: &Target) -> Vec<(Self, usize)> {
+        let (width, height) = (dest.width.next_multiple_of(2), dest.height.next_multiple_of(2));
+        let (wide, tall) = if width < 8 { (4, 4) } else { (8, 2) };
+        let of = |wide: usize, most: usize| {
+            let (px, py) = (wide.min(width), tall.min(height));
+            let kb = block_of(dest.channels, most, WINOGRAD_CHANNELS);
+            let patches = WINOGRAD_PATCHES.min(WINOGRAD_PATCHES_OF_LANES / target.subgroup.max(1));
+            let channels = (patches / (px * py / 4)).max(1);
+            (Tile { px, py, kb }, source.div_ceil(source.div_ceil(channels)))
         };
-        [(8, 4), (8, 2)].into_iter().filter_map(of_shape).collect()
+        let fitting = |most: usize| {
+            [of(wide, most), of(2 * wide, most)]
+                .into_iter()
+                .find(|(tile, channels)| tile.fits_winograd_lanes(dest, *channels, target))
+        };
+        let mut tiles: Vec<_> = [WINOGRAD_CHANNELS, WINOGRAD_CHANNELS / 4]
+            .into_iter()
+            .filter_map(fitting)
+            .collect();
+        tiles.dedup();
+        tiles
     }
 
     /// Whether this can be a tile of `dest` that shares its halos within a
-    /// subgroup, and takes so many source channels at a time: a row of tiles
-    /// must fit into one, and tiles must reach no farther than the next.
+    /// subgroup, and takes so many source channels at a time.
     pub fn fits_lanes(&self, dest: &Destination, channels: usize, target: &Target) -> bool {
         let body = self.sums().saturating_mul(channels).saturating_mul(dest.taps());
-        if target.subgroup < 2 || !self.fits(dest) || body > LARGEST_BODY {
+        self.fits(dest) && body <= LARGEST_BODY && self.neighbours_suffice(dest, target)
+    }
+
+    /// The same by Winograd's filtering, which goes through its channels one by
+    /// one.
+    pub fn fits_winograd_lanes(&self, dest: &Destination, channels: usize, target: &Target) -> bool {
+        let of_one = Tile { kb: 4, ..*self };
+        of_one.fits_lanes(dest, channels, target) && self.is_even() && (1..=1 << 16).contains(&self.kb)
+    }
+
+    /// Whether lanes of one subgroup have all of each other's halos: a row of
+    /// tiles must fit into one, and tiles must reach no farther than the next.
+    fn neighbours_suffice(&self, dest: &Destination, target: &Target) -> bool {
+        if target.subgroup < 2 {
             return false;
         }
         let reach = self.reach(dest.conv, dest.transposed);
