@@ -149,8 +149,11 @@ impl InLanes {
             ("ACROSS", across.into()),
         ]);
         // Sums of some source channels are kept in 32 bits.
-        let sums = dest.clone().stored_in(Precision::F32);
-        let apart = self.winograd && dest.precision != sums.precision && sc > channels;
+        let apart = self.winograd && dest.precision != Precision::F32 && sc > channels;
+        let mut sums = dest.clone();
+        if apart {
+            sums.precision = Precision::F32;
+        }
         if self.winograd {
             constants.extend([
                 ("HELD", 1_u32.into()),
@@ -178,7 +181,7 @@ impl InLanes {
             }
             false => Operand::Output,
         };
-        let parts = parts(batch, &[source, dest, if apart { &sums } else { dest }], target);
+        let parts = parts(batch, &[source, dest, &sums], target);
         let all_chunks: usize = parts.iter().map(chunks).sum();
         let moments = 16 * (all_chunks * dest.channels()) as u64;
         let moments_at = Operand::Scratch(scratch.len());

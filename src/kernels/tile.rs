@@ -506,6 +506,13 @@ mod tests {
                                         "{tile:?} of {channels}"
                                     );
                                 }
+                                let target = Target::portable(cpu);
+                                for (tile, at_once) in Tile::of_winograd_lanes(&dest, channels, &target) {
+                                    assert!(tile.fits_winograd_lanes(&dest, at_once, &target) && cpu, "{tile:?}");
+                                    let patches = tile.px * tile.py / 4;
+                                    assert!(patches * at_once <= WINOGRAD_PATCHES, "{tile:?} of {at_once}");
+                                    assert!(tile.kb <= WINOGRAD_CHANNELS, "{tile:?}");
+                                }
                                 assert_eq!(tile.kb % 4, 0);
                                 if transposed {
                                     assert_eq!((tile.px % stride, tile.py % stride), (0, 0));
