@@ -1,21 +1,16 @@
 // Gradient of a convolution by its weights, where a subgroup is a processor's
 // vector: each lane has a source channel of its own, and all have the same
-// output channels and pixels. Tap by tap, or by Winograd's minimal filtering.
+// output channels and pixels.
 //
 // dW[k, c, ky, kx] is a sum over images and pixels of dy[k, y, x] times
 // x[c, y·S + ky − P, x·S + kx − P]. A lane walks down a strip of PX columns of
 // its channel, PY output rows at a time, with the source rows that these need
-// in a sliding window, and keeps KB × SUMS sums. The values of dy are the same
+// in a sliding window, and keeps KB × TAPS sums. The values of dy are the same
 // for all lanes: together they load KB × PY × PX of them, and each is
 // broadcast from the lane that has it. Loads are dear by the lane and the
 // instruction: eight values come at once as 64-bit integers where the driver
 // has them. The sums of all strips are added by `reduce.wgsl` in a fixed
 // order.
-//
-// By Winograd's F(3×3, 2×2), four pixels of dy add to nine taps with sixteen
-// products instead of thirty-six (Lavin and Gray 2016): patches of 4 × 4 source
-// pixels are transformed once for all output channels, and sums stay in the
-// transform's terms until the walk is over.
 
 // One group's channels and the planes.
 const C: u32 = 4u;
@@ -32,9 +27,6 @@ const PADDING: u32 = 1u;
 const PX: u32 = 4u;
 const PY: u32 = 2u;
 const KB: u32 = 4u;
-// Whether products are Winograd's. PX and PY are even then, and the kernel is
-// 3×3 at stride 1.
-const WINOGRAD: bool = false;
 // Source columns beyond the strip's own PX · STRIDE.
 const RIGHT: u32 = 1u;
 // Images that a subgroup walks through, and where its sums are put.
@@ -59,10 +51,6 @@ const STRIPS: u32 = (OW + PX - 1u) / PX;
 const ROWS: u32 = (PY - 1u) * STRIDE + KERNEL;
 const KEEP: u32 = max(ROWS, PY * STRIDE) - PY * STRIDE;
 const TAPS: u32 = KERNEL * KERNEL;
-const SUMS: u32 = select(TAPS, 16u, WINOGRAD);
-// Blocks of 2 × 2 pixels at a time.
-const ACROSS: u32 = PX / 2u;
-const BLOCKS: u32 = max(ACROSS * (PY / 2u), 1u);
 // Whether a strip has a neighbour on one side only.
 const ONE_SIDED: bool = STRIPS == 2u && STRIDE == 1u && PADDING == 1u && RIGHT == 1u;
 const K_BLOCKS: u32 = (K + KB - 1u) / KB;
@@ -142,42 +130,6 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
     return row;
 }
 
-// The transforms of the patches behind each 2 × 2 pixels of dy, four vectors
-// each: along rows, then along columns.
-fn transformed(window: ptr<function, array<f32, ROWS * COLS>>) -> array<vec4f, 4u * BLOCKS> {
-    var rows: array<vec4f, ROWS * ACROSS>;
-    for (var r = 0u; r < ROWS; r++) { // unroll
-        for (var p = 0u; p < ACROSS; p++) { // unroll
-            let first = (*window)[r * COLS + 2u * p];
-            let second = (*window)[r * COLS + 2u * p + 1u];
-            let third = (*window)[r * COLS + 2u * p + 2u];
-            let fourth = (*window)[r * COLS + 2u * p + 3u];
-            rows[r * ACROSS + p] = vec4f(first - third, second + third, third - second, fourth - second);
-        }
-    }
-    var both: array<vec4f, 4u * BLOCKS>;
-    for (var q = 0u; q < PY / 2u; q++) { // unroll
-        for (var p = 0u; p < ACROSS; p++) { // unroll
-            let first = rows[2u * q * ACROSS + p];
-            let second = rows[(2u * q + 1u) * ACROSS + p];
-            let third = rows[(2u * q + 2u) * ACROSS + p];
-            let fourth = rows[(2u * q + 3u) * ACROSS + p];
-            both[4u * (q * ACROSS + p)] = first - third;
-            both[4u * (q * ACROSS + p) + 1u] = second + third;
-            both[4u * (q * ACROSS + p) + 2u] = third - second;
-            both[4u * (q * ACROSS + p) + 3u] = fourth - second;
-        }
-    }
-    return both;
-}
-
-// Three sums of taps, along a column, of four in the transform's terms, whose
-// inner two are doubled.
-fn taps_of(first: vec4f, second: vec4f, third: vec4f, fourth: vec4f) -> array<vec4f, 3> {
-    let inner = 0.5 * (second + third);
-    return array<vec4f, 3>(first + inner, 0.5 * (second - third), inner + fourth);
-}
-
 // Grid: x, folded into z, over blocks of channels, which follow each other while
 // their images are in a cache; y over splits (a range of images and a strip), a
 // subgroup each.
@@ -198,7 +150,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     let c = block % C_BLOCKS * LANES + lane;
     let sx = strip * INNER;
 
-    var acc: array<f32, KB * SUMS>;
+    var acc: array<f32, KB * TAPS>;
     var window: array<f32, ROWS * COLS>;
     for (var n = first; n < last; n++) {
         let plane = ((n * GROUPS + channel_group) * C + min(c, C - 1u)) * (H * W);
@@ -250,44 +202,19 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                     share[i] = select(0.0, f32(dy[row + min(at, OW - 1u)]), inside);
                 }
             }
-            var patches: array<vec4f, 4u * BLOCKS>;
-            if (WINOGRAD) { // static
-                patches = transformed(&window);
-            }
             for (var k = 0u; k < KB; k++) { // unroll
                 var g: array<f32, PY * PX>;
                 for (var p = 0u; p < PY * PX; p++) { // unroll
                     g[p] = subgroupShuffle(
                         share[(k * PY * PX + p) / EACH / LANES * EACH + p % EACH], (k * PY * PX + p) / EACH % LANES);
                 }
-                if (WINOGRAD) { // static
-                    for (var q = 0u; q < PY / 2u; q++) { // unroll
-                        for (var p = 0u; p < ACROSS; p++) { // unroll
-                            let a = g[2u * q * PX + 2u * p];
-                            let b = g[2u * q * PX + 2u * p + 1u];
-                            let upper = vec4f(a, a + b, a - b, b);
-                            let d = g[(2u * q + 1u) * PX + 2u * p];
-                            let e = g[(2u * q + 1u) * PX + 2u * p + 1u];
-                            let lower = vec4f(d, d + e, d - e, e);
-                            let plus = upper + lower;
-                            let minus = upper - lower;
-                            for (var j = 0u; j < 4u; j++) { // unroll
-                                acc[k * SUMS + j] += upper[j] * patches[4u * (q * ACROSS + p)][j];
-                                acc[k * SUMS + 4u + j] += plus[j] * patches[4u * (q * ACROSS + p) + 1u][j];
-                                acc[k * SUMS + 8u + j] += minus[j] * patches[4u * (q * ACROSS + p) + 2u][j];
-                                acc[k * SUMS + 12u + j] += lower[j] * patches[4u * (q * ACROSS + p) + 3u][j];
-                            }
-                        }
-                    }
-                } else {
-                    // Row by row: what a row needs fits into registers.
-                    for (var py = 0u; py < PY; py++) { // unroll
-                        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
-                            for (var px = 0u; px < PX; px++) { // unroll
-                                for (var kx = 0u; kx < KERNEL; kx++) { // unroll
-                                    acc[k * SUMS + ky * KERNEL + kx] +=
-                                        g[py * PX + px] * window[(py * STRIDE + ky) * COLS + px * STRIDE + kx];
-                                }
+                // Row by row: what a row needs fits into registers.
+                for (var py = 0u; py < PY; py++) { // unroll
+                    for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                        for (var px = 0u; px < PX; px++) { // unroll
+                            for (var kx = 0u; kx < KERNEL; kx++) { // unroll
+                                acc[k * TAPS + ky * KERNEL + kx] +=
+                                    g[py * PX + px] * window[(py * STRIDE + ky) * COLS + px * STRIDE + kx];
                             }
                         }
                     }
@@ -303,22 +230,8 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
         for (var k = 0u; k < KB; k++) { // unroll
             if (K % KB == 0u || k0 + k < K) {
                 let filter_at = (((FIRST_SPLIT + split) * GROUPS + channel_group) * K + k0 + k) * C + c;
-                if (WINOGRAD) { // static
-                    let rows = taps_of(
-                        vec4f(acc[k * SUMS], acc[k * SUMS + 1u], acc[k * SUMS + 2u], acc[k * SUMS + 3u]),
-                        vec4f(acc[k * SUMS + 4u], acc[k * SUMS + 5u], acc[k * SUMS + 6u], acc[k * SUMS + 7u]),
-                        vec4f(acc[k * SUMS + 8u], acc[k * SUMS + 9u], acc[k * SUMS + 10u], acc[k * SUMS + 11u]),
-                        vec4f(acc[k * SUMS + 12u], acc[k * SUMS + 13u], acc[k * SUMS + 14u], acc[k * SUMS + 15u]));
-                    for (var r = 0u; r < 3u; r++) { // unroll
-                        let inner = 0.5 * (rows[r].y + rows[r].z);
-                        partial[filter_at * TAPS + 3u * r] = rows[r].x + inner;
-                        partial[filter_at * TAPS + 3u * r + 1u] = 0.5 * (rows[r].y - rows[r].z);
-                        partial[filter_at * TAPS + 3u * r + 2u] = inner + rows[r].w;
-                    }
-                } else {
-                    for (var tap = 0u; tap < TAPS; tap++) { // unroll
-                        partial[filter_at * TAPS + tap] = acc[k * SUMS + tap];
-                    }
+                for (var tap = 0u; tap < TAPS; tap++) { // unroll
+                    partial[filter_at * TAPS + tap] = acc[k * TAPS + tap];
                 }
             }
         }

@@ -31,6 +31,29 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     y[index] = sum;
 }
 
+// The same of 3×3 filters, where a row's first eight taps of all filters come
+// before the ninth of each: first those of all rows, then these.
+@compute @workgroup_size(WG)
+fn filters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+           @builtin(local_invocation_id) local: vec3u) {
+    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let length = arrayLength(&y);
+    if (index >= length) {
+        return;
+    }
+    let rows = arrayLength(&x) / length;
+    let filter_at = index / 9u;
+    let tap = index % 9u;
+    let ninth = tap == 8u;
+    let begin = select(8u * filter_at + tap, rows * (length / 9u * 8u) + filter_at, ninth);
+    let step = length / 9u * select(8u, 1u, ninth);
+    var sum = 0.0;
+    for (var row = 0u; row < rows; row++) {
+        sum += f32(x[begin + row * step]);
+    }
+    y[index] = sum;
+}
+
 // Sums of a chunk of images for each channel, to y[chunk, c].
 // Grid: x over chunks, y over channels.
 @compute @workgroup_size(WG)

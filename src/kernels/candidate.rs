@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::call::{Lowered, Target};
 use super::conv_gemm::GemmTile;
-use super::tile::{ChannelTile, Tile, WeightTile};
+use super::tile::{ChannelTile, Tile, TurnTile, WeightTile};
 
 /// One way to do a piece of work: a kernel and its parameters. Its text, such
 /// as `tile 8x4x16 by 32`, is what files of choices hold.
@@ -84,12 +84,10 @@ pub enum Candidate {
     /// The same of a 3×3 convolution at stride 1 by Winograd's minimal
     /// filtering.
     WinogradChannels {
-        /// Output pixels and channels at a time: even sides.
-        tile: ChannelTile,
+        /// Output pixels and images of a turn.
+        tile: TurnTile,
         /// Subgroups wanted.
         splits: usize,
-        /// Invocations a workgroup.
-        lanes: usize,
     },
     /// Matrix product by square register tiles.
     Square {
@@ -207,10 +205,9 @@ impl fmt::Display for Candidate {
                 lanes,
             } => write!(f, "channels {px}x{py}x{kb} in {splits} by {lanes}"),
             Candidate::WinogradChannels {
-                tile: ChannelTile { px, py, kb },
+                tile: TurnTile { px, py, images },
                 splits,
-                lanes,
-            } => write!(f, "winograd channels {px}x{py}x{kb} in {splits} by {lanes}"),
+            } => write!(f, "winograd channels {px}x{py}x{images} in {splits}"),
             Candidate::Square { side, lanes } => write!(f, "square {side} by {lanes}"),
             Candidate::Chunks { groups, lanes } => write!(f, "chunks {groups} by {lanes}"),
         }
@@ -310,11 +307,13 @@ fn parse(words: &[&str]) -> Option<Candidate> {
             splits: number(splits)?,
             lanes: number(lanes)?,
         },
-        ["winograd", "channels", tile, "in", splits, "by", lanes] => Candidate::WinogradChannels {
-            tile: channel_tile(tile)?,
-            splits: number(splits)?,
-            lanes: number(lanes)?,
-        },
+        ["winograd", "channels", tile, "in", splits] => {
+            let [px, py, images] = sides(tile)?;
+            Candidate::WinogradChannels {
+                tile: TurnTile { px, py, images },
+                splits: number(splits)?,
+            }
+        }
         ["square", side, "by", lanes] => Candidate::Square {
             side: number(side)?,
             lanes: number(lanes)?,
@@ -336,6 +335,11 @@ mod tests {
         let tile = Tile { px: 8, py: 4, kb: 16 };
         let strip = WeightTile { px: 8, kb: 8, cb: 2 };
         let of_channels = ChannelTile { px: 8, py: 4, kb: 16 };
+        let of_turn = TurnTile {
+            px: 8,
+            py: 8,
+            images: 4,
+        };
         let gemm = GemmTile {
             rows: 64,
             channels: 32,
@@ -365,9 +369,8 @@ mod tests {
                 lanes: 32,
             },
             Candidate::WinogradChannels {
-                tile: of_channels,
+                tile: of_turn,
                 splits: 256,
-                lanes: 32,
             },
             Candidate::WinogradLanes {
                 tile,

@@ -86,9 +86,9 @@ impl WeightGradient<'_> {
         call
     }
 
-    /// Adds up `partial` bytes of sums.
-    pub(super) fn merge(&self, partial: u64, target: &Target) -> Call {
-        Call::new("reduce", "rows", vec![("WG", 64u32.into())])
+    /// Adds up `partial` bytes of sums, which lie as `entry` has them.
+    pub(super) fn merge(&self, entry: &'static str, partial: u64, target: &Target) -> Call {
+        Call::new("reduce", entry, vec![("WG", 64u32.into())])
             .bind(0, Operand::Scratch(0), partial)
             .bind(1, Operand::Output, self.dw.bytes(1))
             .over(self.dw.per_image(), 64, target)
@@ -147,8 +147,8 @@ impl Tunable for WeightGradient<'_> {
                 (fits || *candidate == self.rule(target)).then(|| strips(self, tile, splits, lanes, batch, target))
             }
             Candidate::Gemm { tile, splits } => self.lower_gemm(tile, splits, batch, target),
-            Candidate::Channels { tile, splits, lanes } => self.walk(tile, false, splits, lanes, batch, target),
-            Candidate::WinogradChannels { tile, splits, lanes } => self.walk(tile, true, splits, lanes, batch, target),
+            Candidate::Channels { tile, splits, lanes } => self.walk(tile, splits, lanes, batch, target),
+            Candidate::WinogradChannels { tile, splits } => self.lower_winograd(tile, splits, batch, target),
             _ => None,
         }
     }
@@ -201,7 +201,7 @@ impl Walk {
             first_split += splits;
             calls.push(call);
         }
-        calls.push(gradient.merge(partial, target));
+        calls.push(gradient.merge("rows", partial, target));
         Lowered {
             calls,
             scratch: vec![partial],
@@ -241,11 +241,6 @@ fn strips(
 }
 
 impl WeightGradient<'_> {
-    /// Whether Winograd's scheme can do this.
-    fn suits_winograd(&self) -> bool {
-        self.conv.kernel == 3 && self.conv.stride == 1 && self.conv.padding <= 2
-    }
-
     /// Ways whose lanes are source channels, the likeliest first.
     fn of_channels(&self, target: &Target) -> Vec<Candidate> {
         let (c, k) = self.channels();
@@ -254,35 +249,16 @@ impl WeightGradient<'_> {
             return Vec::new();
         }
         let (splits, lanes) = (SUBGROUPS, WG.max(target.subgroup));
-        let plane = self.dy.plane();
-        let winograds = match self.suits_winograd() {
-            true => ChannelTile::of_winograd(k, plane),
-            false => Vec::new(),
-        };
-        let direct = ChannelTile::choose(&self.conv, k, plane);
-        let fits = |tile: &ChannelTile| tile.fits(&self.conv, target);
-        let winograds = winograds.into_iter().filter(fits);
-        let direct = direct.into_iter().filter(fits);
-        winograds
-            .map(|tile| Candidate::WinogradChannels { tile, splits, lanes })
-            .chain(direct.map(|tile| Candidate::Channels { tile, splits, lanes }))
-            .collect()
+        let direct = ChannelTile::choose(&self.conv, k, self.dy.plane()).into_iter();
+        let direct = direct.filter(|tile| tile.fits(&self.conv, target));
+        let mut ways = self.winograds(target);
+        ways.extend(direct.map(|tile| Candidate::Channels { tile, splits, lanes }));
+        ways
     }
 
     /// The dispatches of strips whose lanes are source channels.
-    fn walk(
-        &self,
-        tile: ChannelTile,
-        winograd: bool,
-        wanted: usize,
-        lanes: usize,
-        batch: usize,
-        target: &Target,
-    ) -> Option<Lowered> {
-        let fits = tile.fits(&self.conv, target)
-            && (!winograd || self.suits_winograd() && tile.is_even())
-            && is_workgroup(lanes)
-            && lanes.is_multiple_of(target.subgroup);
+    fn walk(&self, tile: ChannelTile, wanted: usize, lanes: usize, batch: usize, target: &Target) -> Option<Lowered> {
+        let fits = tile.fits(&self.conv, target) && is_workgroup(lanes) && lanes.is_multiple_of(target.subgroup);
         if !fits {
             return None;
         }
@@ -301,7 +277,6 @@ impl WeightGradient<'_> {
         let own = [
             ("PY", py.into()),
             ("KB", kb.into()),
-            ("WINOGRAD", winograd.into()),
             ("X8", by_eights(x, px * conv.stride, target).into()),
             ("DY8", by_eights(dy, px, target).into()),
             ("LANES", target.subgroup.into()),

@@ -11,6 +11,7 @@ mod conv_lanes;
 mod conv_plain;
 mod conv_stats;
 mod conv_weights;
+mod conv_weights_winograd;
 mod expression;
 mod linear;
 mod loss;

@@ -19,7 +19,7 @@ use super::expression::{Scope, evaluate};
 use crate::gpu::{Access, Program};
 
 /// The shader files, by name.
-const FILES: [(&str, &str); 18] = [
+const FILES: [(&str, &str); 19] = [
     ("batch_norm", include_str!("../../shaders/batch_norm.wgsl")),
     ("channels", include_str!("../../shaders/channels.wgsl")),
     ("conv", include_str!("../../shaders/conv.wgsl")),
@@ -30,6 +30,10 @@ const FILES: [(&str, &str); 18] = [
     (
         "conv_weights_lanes",
         include_str!("../../shaders/conv_weights_lanes.wgsl"),
+    ),
+    (
+        "conv_weights_winograd_lanes",
+        include_str!("../../shaders/conv_weights_winograd_lanes.wgsl"),
     ),
     ("dropout", include_str!("../../shaders/dropout.wgsl")),
     ("gather", include_str!("../../shaders/gather.wgsl")),

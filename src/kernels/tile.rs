@@ -24,9 +24,8 @@ const WINOGRAD_PATCHES: usize = 64;
 const WINOGRAD_PATCHES_OF_LANES: usize = 512;
 /// Channels that it goes through with them.
 const WINOGRAD_CHANNELS: usize = 64;
-/// Blocks of 2 × 2 pixels and channels that such a body of a gradient by the
-/// weights takes.
-const WINOGRAD_BLOCKS: usize = 64;
+/// Output pixels of such a turn of a gradient by the weights.
+const TURN_PIXELS: usize = 256;
 /// Sums that one invocation keeps.
 const CPU_SUMS: usize = 512;
 const GPU_SUMS: usize = 64;
@@ -338,31 +337,64 @@ impl ChannelTile {
         vec![tile, halves]
     }
 
-    /// The same by Winograd's filtering, for a 3×3 kernel at stride 1.
-    pub fn of_winograd(k: usize, (height, width): (usize, usize)) -> Vec<Self> {
-        let of_blocks = |most: usize| {
-            let px = fit(width, 16, 1).next_multiple_of(2);
-            let py = (4 * most / px).min(height.next_multiple_of(2)).max(2) / 2 * 2;
-            let kb = fit(k, (WINOGRAD_BLOCKS / (px * py / 4)).clamp(1, 32), 1);
-            ChannelTile { px, py, kb }
-        };
-        let (tile, other) = (of_blocks(8), of_blocks(4));
-        match tile == other {
-            true => vec![tile],
-            false => vec![tile, other],
-        }
-    }
-
     /// Whether this can be a tile of `conv`: files name tiles, too.
     pub fn fits(&self, conv: &Conv, target: &Target) -> bool {
         let ChannelTile { px, py, kb } = *self;
         let small = [px, py, kb].iter().all(|side| (1..=64).contains(side));
         small && target.subgroup > 1 && px * py * kb * conv.kernel * conv.kernel <= LARGEST_BODY
     }
+}
 
-    /// Whether it consists of blocks of 2 × 2 pixels.
-    pub fn is_even(&self) -> bool {
-        self.px.is_multiple_of(2) && self.py.is_multiple_of(2)
+/// PX × PY output pixels of several images, in blocks of 4 × 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TurnTile {
+    /// Output columns, a multiple of 4.
+    pub px: usize,
+    /// Output rows, a multiple of 4.
+    pub py: usize,
+    /// Images.
+    pub images: usize,
+}
+
+impl TurnTile {
+    /// The rules' choice for planes of `height` × `width` output pixels, then
+    /// another that may be faster.
+    pub fn choose((height, width): (usize, usize)) -> Vec<Self> {
+        let (height, width) = (height.next_multiple_of(4), width.next_multiple_of(4));
+        let of_columns = |px: usize| {
+            let py = (TURN_PIXELS / px / 4 * 4).min(height);
+            // Of several tiles on a plane none need be higher than others.
+            let py = height.div_ceil(height.div_ceil(py)).next_multiple_of(4);
+            let images = (TURN_PIXELS / (px * py)).max(1);
+            TurnTile { px, py, images }
+        };
+        let mut tiles: Vec<_> = (4..=width.min(TURN_PIXELS / 4)).step_by(4).map(of_columns).collect();
+        // What lies beyond the plane, or a turn lacks, is work for nothing, and
+        // pixels come by eights.
+        let waste = |tile: &TurnTile| {
+            let TurnTile { px, py, images } = *tile;
+            let covered = width.next_multiple_of(px) * height.next_multiple_of(py);
+            (covered * TURN_PIXELS / (px * py * images), px % 8)
+        };
+        // What lies between tiles is loaded twice: rows by eights, columns one
+        // by one, which takes as long as five more.
+        let loads = |tile: &TurnTile| {
+            let (across, down) = (width.div_ceil(tile.px), height.div_ceil(tile.py));
+            across * (tile.px + if across > 1 { 5 } else { 0 }) * down * (tile.py + 2)
+        };
+        tiles.sort_by_key(|tile| (waste(tile), loads(tile)));
+        let least = tiles.first().map(waste);
+        tiles.retain(|tile| Some(waste(tile)) == least);
+        tiles.truncate(2);
+        tiles
+    }
+
+    /// Whether this can be a tile: files name tiles, too.
+    pub fn fits(&self, target: &Target) -> bool {
+        let TurnTile { px, py, images } = *self;
+        let small = [px, py, images].iter().all(|side| (1..=64).contains(side));
+        let of_blocks = px.is_multiple_of(4) && py.is_multiple_of(4);
+        small && of_blocks && target.subgroup > 1 && px * py * images <= 4 * TURN_PIXELS
     }
 }
 
@@ -525,5 +557,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn turns_fill_their_pixels() {
+        let target = Target::portable(true);
+        for side in [1, 4, 7, 8, 14, 16, 28, 32, 56, 112, 1000] {
+            let tiles = TurnTile::choose((side, side));
+            assert!(!tiles.is_empty(), "{side}");
+            for tile in tiles {
+                assert!(tile.fits(&target), "{tile:?}");
+                let pixels = tile.px * tile.py * tile.images;
+                assert!((TURN_PIXELS / 2..=TURN_PIXELS).contains(&pixels), "{tile:?} of {side}");
+            }
+        }
+        let of = |side: usize| TurnTile::choose((side, side)).remove(0);
+        assert_eq!(
+            [of(32), of(16), of(8)],
+            [(32, 8, 1), (16, 16, 1), (8, 8, 4)].map(|(px, py, images)| TurnTile { px, py, images })
+        );
     }
 }

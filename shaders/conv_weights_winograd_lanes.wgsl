@@ -1,0 +1,331 @@
+// Gradient of a 3×3 convolution at stride 1 by its weights, by Winograd's
+// minimal filtering F(3×3, 4×4) (Lavin and Gray 2016), where a subgroup is a
+// processor's vector: each lane has a source channel of its own, and all have
+// the same pixels.
+//
+// dW[k, c, ky, kx] is a sum over images and pixels of dy[k, y, x] times
+// x[c, y + ky − P, x + kx − P]. Sixteen pixels of dy add to nine taps with 36
+// products instead of 144: those of the transforms of 4 × 4 pixels of dy and
+// of the 6 × 6 of x behind them. A turn takes IMAGES × PY × PX pixels. The
+// transforms of x stay on the stack, in the first-level cache,
+// and the loop goes through the output channels; it carries nothing. For each
+// it adds products in the transform's terms, in registers, transforms the sums
+// back, and adds them to those of the turn before, which are in memory. The
+// sums of all walks are added by `reduce.wgsl` in a fixed order.
+//
+// The values of dy are the same for all lanes: together they load and
+// transform them, each lane other pixels, and each term is broadcast from the
+// lane that has it. Loads are dear by the lane and the instruction: eight
+// values come at once as 64-bit integers where the driver has them.
+//
+// The transforms interpolate at 0, ±√½, ±√2 and ∞, where rounding grows least;
+// at the usual 0, ±1, ±2 it is three times that.
+
+// One group's channels and the planes.
+const C: u32 = 4u;
+const H: u32 = 8u;
+const W: u32 = 8u;
+const K: u32 = 4u;
+const OH: u32 = 8u;
+const OW: u32 = 8u;
+const GROUPS: u32 = 1u;
+const PADDING: u32 = 1u;
+// A turn's columns and rows, multiples of four, and images.
+const PX: u32 = 8u;
+const PY: u32 = 8u;
+const IMAGES: u32 = 1u;
+// Images that a subgroup walks through, where its sums are put, and how many
+// such walks there are.
+const WALK: u32 = 1u;
+const FIRST_WALK: u32 = 0u;
+const WALKS: u32 = 1u;
+// Whether rows are read by fours, and by eights; and sums by eights.
+const X4: bool = true;
+const DY4: bool = true;
+const X8: bool = false;
+const DY8: bool = false;
+const SUMS8: bool = false;
+// Invocations in a subgroup, which is a workgroup.
+const LANES: u32 = 8u;
+// An element of x and dy in memory, and four.
+alias Stored = f32;
+alias Stored4 = vec4f;
+
+const COLS: u32 = PX + 2u;
+const ROWS: u32 = PY + 2u;
+const TILES_X: u32 = (OW + PX - 1u) / PX;
+const TILES_Y: u32 = (OH + PY - 1u) / PY;
+const TILES: u32 = TILES_X * TILES_Y;
+const C_BLOCKS: u32 = (C + LANES - 1u) / LANES;
+// Blocks of 4 × 4 pixels along a row of the tile, in it, and in a turn.
+const ACROSS: u32 = PX / 4u;
+const BLOCKS: u32 = ACROSS * PY / 4u;
+const ALL: u32 = IMAGES * BLOCKS;
+// Blocks side by side that a lane loads and transforms, such pieces of a tile,
+// and how many of a turn a lane has.
+const SIDE: u32 = select(1u, 2u, PX % 8u == 0u);
+const PIECES: u32 = BLOCKS / SIDE;
+const SHARE: u32 = (ALL / SIDE + LANES - 1u) / LANES;
+const TERMS: u32 = 36u;
+const TAPS: u32 = 9u;
+// Where the ninth taps begin.
+const NINTHS: u32 = 8u * WALKS * GROUPS * K * C;
+// The points, ±NEAR and ±FAR, whose squares are one half and two.
+const NEAR: f32 = 0.70710678;
+const FAR: f32 = 1.41421356;
+
+@group(0) @binding(0) var<storage, read> x: array<Stored>;    // N, GROUPS·C, H, W
+@group(0) @binding(1) var<storage, read> x4: array<Stored4>;  // the same memory
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;   // N, GROUPS·K, OH, OW
+@group(0) @binding(3) var<storage, read> dy4: array<Stored4>; // the same memory
+// Eight taps of WALKS, GROUPS·K, C, then the ninth of each.
+@group(0) @binding(4) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(5) var<storage, read> x8: array<vec4<u64>>;  // the memory of `x`
+@group(0) @binding(6) var<storage, read> dy8: array<vec4<u64>>; // the memory of `dy`
+@group(0) @binding(7) var<storage, read_write> partial4: array<vec4f>; // the memory of `partial`
+@group(0) @binding(8) var<storage, read_write> partial8: array<vec4<u64>>; // the same memory
+
+// The eight values that were loaded as four 64-bit integers.
+fn eight(v: vec4<u64>) -> array<vec4f, 2> {
+    return array<vec4f, 2>(
+        bitcast<vec4f>(vec4u(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))),
+        bitcast<vec4f>(vec4u(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))));
+}
+
+// COLS columns of row y of a plane of x from column first − PADDING on; zero
+// beyond the plane.
+fn columns(plane: u32, first: u32, y: u32) -> array<f32, COLS> {
+    var row: array<f32, COLS>;
+    // Wraps round below zero: one comparison finds both ends.
+    let inside = y < H;
+    let start = plane + min(y, H - 1u) * W;
+    if (X8) { // static
+        for (var q = 0u; q < PX / 8u; q++) { // unroll
+            let at = first + 8u * q;
+            let both = eight(x8[(start + min(at, W - 8u)) / 8u]);
+            for (var j = 0u; j < 8u; j++) { // unroll
+                if (PADDING + 8u * q + j < COLS) { // static
+                    row[PADDING + 8u * q + j] = select(0.0, both[j / 4u][j % 4u], inside && at < W);
+                }
+            }
+        }
+    }
+    if (X4 && !X8) { // static
+        for (var q = 0u; q < PX / 4u; q++) { // unroll
+            let at = first + 4u * q;
+            let v = vec4f(x4[(start + min(at, W - 4u)) / 4u]);
+            for (var j = 0u; j < 4u; j++) { // unroll
+                if (PADDING + 4u * q + j < COLS) { // static
+                    row[PADDING + 4u * q + j] = select(0.0, v[j], inside && at < W);
+                }
+            }
+        }
+    }
+    if (!X4) { // static
+        for (var j = 0u; j < PX; j++) { // unroll
+            if (PADDING + j < COLS) { // static
+                row[PADDING + j] = select(0.0, f32(x[start + min(first + j, W - 1u)]), inside && first + j < W);
+            }
+        }
+    }
+    // What is beyond the tile.
+    for (var j = 0u; j < PADDING; j++) { // unroll
+        if (TILES_X > 1u) { // static
+            let at = first + j - PADDING;
+            row[j] = select(0.0, f32(x[start + min(at, W - 1u)]), inside && at < W);
+        }
+    }
+    for (var j = PADDING + PX; j < COLS; j++) { // unroll
+        if (TILES_X > 1u || j - PADDING < W) { // static
+            let at = first + j - PADDING;
+            row[j] = select(0.0, f32(x[start + min(at, W - 1u)]), inside && at < W);
+        }
+    }
+    return row;
+}
+
+// Six terms of six source values.
+fn source_terms(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> array<f32, 6> {
+    let near = e - 2.0 * c;
+    let far = e - 0.5 * c;
+    let near_odd = NEAR * (d - 2.0 * b);
+    let far_odd = FAR * (d - 0.5 * b);
+    return array<f32, 6>(
+        a - 2.5 * c + e, near + near_odd, near - near_odd, far + far_odd, far - far_odd, b - 2.5 * d + f);
+}
+
+// Six terms of four values of dy, those at ±NEAR and ±FAR without the factors
+// that `taps_of` adds.
+fn gradient_terms(a: f32, b: f32, c: f32, d: f32) -> array<f32, 6> {
+    let near = a + 0.5 * c;
+    let far = a + 2.0 * c;
+    let near_odd = NEAR * (b + 0.5 * d);
+    let far_odd = FAR * (b + 2.0 * d);
+    return array<f32, 6>(a, near + near_odd, near - near_odd, far + far_odd, far - far_odd, d);
+}
+
+// Three sums of taps of six in the transform's terms.
+fn taps_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec3f {
+    let near = (-2.0 / 3.0) * (b + c);
+    let far = (1.0 / 6.0) * (d + e);
+    return vec3f(
+        a + near + far,
+        (NEAR * -2.0 / 3.0) * (b - c) + (FAR / 6.0) * (d - e),
+        0.5 * near + 2.0 * far + f);
+}
+
+// The values of dy that are this lane's, BLOCKS side by side and row by row.
+fn shared_rows(channel: u32, tile: u32, lane: u32, n: u32, last: u32) -> array<array<f32, 4u * SIDE>, 4u * SHARE> {
+    var taken: array<array<f32, 4u * SIDE>, 4u * SHARE>;
+    for (var i = 0u; i < SHARE; i++) { // unroll
+        let piece = i * LANES + lane;
+        let image = n + piece / PIECES;
+        let ty = tile / TILES_X * PY + piece % PIECES / (ACROSS / SIDE) * 4u;
+        let at = tile % TILES_X * PX + piece % (ACROSS / SIDE) * (4u * SIDE);
+        let plane = (min(image, last - 1u) * (GROUPS * K) + channel) * (OH * OW);
+        for (var r = 0u; r < 4u; r++) { // unroll
+            let inside = image < last && ty + r < OH;
+            let row = plane + min(ty + r, OH - 1u) * OW;
+            if (DY8) { // static
+                let both = eight(dy8[(row + min(at, OW - 8u)) / 8u]);
+                for (var j = 0u; j < 8u; j++) { // unroll
+                    taken[4u * i + r][j] = select(0.0, both[j / 4u][j % 4u], inside && at < OW);
+                }
+            }
+            if (DY4 && !DY8) { // static
+                for (var q = 0u; q < SIDE; q++) { // unroll
+                    let v = vec4f(dy4[(row + min(at + 4u * q, OW - 4u)) / 4u]);
+                    for (var j = 0u; j < 4u; j++) { // unroll
+                        taken[4u * i + r][4u * q + j] = select(0.0, v[j], inside && at + 4u * q < OW);
+                    }
+                }
+            }
+            if (!DY4) { // static
+                for (var j = 0u; j < 4u * SIDE; j++) { // unroll
+                    taken[4u * i + r][j] = select(0.0, f32(dy[row + min(at + j, OW - 1u)]), inside && at + j < OW);
+                }
+            }
+        }
+    }
+    return taken;
+}
+
+// The taps of a filter that the turn before has left.
+fn taps_at(filter_at: u32) -> array<f32, TAPS> {
+    var both: array<vec4f, 2>;
+    if (SUMS8) { // static
+        both = eight(partial8[filter_at]);
+    } else {
+        both = array<vec4f, 2>(partial4[2u * filter_at], partial4[2u * filter_at + 1u]);
+    }
+    return array<f32, TAPS>(both[0].x, both[0].y, both[0].z, both[0].w,
+                            both[1].x, both[1].y, both[1].z, both[1].w, partial[NINTHS + filter_at]);
+}
+
+// Grid: x, folded into z, over blocks of channels, which follow each other
+// while their images are in a cache; y over walks.
+@compute @workgroup_size(LANES)
+fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+               @builtin(subgroup_invocation_id) lane: u32) {
+    let block = group.z * groups.x + group.x;
+    let batch = arrayLength(&x) / (GROUPS * C * H * W);
+    let first = group.y * WALK;
+    if (first >= batch || block >= GROUPS * C_BLOCKS) {
+        return;
+    }
+    let last = min(first + WALK, batch);
+    let channel_group = block / C_BLOCKS;
+    let c = block % C_BLOCKS * LANES + lane;
+
+    var terms: array<f32, ALL * TERMS>;
+    for (var n = first; n < last; n += IMAGES) {
+        for (var tile = 0u; tile < TILES; tile++) {
+            let left = tile % TILES_X * PX;
+            let above = tile / TILES_X * PY;
+            for (var i = 0u; i < IMAGES; i++) { // unroll
+                let plane = ((min(n + i, last - 1u) * GROUPS + channel_group) * C + min(c, C - 1u)) * (H * W);
+                var rows: array<array<f32, 6>, ROWS * ACROSS>;
+                for (var r = 0u; r < ROWS; r++) { // unroll
+                    var row: array<f32, COLS>;
+                    // Above a tile that is the whole plane there is nothing.
+                    if (TILES_Y > 1u || r >= PADDING && r - PADDING < H) { // static
+                        row = columns(plane, left, above + r - PADDING);
+                    }
+                    for (var p = 0u; p < ACROSS; p++) { // unroll
+                        rows[r * ACROSS + p] = source_terms(
+                            row[4u * p], row[4u * p + 1u], row[4u * p + 2u],
+                            row[4u * p + 3u], row[4u * p + 4u], row[4u * p + 5u]);
+                    }
+                }
+                for (var b = 0u; b < BLOCKS; b++) { // unroll
+                    for (var j = 0u; j < 6u; j++) { // unroll
+                        let own = source_terms(
+                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS][j],
+                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + ACROSS][j],
+                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + 2u * ACROSS][j],
+                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + 3u * ACROSS][j],
+                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + 4u * ACROSS][j],
+                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + 5u * ACROSS][j]);
+                        for (var y = 0u; y < 6u; y++) { // unroll
+                            terms[(i * BLOCKS + b) * TERMS + 6u * y + j] = own[y];
+                        }
+                    }
+                }
+            }
+            let begins = n == first && tile == 0u;
+            for (var k = 0u; k < K; k++) {
+                // All loads come first: each is a loop of the driver's, across
+                // which it would keep products waiting on the stack.
+                let filter_at = ((FIRST_WALK + group.y) * (GROUPS * K) + channel_group * K + k) * C + min(c, C - 1u);
+                let before = taps_at(filter_at);
+                let taken = shared_rows(channel_group * K + k, tile, lane, n, last);
+                var shared_terms: array<f32, SHARE * SIDE * TERMS>;
+                for (var b = 0u; b < SHARE * SIDE; b++) { // unroll
+                    var rows: array<array<f32, 6>, 4>;
+                    for (var r = 0u; r < 4u; r++) { // unroll
+                        rows[r] = gradient_terms(
+                            taken[b / SIDE * 4u + r][b % SIDE * 4u], taken[b / SIDE * 4u + r][b % SIDE * 4u + 1u],
+                            taken[b / SIDE * 4u + r][b % SIDE * 4u + 2u], taken[b / SIDE * 4u + r][b % SIDE * 4u + 3u]);
+                    }
+                    for (var j = 0u; j < 6u; j++) { // unroll
+                        let own = gradient_terms(rows[0][j], rows[1][j], rows[2][j], rows[3][j]);
+                        for (var y = 0u; y < 6u; y++) { // unroll
+                            shared_terms[b * TERMS + 6u * y + j] = own[y];
+                        }
+                    }
+                }
+                var rows: array<vec3f, 6>;
+                for (var y = 0u; y < 6u; y++) { // unroll
+                    var sums: array<f32, 6>;
+                    for (var j = 0u; j < 6u; j++) { // unroll
+                        // Block b of the turn has a piece that lane b / SIDE % LANES holds.
+                        sums[j] = terms[6u * y + j] * subgroupShuffle(shared_terms[6u * y + j], 0u);
+                        for (var b = 1u; b < ALL; b++) { // unroll
+                            sums[j] += terms[b * TERMS + 6u * y + j] * subgroupShuffle(
+                                shared_terms[(b / (SIDE * LANES) * SIDE + b % SIDE) * TERMS + 6u * y + j],
+                                b / SIDE % LANES);
+                        }
+                    }
+                    rows[y] = taps_of(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]);
+                }
+                var taps: array<f32, TAPS>;
+                for (var j = 0u; j < 3u; j++) { // unroll
+                    let column = taps_of(rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]);
+                    taps[j] = column.x;
+                    taps[3u + j] = column.y;
+                    taps[6u + j] = column.z;
+                }
+                // A choice between two comes last: a sum would be made
+                // anew for each lane that stores it.
+                for (var j = 0u; j < TAPS; j++) { // unroll
+                    taps[j] = select(before[j] + taps[j], taps[j], begins);
+                }
+                if (C % LANES == 0u || c < C) {
+                    partial4[2u * filter_at] = vec4f(taps[0], taps[1], taps[2], taps[3]);
+                    partial4[2u * filter_at + 1u] = vec4f(taps[4], taps[5], taps[6], taps[7]);
+                    partial[NINTHS + filter_at] = taps[8];
+                }
+            }
+        }
+    }
+}
