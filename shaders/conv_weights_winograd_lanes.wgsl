@@ -6,20 +6,21 @@
 // dW[k, c, ky, kx] is a sum over images and pixels of dy[k, y, x] times
 // x[c, y + ky − P, x + kx − P]. Sixteen pixels of dy add to nine taps with 36
 // products instead of 144: those of the transforms of 4 × 4 pixels of dy and
-// of the 6 × 6 of x behind them. A turn takes IMAGES × PY × PX pixels. The
-// transforms of x stay on the stack, in the first-level cache,
-// and the loop goes through the output channels; it carries nothing. For each
-// it adds products in the transform's terms, in registers, transforms the sums
-// back, and adds them to those of the turn before, which are in memory. The
-// sums of all walks are added by `reduce.wgsl` in a fixed order.
+// of the 6 × 6 of x behind them. A turn takes IMAGES × PY × PX pixels. Their
+// transforms of x stay on the stack, in the first-level cache, and a loop that
+// carries nothing goes through the output channels. For each it adds products
+// in the transform's terms, in registers, transforms the sums back, and adds
+// them to those of the turn before, which are in memory. The sums of all walks
+// are added by `reduce.wgsl` in a fixed order.
 //
 // The values of dy are the same for all lanes: together they load and
 // transform them, each lane other pixels, and each term is broadcast from the
 // lane that has it. Loads are dear by the lane and the instruction: eight
 // values come at once as 64-bit integers where the driver has them.
 //
-// The transforms interpolate at 0, ±√½, ±√2 and ∞, where rounding grows least;
-// at the usual 0, ±1, ±2 it is three times that.
+// The transforms interpolate at 0, ±√½, ±√2 and ∞, where little is lost to
+// rounding; at the usual 0, ±1, ±2 and ∞ it is more than twice that
+// (docs/notes.md).
 
 // One group's channels and the planes.
 const C: u32 = 4u;
@@ -174,7 +175,7 @@ fn taps_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec3f {
         0.5 * near + 2.0 * far + f);
 }
 
-// The values of dy that are this lane's, BLOCKS side by side and row by row.
+// The values of dy that are this lane's: four rows of each of its pieces.
 fn shared_rows(channel: u32, tile: u32, lane: u32, n: u32, last: u32) -> array<array<f32, 4u * SIDE>, 4u * SHARE> {
     var taken: array<array<f32, 4u * SIDE>, 4u * SHARE>;
     for (var i = 0u; i < SHARE; i++) { // unroll
