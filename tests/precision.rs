@@ -410,8 +410,6 @@ fn all_tasks(kind: AdapterKind) {
     }
 }
 
-/// Values of an odd number of elements everywhere, and logits that no linear
-/// layer makes.
 /// More channels than a kernel takes at a time: sums between are kept in 32
 /// bits.
 fn many_channels(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
@@ -425,6 +423,8 @@ fn many_channels(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError
     Ok(graph.linear("fc", x, CLASSES, Init::Zero))
 }
 
+/// Values of an odd number of elements everywhere, and logits that no linear
+/// layer makes.
 fn odd(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let x = graph.conv("stem", images, 3, conv(3, 1, 1), true, Init::Zero)?;
     let x = graph.batch_norm("bn", x, 1e-5, 0.1);

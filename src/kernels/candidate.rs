@@ -246,11 +246,6 @@ fn tile(text: &str) -> Option<Tile> {
     Some(Tile { px, py, kb })
 }
 
-fn channel_tile(text: &str) -> Option<ChannelTile> {
-    let [px, py, kb] = sides(text)?;
-    Some(ChannelTile { px, py, kb })
-}
-
 fn parse(words: &[&str]) -> Option<Candidate> {
     Some(match *words {
         ["plain"] => Candidate::Plain,
@@ -302,11 +297,14 @@ fn parse(words: &[&str]) -> Option<Candidate> {
                 lanes: number(lanes)?,
             }
         }
-        ["channels", tile, "in", splits, "by", lanes] => Candidate::Channels {
-            tile: channel_tile(tile)?,
-            splits: number(splits)?,
-            lanes: number(lanes)?,
-        },
+        ["channels", tile, "in", splits, "by", lanes] => {
+            let [px, py, kb] = sides(tile)?;
+            Candidate::Channels {
+                tile: ChannelTile { px, py, kb },
+                splits: number(splits)?,
+                lanes: number(lanes)?,
+            }
+        }
         ["winograd", "channels", tile, "in", splits] => {
             let [px, py, images] = sides(tile)?;
             Candidate::WinogradChannels {

@@ -34,13 +34,13 @@ impl WeightGradient<'_> {
         self.dy.plane().1.div_ceil(px)
     }
 
-    /// Constants of a kernel that walks down strips of `px` output columns.
-    fn constants(&self, px: usize) -> Vec<(&'static str, Value)> {
+    /// Channels and planes, and how rows of `px` output columns are read.
+    pub(super) fn shape_constants(&self, px: usize) -> Vec<(&'static str, Value)> {
         let Conv {
-            kernel,
             stride,
             padding,
             groups,
+            ..
         } = self.conv;
         let (c, k) = self.channels();
         let (h, w) = self.x.plane();
@@ -53,18 +53,32 @@ impl WeightGradient<'_> {
             ("OH", oh.into()),
             ("OW", ow.into()),
             ("GROUPS", groups.into()),
-            ("KERNEL", kernel.into()),
-            ("STRIDE", stride.into()),
             ("PADDING", padding.into()),
             ("PX", px.into()),
-            ("RIGHT", kernel.saturating_sub(padding + stride).into()),
             ("X4", by_fours(self.x, px * stride).into()),
             ("DY4", by_fours(self.dy, px).into()),
         ]
     }
 
+    /// Constants of a kernel that walks down strips of `px` output columns.
+    fn constants(&self, px: usize) -> Vec<(&'static str, Value)> {
+        let Conv {
+            kernel,
+            stride,
+            padding,
+            ..
+        } = self.conv;
+        let mut constants = self.shape_constants(px);
+        constants.extend([
+            ("KERNEL", kernel.into()),
+            ("STRIDE", stride.into()),
+            ("RIGHT", kernel.saturating_sub(padding + stride).into()),
+        ]);
+        constants
+    }
+
     /// A kernel over the images `part` that writes to `partial` bytes of sums.
-    fn call(
+    pub(super) fn call(
         &self,
         file: &'static str,
         constants: Vec<(&'static str, Value)>,

@@ -1,9 +1,11 @@
 //! Which dispatches make a convolution's gradient by its weights by Winograd's
 //! filtering, where lanes are source channels?
 
-use super::call::{Call, Lowered, Operand, Target, fold, parts};
+use std::ops::Range;
+
+use super::call::{Lowered, Operand, Target, fold, parts};
 use super::candidate::Candidate;
-use super::conv::{by_eights, by_fours};
+use super::conv::by_eights;
 use super::conv_weights::WeightGradient;
 use super::tile::{TurnTile, WeightTile};
 
@@ -42,59 +44,38 @@ impl WeightGradient<'_> {
             return None;
         }
         let WeightGradient { conv, x, dy, dw } = *self;
-        let (c, k) = self.channels();
-        let (h, w) = x.plane();
-        let (oh, ow) = dy.plane();
+        let (c, _) = self.channels();
         let TurnTile { px, py, images } = tile;
         let blocks = conv.groups * c.div_ceil(target.subgroup);
         let most = WeightTile::images_of_subgroup(batch, blocks, wanted, dw.bytes(1), target);
         // Walks of one length: the last to be done is not much later.
         let walk = batch.div_ceil(batch.div_ceil(most)).next_multiple_of(images);
         let parts = parts(batch, &[x, dy], target);
-        let walks: usize = parts.iter().map(|part| part.len().div_ceil(walk)).sum();
+        let walks_of = |part: &Range<usize>| part.len().div_ceil(walk);
+        let walks: usize = parts.iter().map(walks_of).sum();
         let partial = walks as u64 * dw.bytes(1);
         let mut calls = Vec::new();
         let mut first_walk = 0;
         for part in parts {
-            let constants = vec![
-                ("C", c.into()),
-                ("H", h.into()),
-                ("W", w.into()),
-                ("K", k.into()),
-                ("OH", oh.into()),
-                ("OW", ow.into()),
-                ("GROUPS", conv.groups.into()),
-                ("PADDING", conv.padding.into()),
-                ("PX", px.into()),
+            let mut constants = self.shape_constants(px);
+            constants.extend([
                 ("PY", py.into()),
                 ("IMAGES", images.into()),
                 ("WALK", walk.into()),
                 ("FIRST_WALK", first_walk.into()),
                 ("WALKS", walks.into()),
-                ("X4", by_fours(x, px).into()),
-                ("DY4", by_fours(dy, px).into()),
                 ("X8", by_eights(x, px, target).into()),
                 ("DY8", by_eights(dy, px, target).into()),
                 ("SUMS8", target.eights.into()),
                 ("LANES", target.subgroup.into()),
-            ];
-            let mut call = Call::new("conv_weights_winograd_lanes", "weight_grad", constants)
-                .store("Stored", 1, x)
-                .store("Stored4", 4, x)
-                .bind_images(0, Operand::Input(0), x, &part)
-                .bind_images(1, Operand::Input(0), x, &part)
-                .bind_images(2, Operand::Input(1), dy, &part)
-                .bind_images(3, Operand::Input(1), dy, &part)
-                .bind(4, Operand::Scratch(0), partial)
-                .bind_images(5, Operand::Input(0), x, &part)
-                .bind_images(6, Operand::Input(1), dy, &part)
+            ]);
+            let mut call = self
+                .call("conv_weights_winograd_lanes", constants, &part, partial)
                 .bind(7, Operand::Scratch(0), partial)
                 .bind(8, Operand::Scratch(0), partial);
-            call.macs = (dw.per_image() * oh * ow * part.len()) as u64;
             let [x, z, _] = fold(blocks, target.workgroups);
-            let walks = part.len().div_ceil(walk);
-            call.workgroups = [x, walks as u32, z];
-            first_walk += walks;
+            call.workgroups = [x, walks_of(&part) as u32, z];
+            first_walk += walks_of(&part);
             calls.push(call);
         }
         calls.push(self.merge("filters", partial, target));
