@@ -16,14 +16,15 @@
 // A load is dear by the lane and the instruction, not by the byte: where the
 // driver has 64-bit integers, eight values come at once as four of them.
 //
-// By Winograd's F(2×2, 3×3), four pixels take sixteen products of a source
-// channel instead of thirty-six (Lavin and Gray 2016, "Fast Algorithms for
-// Convolutional Neural Networks"). There a tile takes many source channels at a
-// time, whose transforms stay in the first-level cache, and goes through the
-// destination channels in a loop: sums in the transform's terms are made in
-// registers and transformed back once for all those channels. Nothing is
-// carried from turn to turn, which a processor's driver would do under a mask;
-// sums of the channels before are read back from memory.
+// By Winograd's F(4×4, 3×3), sixteen pixels take 36 products of a source channel
+// instead of 144 (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural
+// Networks"). There a tile takes many source channels at a time, whose
+// transforms stay in the first-level cache, and goes through the destination
+// channels in a loop: sums in the transform's terms are made in registers and
+// transformed back once for all those channels. Nothing is carried from turn to
+// turn, which a processor's driver would do under a mask; sums of the channels
+// before are read back from memory. The transforms interpolate at 0, ±√½, ±√2
+// and ∞, where little is lost to rounding: docs/notes.md.
 //
 // Directions and taps are those of `conv.wgsl`.
 
@@ -46,7 +47,7 @@ const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
 // The tile: PX × PY pixels of KB destination channels, and the source channels
 // that it takes at a time, for `tile` a divisor of SC. For `winograd` PX and PY
-// are even, and the kernel is 3×3 at stride 1.
+// are multiples of four, and the kernel is 3×3 at stride 1.
 const PX: u32 = 4u;
 const PY: u32 = 4u;
 const KB: u32 = 8u;
@@ -108,8 +109,14 @@ const KERNELS: u32 = (CHANNELS + LANES - 1u) / LANES;
 const WHOLES: u32 = (TAPS * KERNELS + select(3u, 0u, WEIGHTS8)) / EACH;
 const PAIRS: u32 = select(0u, (TAPS * KERNELS % 8u + 1u) / 2u, WEIGHTS8);
 const OF_TURN: u32 = ((WHOLES * EACH + PAIRS * 2u) * LANES + 7u) / 8u * 8u;
-// Blocks of 2 × 2 pixels in a tile.
-const PATCHES: u32 = max(PX * PY / 4u, 1u);
+// Of `winograd`: blocks of 4 × 4 pixels along a row of a tile and in all of it,
+// and the terms of the 6 × 6 source pixels behind each.
+const BLOCKS_X: u32 = max(PX / 4u, 1u);
+const PATCHES: u32 = max(PX * PY / 16u, 1u);
+const TERMS: u32 = 36u;
+// The points beside 0 and ∞, ±NEAR and ±FAR, whose squares are one half and two.
+const NEAR: f32 = 0.70710678;
+const FAR: f32 = 1.41421356;
 
 @group(0) @binding(0) var<storage, read> source: array<Stored>;     // N, GROUPS·SC, SH, SW
 @group(0) @binding(1) var<storage, read> source4: array<Stored4>;   // the same memory
@@ -230,30 +237,40 @@ fn window(plane: u32, tx: u32, ty: u32, lane: u32) -> array<f32, ROWS * COLS> {
     return taken;
 }
 
-// The transforms of the patches behind each 2 × 2 pixels of the tile, four
-// vectors each: along rows, then along columns.
-fn transformed(taken: array<f32, ROWS * COLS>) -> array<vec4f, PX * PY> {
-    var rows: array<vec4f, ROWS * PX / 2u>;
+// Six terms of six source values.
+fn source_terms(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> array<f32, 6> {
+    let near = e - 2.0 * c;
+    let far = e - 0.5 * c;
+    let near_odd = NEAR * (d - 2.0 * b);
+    let far_odd = FAR * (d - 0.5 * b);
+    return array<f32, 6>(
+        a - 2.5 * c + e, near + near_odd, near - near_odd, far + far_odd, far - far_odd, b - 2.5 * d + f);
+}
+
+// The transforms of the 6 × 6 pixels behind each 4 × 4 of the tile: along rows,
+// then along columns.
+fn transformed(taken: array<f32, ROWS * COLS>) -> array<f32, PATCHES * TERMS> {
+    var rows: array<array<f32, 6>, ROWS * BLOCKS_X>;
     for (var r = 0u; r < ROWS; r++) { // unroll
-        for (var p = 0u; p < PX / 2u; p++) { // unroll
-            let first = taken[r * COLS + 2u * p];
-            let second = taken[r * COLS + 2u * p + 1u];
-            let third = taken[r * COLS + 2u * p + 2u];
-            let fourth = taken[r * COLS + 2u * p + 3u];
-            rows[r * PX / 2u + p] = vec4f(first - third, second + third, third - second, second - fourth);
+        for (var p = 0u; p < BLOCKS_X; p++) { // unroll
+            rows[r * BLOCKS_X + p] = source_terms(
+                taken[r * COLS + 4u * p], taken[r * COLS + 4u * p + 1u], taken[r * COLS + 4u * p + 2u],
+                taken[r * COLS + 4u * p + 3u], taken[r * COLS + 4u * p + 4u], taken[r * COLS + 4u * p + 5u]);
         }
     }
-    var both: array<vec4f, PX * PY>;
-    for (var q = 0u; q < PY / 2u; q++) { // unroll
-        for (var p = 0u; p < PX / 2u; p++) { // unroll
-            let first = rows[q * PX + p];
-            let second = rows[q * PX + PX / 2u + p];
-            let third = rows[q * PX + PX + p];
-            let fourth = rows[q * PX + PX + PX / 2u + p];
-            both[2u * q * PX + 4u * p] = first - third;
-            both[2u * q * PX + 4u * p + 1u] = second + third;
-            both[2u * q * PX + 4u * p + 2u] = third - second;
-            both[2u * q * PX + 4u * p + 3u] = second - fourth;
+    var both: array<f32, PATCHES * TERMS>;
+    for (var p = 0u; p < PATCHES; p++) { // unroll
+        for (var j = 0u; j < 6u; j++) { // unroll
+            let column = source_terms(
+                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X][j],
+                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + BLOCKS_X][j],
+                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + 2u * BLOCKS_X][j],
+                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + 3u * BLOCKS_X][j],
+                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + 4u * BLOCKS_X][j],
+                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + 5u * BLOCKS_X][j]);
+            for (var y = 0u; y < 6u; y++) { // unroll
+                both[p * TERMS + 6u * y + j] = column[y];
+            }
         }
     }
     return both;
@@ -482,15 +499,18 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
-// Three weights along an axis as four in the transform's terms.
-fn spread(first: vec3f, second: vec3f, third: vec3f) -> array<vec3f, 4> {
-    return array<vec3f, 4>(
-        first, 0.5 * (first + third + second), 0.5 * (first + third - second), third);
+// Six terms of three weights.
+fn kernel_terms(a: f32, b: f32, c: f32) -> array<f32, 6> {
+    let near = (-2.0 / 3.0) * (a + 0.5 * c);
+    let far = (1.0 / 6.0) * (a + 2.0 * c);
+    let near_odd = (NEAR * -2.0 / 3.0) * b;
+    let far_odd = (FAR / 6.0) * b;
+    return array<f32, 6>(a, near + near_odd, near - near_odd, far + far_odd, far - far_odd, c);
 }
 
-// The lane's kernels for a turn, whose weights begin at `first`, transformed:
-// four rows each. It is cheaper to transform them than to load sixteen.
-fn kernels(first: u32, lane: u32) -> array<vec4f, 4u * KERNELS> {
+// The lane's kernels for a turn, whose weights begin at `first`, transformed.
+// It is cheaper to transform them than to load 36.
+fn kernels(first: u32, lane: u32) -> array<f32, TERMS * KERNELS> {
     var w: array<f32, WHOLES * EACH + 2u * PAIRS>;
     for (var i = 0u; i < WHOLES; i++) { // unroll
         if (WEIGHTS8) { // static
@@ -510,62 +530,65 @@ fn kernels(first: u32, lane: u32) -> array<vec4f, 4u * KERNELS> {
         w[8u * WHOLES + 2u * i] = bitcast<f32>(u32(pair));
         w[8u * WHOLES + 2u * i + 1u] = bitcast<f32>(u32(pair >> 32u));
     }
-    var all: array<vec4f, 4u * KERNELS>;
+    var all: array<f32, TERMS * KERNELS>;
     for (var i = 0u; i < KERNELS; i++) { // unroll
-        let rows = spread(
-            vec3f(w[9u * i], w[9u * i + 1u], w[9u * i + 2u]), vec3f(w[9u * i + 3u], w[9u * i + 4u], w[9u * i + 5u]),
-            vec3f(w[9u * i + 6u], w[9u * i + 7u], w[9u * i + 8u]));
-        for (var r = 0u; r < 4u; r++) { // unroll
-            let ends = rows[r].x + rows[r].z;
-            all[4u * i + r] = vec4f(rows[r].x, 0.5 * (ends + rows[r].y), 0.5 * (ends - rows[r].y), rows[r].z);
+        var rows: array<array<f32, 6>, 3>;
+        for (var r = 0u; r < 3u; r++) { // unroll
+            rows[r] = kernel_terms(w[9u * i + 3u * r], w[9u * i + 3u * r + 1u], w[9u * i + 3u * r + 2u]);
+        }
+        for (var j = 0u; j < 6u; j++) { // unroll
+            let column = kernel_terms(rows[0][j], rows[1][j], rows[2][j]);
+            for (var y = 0u; y < 6u; y++) { // unroll
+                all[i * TERMS + 6u * y + j] = column[y];
+            }
         }
     }
     return all;
 }
 
+// Four pixels of six sums in the transform's terms.
+fn pixels_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec4f {
+    let near = b + c;
+    let far = d + e;
+    let near_odd = NEAR * (b - c);
+    let far_odd = FAR * (d - e);
+    return vec4f(a + near + far, near_odd + far_odd, 0.5 * near + 2.0 * far, 0.5 * near_odd + 2.0 * far_odd + f);
+}
+
 // The tile's pixels of one destination channel: the products of all patches of
 // CHANNELS source channels with their kernels, row by row of the transform, and
 // those transformed back.
-fn filtered(patches: ptr<function, array<vec4f, CHANNELS * PX * PY>>,
-            own: ptr<function, array<vec4f, 4u * KERNELS>>) -> array<f32, HELD * PX * PY> {
-    var upper: array<vec2f, PATCHES>;
-    var lower: array<vec2f, PATCHES>;
-    for (var r = 0u; r < 4u; r++) { // unroll
-        var products: array<vec4f, PATCHES>;
+fn filtered(patches: ptr<function, array<f32, CHANNELS * PATCHES * TERMS>>,
+            own: ptr<function, array<f32, TERMS * KERNELS>>) -> array<f32, HELD * PX * PY> {
+    var rows: array<vec4f, 6u * PATCHES>;
+    for (var r = 0u; r < 6u; r++) { // unroll
+        var products: array<array<f32, 6>, PATCHES>;
         for (var i = 0u; i < CHANNELS; i++) { // unroll
-            let w = subgroupShuffle((*own)[i / LANES * 4u + r], i % LANES);
-            for (var p = 0u; p < PATCHES; p++) { // unroll
-                if (i == 0u) { // static
-                    products[p] = (*patches)[4u * p + r] * w;
-                } else {
-                    products[p] += (*patches)[i * PX * PY + 4u * p + r] * w;
+            for (var j = 0u; j < 6u; j++) { // unroll
+                let w = subgroupShuffle((*own)[i / LANES * TERMS + 6u * r + j], i % LANES);
+                for (var p = 0u; p < PATCHES; p++) { // unroll
+                    if (i == 0u) { // static
+                        products[p][j] = (*patches)[p * TERMS + 6u * r + j] * w;
+                    } else {
+                        products[p][j] += (*patches)[(i * PATCHES + p) * TERMS + 6u * r + j] * w;
+                    }
                 }
             }
         }
         for (var p = 0u; p < PATCHES; p++) { // unroll
-            let m = products[p];
-            let row = vec2f(m.x + (m.y + m.z), (m.y - m.z) - m.w);
-            if (r == 0u) { // static
-                upper[p] = row;
-            }
-            if (r == 1u) { // static
-                upper[p] += row;
-                lower[p] = row;
-            }
-            if (r == 2u) { // static
-                upper[p] += row;
-                lower[p] -= row;
-            }
-            if (r == 3u) { // static
-                lower[p] -= row;
-            }
+            rows[r * PATCHES + p] = pixels_of(products[p][0], products[p][1], products[p][2],
+                                              products[p][3], products[p][4], products[p][5]);
         }
     }
     var pixels: array<f32, HELD * PX * PY>;
     for (var p = 0u; p < PATCHES; p++) { // unroll
-        for (var j = 0u; j < 2u; j++) { // unroll
-            pixels[p / (PX / 2u) * (2u * PX) + p % (PX / 2u) * 2u + j] = upper[p][j];
-            pixels[p / (PX / 2u) * (2u * PX) + PX + p % (PX / 2u) * 2u + j] = lower[p][j];
+        for (var j = 0u; j < 4u; j++) { // unroll
+            let column = pixels_of(
+                rows[p][j], rows[PATCHES + p][j], rows[2u * PATCHES + p][j],
+                rows[3u * PATCHES + p][j], rows[4u * PATCHES + p][j], rows[5u * PATCHES + p][j]);
+            for (var y = 0u; y < 4u; y++) { // unroll
+                pixels[(p / BLOCKS_X * 4u + y) * PX + p % BLOCKS_X * 4u + j] = column[y];
+            }
         }
     }
     return pixels;
@@ -586,18 +609,24 @@ fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     let first_channel = group.x % BLOCKS * KB;
 
     for (var turn = 0u; turn < TURNS; turn++) {
-        var patches: array<vec4f, CHANNELS * PX * PY>;
+        var patches: array<f32, CHANNELS * PATCHES * TERMS>;
         for (var i = 0u; i < CHANNELS; i++) { // unroll
             // Kernels of channels behind the last are zero.
             let c = min(turn * CHANNELS + i, SC - 1u);
             let those = transformed(window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), tx, ty, lane));
-            for (var j = 0u; j < PX * PY; j++) { // unroll
-                patches[i * PX * PY + j] = those[j];
+            for (var j = 0u; j < PATCHES * TERMS; j++) { // unroll
+                patches[i * PATCHES * TERMS + j] = those[j];
             }
         }
         for (var k = first_channel; k < min(first_channel + KB, DC); k++) {
             let channel = channel_group * DC + k;
             let plane = plane_of(n, channel);
+            // All loads come first: each is a loop of the driver's, and what is
+            // made before it would wait on the stack.
+            var left: array<f32, HELD * PX * PY>;
+            if (TURNS > 1u) { // static
+                left = before(plane, tx, ty);
+            }
             var shares = kernels((channel * TURNS + turn) * OF_TURN, lane);
             var acc = filtered(&patches, &shares);
             if (BIAS) { // static
@@ -607,12 +636,10 @@ fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
                 }
             }
             if (TURNS > 1u) { // static
-                var left: array<f32, HELD * PX * PY>;
-                if (turn > 0u) {
-                    left = before(plane, tx, ty);
-                }
+                // A choice between two comes last: a sum would be made anew for
+                // each lane that stores it.
                 for (var p = 0u; p < PX * PY; p++) { // unroll
-                    acc[p] += left[p];
+                    acc[p] = select(left[p] + acc[p], acc[p], turn == 0u);
                 }
             }
             let done = turn == TURNS - 1u;

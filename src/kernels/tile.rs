@@ -17,11 +17,13 @@ const GPU_BODY: usize = 640;
 const LARGEST_BODY: usize = 16_384;
 /// The same where tiles share halos: half the instruction cache.
 const LANES_BODY: usize = CPU_BODY / 2;
-/// Blocks of 2 × 2 pixels and source channels that such a body by Winograd's
-/// filtering takes, and those of them for all lanes: their transforms fill two
-/// thirds of the first-level data cache.
-const WINOGRAD_PATCHES: usize = 64;
-const WINOGRAD_PATCHES_OF_LANES: usize = 512;
+/// Blocks of 4 × 4 pixels and source channels that such a body by Winograd's
+/// filtering takes, and those of them for all lanes: their transforms fill three
+/// quarters of the first-level data cache.
+const WINOGRAD_PATCHES: usize = 32;
+const WINOGRAD_PATCHES_OF_LANES: usize = 256;
+/// Source channels among them: each has 36 weights that lanes exchange.
+const WINOGRAD_SOURCE: usize = 16;
 /// Channels that it goes through with them.
 const WINOGRAD_CHANNELS: usize = 64;
 /// Output pixels of such a turn of a gradient by the weights.
@@ -180,13 +182,13 @@ impl Tile {
     /// that it takes at a time: the rules' choice, then others that may be
     /// faster where there are few images.
     pub fn of_winograd_lanes(dest: &Destination, source: usize, target: &Target) -> Vec<(Self, usize)> {
-        let (width, height) = (dest.width.next_multiple_of(2), dest.height.next_multiple_of(2));
-        let (wide, tall) = if width < 8 { (4, 4) } else { (8, 2) };
+        let (width, height) = (dest.width.next_multiple_of(4), dest.height.next_multiple_of(4));
+        let (wide, tall) = if width < 8 { (4, 8) } else { (8, 4) };
         let of = |wide: usize, most: usize| {
             let (px, py) = (wide.min(width), tall.min(height));
             let kb = block_of(dest.channels, most, WINOGRAD_CHANNELS);
             let patches = WINOGRAD_PATCHES.min(WINOGRAD_PATCHES_OF_LANES / target.subgroup.max(1));
-            let channels = (patches / (px * py / 4)).max(1);
+            let channels = (patches / (px * py / 16)).clamp(1, WINOGRAD_SOURCE);
             (Tile { px, py, kb }, source.div_ceil(source.div_ceil(channels)))
         };
         let fitting = |most: usize| {
@@ -212,8 +214,11 @@ impl Tile {
     /// The same by Winograd's filtering, which goes through its channels one by
     /// one.
     pub fn fits_winograd_lanes(&self, dest: &Destination, channels: usize, target: &Target) -> bool {
-        let of_one = Tile { kb: 4, ..*self };
-        of_one.fits_lanes(dest, channels, target) && self.is_even() && (1..=1 << 16).contains(&self.kb)
+        let Tile { px, py, kb } = *self;
+        let blocks = px.is_multiple_of(4) && py.is_multiple_of(4);
+        let sides = [px, py, channels].iter().all(|side| (1..=64).contains(side));
+        let small = sides && px * py / 16 * channels <= 4 * WINOGRAD_PATCHES;
+        blocks && small && (1..=1 << 16).contains(&kb) && self.neighbours_suffice(dest, target)
     }
 
     /// Whether lanes of one subgroup have all of each other's halos: a row of
@@ -541,7 +546,7 @@ mod tests {
                                 let target = Target::portable(cpu);
                                 for (tile, at_once) in Tile::of_winograd_lanes(&dest, channels, &target) {
                                     assert!(tile.fits_winograd_lanes(&dest, at_once, &target) && cpu, "{tile:?}");
-                                    let patches = tile.px * tile.py / 4;
+                                    let patches = tile.px * tile.py / 16;
                                     assert!(patches * at_once <= WINOGRAD_PATCHES, "{tile:?} of {at_once}");
                                     assert!(tile.kb <= WINOGRAD_CHANNELS, "{tile:?}");
                                 }
