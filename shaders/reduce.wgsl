@@ -11,6 +11,7 @@ alias Stored = f32;
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> x4: array<vec4f>; // the memory of `x`, of 32 bits
 
 var<workgroup> shared_sums: array<f32, WG>;
 
@@ -33,25 +34,30 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 // The same of 3×3 filters, where a row's first eight taps of all filters come
 // before the ninth of each: first those of all rows, then these.
+// Grid: x, folded into y, over filters.
 @compute @workgroup_size(WG)
 fn filters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    let length = arrayLength(&y);
-    if (index >= length) {
+    let count = arrayLength(&y) / 9u;
+    if (index >= count) {
         return;
     }
-    let rows = arrayLength(&x) / length;
-    let filter_at = index / 9u;
-    let tap = index % 9u;
-    let ninth = tap == 8u;
-    let begin = select(8u * filter_at + tap, rows * (length / 9u * 8u) + filter_at, ninth);
-    let step = length / 9u * select(8u, 1u, ninth);
-    var sum = 0.0;
+    let rows = arrayLength(&x) / (9u * count);
+    var first: vec4f;
+    var second: vec4f;
+    var ninth = 0.0;
     for (var row = 0u; row < rows; row++) {
-        sum += f32(x[begin + row * step]);
+        let at = row * count + index;
+        first += x4[2u * at];
+        second += x4[2u * at + 1u];
+        ninth += f32(x[rows * (8u * count) + at]);
     }
-    y[index] = sum;
+    for (var tap = 0u; tap < 4u; tap++) { // unroll
+        y[9u * index + tap] = first[tap];
+        y[9u * index + 4u + tap] = second[tap];
+    }
+    y[9u * index + 8u] = ninth;
 }
 
 // Sums of a chunk of images for each channel, to y[chunk, c].

@@ -10,6 +10,9 @@ use super::tile::{Destination, Tile};
 use crate::graph::{Conv, Precision, Shape};
 
 pub(super) const WG: usize = 32;
+/// The same of what packs weights: the less an invocation does, the more a
+/// workgroup costs a processor's driver.
+const PACKING_WG: usize = 256;
 /// Sums that one invocation of Winograd's scheme keeps, at most: four for a
 /// pixel and channel.
 const MOST_WINOGRAD_SUMS: usize = 1024;
@@ -179,21 +182,25 @@ impl Direction<'_> {
         constants
     }
 
-    /// Lays the weights out as `packed` values for a kernel of `constants`.
+    /// Lays the weights out as `packed` values for a kernel of `constants`,
+    /// `at_once` in an invocation.
     pub(super) fn packing(
         &self,
-        file: &'static str,
-        entry: &'static str,
+        [file, entry]: [&'static str; 2],
         mut constants: Vec<(&'static str, Value)>,
-        packed: usize,
+        [packed, at_once]: [usize; 2],
+        target: &Target,
     ) -> Call {
+        constants.retain(|(name, _)| *name != "WG");
         constants.extend([
             ("EXCHANGED", self.backward.into()),
             ("FLIPPED", self.is_flipped().into()),
+            ("WG", PACKING_WG.into()),
         ]);
         Call::new(file, entry, constants)
             .bind(6, Operand::Input(1), 4 * self.weights() as u64)
             .bind(7, Operand::Scratch(0), 4 * packed as u64)
+            .over(packed / at_once, PACKING_WG, target)
     }
 
     /// A kernel over the images `part` that reads `packed` weights.
@@ -348,8 +355,8 @@ fn tiled(direction: &Direction, tile: Tile, scheme: Scheme, lanes: usize, batch:
         Scheme::Direct => 1,
         Scheme::Winograd { .. } => scheme.taps(&conv),
     };
-    let pack = direction.packing("conv", packing_entry, constants.clone(), packed);
-    let mut calls = vec![pack.over(packed / packed_together, lanes, target)];
+    let sizes = [packed, packed_together];
+    let mut calls = vec![direction.packing(["conv", packing_entry], constants.clone(), sizes, target)];
     let tiles = dh.div_ceil(tile.py) * dw.div_ceil(tile.px);
     for part in parts(batch, &[source, dest], target) {
         let mut call = direction.call(["conv", entry], constants.clone(), &part, packed);

@@ -266,7 +266,7 @@ impl WeightGradient<'_> {
         if all == 1 {
             return Some(Lowered::calls(calls));
         }
-        calls.push(self.merge("rows", partial, target));
+        calls.push(self.merge("rows", 1, partial, target));
         Some(Lowered {
             calls,
             scratch: vec![partial],

@@ -161,8 +161,8 @@ impl InLanes {
                 ("SUMS8", by_eights(&sums, tile.px, target).into()),
             ]);
         }
-        let pack = direction.packing("conv_lanes", pack_entry, constants.clone(), packed);
-        let mut calls = vec![pack.over(packed / 4, lanes, target)];
+        let names = ["conv_lanes", pack_entry];
+        let mut calls = vec![direction.packing(names, constants.clone(), [packed, 4], target)];
 
         let per_group = lanes / target.subgroup;
         let grid = |part: &Range<usize>| {

@@ -100,12 +100,14 @@ impl WeightGradient<'_> {
         call
     }
 
-    /// Adds up `partial` bytes of sums, which lie as `entry` has them.
-    pub(super) fn merge(&self, entry: &'static str, partial: u64, target: &Target) -> Call {
+    /// Adds up `partial` bytes of sums, which lie as `entry` has them, for
+    /// `at_once` results in an invocation.
+    pub(super) fn merge(&self, entry: &'static str, at_once: usize, partial: u64, target: &Target) -> Call {
         Call::new("reduce", entry, vec![("WG", 64u32.into())])
             .bind(0, Operand::Scratch(0), partial)
             .bind(1, Operand::Output, self.dw.bytes(1))
-            .over(self.dw.per_image(), 64, target)
+            .bind(2, Operand::Scratch(0), partial)
+            .over(self.dw.per_image() / at_once, 64, target)
     }
 }
 
@@ -215,7 +217,7 @@ impl Walk {
             first_split += splits;
             calls.push(call);
         }
-        calls.push(gradient.merge("rows", partial, target));
+        calls.push(gradient.merge("rows", 1, partial, target));
         Lowered {
             calls,
             scratch: vec![partial],

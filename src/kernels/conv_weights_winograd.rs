@@ -78,7 +78,7 @@ impl WeightGradient<'_> {
             first_walk += walks_of(&part);
             calls.push(call);
         }
-        calls.push(self.merge("filters", partial, target));
+        calls.push(self.merge("filters", 9, partial, target));
         Some(Lowered {
             calls,
             scratch: vec![partial],
