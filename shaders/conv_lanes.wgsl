@@ -9,22 +9,23 @@
 // no weight is loaded by every lane: together they load a row of them, and
 // each weight is passed on by the lane that has it.
 //
-// A tile takes a few source channels at a time, and of them one destination
-// channel after the other, all taps for each pixel: the body fits into the
-// instruction cache, and a kernel's weights into registers.
-//
 // A load is dear by the lane and the instruction, not by the byte: where the
 // driver has 64-bit integers, eight values come at once as four of them.
 //
-// By Winograd's F(4×4, 3×3), sixteen pixels take 36 products of a source channel
-// instead of 144 (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural
-// Networks"). There a tile takes many source channels at a time, whose
-// transforms stay in the first-level cache, and goes through the destination
-// channels in a loop: sums in the transform's terms are made in registers and
-// transformed back once for all those channels. Nothing is carried from turn to
-// turn, which a processor's driver would do under a mask; sums of the channels
-// before are read back from memory. The transforms interpolate at 0, ±√½, ±√2
-// and ∞, where little is lost to rounding: docs/notes.md.
+// `tile` takes a few source channels at a time, and of them one destination
+// channel after the other, all taps for each pixel: the body fits into the
+// instruction cache, and a kernel's weights into registers. The loop over source
+// channels carries sums, which a processor's driver writes under a mask.
+//
+// `turns` carries nothing. It takes many source channels at a time, whose values
+// stay in the first-level cache, and goes through the destination channels in a
+// loop; sums of the channels before are read back from memory. So does a 1×1
+// kernel, and a 3×3 kernel at stride 1 by Winograd's F(4×4, 3×3), where sixteen
+// pixels take 36 products of a source channel instead of 144 (Lavin and Gray
+// 2016, "Fast Algorithms for Convolutional Neural Networks"): sums in the
+// transform's terms are made in registers and transformed back once for all
+// those source channels. The transforms interpolate at 0, ±√½, ±√2 and ∞, where
+// little is lost to rounding: docs/notes.md.
 //
 // Directions and taps are those of `conv.wgsl`.
 
@@ -46,14 +47,16 @@ const BIAS: bool = false;
 const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
 // The tile: PX × PY pixels of KB destination channels, and the source channels
-// that it takes at a time, for `tile` a divisor of SC. For `winograd` PX and PY
-// are multiples of four, and the kernel is 3×3 at stride 1.
+// that it takes at a time, for `tile` a divisor of SC. By Winograd's filtering PX
+// and PY are multiples of four.
 const PX: u32 = 4u;
 const PY: u32 = 4u;
 const KB: u32 = 8u;
 const CHANNELS: u32 = 1u;
+// Whether `turns` goes by Winograd's filtering; else the kernel is 1×1.
+const WINOGRAD: bool = false;
 // Destination channels whose sums are held at a time: KB in `tile`, one in
-// `winograd`.
+// `turns`.
 const HELD: u32 = KB;
 // Source pixels for a tile: INNER of its own, and a halo of one or none.
 const LEFT: u32 = 1u;
@@ -70,7 +73,7 @@ const SOURCE4: bool = true;
 const DEST4: bool = true;
 const SOURCE8: bool = false;
 const WEIGHTS8: bool = false;
-// Whether `winograd` has memory of its own for sums of some source channels:
+// Whether `turns` has memory of its own for sums of some source channels:
 // else `dest` holds them, in 32 bits. And whether it reads them by eights.
 const APART: bool = false;
 const SUMS8: bool = false;
@@ -101,7 +104,7 @@ const EACH: u32 = select(4u, 8u, WEIGHTS8);
 // often a lane loads EACH of them.
 const PACKED: u32 = KB * CHANNELS * TAPS;
 const CHUNKS: u32 = (PACKED + EACH * LANES - 1u) / (EACH * LANES);
-// Of `winograd`: turns that the source channels take, kernels that a lane loads
+// Of `turns`: turns that the source channels take, kernels that a lane loads
 // a turn, and how it does: so often EACH weights, then so many pairs. A turn's
 // weights begin at a multiple of eight.
 const TURNS: u32 = (SC + CHANNELS - 1u) / CHANNELS;
@@ -109,14 +112,18 @@ const KERNELS: u32 = (CHANNELS + LANES - 1u) / LANES;
 const WHOLES: u32 = (TAPS * KERNELS + select(3u, 0u, WEIGHTS8)) / EACH;
 const PAIRS: u32 = select(0u, (TAPS * KERNELS % 8u + 1u) / 2u, WEIGHTS8);
 const OF_TURN: u32 = ((WHOLES * EACH + PAIRS * 2u) * LANES + 7u) / 8u * 8u;
-// Of `winograd`: blocks of 4 × 4 pixels along a row of a tile and in all of it,
-// and the terms of the 6 × 6 source pixels behind each.
+// By Winograd's filtering: blocks of 4 × 4 pixels along a row of a tile and in all
+// of it, and the terms of the 6 × 6 source pixels behind each.
 const BLOCKS_X: u32 = max(PX / 4u, 1u);
 const PATCHES: u32 = max(PX * PY / 16u, 1u);
 const TERMS: u32 = 36u;
 // The points beside 0 and ∞, ±NEAR and ±FAR, whose squares are one half and two.
 const NEAR: f32 = 0.70710678;
 const FAR: f32 = 1.41421356;
+// Of `turns`: values of a source channel that a tile's pixels are made of, and
+// of a kernel.
+const KEPT: u32 = select(ROWS * COLS, PATCHES * TERMS, WINOGRAD);
+const OF_KERNEL: u32 = select(TAPS, TERMS, WINOGRAD);
 
 @group(0) @binding(0) var<storage, read> source: array<Stored>;     // N, GROUPS·SC, SH, SW
 @group(0) @binding(1) var<storage, read> source4: array<Stored4>;   // the same memory
@@ -508,9 +515,9 @@ fn kernel_terms(a: f32, b: f32, c: f32) -> array<f32, 6> {
     return array<f32, 6>(a, near + near_odd, near - near_odd, far + far_odd, far - far_odd, c);
 }
 
-// The lane's kernels for a turn, whose weights begin at `first`, transformed.
-// It is cheaper to transform them than to load 36.
-fn kernels(first: u32, lane: u32) -> array<f32, TERMS * KERNELS> {
+// The lane's kernels for a turn, whose weights begin at `first`; by Winograd's
+// filtering transformed, which is cheaper than to load 36.
+fn kernels(first: u32, lane: u32) -> array<f32, OF_KERNEL * KERNELS> {
     var w: array<f32, WHOLES * EACH + 2u * PAIRS>;
     for (var i = 0u; i < WHOLES; i++) { // unroll
         if (WEIGHTS8) { // static
@@ -530,16 +537,22 @@ fn kernels(first: u32, lane: u32) -> array<f32, TERMS * KERNELS> {
         w[8u * WHOLES + 2u * i] = bitcast<f32>(u32(pair));
         w[8u * WHOLES + 2u * i + 1u] = bitcast<f32>(u32(pair >> 32u));
     }
-    var all: array<f32, TERMS * KERNELS>;
+    var all: array<f32, OF_KERNEL * KERNELS>;
     for (var i = 0u; i < KERNELS; i++) { // unroll
-        var rows: array<array<f32, 6>, 3>;
-        for (var r = 0u; r < 3u; r++) { // unroll
-            rows[r] = kernel_terms(w[9u * i + 3u * r], w[9u * i + 3u * r + 1u], w[9u * i + 3u * r + 2u]);
-        }
-        for (var j = 0u; j < 6u; j++) { // unroll
-            let column = kernel_terms(rows[0][j], rows[1][j], rows[2][j]);
-            for (var y = 0u; y < 6u; y++) { // unroll
-                all[i * TERMS + 6u * y + j] = column[y];
+        if (WINOGRAD) { // static
+            var rows: array<array<f32, 6>, 3>;
+            for (var r = 0u; r < 3u; r++) { // unroll
+                rows[r] = kernel_terms(w[9u * i + 3u * r], w[9u * i + 3u * r + 1u], w[9u * i + 3u * r + 2u]);
+            }
+            for (var j = 0u; j < 6u; j++) { // unroll
+                let column = kernel_terms(rows[0][j], rows[1][j], rows[2][j]);
+                for (var y = 0u; y < 6u; y++) { // unroll
+                    all[i * TERMS + 6u * y + j] = column[y];
+                }
+            }
+        } else {
+            for (var j = 0u; j < TAPS; j++) { // unroll
+                all[i * TAPS + j] = w[i * TAPS + j];
             }
         }
     }
@@ -558,8 +571,8 @@ fn pixels_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec4f {
 // The tile's pixels of one destination channel: the products of all patches of
 // CHANNELS source channels with their kernels, row by row of the transform, and
 // those transformed back.
-fn filtered(patches: ptr<function, array<f32, CHANNELS * PATCHES * TERMS>>,
-            own: ptr<function, array<f32, TERMS * KERNELS>>) -> array<f32, HELD * PX * PY> {
+fn filtered(patches: ptr<function, array<f32, CHANNELS * KEPT>>,
+            own: ptr<function, array<f32, OF_KERNEL * KERNELS>>) -> array<f32, HELD * PX * PY> {
     var rows: array<vec4f, 6u * PATCHES>;
     for (var r = 0u; r < 6u; r++) { // unroll
         var products: array<array<f32, 6>, PATCHES>;
@@ -594,9 +607,24 @@ fn filtered(patches: ptr<function, array<f32, CHANNELS * PATCHES * TERMS>>,
     return pixels;
 }
 
+// The same of a 1×1 kernel, where a patch is a pixel.
+fn summed(pixels: ptr<function, array<f32, CHANNELS * KEPT>>,
+          own: ptr<function, array<f32, OF_KERNEL * KERNELS>>) -> array<f32, HELD * PX * PY> {
+    var sums: array<f32, HELD * PX * PY>;
+    for (var i = 0u; i < CHANNELS; i++) { // unroll
+        let w = subgroupShuffle((*own)[i / LANES], i % LANES);
+        for (var py = 0u; py < PY; py++) { // unroll
+            for (var px = 0u; px < PX; px++) { // unroll
+                sums[py * PX + px] += w * (*pixels)[i * KEPT + (py * COLS + px) * STRIDE];
+            }
+        }
+    }
+    return sums;
+}
+
 // Grid: as for `tile`.
 @compute @workgroup_size(WG)
-fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
     let place = (group.z * groups.y + group.y) * (WG / LANES) + subgroup;
     let line = place * DOWN + lane / ACROSS;
@@ -609,13 +637,20 @@ fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     let first_channel = group.x % BLOCKS * KB;
 
     for (var turn = 0u; turn < TURNS; turn++) {
-        var patches: array<f32, CHANNELS * PATCHES * TERMS>;
+        var kept: array<f32, CHANNELS * KEPT>;
         for (var i = 0u; i < CHANNELS; i++) { // unroll
             // Kernels of channels behind the last are zero.
             let c = min(turn * CHANNELS + i, SC - 1u);
-            let those = transformed(window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), tx, ty, lane));
-            for (var j = 0u; j < PATCHES * TERMS; j++) { // unroll
-                patches[i * PATCHES * TERMS + j] = those[j];
+            let taken = window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), tx, ty, lane);
+            if (WINOGRAD) { // static
+                let terms = transformed(taken);
+                for (var j = 0u; j < KEPT; j++) { // unroll
+                    kept[i * KEPT + j] = terms[j];
+                }
+            } else {
+                for (var j = 0u; j < KEPT; j++) { // unroll
+                    kept[i * KEPT + j] = taken[j];
+                }
             }
         }
         for (var k = first_channel; k < min(first_channel + KB, DC); k++) {
@@ -628,7 +663,12 @@ fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
                 left = before(plane, tx, ty);
             }
             var shares = kernels((channel * TURNS + turn) * OF_TURN, lane);
-            var acc = filtered(&patches, &shares);
+            var acc: array<f32, HELD * PX * PY>;
+            if (WINOGRAD) { // static
+                acc = filtered(&kept, &shares);
+            } else {
+                acc = summed(&kept, &shares);
+            }
             if (BIAS) { // static
                 let b = select(0.0, bias[channel], turn == 0u);
                 for (var p = 0u; p < PX * PY; p++) { // unroll
@@ -690,11 +730,11 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     repacked4[index] = four;
 }
 
-// Lays weights out as `winograd` reads them, four an invocation: for each
+// Lays weights out as `turns` reads them, four an invocation: for each
 // destination channel and turn, the kernels of each lane, whose channels are
 // LANES apart.
 @compute @workgroup_size(WG)
-fn pack_winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn pack_turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     let turn = index / (OF_TURN / 4u) % TURNS;

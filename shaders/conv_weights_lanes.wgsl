@@ -1,12 +1,12 @@
 // Gradient of a convolution by its weights, where a subgroup is a processor's
-// vector: each lane has a source channel of its own, and all have the same
+// vector: each lane has source channels of its own, and all have the same
 // output channels and pixels.
 //
 // dW[k, c, ky, kx] is a sum over images and pixels of dy[k, y, x] times
 // x[c, y·S + ky − P, x·S + kx − P]. A lane walks down a strip of PX columns of
-// its channel, PY output rows at a time, with the source rows that these need
-// in a sliding window, and keeps KB × TAPS sums. The values of dy are the same
-// for all lanes: together they load KB × PY × PX of them, and each is
+// its CB channels, PY output rows at a time, with the source rows that these
+// need in a sliding window, and keeps KB × CB × TAPS sums. The values of dy are
+// the same for all lanes: together they load KB × PY × PX of them, and each is
 // broadcast from the lane that has it. Loads are dear by the lane and the
 // instruction: eight values come at once as 64-bit integers where the driver
 // has them. The sums of all strips are added by `reduce.wgsl` in a fixed
@@ -23,10 +23,11 @@ const GROUPS: u32 = 1u;
 const KERNEL: u32 = 3u;
 const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
-// Output columns, rows and channels at a time.
+// Output columns, rows and channels at a time, and source channels of a lane.
 const PX: u32 = 4u;
 const PY: u32 = 2u;
 const KB: u32 = 4u;
+const CB: u32 = 1u;
 // Source columns beyond the strip's own PX · STRIDE.
 const RIGHT: u32 = 1u;
 // Images that a subgroup walks through, and where its sums are put.
@@ -54,7 +55,7 @@ const TAPS: u32 = KERNEL * KERNEL;
 // Whether a strip has a neighbour on one side only.
 const ONE_SIDED: bool = STRIPS == 2u && STRIDE == 1u && PADDING == 1u && RIGHT == 1u;
 const K_BLOCKS: u32 = (K + KB - 1u) / KB;
-const C_BLOCKS: u32 = (C + LANES - 1u) / LANES;
+const C_BLOCKS: u32 = (C + LANES * CB - 1u) / (LANES * CB);
 // Values of dy that one load brings, and loads of a lane.
 const EACH: u32 = select(select(1u, 4u, DY4), 8u, DY8);
 const CHUNKS: u32 = (KB * PY * PX / EACH + LANES - 1u) / LANES;
@@ -147,28 +148,33 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     let last = min(first + IMAGES, batch);
     let channel_group = block / (K_BLOCKS * C_BLOCKS);
     let k0 = block / C_BLOCKS % K_BLOCKS * KB;
-    let c = block % C_BLOCKS * LANES + lane;
+    // The lane's channels are LANES apart.
+    let c0 = block % C_BLOCKS * (LANES * CB) + lane;
     let sx = strip * INNER;
 
-    var acc: array<f32, KB * TAPS>;
-    var window: array<f32, ROWS * COLS>;
+    var acc: array<f32, KB * CB * TAPS>;
+    var window: array<f32, CB * ROWS * COLS>;
     for (var n = first; n < last; n++) {
-        let plane = ((n * GROUPS + channel_group) * C + min(c, C - 1u)) * (H * W);
-        for (var r = 0u; r < KEEP; r++) { // unroll
-            var row: array<f32, COLS>;
-            if (r >= PADDING) { // static
-                row = columns(plane, sx, r - PADDING);
-            }
-            for (var j = 0u; j < COLS; j++) { // unroll
-                window[r * COLS + j] = row[j];
+        let image = (n * GROUPS + channel_group) * C;
+        for (var i = 0u; i < CB; i++) { // unroll
+            for (var r = 0u; r < KEEP; r++) { // unroll
+                var row: array<f32, COLS>;
+                if (r >= PADDING) { // static
+                    row = columns((image + min(c0 + i * LANES, C - 1u)) * (H * W), sx, r - PADDING);
+                }
+                for (var j = 0u; j < COLS; j++) { // unroll
+                    window[(i * ROWS + r) * COLS + j] = row[j];
+                }
             }
         }
         for (var oy = 0u; oy < OH; oy += PY) {
-            for (var r = KEEP; r < ROWS; r++) { // unroll
-                if (r % STRIDE < KERNEL) { // static
-                    let row = columns(plane, sx, oy * STRIDE + r - PADDING);
-                    for (var j = 0u; j < COLS; j++) { // unroll
-                        window[r * COLS + j] = row[j];
+            for (var i = 0u; i < CB; i++) { // unroll
+                for (var r = KEEP; r < ROWS; r++) { // unroll
+                    if (r % STRIDE < KERNEL) { // static
+                        let row = columns((image + min(c0 + i * LANES, C - 1u)) * (H * W), sx, oy * STRIDE + r - PADDING);
+                        for (var j = 0u; j < COLS; j++) { // unroll
+                            window[(i * ROWS + r) * COLS + j] = row[j];
+                        }
                     }
                 }
             }
@@ -209,29 +215,36 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                         share[(k * PY * PX + p) / EACH / LANES * EACH + p % EACH], (k * PY * PX + p) / EACH % LANES);
                 }
                 // Row by row: what a row needs fits into registers.
-                for (var py = 0u; py < PY; py++) { // unroll
-                    for (var ky = 0u; ky < KERNEL; ky++) { // unroll
-                        for (var px = 0u; px < PX; px++) { // unroll
-                            for (var kx = 0u; kx < KERNEL; kx++) { // unroll
-                                acc[k * TAPS + ky * KERNEL + kx] +=
-                                    g[py * PX + px] * window[(py * STRIDE + ky) * COLS + px * STRIDE + kx];
+                for (var i = 0u; i < CB; i++) { // unroll
+                    for (var py = 0u; py < PY; py++) { // unroll
+                        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                            for (var px = 0u; px < PX; px++) { // unroll
+                                for (var kx = 0u; kx < KERNEL; kx++) { // unroll
+                                    acc[(k * CB + i) * TAPS + ky * KERNEL + kx] += g[py * PX + px]
+                                        * window[(i * ROWS + py * STRIDE + ky) * COLS + px * STRIDE + kx];
+                                }
                             }
                         }
                     }
                 }
             }
-            for (var i = 0u; i < KEEP * COLS; i++) { // unroll
-                window[i] = window[PY * STRIDE * COLS + i];
+            for (var i = 0u; i < CB; i++) { // unroll
+                for (var j = 0u; j < KEEP * COLS; j++) { // unroll
+                    window[i * ROWS * COLS + j] = window[(i * ROWS + PY * STRIDE) * COLS + j];
+                }
             }
         }
     }
 
-    if (c < C) {
-        for (var k = 0u; k < KB; k++) { // unroll
-            if (K % KB == 0u || k0 + k < K) {
-                let filter_at = (((FIRST_SPLIT + split) * GROUPS + channel_group) * K + k0 + k) * C + c;
-                for (var tap = 0u; tap < TAPS; tap++) { // unroll
-                    partial[filter_at * TAPS + tap] = acc[k * TAPS + tap];
+    for (var i = 0u; i < CB; i++) { // unroll
+        let c = c0 + i * LANES;
+        if (c < C) {
+            for (var k = 0u; k < KB; k++) { // unroll
+                if (K % KB == 0u || k0 + k < K) {
+                    let filter_at = (((FIRST_SPLIT + split) * GROUPS + channel_group) * K + k0 + k) * C + c;
+                    for (var tap = 0u; tap < TAPS; tap++) { // unroll
+                        partial[filter_at * TAPS + tap] = acc[(k * CB + i) * TAPS + tap];
+                    }
                 }
             }
         }

@@ -205,6 +205,21 @@ fn convolutions_of_all_widths_on_processors() {
             bias: true,
             ..case((20, 33), (5, 7), 2)
         },
+        // One tap: more source channels than are taken at a time, or than the
+        // lanes of a gradient by the weights have.
+        ConvCase {
+            conv: conv(1, 1, 0, 1),
+            ..case((72, 20), (6, 8), 3)
+        },
+        ConvCase {
+            conv: conv(1, 2, 0, 1),
+            ..case((80, 33), (8, 16), 2)
+        },
+        ConvCase {
+            conv: conv(1, 2, 0, 2),
+            bias: true,
+            ..case((70, 12), (7, 5), 3)
+        },
         // So many images that a gradient by the weights walks through several
         // turns of them, and the last lacks some.
         case((64, 4), (4, 4), 300),

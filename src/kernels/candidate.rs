@@ -33,9 +33,18 @@ pub enum Candidate {
         /// Invocations a workgroup.
         lanes: usize,
     },
-    /// A 3×3 convolution at stride 1 by Winograd's minimal filtering, in
-    /// register tiles of even sides that share their halos and weights within
-    /// a subgroup.
+    /// The same of a 1×1 convolution with many source channels at a time, whose
+    /// pixels are kept for all destination channels.
+    Turns {
+        /// Pixels of one invocation, and the channels it goes through.
+        tile: Tile,
+        /// Source channels taken at a time.
+        channels: usize,
+        /// Invocations a workgroup.
+        lanes: usize,
+    },
+    /// The same of a 3×3 convolution at stride 1 by Winograd's minimal
+    /// filtering, in tiles of 4×4 pixels or several such.
     WinogradLanes {
         /// Pixels of one invocation, and the channels it goes through.
         tile: Tile,
@@ -71,10 +80,10 @@ pub enum Candidate {
         /// Invocations a workgroup.
         lanes: usize,
     },
-    /// Weight gradient by strips, where each invocation of a subgroup has a
-    /// source channel of its own, in about `splits` subgroups.
+    /// Weight gradient by strips, where each invocation of a subgroup has
+    /// source channels of its own, in about `splits` subgroups.
     Channels {
-        /// Output pixels and channels at a time.
+        /// Output pixels and channels at a time, and channels of an invocation.
         tile: ChannelTile,
         /// Subgroups wanted: more of them keep more partial sums.
         splits: usize,
@@ -164,6 +173,11 @@ impl fmt::Display for Candidate {
                 channels,
                 lanes,
             } => write!(f, "lanes {px}x{py}x{kb} of {channels} by {lanes}"),
+            Candidate::Turns {
+                tile: Tile { px, py, kb },
+                channels,
+                lanes,
+            } => write!(f, "turns {px}x{py}x{kb} of {channels} by {lanes}"),
             Candidate::WinogradLanes {
                 tile: Tile { px, py, kb },
                 channels,
@@ -200,10 +214,16 @@ impl fmt::Display for Candidate {
                 lanes,
             } => write!(f, "strip {px}x{kb}x{cb} in {splits} by {lanes}"),
             Candidate::Channels {
-                tile: ChannelTile { px, py, kb },
+                tile: ChannelTile { px, py, kb, cb },
                 splits,
                 lanes,
-            } => write!(f, "channels {px}x{py}x{kb} in {splits} by {lanes}"),
+            } => {
+                write!(f, "channels {px}x{py}x{kb}")?;
+                if cb > 1 {
+                    write!(f, " of {cb}")?;
+                }
+                write!(f, " in {splits} by {lanes}")
+            }
             Candidate::WinogradChannels {
                 tile: TurnTile { px, py, images },
                 splits,
@@ -258,6 +278,11 @@ fn parse(words: &[&str]) -> Option<Candidate> {
             channels: number(channels)?,
             lanes: number(lanes)?,
         },
+        ["turns", sizes, "of", channels, "by", lanes] => Candidate::Turns {
+            tile: tile(sizes)?,
+            channels: number(channels)?,
+            lanes: number(lanes)?,
+        },
         ["winograd", "lanes", sizes, "of", channels, "by", lanes] => Candidate::WinogradLanes {
             tile: tile(sizes)?,
             channels: number(channels)?,
@@ -297,10 +322,17 @@ fn parse(words: &[&str]) -> Option<Candidate> {
                 lanes: number(lanes)?,
             }
         }
-        ["channels", tile, "in", splits, "by", lanes] => {
+        ["channels", tile, ref rest @ ..] => {
             let [px, py, kb] = sides(tile)?;
+            let (cb, rest) = match rest {
+                ["of", channels, rest @ ..] => (number(channels)?, rest),
+                rest => (1, rest),
+            };
+            let ["in", splits, "by", lanes] = *rest else {
+                return None;
+            };
             Candidate::Channels {
-                tile: ChannelTile { px, py, kb },
+                tile: ChannelTile { px, py, kb, cb },
                 splits: number(splits)?,
                 lanes: number(lanes)?,
             }
@@ -332,7 +364,12 @@ mod tests {
     fn names_read_back() {
         let tile = Tile { px: 8, py: 4, kb: 16 };
         let strip = WeightTile { px: 8, kb: 8, cb: 2 };
-        let of_channels = ChannelTile { px: 8, py: 4, kb: 16 };
+        let of_channels = ChannelTile {
+            px: 8,
+            py: 4,
+            kb: 16,
+            cb: 2,
+        };
         let of_turn = TurnTile {
             px: 8,
             py: 8,
@@ -366,9 +403,19 @@ mod tests {
                 splits: 256,
                 lanes: 32,
             },
+            Candidate::Channels {
+                tile: ChannelTile { cb: 1, ..of_channels },
+                splits: 256,
+                lanes: 32,
+            },
             Candidate::WinogradChannels {
                 tile: of_turn,
                 splits: 256,
+            },
+            Candidate::Turns {
+                tile,
+                channels: 16,
+                lanes: 8,
             },
             Candidate::WinogradLanes {
                 tile,

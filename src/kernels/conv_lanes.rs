@@ -9,14 +9,25 @@ use super::conv::{Direction, WG, by_eights};
 use super::tile::Tile;
 use crate::graph::Precision;
 
+/// How such tiles go through channels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Sums of a block of destination channels are carried from one source
+    /// channel to the next.
+    Sums,
+    /// Pixels of many source channels are kept for all destination channels.
+    Turns,
+    /// So are their transforms by Winograd's filtering.
+    Winograd,
+}
+
 /// Tiles that share halos and weights within a subgroup.
 #[derive(Clone, Copy)]
 struct InLanes {
     tile: Tile,
     /// Source channels at a time.
     channels: usize,
-    /// Whether products are Winograd's.
-    winograd: bool,
+    order: Order,
     /// Invocations of a workgroup.
     lanes: usize,
     /// Whether chunks of the result's moments become the last scratch memory.
@@ -35,6 +46,15 @@ impl Direction<'_> {
             true => Tile::of_winograd_lanes(&dest, source, target),
             false => Vec::new(),
         };
+        // One subgroup has enough to do, and with few images there are few of
+        // them for all cores.
+        let alone = target.subgroup;
+        let turns = Tile::of_turns(&dest, source, target).into_iter();
+        let turns = turns.map(|(tile, channels)| Candidate::Turns {
+            tile,
+            channels,
+            lanes: alone,
+        });
         let direct = Tile::of_lanes(&dest, target)
             .into_iter()
             .map(|(tile, most)| Candidate::Lanes {
@@ -45,17 +65,16 @@ impl Direction<'_> {
                     .unwrap_or(1),
                 lanes,
             });
-        // Where both can do it, one that goes tap by tap is enough to try.
-        let enough = if winograds.is_empty() { 2 } else { 1 };
+        // Where others can do it, one that carries sums is enough to try.
+        let enough = if winograds.is_empty() && turns.len() == 0 { 2 } else { 1 };
         winograds
             .into_iter()
             .map(|(tile, channels)| Candidate::WinogradLanes {
                 tile,
                 channels,
-                // One subgroup has enough to do, and with few images there are
-                // few of them for all cores.
-                lanes: target.subgroup,
+                lanes: alone,
             })
+            .chain(turns)
             .chain(direct.take(enough))
             .collect()
     }
@@ -63,9 +82,10 @@ impl Direction<'_> {
     /// The tiles of `candidate`, where it is such a way; with `moments`, one
     /// that takes them along.
     fn in_lanes(&self, candidate: &Candidate, moments: bool, target: &Target) -> Option<InLanes> {
-        let (tile, channels, winograd, lanes) = match *candidate {
-            Candidate::Lanes { tile, channels, lanes } => (tile, channels, false, lanes),
-            Candidate::WinogradLanes { tile, channels, lanes } => (tile, channels, true, lanes),
+        let (tile, channels, order, lanes) = match *candidate {
+            Candidate::Lanes { tile, channels, lanes } => (tile, channels, Order::Sums, lanes),
+            Candidate::Turns { tile, channels, lanes } => (tile, channels, Order::Turns, lanes),
+            Candidate::WinogradLanes { tile, channels, lanes } => (tile, channels, Order::Winograd, lanes),
             _ => return None,
         };
         let (height, width) = self.dest.plane();
@@ -73,15 +93,16 @@ impl Direction<'_> {
         let (source, _) = self.group_channels();
         let conv = self.tiled_conv();
         let dest = self.destination(&conv);
-        let suits = match winograd {
-            true => self.suits_winograd() && tile.fits_winograd_lanes(&dest, channels, target),
-            false => source.is_multiple_of(channels) && tile.fits_lanes(&dest, channels, target),
+        let suits = match order {
+            Order::Sums => source.is_multiple_of(channels) && tile.fits_lanes(&dest, channels, target),
+            Order::Turns => tile.fits_turns(&dest, channels, target),
+            Order::Winograd => self.suits_winograd() && tile.fits_winograd_lanes(&dest, channels, target),
         };
         let fits = suits && is_workgroup(lanes) && lanes.is_multiple_of(target.subgroup);
         (fits && (even || !moments)).then_some(InLanes {
             tile,
             channels,
-            winograd,
+            order,
             lanes,
             moments,
         })
@@ -104,9 +125,9 @@ impl Direction<'_> {
 impl InLanes {
     /// Entry points of the kernel and of the packing of its weights.
     fn entries(&self) -> [&'static str; 2] {
-        match self.winograd {
-            true => ["winograd", "pack_winograd"],
-            false => ["tile", "pack"],
+        match self.order {
+            Order::Sums => ["tile", "pack"],
+            Order::Turns | Order::Winograd => ["turns", "pack_turns"],
         }
     }
 
@@ -116,7 +137,7 @@ impl InLanes {
         let (sc, dc) = direction.group_channels();
         let (groups, lanes) = (direction.conv.groups, target.subgroup);
         let taps = direction.conv.kernel * direction.conv.kernel;
-        if self.winograd {
+        if self.order != Order::Sums {
             // Of each lane's own kernels: as many wholes, then pairs.
             let weights = taps * self.channels.div_ceil(lanes);
             let of_lane = weights.next_multiple_of(if target.eights { 2 } else { 4 });
@@ -149,13 +170,14 @@ impl InLanes {
             ("ACROSS", across.into()),
         ]);
         // Sums of some source channels are kept in 32 bits.
-        let apart = self.winograd && dest.precision != Precision::F32 && sc > channels;
+        let apart = self.order != Order::Sums && dest.precision != Precision::F32 && sc > channels;
         let mut sums = dest.clone();
         if apart {
             sums.precision = Precision::F32;
         }
-        if self.winograd {
+        if self.order != Order::Sums {
             constants.extend([
+                ("WINOGRAD", (self.order == Order::Winograd).into()),
                 ("HELD", 1_u32.into()),
                 ("APART", apart.into()),
                 ("SUMS8", by_eights(&sums, tile.px, target).into()),

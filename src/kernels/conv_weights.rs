@@ -265,7 +265,7 @@ impl WeightGradient<'_> {
             return Vec::new();
         }
         let (splits, lanes) = (SUBGROUPS, WG.max(target.subgroup));
-        let direct = ChannelTile::choose(&self.conv, k, self.dy.plane()).into_iter();
+        let direct = ChannelTile::choose(&self.conv, [c, k], self.dy.plane(), target).into_iter();
         let direct = direct.filter(|tile| tile.fits(&self.conv, target));
         let mut ways = self.winograds(target);
         ways.extend(direct.map(|tile| Candidate::Channels { tile, splits, lanes }));
@@ -280,9 +280,9 @@ impl WeightGradient<'_> {
         }
         let WeightGradient { conv, x, dy, dw } = *self;
         let (c, k) = self.channels();
-        let ChannelTile { px, py, kb } = tile;
+        let ChannelTile { px, py, kb, cb } = tile;
         let strips = self.strips(px);
-        let blocks = conv.groups * k.div_ceil(kb) * c.div_ceil(target.subgroup);
+        let blocks = conv.groups * k.div_ceil(kb) * c.div_ceil(target.subgroup * cb);
         let bytes = dw.bytes(1) * strips as u64;
         let walk = Walk {
             file: "conv_weights_lanes",
@@ -293,6 +293,7 @@ impl WeightGradient<'_> {
         let own = [
             ("PY", py.into()),
             ("KB", kb.into()),
+            ("CB", cb.into()),
             ("X8", by_eights(x, px * conv.stride, target).into()),
             ("DY8", by_eights(dy, px, target).into()),
             ("LANES", target.subgroup.into()),

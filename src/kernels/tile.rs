@@ -24,8 +24,12 @@ const WINOGRAD_PATCHES: usize = 32;
 const WINOGRAD_PATCHES_OF_LANES: usize = 256;
 /// Source channels among them: each has 36 weights that lanes exchange.
 const WINOGRAD_SOURCE: usize = 16;
-/// Channels that it goes through with them.
-const WINOGRAD_CHANNELS: usize = 64;
+/// Pixels and source channels that such a body takes tap by tap, and those of
+/// them for all lanes.
+const TURN_SOURCE: usize = 1024;
+const TURN_SOURCE_OF_LANES: usize = 8192;
+/// Destination channels that either goes through with what it keeps.
+const TURN_CHANNELS: usize = 64;
 /// Output pixels of such a turn of a gradient by the weights.
 const TURN_PIXELS: usize = 256;
 /// Sums that one invocation keeps.
@@ -177,28 +181,52 @@ impl Tile {
         shapes.into_iter().filter_map(of_shape).collect()
     }
 
-    /// Tiles by Winograd's filtering that share halos within a subgroup, for a
-    /// 3×3 kernel at stride 1, each with the number of the `source` channels
-    /// that it takes at a time: the rules' choice, then others that may be
-    /// faster where there are few images.
+    /// Tiles that share weights within a subgroup and keep pixels of many of the
+    /// `source` channels for all destination channels, for a 1×1 kernel, each
+    /// with the number of source channels that it takes at a time: the rules'
+    /// choice, then others that may be faster where there are few images.
+    pub fn of_turns(dest: &Destination, source: usize, target: &Target) -> Vec<(Self, usize)> {
+        // Eight source columns are loaded at once.
+        let wide = (8 / dest.conv.stride).max(1);
+        let sides = [wide, 2 * wide].map(|wide| (wide.min(dest.width), 4.min(dest.height)));
+        let most = TURN_SOURCE.min(TURN_SOURCE_OF_LANES / target.subgroup.max(1));
+        let at_once = |pixels: usize| (most / pixels).clamp(1, 64);
+        let fits = |tile: &Self, channels: usize| tile.fits_turns(dest, channels, target);
+        Tile::in_turns(dest.channels, source, sides, at_once, fits)
+    }
+
+    /// The same by Winograd's filtering, for a 3×3 kernel at stride 1.
     pub fn of_winograd_lanes(dest: &Destination, source: usize, target: &Target) -> Vec<(Self, usize)> {
         let (width, height) = (dest.width.next_multiple_of(4), dest.height.next_multiple_of(4));
         let (wide, tall) = if width < 8 { (4, 8) } else { (8, 4) };
-        let of = |wide: usize, most: usize| {
-            let (px, py) = (wide.min(width), tall.min(height));
-            let kb = block_of(dest.channels, most, WINOGRAD_CHANNELS);
-            let patches = WINOGRAD_PATCHES.min(WINOGRAD_PATCHES_OF_LANES / target.subgroup.max(1));
-            let channels = (patches / (px * py / 16)).clamp(1, WINOGRAD_SOURCE);
-            (Tile { px, py, kb }, source.div_ceil(source.div_ceil(channels)))
+        let sides = [wide, 2 * wide].map(|wide| (wide.min(width), tall.min(height)));
+        let patches = WINOGRAD_PATCHES.min(WINOGRAD_PATCHES_OF_LANES / target.subgroup.max(1));
+        let at_once = |pixels: usize| (patches / (pixels / 16)).clamp(1, WINOGRAD_SOURCE);
+        let fits = |tile: &Self, channels: usize| tile.fits_winograd_lanes(dest, channels, target);
+        Tile::in_turns(dest.channels, source, sides, at_once, fits)
+    }
+
+    /// Tiles of the first of `sides` that `fits`, which go through so many of
+    /// the `channels` as is good, then through fewer; each with what `at_once`
+    /// says of its pixels as even shares of the `source` channels.
+    fn in_turns(
+        channels: usize,
+        source: usize,
+        sides: [(usize, usize); 2],
+        at_once: impl Fn(usize) -> usize,
+        fits: impl Fn(&Self, usize) -> bool,
+    ) -> Vec<(Self, usize)> {
+        let of_most = |most: usize| {
+            let kb = block_of(channels, most, TURN_CHANNELS);
+            let tiles = sides.map(|(px, py)| {
+                let turns = source.div_ceil(at_once(px * py));
+                (Tile { px, py, kb }, source.div_ceil(turns))
+            });
+            tiles.into_iter().find(|(tile, at_once)| fits(tile, *at_once))
         };
-        let fitting = |most: usize| {
-            [of(wide, most), of(2 * wide, most)]
-                .into_iter()
-                .find(|(tile, channels)| tile.fits_winograd_lanes(dest, *channels, target))
-        };
-        let mut tiles: Vec<_> = [WINOGRAD_CHANNELS, WINOGRAD_CHANNELS / 4]
+        let mut tiles: Vec<_> = [TURN_CHANNELS, TURN_CHANNELS / 4]
             .into_iter()
-            .filter_map(fitting)
+            .filter_map(of_most)
             .collect();
         tiles.dedup();
         tiles
@@ -211,8 +239,17 @@ impl Tile {
         self.fits(dest) && body <= LARGEST_BODY && self.neighbours_suffice(dest, target)
     }
 
-    /// The same by Winograd's filtering, which goes through its channels one by
-    /// one.
+    /// The same of tiles of a 1×1 convolution that go through their channels one
+    /// by one.
+    pub fn fits_turns(&self, dest: &Destination, channels: usize, target: &Target) -> bool {
+        let Tile { px, py, kb } = *self;
+        let pointwise = dest.conv.kernel == 1 && !dest.transposed;
+        let sides = [px, py, channels].iter().all(|side| (1..=64).contains(side));
+        let small = sides && px * py * channels <= 4 * TURN_SOURCE;
+        pointwise && small && (1..=1 << 16).contains(&kb) && self.neighbours_suffice(dest, target)
+    }
+
+    /// The same by Winograd's filtering.
     pub fn fits_winograd_lanes(&self, dest: &Destination, channels: usize, target: &Target) -> bool {
         let Tile { px, py, kb } = *self;
         let blocks = px.is_multiple_of(4) && py.is_multiple_of(4);
@@ -313,7 +350,8 @@ fn fit(size: usize, most: usize, unit: usize) -> usize {
     }
 }
 
-/// PX × PY output pixels × KB output channels at a time, of one source channel.
+/// PX × PY output pixels × KB output channels at a time, of CB source channels in
+/// each lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChannelTile {
     /// Output columns.
@@ -322,19 +360,30 @@ pub struct ChannelTile {
     pub py: usize,
     /// Output channels.
     pub kb: usize,
+    /// Source channels of a lane.
+    pub cb: usize,
 }
 
 impl ChannelTile {
-    /// The rules' choice for `k` output channels in each group and planes of
-    /// `height` × `width` output pixels, then another that may be faster.
-    pub fn choose(conv: &Conv, k: usize, (height, width): (usize, usize)) -> Vec<Self> {
+    /// The rules' choice for `c` source and `k` output channels in each group
+    /// and planes of `height` × `width` output pixels, then another that may
+    /// be faster.
+    pub fn choose(conv: &Conv, [c, k]: [usize; 2], (height, width): (usize, usize), target: &Target) -> Vec<Self> {
         let taps = conv.kernel * conv.kernel;
-        let px = fit(width, (16 / conv.stride).max(1), 1);
-        let kb = fit(k, (LANES_BODY / (taps * px)).clamp(1, 32), 1);
-        // Where there are few taps, rows make up for what a sum costs that a
-        // loop carries.
-        let py = (LANES_BODY / (taps * px * kb)).clamp(1, 4).min(height);
-        let tile = ChannelTile { px, py, kb };
+        let wide = (16 / conv.stride).max(1);
+        // Where there are few taps, source channels make up for what it costs
+        // to load a value of dy and to pass it on.
+        let (px, kb, cb) = if taps < 4 {
+            let cb = fit(c.div_ceil(target.subgroup.max(1)), 4, 1);
+            let kb = fit(k, 32, 1);
+            (fit(width, (LANES_BODY / (taps * kb * cb)).clamp(1, wide), 1), kb, cb)
+        } else {
+            let px = fit(width, wide, 1);
+            (px, fit(k, (LANES_BODY / (taps * px)).clamp(1, 32), 1), 1)
+        };
+        // Rows make up for what a sum costs that a loop carries.
+        let py = (LANES_BODY / (taps * px * kb * cb)).clamp(1, 4).min(height);
+        let tile = ChannelTile { px, py, kb, cb };
         let halves = ChannelTile {
             px: (px / 2).max(1),
             ..tile
@@ -344,9 +393,9 @@ impl ChannelTile {
 
     /// Whether this can be a tile of `conv`: files name tiles, too.
     pub fn fits(&self, conv: &Conv, target: &Target) -> bool {
-        let ChannelTile { px, py, kb } = *self;
-        let small = [px, py, kb].iter().all(|side| (1..=64).contains(side));
-        small && target.subgroup > 1 && px * py * kb * conv.kernel * conv.kernel <= LARGEST_BODY
+        let ChannelTile { px, py, kb, cb } = *self;
+        let small = [px, py, kb, cb].iter().all(|side| (1..=64).contains(side));
+        small && target.subgroup > 1 && px * py * kb * cb * conv.kernel * conv.kernel <= LARGEST_BODY
     }
 }
 
@@ -548,7 +597,12 @@ mod tests {
                                     assert!(tile.fits_winograd_lanes(&dest, at_once, &target) && cpu, "{tile:?}");
                                     let patches = tile.px * tile.py / 16;
                                     assert!(patches * at_once <= WINOGRAD_PATCHES, "{tile:?} of {at_once}");
-                                    assert!(tile.kb <= WINOGRAD_CHANNELS, "{tile:?}");
+                                    assert!(tile.kb <= TURN_CHANNELS, "{tile:?}");
+                                }
+                                for (tile, at_once) in Tile::of_turns(&dest, channels, &target) {
+                                    assert!(tile.fits_turns(&dest, at_once, &target) && cpu, "{tile:?}");
+                                    assert!(tile.px * tile.py * at_once <= TURN_SOURCE, "{tile:?} of {at_once}");
+                                    assert!(tile.kb <= TURN_CHANNELS, "{tile:?}");
                                 }
                                 assert_eq!(tile.kb % 4, 0);
                                 if transposed {
