@@ -19,8 +19,8 @@
 //
 // `turns` carries nothing. It takes many source channels at a time, whose values
 // stay in the first-level cache, and goes through the destination channels in a
-// loop; sums of the channels before are read back from memory. So does a 1×1
-// kernel, and a 3×3 kernel at stride 1 by Winograd's F(4×4, 3×3), where sixteen
+// loop; sums of the channels before are read back from memory. It serves 1×1
+// kernels, and 3×3 kernels at stride 1 by Winograd's F(4×4, 3×3), where sixteen
 // pixels take 36 products of a source channel instead of 144 (Lavin and Gray
 // 2016, "Fast Algorithms for Convolutional Neural Networks"): sums in the
 // transform's terms are made in registers and transformed back once for all
@@ -625,7 +625,7 @@ fn summed(pixels: ptr<function, array<f32, CHANNELS * KEPT>>,
 // Grid: as for `tile`.
 @compute @workgroup_size(WG)
 fn turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-            @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
+         @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
     let place = (group.z * groups.y + group.y) * (WG / LANES) + subgroup;
     let line = place * DOWN + lane / ACROSS;
     let tx = lane % ACROSS;
@@ -735,7 +735,7 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 // LANES apart.
 @compute @workgroup_size(WG)
 fn pack_turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-                 @builtin(local_invocation_id) local: vec3u) {
+              @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     let turn = index / (OF_TURN / 4u) % TURNS;
     let channel = index / (OF_TURN / 4u * TURNS);

@@ -26,27 +26,9 @@ pub enum Candidate {
     /// Convolution by register tiles that share their halos and weights within
     /// a subgroup.
     Lanes {
+        /// How they go through channels.
+        order: Order,
         /// Pixels and channels of one invocation.
-        tile: Tile,
-        /// Source channels taken at a time.
-        channels: usize,
-        /// Invocations a workgroup.
-        lanes: usize,
-    },
-    /// The same of a 1×1 convolution with many source channels at a time, whose
-    /// pixels are kept for all destination channels.
-    Turns {
-        /// Pixels of one invocation, and the channels it goes through.
-        tile: Tile,
-        /// Source channels taken at a time.
-        channels: usize,
-        /// Invocations a workgroup.
-        lanes: usize,
-    },
-    /// The same of a 3×3 convolution at stride 1 by Winograd's minimal
-    /// filtering, in tiles of 4×4 pixels or several such.
-    WinogradLanes {
-        /// Pixels of one invocation, and the channels it goes through.
         tile: Tile,
         /// Source channels taken at a time.
         channels: usize,
@@ -114,6 +96,31 @@ pub enum Candidate {
     },
 }
 
+/// How tiles that share halos within a subgroup go through channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Sums of a block of destination channels are carried from one source
+    /// channel to the next.
+    Sums,
+    /// Pixels of many source channels are kept for all destination channels,
+    /// of a 1×1 convolution.
+    Turns,
+    /// So are their transforms by Winograd's minimal filtering, of a 3×3
+    /// convolution at stride 1, in tiles of 4×4 pixels or several such.
+    Winograd,
+}
+
+impl Order {
+    /// How the text of a candidate begins.
+    fn name(self) -> &'static str {
+        match self {
+            Order::Sums => "lanes",
+            Order::Turns => "turns",
+            Order::Winograd => "winograd lanes",
+        }
+    }
+}
+
 /// Work that can be done in several ways.
 pub(super) trait Tunable {
     /// The way that the rules choose.
@@ -169,20 +176,11 @@ impl fmt::Display for Candidate {
                 lanes,
             } => write!(f, "tile {px}x{py}x{kb} by {lanes}"),
             Candidate::Lanes {
+                order,
                 tile: Tile { px, py, kb },
                 channels,
                 lanes,
-            } => write!(f, "lanes {px}x{py}x{kb} of {channels} by {lanes}"),
-            Candidate::Turns {
-                tile: Tile { px, py, kb },
-                channels,
-                lanes,
-            } => write!(f, "turns {px}x{py}x{kb} of {channels} by {lanes}"),
-            Candidate::WinogradLanes {
-                tile: Tile { px, py, kb },
-                channels,
-                lanes,
-            } => write!(f, "winograd lanes {px}x{py}x{kb} of {channels} by {lanes}"),
+            } => write!(f, "{} {px}x{py}x{kb} of {channels} by {lanes}", order.name()),
             Candidate::Winograd {
                 tile: Tile { px, py, kb },
                 channels,
@@ -266,6 +264,18 @@ fn tile(text: &str) -> Option<Tile> {
     Some(Tile { px, py, kb })
 }
 
+fn in_lanes(order: Order, words: &[&str]) -> Option<Candidate> {
+    let [sizes, "of", channels, "by", lanes] = *words else {
+        return None;
+    };
+    Some(Candidate::Lanes {
+        order,
+        tile: tile(sizes)?,
+        channels: number(channels)?,
+        lanes: number(lanes)?,
+    })
+}
+
 fn parse(words: &[&str]) -> Option<Candidate> {
     Some(match *words {
         ["plain"] => Candidate::Plain,
@@ -273,21 +283,9 @@ fn parse(words: &[&str]) -> Option<Candidate> {
             tile: tile(sizes)?,
             lanes: number(lanes)?,
         },
-        ["lanes", sizes, "of", channels, "by", lanes] => Candidate::Lanes {
-            tile: tile(sizes)?,
-            channels: number(channels)?,
-            lanes: number(lanes)?,
-        },
-        ["turns", sizes, "of", channels, "by", lanes] => Candidate::Turns {
-            tile: tile(sizes)?,
-            channels: number(channels)?,
-            lanes: number(lanes)?,
-        },
-        ["winograd", "lanes", sizes, "of", channels, "by", lanes] => Candidate::WinogradLanes {
-            tile: tile(sizes)?,
-            channels: number(channels)?,
-            lanes: number(lanes)?,
-        },
+        ["lanes", ref rest @ ..] => in_lanes(Order::Sums, rest)?,
+        ["turns", ref rest @ ..] => in_lanes(Order::Turns, rest)?,
+        ["winograd", "lanes", ref rest @ ..] => in_lanes(Order::Winograd, rest)?,
         ["winograd", sizes, "of", channels, "by", lanes] => Candidate::Winograd {
             tile: tile(sizes)?,
             channels: number(channels)?,
@@ -394,6 +392,7 @@ mod tests {
                 splits: 32,
             },
             Candidate::Lanes {
+                order: Order::Sums,
                 tile,
                 channels: 2,
                 lanes: 32,
@@ -412,12 +411,14 @@ mod tests {
                 tile: of_turn,
                 splits: 256,
             },
-            Candidate::Turns {
+            Candidate::Lanes {
+                order: Order::Turns,
                 tile,
                 channels: 16,
                 lanes: 8,
             },
-            Candidate::WinogradLanes {
+            Candidate::Lanes {
+                order: Order::Winograd,
                 tile,
                 channels: 16,
                 lanes: 32,

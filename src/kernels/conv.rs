@@ -326,9 +326,7 @@ impl Tunable for Direction<'_> {
                 (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
             Candidate::Gemm { tile, .. } => self.lower_gemm(tile, batch, target),
-            Candidate::Lanes { .. } | Candidate::Turns { .. } | Candidate::WinogradLanes { .. } => {
-                self.lower_lanes(candidate, batch, target)
-            }
+            Candidate::Lanes { .. } => self.lower_lanes(candidate, batch, target),
             Candidate::Winograd { tile, channels, lanes } => {
                 let scheme = Scheme::Winograd { channels };
                 let fits = self.suits_winograd_tile(&tile, channels) && is_workgroup(lanes);

@@ -4,22 +4,10 @@
 use std::ops::Range;
 
 use super::call::{Lowered, Operand, Target, fold, parts};
-use super::candidate::{Candidate, is_workgroup};
+use super::candidate::{Candidate, Order, is_workgroup};
 use super::conv::{Direction, WG, by_eights};
 use super::tile::Tile;
 use crate::graph::Precision;
-
-/// How such tiles go through channels.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    /// Sums of a block of destination channels are carried from one source
-    /// channel to the next.
-    Sums,
-    /// Pixels of many source channels are kept for all destination channels.
-    Turns,
-    /// So are their transforms by Winograd's filtering.
-    Winograd,
-}
 
 /// Tiles that share halos and weights within a subgroup.
 #[derive(Clone, Copy)]
@@ -41,52 +29,46 @@ impl Direction<'_> {
         let conv = self.tiled_conv();
         let dest = self.destination(&conv);
         let (source, _) = self.group_channels();
-        let lanes = WG.max(target.subgroup);
-        let winograds = match self.suits_winograd() {
-            true => Tile::of_winograd_lanes(&dest, source, target),
-            false => Vec::new(),
+        let (order, keeping) = match self.suits_winograd() {
+            true => (Order::Winograd, Tile::of_winograd_lanes(&dest, source, target)),
+            false => (Order::Turns, Tile::of_turns(&dest, source, target)),
         };
-        // One subgroup has enough to do, and with few images there are few of
-        // them for all cores.
-        let alone = target.subgroup;
-        let turns = Tile::of_turns(&dest, source, target).into_iter();
-        let turns = turns.map(|(tile, channels)| Candidate::Turns {
-            tile,
-            channels,
-            lanes: alone,
-        });
-        let direct = Tile::of_lanes(&dest, target)
-            .into_iter()
-            .map(|(tile, most)| Candidate::Lanes {
+        let carrying = Tile::of_lanes(&dest, target).into_iter().map(|(tile, most)| {
+            let divides = |channels: &usize| source.is_multiple_of(*channels);
+            Candidate::Lanes {
+                order: Order::Sums,
                 tile,
-                channels: (1..=most)
-                    .rev()
-                    .find(|channels| source.is_multiple_of(*channels))
-                    .unwrap_or(1),
-                lanes,
-            });
+                channels: (1..=most).rev().find(divides).unwrap_or(1),
+                lanes: WG.max(target.subgroup),
+            }
+        });
         // Where others can do it, one that carries sums is enough to try.
-        let enough = if winograds.is_empty() && turns.len() == 0 { 2 } else { 1 };
-        winograds
+        let enough = if keeping.is_empty() { 2 } else { 1 };
+        keeping
             .into_iter()
-            .map(|(tile, channels)| Candidate::WinogradLanes {
+            .map(|(tile, channels)| Candidate::Lanes {
+                order,
                 tile,
                 channels,
-                lanes: alone,
+                // One subgroup has enough to do, and with few images there are
+                // few of them for all cores.
+                lanes: target.subgroup,
             })
-            .chain(turns)
-            .chain(direct.take(enough))
+            .chain(carrying.take(enough))
             .collect()
     }
 
     /// The tiles of `candidate`, where it is such a way; with `moments`, one
     /// that takes them along.
     fn in_lanes(&self, candidate: &Candidate, moments: bool, target: &Target) -> Option<InLanes> {
-        let (tile, channels, order, lanes) = match *candidate {
-            Candidate::Lanes { tile, channels, lanes } => (tile, channels, Order::Sums, lanes),
-            Candidate::Turns { tile, channels, lanes } => (tile, channels, Order::Turns, lanes),
-            Candidate::WinogradLanes { tile, channels, lanes } => (tile, channels, Order::Winograd, lanes),
-            _ => return None,
+        let Candidate::Lanes {
+            order,
+            tile,
+            channels,
+            lanes,
+        } = *candidate
+        else {
+            return None;
         };
         let (height, width) = self.dest.plane();
         let even = height.is_multiple_of(tile.py) && width.is_multiple_of(tile.px);

@@ -106,7 +106,6 @@ impl WeightGradient<'_> {
         Call::new("reduce", entry, vec![("WG", 64u32.into())])
             .bind(0, Operand::Scratch(0), partial)
             .bind(1, Operand::Output, self.dw.bytes(1))
-            .bind(2, Operand::Scratch(0), partial)
             .over(self.dw.per_image() / at_once, 64, target)
     }
 }

@@ -78,7 +78,8 @@ impl WeightGradient<'_> {
             first_walk += walks_of(&part);
             calls.push(call);
         }
-        calls.push(self.merge("filters", 9, partial, target));
+        let merge = self.merge("filters", 9, partial, target);
+        calls.push(merge.bind(2, Operand::Scratch(0), partial));
         Some(Lowered {
             calls,
             scratch: vec![partial],

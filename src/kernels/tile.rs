@@ -239,23 +239,26 @@ impl Tile {
         self.fits(dest) && body <= LARGEST_BODY && self.neighbours_suffice(dest, target)
     }
 
-    /// The same of tiles of a 1×1 convolution that go through their channels one
+    /// The same of a 1×1 convolution, of tiles that go through their channels one
     /// by one.
     pub fn fits_turns(&self, dest: &Destination, channels: usize, target: &Target) -> bool {
-        let Tile { px, py, kb } = *self;
         let pointwise = dest.conv.kernel == 1 && !dest.transposed;
-        let sides = [px, py, channels].iter().all(|side| (1..=64).contains(side));
-        let small = sides && px * py * channels <= 4 * TURN_SOURCE;
-        pointwise && small && (1..=1 << 16).contains(&kb) && self.neighbours_suffice(dest, target)
+        pointwise && self.keeps(4 * TURN_SOURCE, dest, channels, target)
     }
 
     /// The same by Winograd's filtering.
     pub fn fits_winograd_lanes(&self, dest: &Destination, channels: usize, target: &Target) -> bool {
+        let blocks = self.px.is_multiple_of(4) && self.py.is_multiple_of(4);
+        blocks && self.keeps(64 * WINOGRAD_PATCHES, dest, channels, target)
+    }
+
+    /// Whether a tile that goes through its channels one by one keeps no more
+    /// than `most` pixels of so many source channels, and has its halos.
+    fn keeps(&self, most: usize, dest: &Destination, channels: usize, target: &Target) -> bool {
         let Tile { px, py, kb } = *self;
-        let blocks = px.is_multiple_of(4) && py.is_multiple_of(4);
         let sides = [px, py, channels].iter().all(|side| (1..=64).contains(side));
-        let small = sides && px * py / 16 * channels <= 4 * WINOGRAD_PATCHES;
-        blocks && small && (1..=1 << 16).contains(&kb) && self.neighbours_suffice(dest, target)
+        let small = sides && px * py * channels <= most && (1..=1 << 16).contains(&kb);
+        small && self.neighbours_suffice(dest, target)
     }
 
     /// Whether lanes of one subgroup have all of each other's halos: a row of
