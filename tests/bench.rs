@@ -1,18 +1,22 @@
 //! `tools bench` as a user meets it: results that can be true, two of them
 //! side by side, and refusals.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use assert_cmd::Command;
 use residua::gpu::{Choice as AdapterChoice, Gpu};
 use residua::schedule::{Book, Choice, Choices, Device};
 use serde_json::{Value, json};
 
+use program::{failure, program};
+
 fn bench(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("tools").expect("cargo builds the programs for its tests");
-    command.timeout(Duration::from_secs(300)).arg("bench").args(arguments);
+    let mut command = program("tools");
+    command.arg("bench").args(arguments);
     command
 }
 
@@ -20,15 +24,6 @@ fn answer(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a command that must fail; gives its exit code and its one line.
-fn failure(command: &mut Command) -> (i32, String) {
-    let output = command.output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(error.lines().count(), 1, "one line in: {error}");
-    assert!(error.starts_with("error: "), "{error}");
-    (output.status.code().unwrap(), error)
 }
 
 fn positive(value: &Value) -> f64 {
@@ -49,7 +44,7 @@ fn one_kernel_is_measured_beside_the_peak() {
     choices.set(work, 128, Choice { kernel, timed: None });
     let book = folder.path().join("book.toml");
     fs::write(&book, Book::of(&Device::of(gpu.info()), &choices).to_text()).unwrap();
-    let mut import = Command::cargo_bin("tools").unwrap();
+    let mut import = program("tools");
     let caches = ["XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"].map(|variable| (variable, folder.path()));
     import
         .args(["tune", "--import"])

@@ -8,10 +8,14 @@ use std::time::Duration;
 use assert_cmd::Command;
 use serde_json::Value;
 
+/// How long a command may take before it is taken to hang: many times what the
+/// slowest takes, for machines that are slow or shared.
+const PATIENCE: Duration = Duration::from_secs(1200);
+
 /// A command of `residua` or `tools` that is stopped if it hangs.
 pub fn program(name: &str) -> Command {
     let mut command = Command::cargo_bin(name).expect("cargo builds the programs for its tests");
-    command.timeout(Duration::from_secs(300));
+    command.timeout(PATIENCE);
     command
 }
 
