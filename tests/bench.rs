@@ -12,7 +12,7 @@ use residua::gpu::{Choice as AdapterChoice, Gpu};
 use residua::schedule::{Book, Choice, Choices, Device};
 use serde_json::{Value, json};
 
-use program::{failure, program};
+use program::program;
 
 fn bench(arguments: &[&str]) -> Command {
     let mut command = program("tools");
@@ -24,6 +24,16 @@ fn answer(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that must fail and say nothing but one line; gives its exit
+/// code and that line.
+fn refusal(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error.lines().count(), 1, "one line in: {error}");
+    assert!(error.starts_with("error: "), "{error}");
+    (output.status.code().unwrap(), error)
 }
 
 fn positive(value: &Value) -> f64 {
@@ -238,7 +248,7 @@ fn what_cannot_be_measured_or_compared_is_refused_in_one_line() {
     ];
     for (path, part) in &bad {
         for pair in [[path, &good], [&good, path]] {
-            let (code, line) = failure(bench(&["--compare"]).args(pair));
+            let (code, line) = refusal(bench(&["--compare"]).args(pair));
             assert_eq!(code, 1, "{line}");
             assert!(line.contains(part) && line.contains(path.to_str().unwrap()), "{line}");
         }
@@ -253,7 +263,7 @@ fn what_cannot_be_measured_or_compared_is_refused_in_one_line() {
         (&["--peak", "--adapter", "reference"], "reference"),
     ];
     for (arguments, part) in wrong {
-        let (code, line) = failure(&mut bench(arguments));
+        let (code, line) = refusal(&mut bench(arguments));
         assert_eq!(code, 2, "{line}");
         assert!(line.contains(part), "{line}");
     }

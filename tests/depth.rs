@@ -15,7 +15,6 @@ use residua::schedule::Update;
 use residua::train::{Depth, DepthRule, DeviceEngine, Engine, Part, StepPlan, initialise};
 
 const BATCH: u32 = 16;
-const BLOCKS: usize = 54;
 const DEPTH: Depth = Depth::Stochastic {
     p_last: 0.5,
     rule: DepthRule::Linear,
@@ -44,7 +43,7 @@ fn engine() -> DeviceEngine {
 /// The share of blocks that `route` leaves out.
 fn left_out(route: &Route) -> f64 {
     let absent = (0..route.len()).filter(|&index| route.gains(BlockId(index)).branch == 0.0);
-    absent.count() as f64 / BLOCKS as f64
+    absent.count() as f64 / route.len() as f64
 }
 
 /// Multiply-adds of a training step under `route`.
@@ -57,17 +56,11 @@ fn macs(engine: &mut DeviceEngine, route: &Route) -> f64 {
 fn seconds(engine: &mut DeviceEngine, route: &Route, step: u32) -> f64 {
     let draws: Vec<Draw> = (0..BATCH).map(Draw::unchanged).collect();
     let began = Instant::now();
-    let update = Update {
-        lr: 0.0,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        nesterov: false,
-    };
     let plan = StepPlan {
         draws: &draws,
         padding: Padding::Zero,
         route,
-        update,
+        update: Update::default(),
         seed: 0,
         step,
     };

@@ -320,17 +320,11 @@ fn recalibrated_statistics_are_those_of_the_batch() {
     let draws: Vec<Draw> = (0..40).map(Draw::unchanged).collect();
     let route = device.graph().default_route().deleting(&[2]).unwrap();
     let before = device.state(StateId(0)).unwrap();
-    let nothing = Update {
-        lr: 0.0,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        nesterov: false,
-    };
     let step = StepPlan {
         draws: &draws,
         padding: Padding::Zero,
         route: &route,
-        update: nothing,
+        update: Update::default(),
         seed: 0,
         step: 0,
     };

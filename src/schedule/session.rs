@@ -89,8 +89,8 @@ pub struct Batch<'a> {
     pub crop: Crop,
 }
 
-/// How parameters change at the end of a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How parameters change at the end of a step; by default not at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Update {
     /// Learning rate.
     pub lr: f32,
@@ -392,12 +392,7 @@ impl Session {
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
-        let rule = update.unwrap_or(Update {
-            lr: 0.0,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            nesterov: false,
-        });
+        let rule = update.unwrap_or_default();
         let header = StepRecord {
             seed: [seed as u32, (seed >> 32) as u32],
             step,
