@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use residua::bench::{BenchError, Case, Workbench, cases};
-use residua::gpu::{Choice, Gpu};
+use residua::gpu::{AdapterChoice, Gpu};
 use residua::schedule::target;
 
 /// What criterion may take for one kernel, beside its estimates.
@@ -26,7 +26,7 @@ fn throughput(case: &Case) -> Throughput {
 }
 
 fn kernels(criterion: &mut Criterion) -> Result<(), BenchError> {
-    let gpu = Arc::new(Gpu::open(&Choice::Best)?);
+    let gpu = Arc::new(Gpu::open(&AdapterChoice::Best)?);
     let cases = cases(&target(&gpu));
     let pieces: Vec<_> = cases.iter().map(|case| case.piece.clone()).collect();
     let bench = Workbench::new(&gpu, &pieces)?;

@@ -1,7 +1,7 @@
 """What Winograd's filtering by tiles of 6 x 6 rounds in 32 bits, by its points.
 
 For each pair of points +-near, +-far (beside 0 and infinity): the largest error
-of a gradient by the weights, F(3x3, 4x4), over 256 patches of random values, as
+of a weight gradient, F(3x3, 4x4), over 256 patches of random values, as
 a share of the mean magnitude of a sum's terms, beside that of a plain sum in 32
 bits; then the root mean square error of results of a convolution of 64
 channels, F(4x4, 3x3), as a share of their standard deviation, beside the plain

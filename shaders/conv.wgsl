@@ -1,4 +1,4 @@
-// Convolution, and its gradient by the input, by register tiles.
+// Convolution, and its input gradient, by register tiles.
 //
 // One invocation owns PX × PY pixels × KB channels of the destination. For
 // one source channel at a time it loads the patch of source pixels that the

@@ -28,7 +28,7 @@ const GROUPS: u32 = 1u;
 const KERNEL: u32 = 3u;
 const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
-// The gradient by the input at a stride: destination pixels whose rows and
+// The input gradient at a stride: destination pixels whose rows and
 // columns leave the same remainders by STRIDE are a phase, which only every
 // STRIDE-th tap reaches. Phases are matrices of their own, without the zeros.
 const TRANSPOSED: bool = false;

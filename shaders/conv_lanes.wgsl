@@ -1,4 +1,4 @@
-// Convolution, and its gradient by the input, by register tiles whose
+// Convolution, and its input gradient, by register tiles whose
 // neighbours lie in one subgroup: tap by tap, or by Winograd's minimal
 // filtering.
 //

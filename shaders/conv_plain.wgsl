@@ -14,7 +14,7 @@ const KERNEL: u32 = 3u;
 const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
 const BIAS: bool = false;
-// For the gradient by the weights: parts of the batch before this one.
+// For the weight gradient: parts of the batch before this one.
 const FIRST_SPLIT: u32 = 0u;
 const WG: u32 = 64u;
 // An element of x and dy in memory, and one of what is written.

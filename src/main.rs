@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use residua::cli::{self, AdapterArgs, CliError, Subject, SubjectArgs};
 use residua::gpu;
-use residua::train::{Part, evaluate};
+use residua::train::{Split, evaluate};
 
 /// Trains residual networks on any GPU, and judges them.
 #[derive(Debug, Parser)]
@@ -56,7 +56,7 @@ fn eval(args: &EvalArgs) -> Result<String, CliError> {
     let bar = cli::bar(subject.images() as u64, "images");
     let (images, routes) = (subject.images(), [subject.route.clone()]);
     let engine = subject.engine.as_mut();
-    let outcomes = evaluate(engine, Part::Test, images, subject.batch_size, &routes, &mut |done| {
+    let outcomes = evaluate(engine, Split::Test, images, subject.batch_size, &routes, &mut |done| {
         bar.set_position(done as u64);
     })?;
     let outcome = &outcomes[0];

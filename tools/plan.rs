@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use residua::cli::CliError;
-use residua::gpu::{Choice, Dispatch, Gpu};
+use residua::gpu::{AdapterChoice, Dispatch, Gpu};
 use residua::graph::{Graph, Recompute};
 use residua::schedule::{Session, SessionError};
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub struct DispatchRow {
 /// makes again what `recompute` says, timed where the adapter can: the
 /// shortest of three runs.
 pub fn dispatches(
-    choice: &Choice,
+    choice: &AdapterChoice,
     train: Graph,
     eval: Graph,
     batch: usize,

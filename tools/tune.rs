@@ -204,7 +204,7 @@ fn total(tuned: &[Tuned], by_rules: bool) -> f64 {
 }
 
 fn row(tuned: &Tuned) -> Value {
-    let trial = |(candidate, outcome): &(residua::kernels::Candidate, Result<f64, residua::schedule::Aside>)| {
+    let trial = |(candidate, outcome): &(residua::kernels::Algorithm, Result<f64, residua::schedule::Aside>)| {
         json!({
             "kernel": candidate.to_string(),
             "seconds": outcome.as_ref().ok(),
@@ -259,7 +259,7 @@ fn table(tuned: &[Tuned]) -> String {
 
 fn list(book: &Book, json: bool) -> String {
     let choices = |choices: &Choices| -> Vec<Value> {
-        let one = |(work, batch, choice): (&str, usize, residua::schedule::Choice)| {
+        let one = |(work, batch, choice): (&str, usize, residua::schedule::TunedKernel)| {
             json!({
                 "work": work, "batch": batch, "kernel": choice.kernel.to_string(),
                 "milliseconds": choice.timed.map(|timed| timed.0),

@@ -7,7 +7,7 @@
 use super::BenchError;
 use super::workbench::Piece;
 use crate::graph::{Conv, Shape};
-use crate::kernels::{Candidate, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
+use crate::kernels::{Algorithm, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
 use crate::schedule::Choices;
 
 /// A kernel at a shape.
@@ -29,7 +29,7 @@ pub struct Case {
 #[derive(Debug, Clone)]
 pub struct Way {
     /// The kernel.
-    pub kernel: Candidate,
+    pub kernel: Algorithm,
     /// Whether it was chosen by timing; else by rule.
     pub tuned: bool,
     work: Work,
@@ -112,7 +112,7 @@ struct Layer {
     stride: usize,
     /// Input rows and columns.
     side: usize,
-    /// The first layer: nobody asks for its gradient by the images.
+    /// The first layer: nobody asks for its image gradient.
     stem: bool,
 }
 
@@ -162,7 +162,7 @@ const CONVOLUTIONS: [Layer; 10] = [
 ];
 
 impl Layer {
-    /// Forward, gradient by the input, gradient by the weights.
+    /// Forward, input gradient, weight gradient.
     fn cases(&self, target: &Target) -> Vec<Case> {
         let conv = Conv {
             kernel: self.kernel,
@@ -195,9 +195,9 @@ impl Layer {
         };
         let mut cases = vec![case("", Work::Conv { conv, bias: false }, &[&x, &weight], &y)];
         if !self.stem {
-            cases.push(case("-input", Work::ConvGradInput(conv), &[&y, &weight], &x));
+            cases.push(case("-input", Work::ConvInputGradient(conv), &[&y, &weight], &x));
         }
-        cases.push(case("-weights", Work::ConvGradWeight(conv), &[&x, &y], &weight));
+        cases.push(case("-weights", Work::ConvWeightGradient(conv), &[&x, &y], &weight));
         cases
     }
 }
@@ -260,10 +260,15 @@ fn norms(channels: usize, side: usize, target: &Target) -> Vec<Case> {
         ),
         case("relu", normalize(true, None), &[x, rows, rows], x),
         case("join-relu", normalize(false, Some(true)), &[x, rows, rows, x], x),
-        case("sums", Work::NormSums { relu: true }, &[x, x, rows, rows], rows),
+        case(
+            "sums",
+            Work::NormParamGradients { relu: true },
+            &[x, x, rows, rows],
+            rows,
+        ),
         case(
             "input",
-            Work::NormGrad {
+            Work::NormInputGradient {
                 relu: true,
                 batch_stats: true,
             },
@@ -322,8 +327,8 @@ fn head(target: &Target) -> Vec<Case> {
         pool("pool", Pooling::Global, plane, x),
         pool("pool-input", Pooling::GlobalGrad, x, plane),
         linear("linear", Work::Linear { bias: true }, &[x, weight, bias], logits),
-        linear("linear-input", Work::LinearGradInput, &[logits, weight], x),
-        linear("linear-weights", Work::LinearGradWeight, &[x, logits], weight),
+        linear("linear-input", Work::LinearInputGradient, &[logits, weight], x),
+        linear("linear-weights", Work::LinearWeightGradient, &[x, logits], weight),
     ]
 }
 
@@ -384,7 +389,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::schedule::Choice;
+    use crate::schedule::TunedKernel;
 
     #[test]
     fn the_work_is_what_the_kernels_say_they_do() {
@@ -425,14 +430,14 @@ mod tests {
         let mut choices = Choices::default();
         let timed = None;
         let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
-        let strip: Candidate = "strip 4x4x2 in 64 by 64".parse().unwrap();
-        choices.set(work, 128, Choice { kernel: strip, timed });
+        let strip: Algorithm = "strip 4x4x2 in 64 by 64".parse().unwrap();
+        choices.set(work, 128, TunedKernel { kernel: strip, timed });
         // The rules' own choice is measured once.
         let square = kernel(2).unwrap();
         choices.set(
             "linear weight gradient, N×64 to N×10",
             128,
-            Choice { kernel: square, timed },
+            TunedKernel { kernel: square, timed },
         );
         let both = with_choices(rules, &choices, &target);
         let ways = both

@@ -12,7 +12,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Mode, Recompute, Route};
 use crate::models::{InputShape, ModelSpec};
 use crate::schedule::{Update, memory, target};
-use crate::train::{DeviceEngine, Engine, Part, StepPlan, TrainError, initialise};
+use crate::train::{DeviceEngine, Engine, Split, StepPlan, TrainError, initialise};
 
 /// Most batches between two looks at the clock.
 const MOST_BATCHES: usize = 1000;
@@ -135,8 +135,8 @@ impl Runner {
             test: *batch,
         };
         let splits = source.load(None, None, 0)?;
-        engine.load(Part::Train, &splits.train, &splits.normalization)?;
-        engine.load(Part::Test, &splits.test, &splits.normalization)?;
+        engine.load(Split::Train, &splits.train, &splits.normalization)?;
+        engine.load(Split::Test, &splits.test, &splits.normalization)?;
         let mut macs = |training: bool| {
             let kernels = engine.session().kernels(training, *batch, &route)?;
             Ok::<u64, TrainError>(kernels.iter().map(|kernel| kernel.macs).sum())
@@ -206,7 +206,7 @@ impl Runner {
         let begin = Instant::now();
         for _ in 0..count {
             let routes = std::slice::from_ref(&self.route);
-            self.engine.evaluate(Part::Test, &self.draws, routes)?;
+            self.engine.evaluate(Split::Test, &self.draws, routes)?;
         }
         Ok(begin.elapsed().as_secs_f64() / count as f64)
     }

@@ -13,8 +13,8 @@ use crate::data::{Normalization, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
 use crate::models::ModelSpec;
 use crate::train::{
-    Config, Engine, Learning, Part, RunDirectory, TrainError, Workload, checkpoint, choose_kernels, input_of, open,
-    weights_of,
+    Config, Engine, RunDirectory, Split, TrainError, TrainOptions, Workload, checkpoint, choose_kernels, input_of,
+    open, weights_of,
 };
 use crate::weights::hash;
 
@@ -106,7 +106,7 @@ impl Subject {
         let asked = Normalization::resolve(args.images.mean.as_deref(), args.images.std.as_deref(), &default);
         let normalization = asked.map_err(crate::data::DataError::from)?;
         let input = input_of(&test.test);
-        let learning = training.then(Learning::default);
+        let learning = training.then(TrainOptions::default);
         let built = model.with("dropout", "0").unwrap_or_else(|_| model.clone());
         let mut engine = open(&adapter.choice(), &built, &input, learning)?;
         checkpoint::load(engine.as_mut(), &weights, &model.to_string())?;
@@ -121,9 +121,9 @@ impl Subject {
         choose_kernels(engine.as_mut(), &adapter.kernels(), &work, &mut |news| {
             teller.tell(news)
         })?;
-        engine.load(Part::Test, &test.test, &normalization)?;
+        engine.load(Split::Test, &test.test, &normalization)?;
         if let Some(train) = &train {
-            engine.load(Part::Train, train, &normalization)?;
+            engine.load(Split::Train, train, &normalization)?;
         }
         let depth = config
             .as_ref()

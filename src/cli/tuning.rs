@@ -115,7 +115,7 @@ pub fn summary_lines(summary: &TuningSummary) -> Vec<String> {
 /// A line for each candidate that failed; those that only had no turn are
 /// no news.
 pub fn set_aside(tuned: &Tuned) -> Vec<String> {
-    let line = |(candidate, outcome): &(crate::kernels::Candidate, Result<f64, Aside>)| match outcome {
+    let line = |(candidate, outcome): &(crate::kernels::Algorithm, Result<f64, Aside>)| match outcome {
         Ok(_) | Err(Aside::NoTime) => None,
         Err(aside) => Some(format!(
             "{}: kernel '{candidate}' {aside}; set aside",

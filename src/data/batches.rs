@@ -8,7 +8,7 @@ use crate::random::{Philox, Stream, permutation};
 
 /// The order in which an epoch goes through the images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Order {
+pub enum ImageOrder {
     /// A new random order each epoch.
     #[default]
     Shuffled,
@@ -16,7 +16,7 @@ pub enum Order {
     Sequential,
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for ImageOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Shuffled => "shuffled",
@@ -36,7 +36,7 @@ pub struct Batches {
     /// How many images a batch has; the last of an epoch may have fewer.
     pub batch_size: NonZeroUsize,
     /// The order of the images.
-    pub order: Order,
+    pub order: ImageOrder,
     /// How each image is varied.
     pub augment: Augment,
     /// The seed of the run.
@@ -49,7 +49,7 @@ impl Batches {
         Self {
             images,
             batch_size,
-            order: Order::Sequential,
+            order: ImageOrder::Sequential,
             augment: Augment::None,
             seed: 0,
         }
@@ -66,8 +66,8 @@ impl Batches {
     /// in the epoch only, not on the size of the batches.
     pub fn epoch(&self, epoch: u32) -> Epoch {
         let order = match self.order {
-            Order::Shuffled => permutation(self.images, self.seed, epoch),
-            Order::Sequential => (0..self.images).collect(),
+            ImageOrder::Shuffled => permutation(self.images, self.seed, epoch),
+            ImageOrder::Sequential => (0..self.images).collect(),
         };
         let philox = Philox::new(self.seed);
         let draws = std::iter::zip(0.., order)
@@ -112,7 +112,7 @@ mod tests {
         Batches {
             images,
             batch_size: NonZeroUsize::new(batch_size).unwrap(),
-            order: Order::Shuffled,
+            order: ImageOrder::Shuffled,
             augment: Augment::CropFlip,
             seed: 3,
         }

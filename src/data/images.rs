@@ -1,5 +1,14 @@
 //! A labelled set of images, as bytes.
 
+/// One of the two parts of a data set; they share no image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Images to train on.
+    Train,
+    /// Images to evaluate on.
+    Test,
+}
+
 /// Images of one size with their labels.
 ///
 /// The pixels stay bytes: a quarter of the memory of f32, and what the device

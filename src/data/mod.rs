@@ -17,9 +17,9 @@ mod source;
 pub mod synthetic;
 
 pub use augment::{Augment, Draw, PAD, Padding};
-pub use batches::{Batches, Epoch, Order};
+pub use batches::{Batches, Epoch, ImageOrder};
 pub use error::{ArgumentError, DataError, FileError};
 pub use gather::gather;
-pub use images::ImageSet;
+pub use images::{ImageSet, Split};
 pub use normalization::Normalization;
 pub use source::{Source, Splits, TestSplit};

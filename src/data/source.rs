@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::synthetic::{self, Split};
+use super::Split;
+use super::synthetic;
 use super::{ArgumentError, DataError, ImageSet, Normalization, cifar};
 
 const CHOICES: &str = "synthetic, cifar10:DIR or cifar100:DIR";

@@ -12,7 +12,7 @@
 
 use rayon::prelude::*;
 
-use super::ImageSet;
+use super::{ImageSet, Split};
 use crate::random::{Draws, Philox, Stream};
 
 /// The rows and columns of an image, in pixels.
@@ -40,15 +40,6 @@ const CLASSES: [(&str, Class); 10] = [
     ("cross", cross),
     ("triangle", triangle),
 ];
-
-/// Which part of the set; the two share no image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// To learn from.
-    Train = 0,
-    /// To judge by.
-    Test = 1,
-}
 
 /// The first `count` images of a split, 3×32×32, ten classes in turn.
 ///
@@ -300,7 +291,7 @@ mod tests {
             weights.iter().map(dot).collect()
         };
         let mut batches = Batches::plain(train.len() as u32, NonZeroUsize::MIN);
-        batches.order = crate::data::Order::Shuffled;
+        batches.order = crate::data::ImageOrder::Shuffled;
         for epoch in 0..epochs {
             for draw in batches.epoch(epoch).draws() {
                 let x = pixels(&train, *draw);

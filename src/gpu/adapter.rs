@@ -70,7 +70,7 @@ impl std::fmt::Display for AdapterInfo {
 
 /// Which adapter to open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Choice {
+pub enum AdapterChoice {
     /// `WGPU_ADAPTER_NAME` if set, else the best: a real GPU before software.
     #[default]
     Best,
@@ -78,7 +78,7 @@ pub enum Choice {
     Named(String),
 }
 
-/// All adapters, the one that [`Choice::Best`] takes first.
+/// All adapters, the one that [`AdapterChoice::Best`] takes first.
 pub fn adapters() -> Vec<AdapterInfo> {
     enumerate().iter().map(describe).collect()
 }
@@ -112,17 +112,17 @@ fn enumerate() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-pub(super) fn select(choice: &Choice) -> Result<wgpu::Adapter, GpuError> {
+pub(super) fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
     let mut all = enumerate();
     if all.is_empty() {
         return Err(GpuError::NoAdapter);
     }
     let wanted = match choice {
-        Choice::Named(wanted) => wanted.clone(),
-        Choice::Best => std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default(),
+        AdapterChoice::Named(wanted) => wanted.clone(),
+        AdapterChoice::Best => std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default(),
     };
     let position = match wanted.parse::<usize>() {
-        Ok(index) if matches!(choice, Choice::Named(_)) => (index < all.len()).then_some(index),
+        Ok(index) if matches!(choice, AdapterChoice::Named(_)) => (index < all.len()).then_some(index),
         _ => {
             let wanted = wanted.to_lowercase();
             all.iter()

@@ -8,11 +8,11 @@ use super::{Gpu, GpuError};
 
 /// How many bytes of device memory are held.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct MemoryCounter {
     bytes: AtomicU64,
 }
 
-impl Ledger {
+impl MemoryCounter {
     pub(super) fn now(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -22,7 +22,7 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Buffer {
     pub(super) raw: wgpu::Buffer,
-    ledger: Arc<Ledger>,
+    ledger: Arc<MemoryCounter>,
 }
 
 impl Buffer {

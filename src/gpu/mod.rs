@@ -12,14 +12,14 @@ mod record;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-pub use adapter::{AdapterInfo, AdapterKind, Choice, adapters, prepare_environment};
+pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters, prepare_environment};
 pub use buffer::{Binding, Buffer};
 pub use cache::folder as cache_folder;
 pub use error::GpuError;
 pub use pipeline::{Access, Pipeline, Program};
 pub use record::{Dispatch, Recorder, Submission};
 
-use buffer::Ledger;
+use buffer::MemoryCounter;
 use error::Fault;
 
 /// What the adapter allows, as far as this program cares.
@@ -55,13 +55,13 @@ pub struct Reported {
 
 /// An opened device and all that is kept for its lifetime.
 pub struct Gpu {
-    opened_as: (Choice, Pretence),
+    opened_as: (AdapterChoice, AdapterOverrides),
     info: AdapterInfo,
     limits: Limits,
     device: wgpu::Device,
     queue: wgpu::Queue,
     fault: Arc<Fault>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<MemoryCounter>,
     pipelines: Mutex<HashMap<Program, Arc<Pipeline>>>,
     cache: Option<cache::DiskCache>,
     timestamps: bool,
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Gpu {
 /// or allows less, so that one adapter runs the kernels of all. The device
 /// holds the program to the limits pretended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pretence {
+pub struct AdapterOverrides {
     /// The adapter's kind: kernels choose tile sizes by it.
     pub kind: Option<AdapterKind>,
     /// It allows only so many bytes in a binding.
@@ -92,43 +92,47 @@ pub struct Pretence {
 
 impl Gpu {
     /// Opens the adapter that `choice` names.
-    pub fn open(choice: &Choice) -> Result<Self, GpuError> {
-        Self::open_as(choice, &Pretence::default())
+    pub fn open(choice: &AdapterChoice) -> Result<Self, GpuError> {
+        Self::open_as(choice, &AdapterOverrides::default())
     }
 
     /// Opens the adapter that `choice` names, and takes it for less than it is.
-    pub fn open_as(choice: &Choice, pretence: &Pretence) -> Result<Self, GpuError> {
+    pub fn open_as(choice: &AdapterChoice, overrides: &AdapterOverrides) -> Result<Self, GpuError> {
         let adapter = adapter::select(choice)?;
-        Self::from_adapter(&adapter, choice, pretence)
+        Self::from_adapter(&adapter, choice, overrides)
     }
 
     /// Opens the same adapter once more: a device with a queue and pipelines
     /// of its own, which are not kept on disk.
     pub fn open_again(&self) -> Result<Self, GpuError> {
-        let (choice, pretence) = &self.opened_as;
-        let mut gpu = Self::open_as(choice, pretence)?;
+        let (choice, overrides) = &self.opened_as;
+        let mut gpu = Self::open_as(choice, overrides)?;
         gpu.cache = None;
         Ok(gpu)
     }
 
-    fn from_adapter(adapter: &wgpu::Adapter, choice: &Choice, pretence: &Pretence) -> Result<Self, GpuError> {
+    fn from_adapter(
+        adapter: &wgpu::Adapter,
+        choice: &AdapterChoice,
+        overrides: &AdapterOverrides,
+    ) -> Result<Self, GpuError> {
         let mut info = adapter::describe(adapter);
-        info.kind = pretence.kind.unwrap_or(info.kind);
-        info.f16 &= !pretence.no_f16;
+        info.kind = overrides.kind.unwrap_or(info.kind);
+        info.f16 &= !overrides.no_f16;
         // All that the adapter has: images and activations of large batches
         // pass the portable defaults by far.
         let mut required = adapter.limits();
         let binding = &mut required.max_storage_buffer_binding_size;
-        *binding = pretence.binding.unwrap_or(*binding).min(*binding);
+        *binding = overrides.binding.unwrap_or(*binding).min(*binding);
         let workgroups = &mut required.max_compute_workgroups_per_dimension;
-        *workgroups = pretence.workgroups.unwrap_or(*workgroups).min(*workgroups);
+        *workgroups = overrides.workgroups.unwrap_or(*workgroups).min(*workgroups);
         let mut wanted = wgpu::Features::PIPELINE_CACHE
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_F16
             | wgpu::Features::SHADER_INT64;
-        wanted.set(wgpu::Features::SHADER_F16, !pretence.no_f16);
-        wanted.set(wgpu::Features::SHADER_INT64, !pretence.no_int64);
+        wanted.set(wgpu::Features::SHADER_F16, !overrides.no_f16);
+        wanted.set(wgpu::Features::SHADER_INT64, !overrides.no_int64);
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("residua"),
@@ -154,7 +158,7 @@ impl Gpu {
             .then(|| cache::DiskCache::open(&device, adapter))
             .flatten();
         Ok(Gpu {
-            opened_as: (choice.clone(), *pretence),
+            opened_as: (choice.clone(), *overrides),
             limits: Limits {
                 binding: limits.max_storage_buffer_binding_size,
                 buffer: limits.max_buffer_size,

@@ -12,7 +12,7 @@ use super::{Graph, Node, NodeId, Op, PadShortcut, ParamId, Shape, Side};
 pub struct Gradients {
     /// The gradient of each parameter that the loss depends on.
     pub params: Vec<(ParamId, NodeId)>,
-    /// The gradient by the input images, where it was asked for.
+    /// The input gradient images, where it was asked for.
     pub images: Option<NodeId>,
 }
 
@@ -87,15 +87,15 @@ impl Graph {
                 if let Some(&bias) = inputs.get(2) {
                     self.contribute(tape, bias, Op::ChannelSum, &[dy]);
                 }
-                self.contribute(tape, inputs[1], Op::ConvGradWeight(conv), &[x, dy]);
-                self.contribute(tape, x, Op::ConvGradInput(conv), &[dy, inputs[1]]);
+                self.contribute(tape, inputs[1], Op::ConvWeightGradient(conv), &[x, dy]);
+                self.contribute(tape, x, Op::ConvInputGradient(conv), &[dy, inputs[1]]);
             }
             Op::Linear => {
                 if let Some(&bias) = inputs.get(2) {
                     self.contribute(tape, bias, Op::ChannelSum, &[dy]);
                 }
-                self.contribute(tape, inputs[1], Op::LinearGradWeight, &[x, dy]);
-                self.contribute(tape, x, Op::LinearGradInput, &[dy, inputs[1]]);
+                self.contribute(tape, inputs[1], Op::LinearWeightGradient, &[x, dy]);
+                self.contribute(tape, x, Op::LinearInputGradient, &[dy, inputs[1]]);
             }
             Op::BatchNorm => self.pull_back_batch_norm(&inputs, dy, tape),
             Op::Relu => self.contribute(tape, x, Op::ReluGrad, &[dy, id]),
@@ -141,14 +141,18 @@ impl Graph {
         };
         let batch_stats = matches!(self.node(stats).op, Op::BatchStats(_));
         let channels = self.shape(x).channels();
-        let sums = self.push(Op::BatchNormSums, &[dy, x, stats], Shape::fixed(&[2, channels]));
+        let sums = self.push(
+            Op::BatchNormParamGradients,
+            &[dy, x, stats],
+            Shape::fixed(&[2, channels]),
+        );
         if tape.wanted[affine.0] {
             tape.gradient[affine.0] = Some(sums);
         }
         self.contribute(
             tape,
             x,
-            Op::BatchNormGrad { batch_stats },
+            Op::BatchNormInputGradient { batch_stats },
             &[dy, x, stats, affine, sums],
         );
     }

@@ -8,18 +8,18 @@
 //! one list that a schedule can lower, plan memory for, and prune by a
 //! [`Route`].
 
+mod active;
 mod autodiff;
 mod builder;
-mod liveness;
 mod op;
 mod precision;
 mod recompute;
 mod route;
 mod shape;
 
+pub use active::Active;
 pub use autodiff::Gradients;
 pub use builder::{BlockInfo, GraphError, Mode};
-pub use liveness::Liveness;
 pub use op::{Conv, Op, PadShortcut, Pool, Side};
 pub use precision::Precision;
 pub use recompute::Recompute;

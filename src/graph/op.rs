@@ -67,9 +67,9 @@ pub enum Op {
     /// Convolution (x, weight) or (x, weight, bias).
     Conv(Conv),
     /// Gradient of a convolution by its input (dy, weight).
-    ConvGradInput(Conv),
+    ConvInputGradient(Conv),
     /// Gradient of a convolution by its weights (x, dy).
-    ConvGradWeight(Conv),
+    ConvWeightGradient(Conv),
     /// Sum over batch and plane for each channel (dy): a bias's gradient.
     ChannelSum,
 
@@ -83,9 +83,9 @@ pub enum Op {
     BatchNorm,
     /// Rows `Σ dy·x̂` and `Σ dy` for each channel (dy, x, stats): the
     /// gradients by γ and β.
-    BatchNormSums,
+    BatchNormParamGradients,
     /// Gradient of batch norm by its input (dy, x, stats, affine, sums).
-    BatchNormGrad {
+    BatchNormInputGradient {
         /// Whether the statistics came from this batch and so depend on x.
         batch_stats: bool,
     },
@@ -111,9 +111,9 @@ pub enum Op {
     /// `N×features`.
     Linear,
     /// Gradient of a linear layer by its input (dy, weight).
-    LinearGradInput,
+    LinearInputGradient,
     /// Gradient of a linear layer by its weights (x, dy).
-    LinearGradWeight,
+    LinearWeightGradient,
     /// Zero with probability p, else scale by `1/(1−p)` (x). The mask is
     /// drawn from (seed, step, stream, element), so its gradient is the same
     /// operation on dy.
@@ -171,14 +171,14 @@ impl Op {
             Op::Labels => "labels",
             Op::Param(_) => "param",
             Op::Conv(_) => "conv",
-            Op::ConvGradInput(_) => "conv-grad-input",
-            Op::ConvGradWeight(_) => "conv-grad-weight",
+            Op::ConvInputGradient(_) => "conv-grad-input",
+            Op::ConvWeightGradient(_) => "conv-grad-weight",
             Op::ChannelSum => "channel-sum",
             Op::BatchStats(_) => "batch-stats",
             Op::RunningStats(_) => "running-stats",
             Op::BatchNorm => "batch-norm",
-            Op::BatchNormSums => "batch-norm-sums",
-            Op::BatchNormGrad { .. } => "batch-norm-grad",
+            Op::BatchNormParamGradients => "batch-norm-sums",
+            Op::BatchNormInputGradient { .. } => "batch-norm-grad",
             Op::Relu => "relu",
             Op::ReluGrad => "relu-grad",
             Op::MaxPool(_) => "max-pool",
@@ -188,8 +188,8 @@ impl Op {
             Op::GlobalAvgPool => "global-avg-pool",
             Op::GlobalAvgPoolGrad => "global-avg-pool-grad",
             Op::Linear => "linear",
-            Op::LinearGradInput => "linear-grad-input",
-            Op::LinearGradWeight => "linear-grad-weight",
+            Op::LinearInputGradient => "linear-grad-input",
+            Op::LinearWeightGradient => "linear-grad-weight",
             Op::Dropout { .. } => "dropout",
             Op::DropPath { .. } => "drop-path",
             Op::Join(_) => "join",

@@ -84,7 +84,7 @@ impl Graph {
             let norm = self.node(self.node(inputs[1]).inputs[0]);
             let of_norm = |reader: &NodeId| {
                 let Node { op, inputs, .. } = self.node(*reader);
-                let gradient = matches!(op, Op::BatchNormSums | Op::BatchNormGrad { .. });
+                let gradient = matches!(op, Op::BatchNormParamGradients | Op::BatchNormInputGradient { .. });
                 // Statistics belong to one batch norm.
                 gradient && inputs[0] == id && inputs[2] == norm.inputs[1]
             };

@@ -63,10 +63,10 @@ fn a_deleted_block_runs_neither_forward_nor_backward() {
     let gradients = graph.differentiate(loss, true, false);
     let mut wanted: Vec<NodeId> = gradients.params.iter().map(|&(_, node)| node).collect();
     wanted.push(loss);
-    let full = Liveness::new(&graph, &graph.default_route(), &wanted, &[]);
+    let full = Active::new(&graph, &graph.default_route(), &wanted, &[]);
     let route = graph.default_route().deleting(&[2]).unwrap();
-    let lesioned = Liveness::new(&graph, &route, &wanted, &[]);
-    let runs = |live: &Liveness, op: &str| {
+    let lesioned = Active::new(&graph, &route, &wanted, &[]);
+    let runs = |live: &Active, op: &str| {
         let of = |id: &NodeId| graph.node(*id).op.name() == op && live.runs(*id);
         graph.ids().filter(of).count()
     };

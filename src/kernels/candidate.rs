@@ -12,7 +12,7 @@ use super::tile::{ChannelTile, Tile, TurnTile, WeightTile};
 /// One way to do a piece of work: a kernel and its parameters. Its text, such
 /// as `tile 8x4x16 by 32`, is what files of choices hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Candidate {
+pub enum Algorithm {
     /// One invocation an output (or a channel, of a sum), no tiles: slow, and
     /// too simple to be wrong.
     Plain,
@@ -49,7 +49,7 @@ pub enum Candidate {
     Gemm {
         /// The tile.
         tile: GemmTile,
-        /// Parts of each sum, for a gradient by the weights: more of them make
+        /// Parts of each sum, for a weight gradient: more of them make
         /// more workgroups, and more partial sums.
         splits: usize,
     },
@@ -124,13 +124,13 @@ impl Order {
 /// Work that can be done in several ways.
 pub(super) trait Tunable {
     /// The way that the rules choose.
-    fn rule(&self, target: &Target) -> Candidate;
+    fn rule(&self, target: &Target) -> Algorithm;
 
     /// Other ways that may be faster, the likeliest first.
-    fn others(&self, target: &Target) -> Vec<Candidate>;
+    fn others(&self, target: &Target) -> Vec<Algorithm>;
 
     /// The dispatches of one way; `None` where it is no way to do this.
-    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered>;
+    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered>;
 }
 
 /// Whether `lanes` can be a workgroup on every adapter.
@@ -140,14 +140,14 @@ pub(super) fn is_workgroup(lanes: usize) -> bool {
 
 /// The rules' choice for a sum over batch and plane: enough workgroups to
 /// keep the device busy.
-pub(super) fn chunk_rule(lanes: usize, target: &Target) -> Candidate {
+pub(super) fn chunk_rule(lanes: usize, target: &Target) -> Algorithm {
     let groups = if target.cpu { 64 } else { 1024 };
-    Candidate::Chunks { groups, lanes }
+    Algorithm::Chunks { groups, lanes }
 }
 
 /// Other choices for a sum over batch and plane.
-pub(super) fn chunk_others(lanes: usize, target: &Target) -> Vec<Candidate> {
-    let chunks = |(groups, lanes)| Candidate::Chunks { groups, lanes };
+pub(super) fn chunk_others(lanes: usize, target: &Target) -> Vec<Algorithm> {
+    let chunks = |(groups, lanes)| Algorithm::Chunks { groups, lanes };
     if target.cpu {
         [(256, lanes), (64, lanes / 2)].map(chunks).to_vec()
     } else {
@@ -159,34 +159,34 @@ pub(super) fn chunk_others(lanes: usize, target: &Target) -> Vec<Candidate> {
 
 /// Workgroups and invocations of a sum over batch and plane, where
 /// `candidate` is one: one for each channel, if it is plain.
-pub(super) fn chunk_parameters(candidate: &Candidate) -> Option<(usize, usize)> {
+pub(super) fn chunk_parameters(candidate: &Algorithm) -> Option<(usize, usize)> {
     match *candidate {
-        Candidate::Plain => Some((1, 1)),
-        Candidate::Chunks { groups, lanes } if is_workgroup(lanes) => Some((groups, lanes)),
+        Algorithm::Plain => Some((1, 1)),
+        Algorithm::Chunks { groups, lanes } if is_workgroup(lanes) => Some((groups, lanes)),
         _ => None,
     }
 }
 
-impl fmt::Display for Candidate {
+impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Candidate::Plain => f.write_str("plain"),
-            Candidate::Tile {
+            Algorithm::Plain => f.write_str("plain"),
+            Algorithm::Tile {
                 tile: Tile { px, py, kb },
                 lanes,
             } => write!(f, "tile {px}x{py}x{kb} by {lanes}"),
-            Candidate::Lanes {
+            Algorithm::Lanes {
                 order,
                 tile: Tile { px, py, kb },
                 channels,
                 lanes,
             } => write!(f, "{} {px}x{py}x{kb} of {channels} by {lanes}", order.name()),
-            Candidate::Winograd {
+            Algorithm::Winograd {
                 tile: Tile { px, py, kb },
                 channels,
                 lanes,
             } => write!(f, "winograd {px}x{py}x{kb} of {channels} by {lanes}"),
-            Candidate::Gemm {
+            Algorithm::Gemm {
                 tile:
                     GemmTile {
                         rows,
@@ -206,12 +206,12 @@ impl fmt::Display for Candidate {
                 }
                 Ok(())
             }
-            Candidate::Strip {
+            Algorithm::Strip {
                 tile: WeightTile { px, kb, cb },
                 splits,
                 lanes,
             } => write!(f, "strip {px}x{kb}x{cb} in {splits} by {lanes}"),
-            Candidate::Channels {
+            Algorithm::Channels {
                 tile: ChannelTile { px, py, kb, cb },
                 splits,
                 lanes,
@@ -222,12 +222,12 @@ impl fmt::Display for Candidate {
                 }
                 write!(f, " in {splits} by {lanes}")
             }
-            Candidate::WinogradChannels {
+            Algorithm::WinogradChannels {
                 tile: TurnTile { px, py, images },
                 splits,
             } => write!(f, "winograd channels {px}x{py}x{images} in {splits}"),
-            Candidate::Square { side, lanes } => write!(f, "square {side} by {lanes}"),
-            Candidate::Chunks { groups, lanes } => write!(f, "chunks {groups} by {lanes}"),
+            Algorithm::Square { side, lanes } => write!(f, "square {side} by {lanes}"),
+            Algorithm::Chunks { groups, lanes } => write!(f, "chunks {groups} by {lanes}"),
         }
     }
 }
@@ -235,14 +235,14 @@ impl fmt::Display for Candidate {
 /// A text that names no kernel of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is no kernel of this version")]
-pub struct NoSuchKernel(pub String);
+pub struct UnknownAlgorithm(pub String);
 
-impl FromStr for Candidate {
-    type Err = NoSuchKernel;
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let words: Vec<&str> = text.split(' ').collect();
-        parse(&words).ok_or_else(|| NoSuchKernel(text.chars().take(60).collect()))
+        parse(&words).ok_or_else(|| UnknownAlgorithm(text.chars().take(60).collect()))
     }
 }
 
@@ -264,11 +264,11 @@ fn tile(text: &str) -> Option<Tile> {
     Some(Tile { px, py, kb })
 }
 
-fn in_lanes(order: Order, words: &[&str]) -> Option<Candidate> {
+fn in_lanes(order: Order, words: &[&str]) -> Option<Algorithm> {
     let [sizes, "of", channels, "by", lanes] = *words else {
         return None;
     };
-    Some(Candidate::Lanes {
+    Some(Algorithm::Lanes {
         order,
         tile: tile(sizes)?,
         channels: number(channels)?,
@@ -276,17 +276,17 @@ fn in_lanes(order: Order, words: &[&str]) -> Option<Candidate> {
     })
 }
 
-fn parse(words: &[&str]) -> Option<Candidate> {
+fn parse(words: &[&str]) -> Option<Algorithm> {
     Some(match *words {
-        ["plain"] => Candidate::Plain,
-        ["tile", sizes, "by", lanes] => Candidate::Tile {
+        ["plain"] => Algorithm::Plain,
+        ["tile", sizes, "by", lanes] => Algorithm::Tile {
             tile: tile(sizes)?,
             lanes: number(lanes)?,
         },
         ["lanes", ref rest @ ..] => in_lanes(Order::Sums, rest)?,
         ["turns", ref rest @ ..] => in_lanes(Order::Turns, rest)?,
         ["winograd", "lanes", ref rest @ ..] => in_lanes(Order::Winograd, rest)?,
-        ["winograd", sizes, "of", channels, "by", lanes] => Candidate::Winograd {
+        ["winograd", sizes, "of", channels, "by", lanes] => Algorithm::Winograd {
             tile: tile(sizes)?,
             channels: number(channels)?,
             lanes: number(lanes)?,
@@ -310,11 +310,11 @@ fn parse(words: &[&str]) -> Option<Candidate> {
                 sums: (down, across),
                 buffers,
             };
-            Candidate::Gemm { tile, splits }
+            Algorithm::Gemm { tile, splits }
         }
         ["strip", tile, "in", splits, "by", lanes] => {
             let [px, kb, cb] = sides(tile)?;
-            Candidate::Strip {
+            Algorithm::Strip {
                 tile: WeightTile { px, kb, cb },
                 splits: number(splits)?,
                 lanes: number(lanes)?,
@@ -329,7 +329,7 @@ fn parse(words: &[&str]) -> Option<Candidate> {
             let ["in", splits, "by", lanes] = *rest else {
                 return None;
             };
-            Candidate::Channels {
+            Algorithm::Channels {
                 tile: ChannelTile { px, py, kb, cb },
                 splits: number(splits)?,
                 lanes: number(lanes)?,
@@ -337,16 +337,16 @@ fn parse(words: &[&str]) -> Option<Candidate> {
         }
         ["winograd", "channels", tile, "in", splits] => {
             let [px, py, images] = sides(tile)?;
-            Candidate::WinogradChannels {
+            Algorithm::WinogradChannels {
                 tile: TurnTile { px, py, images },
                 splits: number(splits)?,
             }
         }
-        ["square", side, "by", lanes] => Candidate::Square {
+        ["square", side, "by", lanes] => Algorithm::Square {
             side: number(side)?,
             lanes: number(lanes)?,
         },
-        ["chunks", groups, "by", lanes] => Candidate::Chunks {
+        ["chunks", groups, "by", lanes] => Algorithm::Chunks {
             groups: number(groups)?,
             lanes: number(lanes)?,
         },
@@ -382,59 +382,59 @@ mod tests {
         };
         let twice = GemmTile { buffers: 2, ..gemm };
         let all = [
-            Candidate::Plain,
-            Candidate::Tile { tile, lanes: 32 },
-            Candidate::Gemm { tile: gemm, splits: 1 },
-            Candidate::Gemm { tile: twice, splits: 1 },
-            Candidate::Gemm { tile: gemm, splits: 32 },
-            Candidate::Gemm {
+            Algorithm::Plain,
+            Algorithm::Tile { tile, lanes: 32 },
+            Algorithm::Gemm { tile: gemm, splits: 1 },
+            Algorithm::Gemm { tile: twice, splits: 1 },
+            Algorithm::Gemm { tile: gemm, splits: 32 },
+            Algorithm::Gemm {
                 tile: twice,
                 splits: 32,
             },
-            Candidate::Lanes {
+            Algorithm::Lanes {
                 order: Order::Sums,
                 tile,
                 channels: 2,
                 lanes: 32,
             },
-            Candidate::Channels {
+            Algorithm::Channels {
                 tile: of_channels,
                 splits: 256,
                 lanes: 32,
             },
-            Candidate::Channels {
+            Algorithm::Channels {
                 tile: ChannelTile { cb: 1, ..of_channels },
                 splits: 256,
                 lanes: 32,
             },
-            Candidate::WinogradChannels {
+            Algorithm::WinogradChannels {
                 tile: of_turn,
                 splits: 256,
             },
-            Candidate::Lanes {
+            Algorithm::Lanes {
                 order: Order::Turns,
                 tile,
                 channels: 16,
                 lanes: 8,
             },
-            Candidate::Lanes {
+            Algorithm::Lanes {
                 order: Order::Winograd,
                 tile,
                 channels: 16,
                 lanes: 32,
             },
-            Candidate::Winograd {
+            Algorithm::Winograd {
                 tile,
                 channels: 2,
                 lanes: 32,
             },
-            Candidate::Strip {
+            Algorithm::Strip {
                 tile: strip,
                 splits: 2048,
                 lanes: 64,
             },
-            Candidate::Square { side: 4, lanes: 64 },
-            Candidate::Chunks { groups: 64, lanes: 64 },
+            Algorithm::Square { side: 4, lanes: 64 },
+            Algorithm::Chunks { groups: 64, lanes: 64 },
         ];
         for candidate in all {
             assert_eq!(candidate.to_string().parse(), Ok(candidate));
@@ -453,7 +453,7 @@ mod tests {
             "square -1 by 64",
             "tiles 8x4x16 by 32",
         ] {
-            assert!(text.parse::<Candidate>().is_err(), "{text}");
+            assert!(text.parse::<Algorithm>().is_err(), "{text}");
         }
     }
 }

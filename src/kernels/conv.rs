@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Value;
 use super::call::{Call, Lowered, Operand, Target, fold, parts};
-use super::candidate::{Candidate, Tunable, is_workgroup};
+use super::candidate::{Algorithm, Tunable, is_workgroup};
 use super::conv_plain::Plain;
 use super::tile::{Destination, Tile};
 use crate::graph::{Conv, Precision, Shape};
@@ -23,7 +23,7 @@ pub(super) struct Direction<'a> {
     pub(super) conv: Conv,
     pub(super) source: &'a Shape,
     pub(super) dest: &'a Shape,
-    /// Whether this is the gradient by the input.
+    /// Whether this is the input gradient.
     pub(super) backward: bool,
     pub(super) bias: bool,
 }
@@ -40,7 +40,7 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Gradient by the input: inputs dy and weight.
+    /// Input gradient: inputs dy and weight.
     pub fn backward(conv: Conv, dy: &'a Shape, dx: &'a Shape) -> Self {
         Direction {
             conv,
@@ -245,7 +245,7 @@ impl Direction<'_> {
     }
 
     /// Winograd's ways that may be fast.
-    fn winograds(&self, target: &Target) -> Vec<Candidate> {
+    fn winograds(&self, target: &Target) -> Vec<Algorithm> {
         // On processors tiles that share halos do it faster: docs/notes.md has
         // the figures.
         let shapes: &[[usize; 3]] = if target.cpu {
@@ -263,7 +263,7 @@ impl Direction<'_> {
         };
         tiles
             .filter(|tile| divides(tile) && self.suits_winograd_tile(tile, channels))
-            .map(|tile| Candidate::Winograd {
+            .map(|tile| Algorithm::Winograd {
                 tile,
                 channels,
                 lanes: WG,
@@ -273,22 +273,22 @@ impl Direction<'_> {
 }
 
 impl Tunable for Direction<'_> {
-    fn rule(&self, target: &Target) -> Candidate {
+    fn rule(&self, target: &Target) -> Algorithm {
         if let Some(product) = self.gemm_rule(target) {
             return product;
         }
         let shared = if target.cpu { self.shared(target) } else { Vec::new() };
-        shared.first().copied().unwrap_or_else(|| Candidate::Tile {
+        shared.first().copied().unwrap_or_else(|| Algorithm::Tile {
             tile: Tile::choose(&self.destination(&self.tiled_conv()), target),
             lanes: WG,
         })
     }
 
-    fn others(&self, target: &Target) -> Vec<Candidate> {
+    fn others(&self, target: &Target) -> Vec<Algorithm> {
         let conv = self.tiled_conv();
         let dest = self.destination(&conv);
         let tiles = Tile::others(&dest, target);
-        let with = |lanes: usize| move |tile: &Tile| Candidate::Tile { tile: *tile, lanes };
+        let with = |lanes: usize| move |tile: &Tile| Algorithm::Tile { tile: *tile, lanes };
         let mut all = self.winograds(target);
         if target.cpu {
             all.extend(self.shared(target));
@@ -309,9 +309,9 @@ impl Tunable for Direction<'_> {
         all
     }
 
-    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         match *candidate {
-            Candidate::Plain => {
+            Algorithm::Plain => {
                 let plain = |x, y| Plain { conv: self.conv, x, y };
                 Some(if self.backward {
                     plain(self.dest, self.source).input_gradient(batch, target)
@@ -319,15 +319,15 @@ impl Tunable for Direction<'_> {
                     plain(self.source, self.dest).forward(self.bias, batch, target)
                 })
             }
-            Candidate::Tile { tile, lanes } => {
+            Algorithm::Tile { tile, lanes } => {
                 // The rules' choice is one even of a kernel that no tile suits.
                 let fits = tile.fits(&self.destination(&self.tiled_conv())) && is_workgroup(lanes);
                 let scheme = Scheme::Direct;
                 (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
-            Candidate::Gemm { tile, .. } => self.lower_gemm(tile, batch, target),
-            Candidate::Lanes { .. } => self.lower_lanes(candidate, batch, target),
-            Candidate::Winograd { tile, channels, lanes } => {
+            Algorithm::Gemm { tile, .. } => self.lower_gemm(tile, batch, target),
+            Algorithm::Lanes { .. } => self.lower_lanes(candidate, batch, target),
+            Algorithm::Winograd { tile, channels, lanes } => {
                 let scheme = Scheme::Winograd { channels };
                 let fits = self.suits_winograd_tile(&tile, channels) && is_workgroup(lanes);
                 fits.then(|| tiled(self, tile, scheme, lanes, batch, target))

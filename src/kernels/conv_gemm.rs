@@ -4,14 +4,14 @@
 //! Not yet measured on a GPU; `docs/notes.md` has the reckoning why it should
 //! pay there. A tile of 64 × 64 results has 32 multiply-adds for each value that
 //! it brings. Register tiles have 24 where nine taps use a value, 8 in a 1×1
-//! kernel and 10 in a gradient by the weights, and at a stride the gradient by
+//! kernel and 10 in a weight gradient, and at a stride the gradient by
 //! the input reads nine taps' weights for two taps' work. So the rules take the
 //! product there, as soon as there are channels to fill a tile; elsewhere it is
 //! for the tuner to try.
 
 use super::Value;
 use super::call::{Call, Lowered, Operand, Target, fold, parts};
-use super::candidate::{Candidate, is_workgroup};
+use super::candidate::{Algorithm, is_workgroup};
 use super::conv::{Direction, shape_constants};
 use super::conv_weights::WeightGradient;
 
@@ -20,18 +20,18 @@ use super::conv_weights::WeightGradient;
 const WIDE: usize = 64;
 /// Workgroups that the rules want at least, to keep a GPU busy.
 const GROUPS: usize = 1024;
-/// Bytes of partial sums of a gradient by the weights, at most.
+/// Bytes of partial sums of a weight gradient, at most.
 const PARTIAL_BYTES: u64 = 16 << 20;
 /// Bytes of workgroup memory that every adapter has.
 const WORKGROUP_BYTES: usize = 16 << 10;
-/// Vectors between rows of workgroup memory, for gradients by the weights.
+/// Vectors between rows of workgroup memory, for weight gradients.
 const PAD: usize = 1;
 const WG: usize = 64;
 
 /// A workgroup's tile of a matrix product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GemmTile {
-    /// Pixels; for a gradient by the weights, pairs of source channel and tap.
+    /// Pixels; for a weight gradient, pairs of source channel and tap.
     pub rows: usize,
     /// Destination channels.
     pub channels: usize,
@@ -124,7 +124,7 @@ impl GemmTile {
 
 impl Direction<'_> {
     /// The product that the rules take on a GPU, where they take one.
-    pub(super) fn gemm_rule(&self, target: &Target) -> Option<Candidate> {
+    pub(super) fn gemm_rule(&self, target: &Target) -> Option<Algorithm> {
         let (source, dest) = self.group_channels();
         let strided = self.backward && self.conv.stride > 1;
         let pays = source.min(dest) >= WIDE && (self.conv.kernel == 1 || strided);
@@ -132,7 +132,7 @@ impl Direction<'_> {
     }
 
     /// Products that may be fast.
-    pub(super) fn gemms(&self, target: &Target) -> Vec<Candidate> {
+    pub(super) fn gemms(&self, target: &Target) -> Vec<Algorithm> {
         // On a processor workgroup memory is memory like any other, and loads
         // are what costs: a tenth of the register tiles' speed.
         if target.cpu {
@@ -209,19 +209,19 @@ impl WeightGradient<'_> {
     }
 
     /// The product that the rules take on a GPU, where they take one.
-    pub(super) fn gemm_rule(&self, target: &Target) -> Option<Candidate> {
+    pub(super) fn gemm_rule(&self, target: &Target) -> Option<Algorithm> {
         let (c, k) = self.channels();
         let tile = GemmTile::list(k)[0];
         (!target.cpu && c.min(k) >= WIDE).then(|| gemm(tile, self.splits(tile)))
     }
 
     /// Products that may be fast.
-    pub(super) fn gemms(&self, target: &Target) -> Vec<Candidate> {
+    pub(super) fn gemms(&self, target: &Target) -> Vec<Algorithm> {
         if target.cpu {
             return Vec::new();
         }
         let tiles = GemmTile::list(self.channels().1).iter();
-        let mut all: Vec<Candidate> = tiles.map(|&tile| gemm(tile, self.splits(tile))).collect();
+        let mut all: Vec<Algorithm> = tiles.map(|&tile| gemm(tile, self.splits(tile))).collect();
         let first = GemmTile::list(self.channels().1)[0];
         all.push(gemm(first, 4 * self.splits(first)));
         all.push(gemm(first, self.splits(first).div_ceil(4)));
@@ -274,8 +274,8 @@ impl WeightGradient<'_> {
     }
 }
 
-fn gemm(tile: GemmTile, splits: usize) -> Candidate {
-    Candidate::Gemm { tile, splits }
+fn gemm(tile: GemmTile, splits: usize) -> Algorithm {
+    Algorithm::Gemm { tile, splits }
 }
 
 #[cfg(test)]

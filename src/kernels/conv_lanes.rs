@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::call::{Lowered, Operand, Target, fold, parts};
-use super::candidate::{Candidate, Order, is_workgroup};
+use super::candidate::{Algorithm, Order, is_workgroup};
 use super::conv::{Direction, WG, by_eights};
 use super::tile::Tile;
 use crate::graph::Precision;
@@ -25,7 +25,7 @@ struct InLanes {
 impl Direction<'_> {
     /// Ways that share halos and weights within a subgroup, the likeliest
     /// first.
-    pub(super) fn shared(&self, target: &Target) -> Vec<Candidate> {
+    pub(super) fn shared(&self, target: &Target) -> Vec<Algorithm> {
         let conv = self.tiled_conv();
         let dest = self.destination(&conv);
         let (source, _) = self.group_channels();
@@ -35,7 +35,7 @@ impl Direction<'_> {
         };
         let carrying = Tile::of_lanes(&dest, target).into_iter().map(|(tile, most)| {
             let divides = |channels: &usize| source.is_multiple_of(*channels);
-            Candidate::Lanes {
+            Algorithm::Lanes {
                 order: Order::Sums,
                 tile,
                 channels: (1..=most).rev().find(divides).unwrap_or(1),
@@ -46,7 +46,7 @@ impl Direction<'_> {
         let enough = if keeping.is_empty() { 2 } else { 1 };
         keeping
             .into_iter()
-            .map(|(tile, channels)| Candidate::Lanes {
+            .map(|(tile, channels)| Algorithm::Lanes {
                 order,
                 tile,
                 channels,
@@ -60,8 +60,8 @@ impl Direction<'_> {
 
     /// The tiles of `candidate`, where it is such a way; with `moments`, one
     /// that takes them along.
-    fn in_lanes(&self, candidate: &Candidate, moments: bool, target: &Target) -> Option<InLanes> {
-        let Candidate::Lanes {
+    fn in_lanes(&self, candidate: &Algorithm, moments: bool, target: &Target) -> Option<InLanes> {
+        let Algorithm::Lanes {
             order,
             tile,
             channels,
@@ -92,13 +92,13 @@ impl Direction<'_> {
 
     /// The dispatches of `candidate` that leave chunks of moments of the
     /// result in the last scratch memory, where it has such an end.
-    pub fn with_moments(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    pub fn with_moments(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         let tiles = self.in_lanes(candidate, true, target)?;
         Some(tiles.lower(self, batch, target))
     }
 
     /// The dispatches of `candidate`, where it is such a way.
-    pub(super) fn lower_lanes(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    pub(super) fn lower_lanes(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         let tiles = self.in_lanes(candidate, false, target)?;
         Some(tiles.lower(self, batch, target))
     }

@@ -2,7 +2,7 @@
 //! a batch norm behind it?
 
 use super::call::{Call, Lowered, Operand, Target};
-use super::candidate::{Candidate, Tunable};
+use super::candidate::{Algorithm, Tunable};
 use super::conv::Direction;
 use super::norm::{BatchStats, merge_moments};
 
@@ -14,15 +14,15 @@ pub(super) struct ConvStats<'a> {
 }
 
 impl Tunable for ConvStats<'_> {
-    fn rule(&self, target: &Target) -> Candidate {
+    fn rule(&self, target: &Target) -> Algorithm {
         self.conv.rule(target)
     }
 
-    fn others(&self, target: &Target) -> Vec<Candidate> {
+    fn others(&self, target: &Target) -> Vec<Algorithm> {
         self.conv.others(target)
     }
 
-    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         if let Some(mut lowered) = self.conv.with_moments(candidate, batch, target) {
             // The moments are there: only merging is left.
             let chunks = lowered.scratch.len() - 1;

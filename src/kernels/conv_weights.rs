@@ -1,10 +1,10 @@
-//! Which dispatches make a convolution's gradient by its weights?
+//! Which dispatches make a convolution's weight gradient?
 
 use std::ops::Range;
 
 use super::Value;
 use super::call::{Call, Lowered, Operand, Target, fold, parts};
-use super::candidate::{Candidate, Tunable, is_workgroup};
+use super::candidate::{Algorithm, Tunable, is_workgroup};
 use super::conv::{WG, by_eights, by_fours};
 use super::conv_plain::Plain;
 use super::tile::{CPU_VECTOR, ChannelTile, WeightTile};
@@ -14,7 +14,7 @@ use crate::graph::{Conv, Shape};
 /// the processors of a workstation, of which the last to be done costs little.
 const SUBGROUPS: usize = 256;
 
-/// Gradient by the weights: inputs x and dy.
+/// Weight gradient: inputs x and dy.
 pub(super) struct WeightGradient<'a> {
     pub conv: Conv,
     pub x: &'a Shape,
@@ -111,7 +111,7 @@ impl WeightGradient<'_> {
 }
 
 impl Tunable for WeightGradient<'_> {
-    fn rule(&self, target: &Target) -> Candidate {
+    fn rule(&self, target: &Target) -> Algorithm {
         if let Some(product) = self.gemm_rule(target) {
             return product;
         }
@@ -119,25 +119,25 @@ impl Tunable for WeightGradient<'_> {
         if let Some(first) = self.of_channels(target).first() {
             return *first;
         }
-        Candidate::Strip {
+        Algorithm::Strip {
             tile: WeightTile::choose(&self.conv, c, k, self.dy.plane().1, target),
             splits: WeightTile::splits(target),
             lanes: WG,
         }
     }
 
-    fn others(&self, target: &Target) -> Vec<Candidate> {
+    fn others(&self, target: &Target) -> Vec<Algorithm> {
         let (c, k) = self.channels();
         let splits = WeightTile::splits(target);
         let tiles = WeightTile::others(&self.conv, c, k, self.dy.plane().1, target);
-        let strip = |tile: WeightTile, splits: usize, lanes: usize| Candidate::Strip { tile, splits, lanes };
+        let strip = |tile: WeightTile, splits: usize, lanes: usize| Algorithm::Strip { tile, splits, lanes };
         let of_channels = self.of_channels(target);
         if !of_channels.is_empty() {
             // Strips whose lanes are images are hardly ever faster, and each
             // takes a second to compile.
             return of_channels;
         }
-        let mut all: Vec<Candidate> = tiles.iter().map(|&tile| strip(tile, splits, WG)).collect();
+        let mut all: Vec<Algorithm> = tiles.iter().map(|&tile| strip(tile, splits, WG)).collect();
         if !target.cpu {
             let rule = WeightTile::choose(&self.conv, c, k, self.dy.plane().1, target);
             all.extend(self.gemms(target));
@@ -147,9 +147,9 @@ impl Tunable for WeightGradient<'_> {
         all
     }
 
-    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         match *candidate {
-            Candidate::Plain => {
+            Algorithm::Plain => {
                 let plain = Plain {
                     conv: self.conv,
                     x: self.x,
@@ -157,13 +157,13 @@ impl Tunable for WeightGradient<'_> {
                 };
                 Some(plain.weight_gradient(batch, target))
             }
-            Candidate::Strip { tile, splits, lanes } => {
+            Algorithm::Strip { tile, splits, lanes } => {
                 let fits = tile.fits(&self.conv) && is_workgroup(lanes);
                 (fits || *candidate == self.rule(target)).then(|| strips(self, tile, splits, lanes, batch, target))
             }
-            Candidate::Gemm { tile, splits } => self.lower_gemm(tile, splits, batch, target),
-            Candidate::Channels { tile, splits, lanes } => self.walk(tile, splits, lanes, batch, target),
-            Candidate::WinogradChannels { tile, splits } => self.lower_winograd(tile, splits, batch, target),
+            Algorithm::Gemm { tile, splits } => self.lower_gemm(tile, splits, batch, target),
+            Algorithm::Channels { tile, splits, lanes } => self.walk(tile, splits, lanes, batch, target),
+            Algorithm::WinogradChannels { tile, splits } => self.lower_winograd(tile, splits, batch, target),
             _ => None,
         }
     }
@@ -257,7 +257,7 @@ fn strips(
 
 impl WeightGradient<'_> {
     /// Ways whose lanes are source channels, the likeliest first.
-    fn of_channels(&self, target: &Target) -> Vec<Candidate> {
+    fn of_channels(&self, target: &Target) -> Vec<Algorithm> {
         let (c, k) = self.channels();
         if !target.cpu || 2 * c <= target.subgroup {
             // Most lanes would have none.
@@ -267,7 +267,7 @@ impl WeightGradient<'_> {
         let direct = ChannelTile::choose(&self.conv, [c, k], self.dy.plane(), target).into_iter();
         let direct = direct.filter(|tile| tile.fits(&self.conv, target));
         let mut ways = self.winograds(target);
-        ways.extend(direct.map(|tile| Candidate::Channels { tile, splits, lanes }));
+        ways.extend(direct.map(|tile| Algorithm::Channels { tile, splits, lanes }));
         ways
     }
 

@@ -1,10 +1,10 @@
-//! Which dispatches make a convolution's gradient by its weights by Winograd's
+//! Which dispatches make a convolution's weight gradient by Winograd's
 //! filtering, where lanes are source channels?
 
 use std::ops::Range;
 
 use super::call::{Lowered, Operand, Target, fold, parts};
-use super::candidate::Candidate;
+use super::candidate::Algorithm;
 use super::conv::by_eights;
 use super::conv_weights::WeightGradient;
 use super::tile::{TurnTile, WeightTile};
@@ -15,7 +15,7 @@ const SUBGROUPS: usize = 128;
 
 impl WeightGradient<'_> {
     /// Such ways, the likeliest first.
-    pub(super) fn winograds(&self, target: &Target) -> Vec<Candidate> {
+    pub(super) fn winograds(&self, target: &Target) -> Vec<Algorithm> {
         if !self.suits_winograd() {
             return Vec::new();
         }
@@ -23,7 +23,7 @@ impl WeightGradient<'_> {
         let tiles = TurnTile::choose(self.dy.plane()).into_iter();
         let fitting = tiles.filter(|tile| tile.fits(target));
         fitting
-            .map(|tile| Candidate::WinogradChannels { tile, splits })
+            .map(|tile| Algorithm::WinogradChannels { tile, splits })
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! Which dispatches make a linear layer, forward and backward?
 
 use super::call::{Call, Lowered, Operand, Target, chunks, parts};
-use super::candidate::{Candidate, Tunable, chunk_others, chunk_parameters, chunk_rule, is_workgroup};
+use super::candidate::{Algorithm, Tunable, chunk_others, chunk_parameters, chunk_rule, is_workgroup};
 use super::conv::Direction;
 use super::conv_weights::WeightGradient;
 use crate::graph::{Conv, Shape};
@@ -27,22 +27,22 @@ pub(super) enum Layer<'a> {
 }
 
 impl Tunable for Layer<'_> {
-    fn rule(&self, _target: &Target) -> Candidate {
-        Candidate::Square { side: SIDE, lanes: WG }
+    fn rule(&self, _target: &Target) -> Algorithm {
+        Algorithm::Square { side: SIDE, lanes: WG }
     }
 
-    fn others(&self, target: &Target) -> Vec<Candidate> {
+    fn others(&self, target: &Target) -> Vec<Algorithm> {
         let sides = [(2, WG), (8, WG), (SIDE, WG / 2), (2, WG / 2)];
-        let mut all = sides.map(|(side, lanes)| Candidate::Square { side, lanes }).to_vec();
+        let mut all = sides.map(|(side, lanes)| Algorithm::Square { side, lanes }).to_vec();
         all.extend(self.as_conv(|layer| layer.gemms(target), |layer| layer.gemms(target)));
         all
     }
 
-    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         let (side, lanes) = match *candidate {
-            Candidate::Plain => (1, WG),
-            Candidate::Square { side, lanes } if side <= LARGEST_SIDE && is_workgroup(lanes) => (side, lanes),
-            Candidate::Gemm { tile, splits } => {
+            Algorithm::Plain => (1, WG),
+            Algorithm::Square { side, lanes } if side <= LARGEST_SIDE && is_workgroup(lanes) => (side, lanes),
+            Algorithm::Gemm { tile, splits } => {
                 return self.as_conv(
                     |layer| layer.lower_gemm(tile, batch, target),
                     |layer| layer.lower_gemm(tile, splits, batch, target),
@@ -148,7 +148,7 @@ fn forward(tile: Square, bias: bool, x: &Shape, y: &Shape, batch: usize, target:
     Lowered::calls(calls.collect())
 }
 
-/// Gradient by the input: inputs dy, weight.
+/// Input gradient: inputs dy, weight.
 fn input_gradient(tile: Square, dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
     let (inputs, outputs) = (dx.per_image(), dy.per_image());
     let product = Product {
@@ -175,7 +175,7 @@ fn input_gradient(tile: Square, dy: &Shape, dx: &Shape, batch: usize, target: &T
     Lowered::calls(calls.collect())
 }
 
-/// Gradient by the weights: inputs x, dy. Parts of a split batch are summed
+/// Weight gradient: inputs x, dy. Parts of a split batch are summed
 /// from scratch memory.
 fn weight_gradient(tile: Square, x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: &Target) -> Lowered {
     let (inputs, outputs) = (x.per_image(), dy.per_image());
@@ -237,15 +237,15 @@ pub(super) struct ChannelSum<'a> {
 }
 
 impl Tunable for ChannelSum<'_> {
-    fn rule(&self, target: &Target) -> Candidate {
+    fn rule(&self, target: &Target) -> Algorithm {
         chunk_rule(WG, target)
     }
 
-    fn others(&self, target: &Target) -> Vec<Candidate> {
+    fn others(&self, target: &Target) -> Vec<Algorithm> {
         chunk_others(WG, target)
     }
 
-    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         let (groups, lanes) = chunk_parameters(candidate)?;
         let chunks = (groups / self.dy.channels()).clamp(1, batch);
         Some(channel_sum(self.dy, batch.div_ceil(chunks), lanes, batch, target))

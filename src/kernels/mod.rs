@@ -25,7 +25,7 @@ mod tile;
 mod update;
 
 pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
-pub use candidate::{Candidate, NoSuchKernel};
+pub use candidate::{Algorithm, UnknownAlgorithm};
 pub use conv_gemm::GemmTile;
 pub use loss::record;
 pub use loss_scale::{LOSS_SCALE_BYTES, LossScale, judge_step};
@@ -64,10 +64,10 @@ pub enum Work {
         /// Weight of the batch in the running state.
         momentum: f32,
     },
-    /// Gradient by the input (dy, weight).
-    ConvGradInput(Conv),
-    /// Gradient by the weights (x, dy).
-    ConvGradWeight(Conv),
+    /// Input gradient (dy, weight).
+    ConvInputGradient(Conv),
+    /// Weight gradient (x, dy).
+    ConvWeightGradient(Conv),
     /// Sum over batch and plane (dy).
     ChannelSum,
     /// Statistics of the batch (x); advances the running state.
@@ -91,12 +91,12 @@ pub enum Work {
         join: Option<bool>,
     },
     /// Gradients by γ and β (dy, x, stats, affine).
-    NormSums {
+    NormParamGradients {
         /// Whether dy is that of a ReLU behind the normalisation.
         relu: bool,
     },
-    /// Gradient by the input (dy, x, stats, affine, sums).
-    NormGrad {
+    /// Input gradient (dy, x, stats, affine, sums).
+    NormInputGradient {
         /// Whether dy is that of a ReLU behind the normalisation.
         relu: bool,
         /// Whether the statistics are the batch's.
@@ -111,10 +111,10 @@ pub enum Work {
         /// Whether there is a bias.
         bias: bool,
     },
-    /// Gradient by the input (dy, weight).
-    LinearGradInput,
-    /// Gradient by the weights (x, dy).
-    LinearGradWeight,
+    /// Input gradient (dy, weight).
+    LinearInputGradient,
+    /// Weight gradient (x, dy).
+    LinearWeightGradient,
     /// Dropout (x).
     Dropout {
         /// Probability of a zero.
@@ -175,8 +175,8 @@ impl Work {
                     momentum,
                 },
             }),
-            Work::ConvGradInput(conv) => Box::new(conv::Direction::backward(conv, inputs[0], output)),
-            Work::ConvGradWeight(conv) => Box::new(conv_weights::WeightGradient {
+            Work::ConvInputGradient(conv) => Box::new(conv::Direction::backward(conv, inputs[0], output)),
+            Work::ConvWeightGradient(conv) => Box::new(conv_weights::WeightGradient {
                 conv,
                 x: inputs[0],
                 dy: inputs[1],
@@ -188,17 +188,17 @@ impl Work {
                 eps,
                 momentum,
             }),
-            Work::NormSums { relu } => Box::new(norm::Sums { relu, x: inputs[1] }),
+            Work::NormParamGradients { relu } => Box::new(norm::Sums { relu, x: inputs[1] }),
             Work::Linear { bias } => Box::new(linear::Layer::Forward {
                 bias,
                 x: inputs[0],
                 y: output,
             }),
-            Work::LinearGradInput => Box::new(linear::Layer::InputGradient {
+            Work::LinearInputGradient => Box::new(linear::Layer::InputGradient {
                 dy: inputs[0],
                 dx: output,
             }),
-            Work::LinearGradWeight => Box::new(linear::Layer::WeightGradient {
+            Work::LinearWeightGradient => Box::new(linear::Layer::WeightGradient {
                 x: inputs[0],
                 dy: inputs[1],
                 dw: output,
@@ -211,7 +211,9 @@ impl Work {
     /// [`Lowered::in_place`], where nobody else reads that input.
     pub fn overwrites(&self) -> Option<usize> {
         match self {
-            Work::Normalize { .. } | Work::NormGrad { .. } | Work::Dropout { .. } | Work::DropPath { .. } => Some(0),
+            Work::Normalize { .. } | Work::NormInputGradient { .. } | Work::Dropout { .. } | Work::DropPath { .. } => {
+                Some(0)
+            }
             Work::Pointwise(kernel) => kernel.overwrites(),
             _ => None,
         }
@@ -219,7 +221,7 @@ impl Work {
 
     /// The ways to do this work on `target`: the rules' choice first, the
     /// plain one last. None where there is only one way.
-    pub fn candidates(&self, inputs: &[&Shape], output: &Shape, target: &Target) -> Vec<Candidate> {
+    pub fn candidates(&self, inputs: &[&Shape], output: &Shape, target: &Target) -> Vec<Algorithm> {
         let Some(tunable) = self.tunable(inputs, output) else {
             return Vec::new();
         };
@@ -230,7 +232,7 @@ impl Work {
                 all.push(other);
             }
         }
-        all.push(Candidate::Plain);
+        all.push(Algorithm::Plain);
         all
     }
 
@@ -260,16 +262,16 @@ impl Work {
             Work::Conv { conv, bias } | Work::ConvStats { conv, bias, .. } => {
                 convolution(&with("convolution", *bias, " with bias"), conv, inputs[0], output)
             }
-            Work::ConvGradInput(conv) => convolution("input gradient", conv, inputs[0], output),
-            Work::ConvGradWeight(conv) => convolution("weight gradient", conv, inputs[0], inputs[1]),
+            Work::ConvInputGradient(conv) => convolution("input gradient", conv, inputs[0], output),
+            Work::ConvWeightGradient(conv) => convolution("weight gradient", conv, inputs[0], inputs[1]),
             Work::ChannelSum => format!("channel sum, {}", inputs[0]),
             Work::BatchStats { .. } => format!("batch statistics, {}", inputs[0]),
-            Work::NormSums { relu } => format!("{}, {}", with("norm sums", *relu, " with relu"), inputs[1]),
+            Work::NormParamGradients { relu } => format!("{}, {}", with("norm sums", *relu, " with relu"), inputs[1]),
             Work::Linear { bias } => {
                 format!("{}, {}", with("linear", *bias, " with bias"), shapes(inputs[0], output))
             }
-            Work::LinearGradInput => format!("linear input gradient, {}", shapes(inputs[0], output)),
-            Work::LinearGradWeight => format!("linear weight gradient, {}", shapes(inputs[0], inputs[1])),
+            Work::LinearInputGradient => format!("linear input gradient, {}", shapes(inputs[0], output)),
+            Work::LinearWeightGradient => format!("linear weight gradient, {}", shapes(inputs[0], inputs[1])),
             _ => String::new(),
         }
     }
@@ -278,7 +280,7 @@ impl Work {
     /// `candidate` is none of them.
     pub fn lower_as(
         &self,
-        candidate: &Candidate,
+        candidate: &Algorithm,
         inputs: &[&Shape],
         output: &Shape,
         batch: usize,
@@ -297,17 +299,19 @@ impl Work {
         match *self {
             Work::Conv { .. }
             | Work::ConvStats { .. }
-            | Work::ConvGradInput(_)
-            | Work::ConvGradWeight(_)
+            | Work::ConvInputGradient(_)
+            | Work::ConvWeightGradient(_)
             | Work::ChannelSum
             | Work::BatchStats { .. }
-            | Work::NormSums { .. }
+            | Work::NormParamGradients { .. }
             | Work::Linear { .. }
-            | Work::LinearGradInput
-            | Work::LinearGradWeight => unreachable!("the rules' choice is a way to do {self:?}"),
+            | Work::LinearInputGradient
+            | Work::LinearWeightGradient => unreachable!("the rules' choice is a way to do {self:?}"),
             Work::RunningStats { eps } => norm::running_stats(output, eps, target),
             Work::Normalize { relu, join } => norm::normalize(relu, join, output, batch, target),
-            Work::NormGrad { relu, batch_stats } => norm::input_gradient(relu, batch_stats, output, batch, target),
+            Work::NormInputGradient { relu, batch_stats } => {
+                norm::input_gradient(relu, batch_stats, output, batch, target)
+            }
             Work::Pointwise(kernel) => pointwise::pointwise(kernel, output, batch, target),
             Work::Pool(kernel) => {
                 let (wide, narrow) = if kernel.is_forward() {

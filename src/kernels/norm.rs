@@ -2,7 +2,7 @@
 
 use super::Value;
 use super::call::{Call, Lowered, Operand, Target, chunks, parts};
-use super::candidate::{Candidate, Tunable, chunk_others, chunk_parameters, chunk_rule};
+use super::candidate::{Algorithm, Tunable, chunk_others, chunk_parameters, chunk_rule};
 use crate::graph::Shape;
 
 const WG: usize = 64;
@@ -63,15 +63,15 @@ pub(super) struct BatchStats<'a> {
 }
 
 impl Tunable for BatchStats<'_> {
-    fn rule(&self, target: &Target) -> Candidate {
+    fn rule(&self, target: &Target) -> Algorithm {
         chunk_rule(WG, target)
     }
 
-    fn others(&self, target: &Target) -> Vec<Candidate> {
+    fn others(&self, target: &Target) -> Vec<Algorithm> {
         chunk_others(WG, target)
     }
 
-    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         Some(batch_stats(self, chunk_parameters(candidate)?, batch, target))
     }
 }
@@ -168,15 +168,15 @@ pub(super) struct Sums<'a> {
 }
 
 impl Tunable for Sums<'_> {
-    fn rule(&self, target: &Target) -> Candidate {
+    fn rule(&self, target: &Target) -> Algorithm {
         chunk_rule(WG, target)
     }
 
-    fn others(&self, target: &Target) -> Vec<Candidate> {
+    fn others(&self, target: &Target) -> Vec<Algorithm> {
         chunk_others(WG, target)
     }
 
-    fn lower(&self, candidate: &Candidate, batch: usize, target: &Target) -> Option<Lowered> {
+    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         Some(sums(self, chunk_parameters(candidate)?, batch, target))
     }
 }
@@ -222,7 +222,7 @@ fn sums(of: &Sums, (groups, wg): (usize, usize), batch: usize, target: &Target) 
     }
 }
 
-/// Gradient by the input: inputs dy, x, stats, affine, sums.
+/// Input gradient: inputs dy, x, stats, affine, sums.
 pub fn input_gradient(relu: bool, batch_stats: bool, x: &Shape, batch: usize, target: &Target) -> Lowered {
     let lanes = Lanes::of(x, target);
     let channels = x.channels();

@@ -30,7 +30,7 @@ const TURN_SOURCE: usize = 1024;
 const TURN_SOURCE_OF_LANES: usize = 8192;
 /// Destination channels that either goes through with what it keeps.
 const TURN_CHANNELS: usize = 64;
-/// Output pixels of such a turn of a gradient by the weights.
+/// Output pixels of such a turn of a weight gradient.
 const TURN_PIXELS: usize = 256;
 /// Sums that one invocation keeps.
 const CPU_SUMS: usize = 512;

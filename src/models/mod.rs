@@ -32,7 +32,7 @@ mod wrn;
 use std::{fmt, str::FromStr};
 
 use crate::graph::{Graph, GraphError, Mode, NodeId, Op};
-use request::Request;
+use request::ModelRequest;
 
 pub use error::ModelError;
 pub use input::InputShape;
@@ -102,7 +102,7 @@ impl Network {
 }
 
 /// Reads a request if its name is of the family.
-type Reader = fn(&mut Request) -> Option<Result<ModelSpec, ModelError>>;
+type Reader = fn(&mut ModelRequest) -> Option<Result<ModelSpec, ModelError>>;
 
 /// Every family's reader.
 const READERS: [Reader; 5] = [resnet::read, plain::read, preact::read, wrn::read, vgg::read];
@@ -115,7 +115,7 @@ impl ModelSpec {
     /// As [`ModelSpec::from_str`]: the model has no such option, or the
     /// option no such value.
     pub fn with(&self, option: &str, value: &str) -> Result<ModelSpec, ModelError> {
-        let mut request: Request = self.to_string().parse()?;
+        let mut request: ModelRequest = self.to_string().parse()?;
         request.set(option, value);
         Self::read(request)
     }
@@ -157,7 +157,7 @@ impl ModelSpec {
         }
     }
 
-    fn read(mut request: Request) -> Result<ModelSpec, ModelError> {
+    fn read(mut request: ModelRequest) -> Result<ModelSpec, ModelError> {
         let Some(spec) = READERS.iter().find_map(|read| read(&mut request)) else {
             return Err(ModelError::UnknownModel { name: request.name });
         };

@@ -11,7 +11,7 @@ use std::fmt;
 
 use super::layers::{conv, head, norm_relu, removable};
 use super::limits::check_depth;
-use super::request::{Request, write_spec};
+use super::request::{ModelRequest, write_spec};
 use super::resnet::{DEPTHS, WIDTHS};
 use super::unit::{Unit, units};
 use super::{ModelError, ModelSpec};
@@ -24,7 +24,7 @@ pub struct Plain {
 }
 
 /// Reads a request for a plain network.
-pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let [depth] = request.sizes("plain")?;
     let checked = check_depth(&request.name, depth, &[DEPTHS]);
     Some(checked.map(|()| ModelSpec::Plain(Plain { depth })))

@@ -14,7 +14,7 @@ use std::fmt;
 
 use super::layers::{conv, head, norm_relu};
 use super::limits::{Depths, check_depth};
-use super::request::{Request, name_of, write_spec};
+use super::request::{ModelRequest, name_of, write_spec};
 use super::shortcut::{PREACT_SHORTCUTS, Shortcut};
 use super::unit::{Unit, units};
 use super::{ModelError, ModelSpec};
@@ -187,13 +187,13 @@ pub struct PreAct {
 }
 
 /// Reads a request for a pre-activation ResNet.
-pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let [depth] = request.sizes("preact")?;
     Some(PreAct::new(depth, request).map(ModelSpec::PreAct))
 }
 
 impl PreAct {
-    fn new(depth: usize, request: &mut Request) -> Result<Self, ModelError> {
+    fn new(depth: usize, request: &mut ModelRequest) -> Result<Self, ModelError> {
         let asked = request.choose("block", &BRANCHES)?;
         let depths = match asked {
             Some(branch) => vec![branch.depths()],

@@ -7,7 +7,7 @@ use super::ModelError;
 
 /// A name and the options that no family has taken yet.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct ModelRequest {
     /// The name in lower case: `wrn-28-10`.
     pub name: String,
     options: Vec<(String, String)>,
@@ -15,7 +15,7 @@ pub(super) struct Request {
     known: Vec<&'static str>,
 }
 
-impl FromStr for Request {
+impl FromStr for ModelRequest {
     type Err = ModelError;
 
     fn from_str(text: &str) -> Result<Self, ModelError> {
@@ -31,7 +31,7 @@ impl FromStr for Request {
             }
             options.push((option, value));
         }
-        Ok(Request {
+        Ok(ModelRequest {
             name: name.trim().to_ascii_lowercase(),
             options,
             known: Vec::new(),
@@ -65,7 +65,7 @@ fn read_option(text: &str) -> Result<(String, String), ModelError> {
     }
 }
 
-impl Request {
+impl ModelRequest {
     /// The numbers of a name of `family`: `28` and `10` of `wrn-28-10`. None
     /// if the name is not the family's, or has another count of numbers. The
     /// first hyphen may be left out, and `x` may stand for the others.
@@ -140,7 +140,7 @@ fn number(digits: &str) -> Option<usize> {
     plain.then(|| digits.parse().unwrap_or(usize::MAX))
 }
 
-/// The name of `choice`, as [`Request::choose`] reads it.
+/// The name of `choice`, as [`ModelRequest::choose`] reads it.
 pub(super) fn name_of<T: PartialEq>(choice: T, choices: &[(&'static str, T)]) -> &'static str {
     let found = choices.iter().find(|(_, other)| *other == choice);
     found.map_or("", |&(name, _)| name)

@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::layers::{conv, head, norm, norm_relu};
 use super::limits::{Depths, check_depth};
-use super::request::{Request, name_of, write_spec};
+use super::request::{ModelRequest, name_of, write_spec};
 use super::shortcut::{SHORTCUTS, Shortcut};
 use super::unit::{Unit, units};
 use super::{ModelError, ModelSpec};
@@ -37,14 +37,14 @@ pub struct ResNet {
 }
 
 /// Reads a request for a ResNet.
-pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let explicit = request.sizes("cifar-resnet");
     let [depth] = explicit.or_else(|| request.sizes("resnet").filter(|[depth]| !IMAGENET.contains(depth)))?;
     Some(ResNet::new(depth, request).map(ModelSpec::ResNet))
 }
 
 impl ResNet {
-    fn new(depth: usize, request: &mut Request) -> Result<Self, ModelError> {
+    fn new(depth: usize, request: &mut ModelRequest) -> Result<Self, ModelError> {
         check_depth(&request.name, depth, &[DEPTHS])?;
         let shortcut = request.choose("shortcut", &SHORTCUTS)?.unwrap_or(Shortcut::PadBoth);
         Ok(ResNet { depth, shortcut })

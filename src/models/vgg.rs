@@ -17,7 +17,7 @@ use std::fmt;
 
 use super::layers::{biased_conv, head, norm_relu, removable};
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
-use super::request::{Request, write_spec};
+use super::request::{ModelRequest, write_spec};
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId, Pool};
 
@@ -40,13 +40,13 @@ pub struct Vgg {
 }
 
 /// Reads a request for a VGG of equal widths.
-pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let [depth, width] = request.sizes("vgg")?;
     Some(Vgg::new(depth, width, request).map(ModelSpec::Vgg))
 }
 
 impl Vgg {
-    fn new(depth: usize, width: usize, request: &Request) -> Result<Self, ModelError> {
+    fn new(depth: usize, width: usize, request: &ModelRequest) -> Result<Self, ModelError> {
         check_depth(&request.name, depth, &[DEPTHS])?;
         check_width(&request.name, "number of channels", width, MAX_CHANNELS)?;
         Ok(Vgg { depth, width })

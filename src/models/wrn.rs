@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::preact::{Dropout, DropoutAt, Layer, Tower};
-use super::request::{Request, name_of, write_spec};
+use super::request::{ModelRequest, name_of, write_spec};
 use super::shortcut::Shortcut;
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
@@ -115,13 +115,13 @@ impl Default for WideResNet {
 }
 
 /// Reads a request for a wide residual network.
-pub(super) fn read(request: &mut Request) -> Option<Result<ModelSpec, ModelError>> {
+pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let [depth, widening] = request.sizes("wrn")?;
     Some(WideResNet::new(depth, widening, request).map(ModelSpec::WideResNet))
 }
 
 impl WideResNet {
-    fn new(depth: usize, widening: usize, request: &mut Request) -> Result<Self, ModelError> {
+    fn new(depth: usize, widening: usize, request: &mut ModelRequest) -> Result<Self, ModelError> {
         let body = read_body(request)?;
         check_depth(&request.name, depth, &[body.depths()])?;
         check_width(&request.name, "widening factor k", widening, MAX_CHANNELS / 64)?;
@@ -146,7 +146,7 @@ impl WideResNet {
     }
 }
 
-fn read_body(request: &mut Request) -> Result<Body, ModelError> {
+fn read_body(request: &mut ModelRequest) -> Result<Body, ModelError> {
     let of_type = request.choose("block", &TYPES)?;
     let of_length = request.choose("l", &LENGTHS)?;
     if of_type.is_some() && of_length.is_some() {
@@ -155,7 +155,7 @@ fn read_body(request: &mut Request) -> Result<Body, ModelError> {
     Ok(of_type.or(of_length).unwrap_or(BASIC))
 }
 
-fn read_dropout(request: &mut Request, body: &Body) -> Result<Dropout, ModelError> {
+fn read_dropout(request: &mut ModelRequest, body: &Body) -> Result<Dropout, ModelError> {
     let probability = |value: &str| value.parse().ok().filter(|p| (0.0..1.0).contains(p));
     let p = request.take("dropout", "a probability of at least 0 and less than 1", probability)?;
     let at = request.choose("dropout-at", &DROPOUT_AT)?;
@@ -170,7 +170,7 @@ fn read_dropout(request: &mut Request, body: &Body) -> Result<Dropout, ModelErro
     Ok(dropout)
 }
 
-fn conflict(request: &Request, first: &'static str, second: &'static str) -> ModelError {
+fn conflict(request: &ModelRequest, first: &'static str, second: &'static str) -> ModelError {
     ModelError::Conflict {
         model: request.name.clone(),
         first,

@@ -9,7 +9,7 @@ use super::norm::{self, Channels};
 use super::plane::Extent;
 use super::pool::{GlobalMean, Pooling};
 use super::{linear, loss, pointwise};
-use crate::graph::{Graph, Liveness, Node, NodeId, Op, Route, RouteError, Side};
+use crate::graph::{Active, Graph, Node, NodeId, Op, Route, RouteError, Side};
 use crate::random::Stream;
 
 /// What a run reads, and the running states that it advances.
@@ -97,7 +97,7 @@ impl Values {
 /// those of batch norms that ran.
 pub fn run(graph: &Graph, route: &Route, wanted: &[NodeId], inputs: Inputs) -> Result<Values, ReferenceError> {
     check_route(graph, route, wanted)?;
-    let live = Liveness::new(graph, route, wanted, &[]);
+    let live = Active::new(graph, route, wanted, &[]);
     check_inputs(graph, &live, &inputs)?;
     let last_reader = last_readers(graph, &live, wanted);
     let mut evaluator = Evaluator {
@@ -120,7 +120,7 @@ pub fn run(graph: &Graph, route: &Route, wanted: &[NodeId], inputs: Inputs) -> R
 
 /// For each value, the node behind which nobody reads it any more; `None` for
 /// what is wanted, and so stays.
-fn last_readers(graph: &Graph, live: &Liveness, wanted: &[NodeId]) -> Vec<Option<NodeId>> {
+fn last_readers(graph: &Graph, live: &Active, wanted: &[NodeId]) -> Vec<Option<NodeId>> {
     let mut last = vec![None; graph.nodes.len()];
     for id in graph.ids().filter(|&id| live.runs(id)) {
         for input in &graph.node(id).inputs {
@@ -170,8 +170,10 @@ impl<'a> Evaluator<'a> {
         let out = Extent::of(&node.shape);
         match node.op {
             Op::Conv(conv) => Geometry::new(conv, extent(0), out).forward(read(0), read(1), maybe(2), batch),
-            Op::ConvGradInput(conv) => Geometry::new(conv, out, extent(0)).grad_input(read(0), read(1), batch),
-            Op::ConvGradWeight(conv) => Geometry::new(conv, extent(0), extent(1)).grad_weight(read(0), read(1), batch),
+            Op::ConvInputGradient(conv) => Geometry::new(conv, out, extent(0)).grad_input(read(0), read(1), batch),
+            Op::ConvWeightGradient(conv) => {
+                Geometry::new(conv, extent(0), extent(1)).grad_weight(read(0), read(1), batch)
+            }
             Op::ChannelSum => {
                 let dy = read(0);
                 channels(0).sum(|_, i| dy[i])
@@ -182,8 +184,8 @@ impl<'a> Evaluator<'a> {
                 norm::stats(mean, variance, self.graph.states[state.0].eps)
             }
             Op::BatchNorm => channels(0).normalise(read(0), read(1), read(2)),
-            Op::BatchNormSums => channels(0).gradient_sums(read(0), read(1), read(2)),
-            Op::BatchNormGrad { batch_stats } => channels(0).gradient(batch_stats, [0, 1, 2, 3, 4].map(read)),
+            Op::BatchNormParamGradients => channels(0).gradient_sums(read(0), read(1), read(2)),
+            Op::BatchNormInputGradient { batch_stats } => channels(0).gradient(batch_stats, [0, 1, 2, 3, 4].map(read)),
 
             Op::Relu => pointwise::relu(read(0)),
             Op::ReluGrad => pointwise::relu_grad(read(0), read(1)),
@@ -194,8 +196,8 @@ impl<'a> Evaluator<'a> {
             Op::GlobalAvgPool => GlobalMean::new(extent(0)).forward(read(0)),
             Op::GlobalAvgPoolGrad => GlobalMean::new(out).gradient(read(0)),
             Op::Linear => linear::forward(read(0), read(1), maybe(2), features(0), out.channels),
-            Op::LinearGradInput => linear::grad_input(read(0), read(1), node.shape.per_image(), features(0)),
-            Op::LinearGradWeight => linear::grad_weight(read(0), read(1), features(0), features(1)),
+            Op::LinearInputGradient => linear::grad_input(read(0), read(1), node.shape.per_image(), features(0)),
+            Op::LinearWeightGradient => linear::grad_weight(read(0), read(1), features(0), features(1)),
             Op::Dropout { p, stream } => {
                 let Inputs { seed, step, .. } = self.inputs;
                 let mask = Mask {
@@ -267,7 +269,7 @@ impl<'a> Evaluator<'a> {
     /// Input `index` of a node that runs only if that input is there.
     fn read(&self, node: &Node, index: usize) -> &[f64] {
         self.value(node.inputs[index])
-            .expect("liveness runs a node only behind its inputs")
+            .expect("active runs a node only behind its inputs")
     }
 }
 
@@ -283,7 +285,7 @@ fn check_route(graph: &Graph, route: &Route, wanted: &[NodeId]) -> Result<(), Re
 
 /// Refuses what would not fit, so that the formulas need not look. Labels and
 /// images are looked at only if the run reads them.
-fn check_inputs(graph: &Graph, live: &Liveness, inputs: &Inputs) -> Result<(), ReferenceError> {
+fn check_inputs(graph: &Graph, live: &Active, inputs: &Inputs) -> Result<(), ReferenceError> {
     if inputs.batch == 0 {
         return Err(ReferenceError::EmptyBatch);
     }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::{
-    BlockId, BlockInfo, Conv, Gains, Graph, Init, Liveness, Mode, NodeId, PadShortcut, Pool, Route, StateId,
+    Active, BlockId, BlockInfo, Conv, Gains, Graph, Init, Mode, NodeId, PadShortcut, Pool, Route, StateId,
 };
 use crate::random::{Philox, Stream};
 
@@ -437,7 +437,7 @@ fn only_what_is_wanted_is_kept_and_what_a_route_closes_is_absent() {
     let wanted: Vec<NodeId> = gradients.params.iter().map(|&(_, node)| node).collect();
     let route = problem.graph.default_route().deleting(&[1]).unwrap();
     let values = problem.run(&route, &wanted).unwrap();
-    let live = Liveness::new(&problem.graph, &route, &wanted, &[]);
+    let live = Active::new(&problem.graph, &route, &wanted, &[]);
     for id in problem.graph.ids() {
         let expected = wanted.contains(&id) && live.present(id);
         assert_eq!(values.get(id).is_some(), expected, "{id:?}");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::gpu::AdapterInfo;
-use crate::kernels::{self, Candidate};
+use crate::kernels::{self, Algorithm};
 
 /// Raised when the same text of a kernel means something else.
 const GENERATOR: u32 = 1;
@@ -63,9 +63,9 @@ fn kernels_version() -> String {
 
 /// The kernel chosen for a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
+pub struct TunedKernel {
     /// The kernel.
-    pub kernel: Candidate,
+    pub kernel: Algorithm,
     /// Milliseconds that it took, and that the rules' choice took; none where
     /// there was no time to look for better than the rules'.
     pub timed: Option<(f64, f64)>,
@@ -74,26 +74,26 @@ pub struct Choice {
 /// Chosen kernels, by work and number of images. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Choices {
-    by_work: Arc<BTreeMap<String, BTreeMap<usize, Choice>>>,
+    by_work: Arc<BTreeMap<String, BTreeMap<usize, TunedKernel>>>,
 }
 
 impl Choices {
     /// The choice for exactly this work and batch.
-    pub fn exact(&self, signature: &str, batch: usize) -> Option<Choice> {
+    pub fn exact(&self, signature: &str, batch: usize) -> Option<TunedKernel> {
         self.by_work.get(signature)?.get(&batch).copied()
     }
 
     /// The kernel for this work: chosen at this batch, else at the next larger
     /// one, else at the largest. A program compiled for full batches then
     /// serves the last, smaller one as well.
-    pub fn kernel(&self, signature: &str, batch: usize) -> Option<Candidate> {
+    pub fn kernel(&self, signature: &str, batch: usize) -> Option<Algorithm> {
         let batches = self.by_work.get(signature)?;
         let nearest = batches.range(batch..).next().or_else(|| batches.last_key_value());
         nearest.map(|(_, choice)| choice.kernel)
     }
 
     /// Makes a choice.
-    pub fn set(&mut self, signature: &str, batch: usize, choice: Choice) {
+    pub fn set(&mut self, signature: &str, batch: usize, choice: TunedKernel) {
         let by_work = Arc::make_mut(&mut self.by_work);
         by_work.entry(signature.to_string()).or_default().insert(batch, choice);
     }
@@ -106,10 +106,10 @@ impl Choices {
     }
 
     /// All choices, by work and batch.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, usize, Choice)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, usize, TunedKernel)> {
         let of_work = |(signature, batches)| {
             let signature: &String = signature;
-            let batches: &BTreeMap<usize, Choice> = batches;
+            let batches: &BTreeMap<usize, TunedKernel> = batches;
             batches
                 .iter()
                 .map(move |(&batch, &choice)| (signature.as_str(), batch, choice))
@@ -208,7 +208,7 @@ impl Book {
     /// The file's text.
     pub fn to_text(&self) -> String {
         let microsecond = |milliseconds: f64| (milliseconds * 1e3).round() / 1e3;
-        let choice = |(work, batch, choice): (&str, usize, Choice)| ChoiceText {
+        let choice = |(work, batch, choice): (&str, usize, TunedKernel)| ChoiceText {
             work: work.to_string(),
             batch,
             kernel: choice.kernel.to_string(),
@@ -240,7 +240,7 @@ impl Book {
         for page in read.devices {
             let mut choices = Choices::default();
             for choice in page.choices {
-                let kernel: Candidate = choice
+                let kernel: Algorithm = choice
                     .kernel
                     .parse()
                     .map_err(|error| format!("{}: {error}", choice.work))?;
@@ -248,7 +248,7 @@ impl Book {
                     return Err("no file of chosen kernels: a choice for no work".to_string());
                 }
                 let timed = choice.milliseconds.zip(choice.rule_milliseconds);
-                choices.set(&choice.work, choice.batch, Choice { kernel, timed });
+                choices.set(&choice.work, choice.batch, TunedKernel { kernel, timed });
             }
             book.extend(&Book::of(&page.device, &choices));
         }
@@ -271,8 +271,8 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::schedule) fn choice(kernel: &str, timed: Option<(f64, f64)>) -> Choice {
-        Choice {
+    pub(in crate::schedule) fn choice(kernel: &str, timed: Option<(f64, f64)>) -> TunedKernel {
+        TunedKernel {
             kernel: kernel.parse().unwrap(),
             timed,
         }

@@ -100,8 +100,8 @@ impl Fuser<'_> {
         match self.op(id) {
             Op::Images | Op::Labels | Op::Param(_) => None,
             Op::Conv(conv) => Some(self.convolution(id, conv)),
-            Op::ConvGradInput(conv) => simple(Work::ConvGradInput(conv)),
-            Op::ConvGradWeight(conv) => simple(Work::ConvGradWeight(conv)),
+            Op::ConvInputGradient(conv) => simple(Work::ConvInputGradient(conv)),
+            Op::ConvWeightGradient(conv) => simple(Work::ConvWeightGradient(conv)),
             Op::ChannelSum => simple(Work::ChannelSum),
             Op::BatchStats(state) => {
                 let running = &self.graph.states[state.0];
@@ -116,8 +116,8 @@ impl Fuser<'_> {
                 Some(self.with_state(id, Work::RunningStats { eps }, state))
             }
             Op::BatchNorm => Some(self.normalize(id)),
-            Op::BatchNormSums => Some(self.norm_gradient(id)),
-            Op::BatchNormGrad { .. } => Some(self.norm_gradient(id)),
+            Op::BatchNormParamGradients => Some(self.norm_gradient(id)),
+            Op::BatchNormInputGradient { .. } => Some(self.norm_gradient(id)),
             Op::Relu => simple(Work::Pointwise(Pointwise::Relu)),
             Op::ReluGrad => simple(Work::Pointwise(Pointwise::ReluGrad)),
             Op::MaxPool(pool) => simple(Work::Pool(Pooling::Max(pool))),
@@ -127,8 +127,8 @@ impl Fuser<'_> {
             Op::GlobalAvgPool => simple(Work::Pool(Pooling::Global)),
             Op::GlobalAvgPoolGrad => simple(Work::Pool(Pooling::GlobalGrad)),
             Op::Linear => simple(Work::Linear { bias: inputs.len() > 2 }),
-            Op::LinearGradInput => simple(Work::LinearGradInput),
-            Op::LinearGradWeight => simple(Work::LinearGradWeight),
+            Op::LinearInputGradient => simple(Work::LinearInputGradient),
+            Op::LinearWeightGradient => simple(Work::LinearWeightGradient),
             Op::Dropout { p, stream } => simple(Work::Dropout { p, stream }),
             Op::DropPath { p, block } => simple(Work::DropPath {
                 p,
@@ -175,7 +175,7 @@ impl Fuser<'_> {
         let of_norm = |op: Op| {
             matches!(
                 op,
-                Op::BatchNorm | Op::BatchStats(_) | Op::BatchNormSums | Op::BatchNormGrad { .. }
+                Op::BatchNorm | Op::BatchStats(_) | Op::BatchNormParamGradients | Op::BatchNormInputGradient { .. }
             )
         };
         let readers = &self.consumers[id.0];
@@ -257,7 +257,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// `BatchNormSums` or `BatchNormGrad`, with the ReLU's mask where its
+    /// `BatchNormParamGradients` or `BatchNormInputGradient`, with the ReLU's mask where its
     /// gradient was absorbed.
     fn norm_gradient(&self, id: NodeId) -> Task {
         let mut inputs = self.inputs(id).to_vec();
@@ -266,10 +266,10 @@ impl Fuser<'_> {
             inputs[0] = self.inputs(inputs[0])[0];
         }
         let work = match self.op(id) {
-            Op::BatchNormGrad { batch_stats } => Work::NormGrad { relu, batch_stats },
-            _ => Work::NormSums { relu },
+            Op::BatchNormInputGradient { batch_stats } => Work::NormInputGradient { relu, batch_stats },
+            _ => Work::NormParamGradients { relu },
         };
-        if matches!(work, Work::NormSums { .. }) {
+        if matches!(work, Work::NormParamGradients { .. }) {
             inputs.push(self.affine_of(inputs[2]));
         }
         Task {

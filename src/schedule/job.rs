@@ -1,8 +1,8 @@
 //! Which work can be done in several ways, and how much of a step is it?
 
-use super::plan::Request;
+use super::plan::PlanRequest;
 use crate::graph::Shape;
-use crate::kernels::{Candidate, Lowered, Target, Work};
+use crate::kernels::{Algorithm, Lowered, Target, Work};
 
 /// Multiply-adds that take as long as reading or writing a byte of memory: on
 /// processors and on GPUs about as many, since those are fast at both.
@@ -49,7 +49,7 @@ impl Job {
     pub fn trials(&self, images: usize, target: &Target) -> Vec<Trial> {
         let shapes = self.shapes();
         let candidates = self.work.candidates(&shapes, &self.output, target).into_iter();
-        let trial = |candidate: Candidate| {
+        let trial = |candidate: Algorithm| {
             let lowered = self.work.lower_as(&candidate, &shapes, &self.output, images, target)?;
             Some(Trial { candidate, lowered })
         };
@@ -70,9 +70,9 @@ impl Job {
     }
 
     /// The rules' choice.
-    pub(super) fn rule(&self, target: &Target) -> Candidate {
+    pub(super) fn rule(&self, target: &Target) -> Algorithm {
         let all = self.work.candidates(&self.shapes(), &self.output, target);
-        all.first().copied().unwrap_or(Candidate::Plain)
+        all.first().copied().unwrap_or(Algorithm::Plain)
     }
 
     /// The plain kernel on an eighth of `images` images, and how many those are:
@@ -83,7 +83,7 @@ impl Job {
         if !target.cpu || few == 0 || !self.output.batched || self.macs_per_image(target) == 0 {
             return None;
         }
-        let candidate = Candidate::Plain;
+        let candidate = Algorithm::Plain;
         let lowered = self
             .work
             .lower_as(&candidate, &self.shapes(), &self.output, few, target)?;
@@ -110,13 +110,13 @@ impl Job {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
     /// Its name.
-    pub candidate: Candidate,
+    pub candidate: Algorithm,
     /// Its dispatches.
     pub lowered: Lowered,
 }
 
 /// The jobs of `request`, each once, those that cost most first.
-pub(super) fn jobs_of(request: &Request, target: &Target) -> Vec<Job> {
+pub(super) fn jobs_of(request: &PlanRequest, target: &Target) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     for (work, inputs, output) in request.works() {
         if work.candidates(&inputs, output, target).is_empty() {

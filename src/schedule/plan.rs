@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::choices::Choices;
 use super::fuse::{Action, Task, tasks};
-use super::lives::Lives;
+use super::live_ranges::LiveRanges;
 use super::memory::{Layout, Piece, Pool};
 use super::weights::Weights;
 use crate::gpu::{AdapterKind, Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
-use crate::graph::{BlockId, Gradients, Graph, Liveness, NodeId, ParamId, Route, Shape};
+use crate::graph::{Active, BlockId, Gradients, Graph, NodeId, ParamId, Route, Shape};
 use crate::kernels::{Call, Lowered, Operand, Pointwise, Target, Work};
 
 /// Bytes from one block's gains to the next: every adapter's alignment
@@ -32,7 +32,7 @@ pub fn target(gpu: &Gpu) -> Target {
 
 /// What a plan is made for.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct PlanRequest {
     /// The network, differentiated where gradients are wanted.
     pub graph: Graph,
     /// Where its gradients are.
@@ -47,7 +47,7 @@ pub struct Request {
     pub choices: Choices,
 }
 
-impl Request {
+impl PlanRequest {
     /// All work to be done, with the shapes of its inputs and its output.
     pub(super) fn works(&self) -> Vec<(Work, Vec<&Shape>, &Shape)> {
         let shapes = |task: Task| match task.action {
@@ -99,7 +99,7 @@ struct Step {
 /// A graph made ready to run for one batch size.
 #[derive(Debug)]
 pub struct Plan {
-    request: Request,
+    request: PlanRequest,
     steps: Vec<Step>,
     places: HashMap<NodeId, Binding>,
     gains: Arc<Buffer>,
@@ -122,13 +122,13 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     /// Plans the memory of `request` on `target`.
-    pub fn new(request: &Request, target: &Target) -> Self {
-        let Lives {
+    pub fn new(request: &PlanRequest, target: &Target) -> Self {
+        let LiveRanges {
             tasks,
             in_place,
             mut pieces,
             piece_of,
-        } = Lives::new(request);
+        } = LiveRanges::new(request);
         let lowered = tasks.iter().zip(&in_place);
         let lowered: Vec<Option<Lowered>> = lowered
             .map(|(task, &in_place)| lower(request, task, in_place, target))
@@ -170,7 +170,7 @@ impl MemoryPlan {
     }
 }
 
-fn lower(request: &Request, task: &Task, in_place: bool, target: &Target) -> Option<Lowered> {
+fn lower(request: &PlanRequest, task: &Task, in_place: bool, target: &Target) -> Option<Lowered> {
     let Action::Work(work) = &task.action else { return None };
     let graph = &request.graph;
     let inputs: Vec<_> = task.inputs.iter().map(|&input| graph.shape(input)).collect();
@@ -229,7 +229,7 @@ impl Plan {
     /// kernels, binds everything. `step` is where the step's record will be.
     pub fn new(
         gpu: &Gpu,
-        request: Request,
+        request: PlanRequest,
         weights: &Weights,
         pool: &mut Pool,
         step: &Binding,
@@ -329,7 +329,7 @@ impl Plan {
         self.places.get(&id)
     }
 
-    /// Where the gradient by the images is, in a plan that makes it.
+    /// Where the image gradient is, in a plan that makes it.
     pub fn images_gradient(&self) -> Option<&Binding> {
         self.place(self.request.gradients.images?)
     }
@@ -348,11 +348,11 @@ impl Plan {
 
     /// What must run for the values that are kept and the gradients, where
     /// the values `at_hand` are still in place.
-    fn liveness(&self, route: &Route, at_hand: &[NodeId]) -> Liveness {
+    fn active(&self, route: &Route, at_hand: &[NodeId]) -> Active {
         let mut wanted = self.request.keep.clone();
         wanted.extend(self.request.gradients.params.iter().map(|&(_, node)| node));
         wanted.extend(self.request.gradients.images);
-        Liveness::new(&self.request.graph, route, &wanted, at_hand)
+        Active::new(&self.request.graph, route, &wanted, at_hand)
     }
 
     /// Hands the route's gains to the kernels, before the next submission.
@@ -372,10 +372,10 @@ impl Plan {
     /// As [`Self::kernels`], where the kept values `at_hand` are still in
     /// place from a run that agreed with `route` as far as they depend on it.
     pub fn kernels_from(&self, route: &Route, at_hand: &[NodeId]) -> Vec<&Kernel> {
-        self.active(&self.liveness(route, at_hand))
+        self.running(&self.active(route, at_hand))
     }
 
-    fn active(&self, live: &Liveness) -> Vec<&Kernel> {
+    fn running(&self, live: &Active) -> Vec<&Kernel> {
         let mut kernels = Vec::new();
         for step in self.steps.iter().filter(|step| live.runs(step.output)) {
             kernels.extend(match &step.prepared {
@@ -396,7 +396,7 @@ impl Plan {
     /// the plan's own. The gradients of parameters that the route leaves
     /// without one are cleared, before any dispatch of the submission.
     pub fn record(&self, route: &Route, first: &[Dispatch], recorder: &mut Recorder) {
-        let live = self.liveness(route, &[]);
+        let live = self.active(route, &[]);
         for &(param, node) in &self.request.gradients.params {
             if let Some(gradient) = self.absent_gradients.get(&param).filter(|_| !live.present(node)) {
                 recorder.clear(&gradient.buffer, gradient.offset..gradient.offset + gradient.size);
@@ -405,14 +405,14 @@ impl Plan {
         for dispatch in first {
             recorder.dispatch(dispatch);
         }
-        for kernel in self.active(&live) {
+        for kernel in self.running(&live) {
             recorder.dispatch(&kernel.dispatch);
         }
     }
 }
 
 fn places(
-    request: &Request,
+    request: &PlanRequest,
     memory: &MemoryPlan,
     buffers: &[Arc<Buffer>],
     weights: &Weights,

@@ -4,14 +4,14 @@
 //! the balance lies depends on the blocks. So plans are compared (as Chen et
 //! al. 2016 do, arXiv:1604.06174).
 
-use super::lives::Lives;
+use super::live_ranges::LiveRanges;
 use super::memory::{Layout, peak};
-use super::plan::Request;
+use super::plan::PlanRequest;
 use crate::graph::Recompute;
 
 /// `request` as it is where training makes again what `how` says, in the
 /// segments that take the least memory.
-pub fn recomputing(request: Request, how: Recompute) -> Request {
+pub fn recomputing(request: PlanRequest, how: Recompute) -> PlanRequest {
     if how == Recompute::None {
         return request;
     }
@@ -21,7 +21,7 @@ pub fn recomputing(request: Request, how: Recompute) -> Request {
         request
     };
     let plan = |segments: usize| {
-        let pieces = Lives::new(&cut(segments)).pieces;
+        let pieces = LiveRanges::new(&cut(segments)).pieces;
         (peak(&pieces), segments, pieces)
     };
     let mut plans: Vec<_> = request.graph.segmentations().into_iter().map(plan).collect();

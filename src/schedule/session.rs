@@ -8,7 +8,7 @@ use super::choices::Choices;
 use super::footprint::Footprint;
 use super::job::{Job, jobs_of};
 use super::memory::Pool;
-use super::plan::{Kernel, MemoryPlan, Plan, Request, dispatch, target};
+use super::plan::{Kernel, MemoryPlan, Plan, PlanRequest, dispatch, target};
 use super::segments::recomputing;
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
@@ -111,7 +111,7 @@ enum Pass {
     Evaluate,
     /// The loss, by the batch's statistics; the running ones advance.
     Statistics,
-    /// The gradient by the images; batch norm as the mode says.
+    /// The image gradient; batch norm as the mode says.
     InputGradient(Mode),
     /// Both sides of every block, by the running statistics.
     Blocks,
@@ -286,7 +286,7 @@ impl Session {
     pub fn footprint(&self, training: &[usize], evaluation: &[usize]) -> Footprint {
         let target = target(&self.gpu);
         let plan = |pass: Pass, batch: usize| {
-            let request = Request {
+            let request = PlanRequest {
                 choices: self.choices.clone(),
                 ..request(self.graph_of(pass), pass, batch, self.recompute)
             };
@@ -622,7 +622,7 @@ impl Session {
         if self.plans.contains_key(&purpose) {
             return Ok(());
         }
-        let mut request = Request {
+        let mut request = PlanRequest {
             scaled: purpose.scaled,
             choices: self.choices.clone(),
             ..request(self.graph_of(purpose.pass), purpose.pass, purpose.size, self.recompute)
@@ -816,7 +816,7 @@ fn check_storage(gpu: &Gpu, graph: &Graph) -> Result<(), SessionError> {
 
 /// What a session asks of a plan for `pass` through the graph `forward`.
 /// Training steps make again what `recompute` says.
-fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Recompute) -> Request {
+fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Recompute) -> PlanRequest {
     let mut graph = forward.clone();
     let loss = loss_of(&graph);
     let gradients = match pass {
@@ -843,7 +843,7 @@ fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Recompute) -> R
             read
         }
     };
-    let request = Request {
+    let request = PlanRequest {
         graph,
         gradients,
         keep,

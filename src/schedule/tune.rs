@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::choices::{Choice, Choices};
+use super::choices::{Choices, TunedKernel};
 use super::job::Job;
 use super::session::SessionError;
 use super::tuner::{Tuned, Tuner};
@@ -87,7 +87,7 @@ pub fn tune(
     for (left, why) in [(&worth[done..], Kept::NoTime), (&small[..], Kept::Small)] {
         for job in left {
             let kernel = job.rule(tuner.target());
-            choices.set(&job.signature(), job.batch, Choice { kernel, timed: None });
+            choices.set(&job.signature(), job.batch, TunedKernel { kernel, timed: None });
         }
         if !left.is_empty() {
             report(&Progress::Kept {

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::choices::Choice;
+use super::choices::TunedKernel;
 use super::job::{Job, Trial};
 use super::plan::{dispatch, target};
 use super::session::SessionError;
@@ -28,7 +28,7 @@ use super::tune::Budget;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Program};
 use crate::graph::Precision;
 use crate::half;
-use crate::kernels::{Candidate, Lowered, Operand, STEP_BYTES, Target};
+use crate::kernels::{Algorithm, Lowered, Operand, STEP_BYTES, Target};
 use crate::random::{Philox, Stream};
 
 /// A candidate's answer may differ from the plain kernel's by so much of its
@@ -90,9 +90,9 @@ pub struct Tuned {
     /// Multiply-adds of those; 0 where they are not counted.
     pub macs: u64,
     /// Each way: seconds, or why it was set aside. The rules' choice is first.
-    pub trials: Vec<(Candidate, Result<f64, Aside>)>,
+    pub trials: Vec<(Algorithm, Result<f64, Aside>)>,
     /// The choice.
-    pub choice: Choice,
+    pub choice: TunedKernel,
 }
 
 /// Tries the ways of one job after the other.
@@ -176,8 +176,8 @@ impl Tuner {
                 .iter()
                 .map(|trial| (trial.candidate, Err(Aside::NoTime)))
                 .collect(),
-            choice: Choice {
-                kernel: trials.first().map_or(Candidate::Plain, |trial| trial.candidate),
+            choice: TunedKernel {
+                kernel: trials.first().map_or(Algorithm::Plain, |trial| trial.candidate),
                 timed: None,
             },
         };
@@ -532,7 +532,7 @@ fn time(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<f64, GpuError> {
 
 /// The fastest, if it beats the rules' choice clearly; else that, if it was
 /// not set aside.
-fn chosen(tuned: &Tuned) -> Choice {
+fn chosen(tuned: &Tuned) -> TunedKernel {
     let timed = tuned
         .trials
         .iter()
@@ -553,7 +553,7 @@ fn chosen(tuned: &Tuned) -> Choice {
         (_, Some((kernel, seconds))) => (kernel, seconds, f64::INFINITY),
         _ => return tuned.choice,
     };
-    Choice {
+    TunedKernel {
         kernel,
         timed: rule_seconds.is_finite().then_some((1e3 * seconds, 1e3 * rule_seconds)),
     }

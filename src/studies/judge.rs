@@ -15,7 +15,7 @@ use super::recalibrate::Recalibration;
 use super::statistics::wilson;
 use crate::files::write_atomic;
 use crate::graph::{Graph, Route};
-use crate::train::{Engine, Outcome, Part, TrainError, evaluate};
+use crate::train::{Engine, Outcome, Split, TrainError, evaluate};
 
 /// Routes judged together: enough to share almost all there is to share, few
 /// enough that an interruption loses little.
@@ -117,7 +117,7 @@ impl Judge<'_> {
         let images = self.batch_size.get().min(self.labels.len());
         for count in 1..=together.min(2) {
             let routes = vec![case.route.clone(); count];
-            evaluate(self.engine, Part::Test, images, self.batch_size, &routes, &mut |_| {})?;
+            evaluate(self.engine, Split::Test, images, self.batch_size, &routes, &mut |_| {})?;
         }
         self.warm = true;
         Ok(())
@@ -130,9 +130,9 @@ impl Judge<'_> {
         let (batch_size, progress) = (self.batch_size, &mut *self.progress);
         let mut tell = |images: usize| progress(done + each * images as u64, of);
         match &self.recalibration {
-            None => evaluate(self.engine, Part::Test, images, batch_size, &routes, &mut tell),
+            None => evaluate(self.engine, Split::Test, images, batch_size, &routes, &mut tell),
             Some(recalibration) => recalibration.with(self.engine, &routes[0], |engine| {
-                evaluate(engine, Part::Test, images, batch_size, &routes, &mut tell)
+                evaluate(engine, Split::Test, images, batch_size, &routes, &mut tell)
             }),
         }
     }

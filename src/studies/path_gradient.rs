@@ -11,10 +11,10 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::Ledger;
-use crate::data::{Augment, Batches, Draw, Order};
+use crate::data::{Augment, Batches, Draw, ImageOrder};
 use crate::graph::{Mode, Route};
 use crate::random::{Philox, Stream};
-use crate::train::{Engine, Look, Part, TrainError};
+use crate::train::{BatchRef, Engine, Split, TrainError};
 
 /// Paths of each length that one forward pass serves.
 const PATHS_PER_PASS: u32 = 20;
@@ -89,8 +89,8 @@ fn one_pass(
     trials: std::ops::Range<u32>,
 ) -> Result<PathNorms, TrainError> {
     let draws = images_of(sampling, pass);
-    let look = Look {
-        part: Part::Train,
+    let look = BatchRef {
+        part: Split::Train,
         draws: &draws,
         seed: sampling.seed,
         step: pass,
@@ -121,7 +121,7 @@ fn images_of(sampling: &Sampling, pass: u32) -> Vec<Draw> {
     let batches = Batches {
         images: sampling.of as u32,
         batch_size: sampling.images,
-        order: Order::Shuffled,
+        order: ImageOrder::Shuffled,
         augment: Augment::None,
         seed: sampling.seed,
     };

@@ -7,9 +7,9 @@
 
 use std::num::NonZeroUsize;
 
-use crate::data::{Augment, Batches, Order};
+use crate::data::{Augment, Batches, ImageOrder};
 use crate::graph::{Route, StateId};
-use crate::train::{Engine, Look, Part, TrainError};
+use crate::train::{BatchRef, Engine, Split, TrainError};
 
 /// New statistics from training images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Recalibration {
         let batches = Batches {
             images: self.of as u32,
             batch_size: self.batch_size,
-            order: Order::Shuffled,
+            order: ImageOrder::Shuffled,
             augment: Augment::None,
             seed: self.seed,
         };
@@ -57,8 +57,8 @@ impl Recalibration {
             for (index, zeros) in zeros.iter().enumerate() {
                 engine.set_state(StateId(index), zeros);
             }
-            let look = Look {
-                part: Part::Train,
+            let look = BatchRef {
+                part: Split::Train,
                 draws,
                 seed: self.seed,
                 step,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Batches;
 use crate::graph::Route;
-use crate::train::{Engine, Look, Part, TrainError};
+use crate::train::{BatchRef, Engine, Split, TrainError};
 
 /// What one block adds, as means over images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
@@ -43,8 +43,8 @@ pub fn responses(
 ) -> Result<Vec<Response>, TrainError> {
     let mut sums = vec![Sums::default(); engine.graph().blocks.len()];
     for draws in Batches::plain(images as u32, batch_size).epoch(0).batches() {
-        let look = Look {
-            part: Part::Test,
+        let look = BatchRef {
+            part: Split::Test,
             draws,
             seed: 0,
             step: 0,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::depth::{Depth, DepthPer, DepthRule};
-use super::open::Learning;
+use super::open::TrainOptions;
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source, Splits};
 use crate::graph::{Param, ParamKind, Precision, Recompute};
@@ -169,8 +169,8 @@ pub struct Settings {
 
 impl Settings {
     /// What an engine must know that trains so.
-    pub fn learning(&self) -> Learning {
-        Learning {
+    pub fn learning(&self) -> TrainOptions {
+        TrainOptions {
             decay: self.decay,
             depth: self.depth,
             recompute: self.recompute,

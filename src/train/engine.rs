@@ -5,21 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::TrainError;
-use crate::data::{Draw, ImageSet, Normalization, PAD, Padding};
+use crate::data::{Draw, ImageSet, Normalization, PAD, Padding, Split};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Mode, Param, ParamId, Route, StateId};
 use crate::kernels::LossScale;
 use crate::models::Network;
 use crate::schedule::{Batch, Crop, ResidentSet, Session, Update};
-
-/// Which images of the data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// Those that are learned from.
-    Train,
-    /// Those that are only judged.
-    Test,
-}
 
 /// One training step, but for the images themselves.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +31,9 @@ pub struct StepPlan<'a> {
 
 /// Images that a study looks at, and what chance there depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+pub struct BatchRef<'a> {
     /// Where they are.
-    pub part: Part,
+    pub part: Split,
     /// Which of them, and how they are cropped and flipped.
     pub draws: &'a [Draw],
     /// The seed of dropout, where a pass in training mode drops.
@@ -58,7 +49,7 @@ pub trait Engine {
     /// The evaluation graph: parameters, states and blocks.
     fn graph(&self) -> &Graph;
     /// Makes images available to the steps that follow.
-    fn load(&mut self, part: Part, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError>;
+    fn load(&mut self, part: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError>;
     /// Takes one training step.
     fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError>;
     /// Mean loss and number of errors of past steps, of which the last
@@ -68,18 +59,18 @@ pub trait Engine {
     fn remembered(&self) -> u32;
     /// Loss (nats) and error (0 or 1) of each image under each route. What
     /// routes have in common from the input on may be computed once.
-    fn evaluate(&mut self, part: Part, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError>;
+    fn evaluate(&mut self, part: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError>;
     /// Runs training images forward in training mode, for nothing but the
     /// running statistics of the batch norms that `route` runs: they advance.
-    fn advance_statistics(&mut self, look: &Look, route: &Route) -> Result<(), TrainError>;
+    fn advance_statistics(&mut self, look: &BatchRef, route: &Route) -> Result<(), TrainError>;
     /// Both sides of every block under `route`, by the running statistics:
     /// the branch F(x) and the shortcut, each N×C×H×W.
-    fn block_values(&mut self, look: &Look, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError>;
+    fn block_values(&mut self, look: &BatchRef, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError>;
     /// The gradient of the mean loss by the normalised images, N×C×H×W, under
     /// each of `routes`, which differ in their backward gains alone. In
     /// [`Mode::Train`] batch norm is by the batch's statistics, which the
     /// running ones follow by a step.
-    fn input_gradients(&mut self, look: &Look, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError>;
+    fn input_gradients(&mut self, look: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError>;
     /// A parameter's values.
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
     /// Sets a parameter.
@@ -112,7 +103,7 @@ pub trait Engine {
 #[derive(Debug)]
 pub struct DeviceEngine {
     session: Session,
-    sets: HashMap<Part, ResidentSet>,
+    sets: HashMap<Split, ResidentSet>,
 }
 
 impl DeviceEngine {
@@ -142,7 +133,11 @@ fn pack(draws: &[Draw]) -> Vec<[u32; 2]> {
 }
 
 /// The images `draws` of a part, black around their edges.
-fn batch<'a>(sets: &'a HashMap<Part, ResidentSet>, part: Part, draws: &'a [[u32; 2]]) -> Result<Batch<'a>, TrainError> {
+fn batch<'a>(
+    sets: &'a HashMap<Split, ResidentSet>,
+    part: Split,
+    draws: &'a [[u32; 2]],
+) -> Result<Batch<'a>, TrainError> {
     Ok(Batch {
         set: sets.get(&part).ok_or(TrainError::NoImages)?,
         draws,
@@ -166,7 +161,7 @@ impl Engine for DeviceEngine {
         self.session.graph()
     }
 
-    fn load(&mut self, part: Part, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
+    fn load(&mut self, part: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
         let dims = [set.channels, set.height, set.width];
         let (mean, std) = (normalization.mean(), normalization.std());
         let resident = self.session.load(&set.images, &set.labels, dims, mean, std)?;
@@ -175,7 +170,7 @@ impl Engine for DeviceEngine {
     }
 
     fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError> {
-        let set = self.sets.get(&Part::Train).ok_or(TrainError::NoImages)?;
+        let set = self.sets.get(&Split::Train).ok_or(TrainError::NoImages)?;
         let batch = Batch {
             set,
             draws: &pack(plan.draws),
@@ -194,25 +189,25 @@ impl Engine for DeviceEngine {
         self.session.slots() as u32
     }
 
-    fn evaluate(&mut self, part: Part, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
+    fn evaluate(&mut self, part: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
         let draws = pack(draws);
         Ok(self.session.evaluate(batch(&self.sets, part, &draws)?, routes)?)
     }
 
-    fn advance_statistics(&mut self, look: &Look, route: &Route) -> Result<(), TrainError> {
+    fn advance_statistics(&mut self, look: &BatchRef, route: &Route) -> Result<(), TrainError> {
         let draws = pack(look.draws);
         let batch = batch(&self.sets, look.part, &draws)?;
         Ok(self.session.advance_statistics(batch, route, look.seed, look.step)?)
     }
 
-    fn block_values(&mut self, look: &Look, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
+    fn block_values(&mut self, look: &BatchRef, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
         let draws = pack(look.draws);
         Ok(self
             .session
             .block_values(batch(&self.sets, look.part, &draws)?, route)?)
     }
 
-    fn input_gradients(&mut self, look: &Look, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
+    fn input_gradients(&mut self, look: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
         let draws = pack(look.draws);
         let batch = batch(&self.sets, look.part, &draws)?;
         Ok(self.session.input_gradients(batch, routes, mode, look.seed)?)

@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 use serde::Serialize;
 
 use super::TrainError;
-use super::engine::{Engine, Part};
+use super::engine::Engine;
 use crate::data::Batches;
+use crate::data::Split;
 use crate::graph::Route;
 
 /// Results of an evaluation.
@@ -46,7 +47,7 @@ impl Outcome {
 /// `batch_size` at a time; tells `progress` how many images are done.
 pub fn evaluate(
     engine: &mut dyn Engine,
-    part: Part,
+    part: Split,
     images: usize,
     batch_size: NonZeroUsize,
     routes: &[Route],

@@ -17,15 +17,16 @@ mod run;
 mod trainer;
 mod tuning;
 
+pub use crate::data::Split;
 pub use config::{Config, Decay, Settings};
 pub use curves::curves;
 pub use depth::{Depth, DepthPer, DepthRule};
 pub use directory::{EpochRow, GradientRow, MadeBy, RunDirectory, StepRow, read_config};
-pub use engine::{DeviceEngine, Engine, Look, Part, StepPlan};
+pub use engine::{BatchRef, DeviceEngine, Engine, StepPlan};
 pub use error::TrainError;
 pub use evaluate::{Outcome, evaluate};
 pub use init::initialise;
-pub use open::{Adapter, Learning, open};
+pub use open::{Adapter, TrainOptions, open};
 pub use rate::{Rate, Schedule, WarmUp};
 pub use reference_engine::ReferenceEngine;
 pub use run::{Event, Run, weights_of};

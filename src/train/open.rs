@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::engine::{DeviceEngine, Engine};
 use super::reference_engine::ReferenceEngine;
 use super::{Decay, Depth, TrainError};
-use crate::gpu::{Choice, Gpu};
+use crate::gpu::{AdapterChoice, Gpu};
 use crate::graph::{Mode, Precision, Recompute};
 use crate::models::{InputShape, ModelSpec, Network};
 
@@ -14,14 +14,14 @@ use crate::models::{InputShape, ModelSpec, Network};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Adapter {
     /// A device.
-    Device(Choice),
+    Device(AdapterChoice),
     /// The CPU reference: 64-bit, slow, without a driver.
     Reference,
 }
 
 impl Default for Adapter {
     fn default() -> Self {
-        Adapter::Device(Choice::Best)
+        Adapter::Device(AdapterChoice::Best)
     }
 }
 
@@ -31,14 +31,14 @@ impl FromStr for Adapter {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text {
             "reference" => Adapter::Reference,
-            name => Adapter::Device(Choice::Named(name.to_string())),
+            name => Adapter::Device(AdapterChoice::Named(name.to_string())),
         })
     }
 }
 
 /// What an engine must know that trains.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Learning {
+pub struct TrainOptions {
     /// Which parameters weight decay is for.
     pub decay: Decay,
     /// Which blocks run.
@@ -59,9 +59,9 @@ pub fn open(
     adapter: &Adapter,
     model: &ModelSpec,
     input: &InputShape,
-    training: Option<Learning>,
+    training: Option<TrainOptions>,
 ) -> Result<Box<dyn Engine>, TrainError> {
-    let Learning {
+    let TrainOptions {
         decay,
         depth,
         precision,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::TrainError;
-use super::engine::{Engine, Look, Part, StepPlan};
+use super::engine::{BatchRef, Engine, StepPlan};
+use crate::data::Split;
 use crate::data::{self, Draw, ImageSet, Normalization, Padding};
 use crate::graph::{Block, Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId};
 use crate::models::Network;
@@ -25,7 +26,7 @@ pub struct ReferenceEngine {
     eval: Network,
     params: Vec<Vec<f64>>,
     states: Vec<Vec<f64>>,
-    sets: HashMap<Part, (ImageSet, Normalization)>,
+    sets: HashMap<Split, (ImageSet, Normalization)>,
     metrics: Vec<[f32; 2]>,
 }
 
@@ -73,7 +74,7 @@ impl ReferenceEngine {
         }
     }
 
-    fn batch(&self, part: Part, draws: &[Draw], padding: Padding) -> Result<Batch, TrainError> {
+    fn batch(&self, part: Split, draws: &[Draw], padding: Padding) -> Result<Batch, TrainError> {
         let (set, normalization) = self.sets.get(&part).ok_or(TrainError::NoImages)?;
         let images = set.len();
         if let Some(&Draw { index, .. }) = draws.iter().find(|draw| draw.index as usize >= images) {
@@ -94,7 +95,7 @@ impl ReferenceEngine {
     }
 
     /// The nodes `wanted` of `graph` for the images of `look`.
-    fn look(&mut self, graph: &Graph, look: &Look, route: &Route, wanted: &[NodeId]) -> Result<Values, TrainError> {
+    fn look(&mut self, graph: &Graph, look: &BatchRef, route: &Route, wanted: &[NodeId]) -> Result<Values, TrainError> {
         let Batch { images, labels } = self.batch(look.part, look.draws, Padding::Zero)?;
         let inputs = Inputs {
             images: &images,
@@ -115,7 +116,7 @@ impl ReferenceEngine {
     }
 
     /// Loss and error of each image under one route.
-    fn evaluate_route(&mut self, part: Part, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError> {
+    fn evaluate_route(&mut self, part: Split, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError> {
         let mut results = Vec::with_capacity(draws.len());
         let (params, mut states) = self.arranged(route);
         for draws in draws.chunks(EVALUATED_TOGETHER) {
@@ -181,13 +182,13 @@ impl Engine for ReferenceEngine {
         &self.eval.graph
     }
 
-    fn load(&mut self, part: Part, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
+    fn load(&mut self, part: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
         self.sets.insert(part, (set.clone(), normalization.clone()));
         Ok(())
     }
 
     fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError> {
-        let Batch { images, labels } = self.batch(Part::Train, plan.draws, plan.padding)?;
+        let Batch { images, labels } = self.batch(Split::Train, plan.draws, plan.padding)?;
         let train = self.train.as_mut().expect("an engine that trains has a training graph");
         let mut wanted = vec![train.loss];
         wanted.extend(train.gradients.params.iter().map(|&(_, node)| node));
@@ -218,14 +219,14 @@ impl Engine for ReferenceEngine {
         SLOTS as u32
     }
 
-    fn evaluate(&mut self, part: Part, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
+    fn evaluate(&mut self, part: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
         routes
             .iter()
             .map(|route| self.evaluate_route(part, draws, route))
             .collect()
     }
 
-    fn advance_statistics(&mut self, look: &Look, route: &Route) -> Result<(), TrainError> {
+    fn advance_statistics(&mut self, look: &BatchRef, route: &Route) -> Result<(), TrainError> {
         if route.is_reordered() {
             return Err(SessionError::from(RouteError::Reordered).into());
         }
@@ -235,7 +236,7 @@ impl Engine for ReferenceEngine {
         Ok(())
     }
 
-    fn block_values(&mut self, look: &Look, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
+    fn block_values(&mut self, look: &BatchRef, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
         let graph = self.eval.graph.clone();
         let sides = |block: &Block| [block.branch, block.shortcut];
         let wanted: Vec<NodeId> = graph.blocks.iter().flat_map(sides).collect();
@@ -244,7 +245,7 @@ impl Engine for ReferenceEngine {
         Ok(graph.blocks.iter().map(|block| sides(block).map(value)).collect())
     }
 
-    fn input_gradients(&mut self, look: &Look, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
+    fn input_gradients(&mut self, look: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
         let mut graph = match mode {
             Mode::Train => self.train_forward(),
             Mode::Eval => self.eval.graph.clone(),

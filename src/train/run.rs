@@ -8,12 +8,13 @@ use super::checkpoint::{self, Position};
 use super::config::{Config, Settings};
 use super::curves::curves;
 use super::directory::{EpochRow, GradientRow, RunDirectory, StepRow};
-use super::engine::{Engine, Part, StepPlan};
+use super::engine::{Engine, StepPlan};
 use super::evaluate::evaluate;
 use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
 use super::rate::Rate;
-use crate::data::{Batches, Normalization, Order, Splits};
+use crate::data::Split;
+use crate::data::{Batches, ImageOrder, Normalization, Splits};
 use crate::kernels::LossScale;
 use crate::schedule::Update;
 use crate::weights::WeightsError;
@@ -72,15 +73,15 @@ impl<'a> Run<'a> {
     ) -> Result<Self, TrainError> {
         let settings = config.check()?;
         let normalization: Normalization = config.normalization(&splits.normalization)?;
-        engine.load(Part::Train, &splits.train, &normalization)?;
-        engine.load(Part::Test, &splits.test, &normalization)?;
+        engine.load(Split::Train, &splits.train, &normalization)?;
+        engine.load(Split::Test, &splits.test, &normalization)?;
         let batches = Batches {
             images: splits.train.len() as u32,
             batch_size: settings.batch_size,
             order: if config.shuffle {
-                Order::Shuffled
+                ImageOrder::Shuffled
             } else {
-                Order::Sequential
+                ImageOrder::Sequential
             },
             augment: settings.augment,
             seed: config.seed,
@@ -310,7 +311,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), TrainError> {
         let route = self.settings.depth.test_route(self.engine.graph());
         let size = self.settings.batch_size;
-        let tested = evaluate(self.engine, Part::Test, self.test_images, size, &[route], &mut |_| {})?;
+        let tested = evaluate(self.engine, Split::Test, self.test_images, size, &[route], &mut |_| {})?;
         let test = tested.into_iter().next().expect("one outcome for one route");
         let images = self.position.epoch_images as f64;
         let row = EpochRow {

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::engine::Engine;
 use super::{RunDirectory, TrainError};
 use crate::schedule::{
-    Aside, Book, Budget, Choice, Choices, Device, Job, Kept, Progress, Session, Tuned, add_choices, read_choices,
+    Aside, Book, Budget, Choices, Device, Job, Kept, Progress, Session, Tuned, TunedKernel, add_choices, read_choices,
     target, tune,
 };
 
@@ -194,7 +194,7 @@ fn chosen(
             (Some(choice), _) => choices.set(&signature, job.batch, choice),
             (None, near) => {
                 if let Some(kernel) = near {
-                    choices.set(&signature, job.batch, Choice { kernel, timed: None });
+                    choices.set(&signature, job.batch, TunedKernel { kernel, timed: None });
                 }
                 missing.push(job);
             }

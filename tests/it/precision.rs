@@ -7,19 +7,16 @@
 //!
 //! Then whole training steps: the loss scale, what it skips, and memory.
 
-#[path = "common/device.rs"]
-mod device;
-#[path = "common/twin.rs"]
-mod twin;
-#[path = "common/update.rs"]
-mod update;
-
+use crate::support::device;
+use crate::support::twin;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::twin::{Twin, apart, norm};
+use crate::support::update::UPDATE;
 use residua::data::{Draw, ImageSet, Normalization, Padding};
-use residua::gpu::{AdapterKind, Binding, Gpu, Pretence};
+use residua::gpu::{AdapterKind, AdapterOverrides, Binding, Gpu};
 use residua::graph::{
     BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool,
     Precision, Recompute, Shape,
@@ -31,11 +28,9 @@ use residua::random::{Philox, Stream};
 use residua::reference::{self, Inputs};
 use residua::schedule::{self, Action, Session, Task, dispatch, target, tasks};
 use residua::train::{
-    Adapter, Config as TrainConfig, DeviceEngine, Engine, EpochRow, Look, Part, RunDirectory, StepPlan, TrainError,
-    Trainer, initialise,
+    Adapter, BatchRef, Config as TrainConfig, DeviceEngine, Engine, EpochRow, RunDirectory, Split, StepPlan,
+    TrainError, Trainer, initialise,
 };
-use twin::{Twin, apart, norm};
-use update::UPDATE;
 
 const CLASSES: usize = 5;
 /// Half the distance of two neighbours at the lower end of a binade, where it
@@ -374,7 +369,7 @@ fn with_f16(kind: AdapterKind) -> Option<Arc<Gpu>> {
 
 /// Tasks of whole networks, with and without draws by image, on planes whose
 /// batch has an odd number of values and, in 16 bits, on planes that divide by
-/// four. In 32 bits those are left to tests/tuning.rs and tests/kernels.rs: every
+/// four. In 32 bits those are left to tests/it/tuning.rs and tests/it/kernels.rs: every
 /// way compiles for a third of a second on a software driver that has not met
 /// it.
 fn all_tasks(kind: AdapterKind, precision: Precision) {
@@ -490,8 +485,8 @@ fn studies_read_values_that_lie_in_16_bits() {
     let told = |precision| {
         let mut engine = engine(&gpu, precision);
         let draws: Vec<Draw> = (0..9).map(Draw::unchanged).collect();
-        let look = Look {
-            part: Part::Train,
+        let look = BatchRef {
+            part: Split::Train,
             draws: &draws,
             seed: 1,
             step: 0,
@@ -539,7 +534,7 @@ fn engine(gpu: &Arc<Gpu>, precision: Precision) -> DeviceEngine {
         labels: (0..count).map(|i| i * 7 % 4).collect(),
     };
     let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
-    engine.load(Part::Train, &set, &normalization).unwrap();
+    engine.load(Split::Train, &set, &normalization).unwrap();
     engine
 }
 
@@ -637,9 +632,9 @@ fn the_scale_doubles_after_two_thousand_good_steps() {
 
 #[test]
 fn what_cannot_be_is_refused_in_words() {
-    let without = device::open(&Pretence {
+    let without = device::open(&AdapterOverrides {
         no_f16: true,
-        ..Pretence::default()
+        ..AdapterOverrides::default()
     });
     let session = |gpu: &Arc<Gpu>, build: twin::Build, dims| {
         let graph = |mode| differentiated(dims, mode, Precision::F16, build).0;

@@ -1,8 +1,5 @@
 //! A network on a device beside its twin, the same graph in f64 on the CPU,
 //! with the same bytes, parameters and draws.
-//!
-//! Use it from an integration test as `#[path = "common/twin.rs"] mod twin;`.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::sync::Arc;
 

@@ -2,15 +2,11 @@
 //! them, against what PyTorch computed: losses of 20 steps of training,
 //! running statistics, and the gradient of every parameter.
 
-#[path = "common/device.rs"]
-mod device;
-#[path = "common/parity.rs"]
-mod parity;
-#[path = "common/twin.rs"]
-mod twin;
-
-use parity::Fixture;
-use residua::gpu::Pretence;
+use crate::support::device;
+use crate::support::fixture;
+use crate::support::fixture::Fixture;
+use crate::support::twin;
+use residua::gpu::AdapterOverrides;
 use residua::graph::{Graph, Mode, ParamId, StateId};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule::{Batch, Crop, ResidentSet, Session, Update};
@@ -41,7 +37,7 @@ impl Net {
         let fixture = Fixture::load(fixture);
         let eval = graph(Mode::Eval);
         fixture.check_digests(&eval);
-        let gpu = device::open(&Pretence::default());
+        let gpu = device::open(&AdapterOverrides::default());
         let session = Session::new(gpu, Some(graph(Mode::Train)), eval.clone(), |_| true).unwrap();
         Net {
             fixture,
@@ -52,10 +48,10 @@ impl Net {
 
     /// The weights before the first step.
     fn reset(&self) {
-        for (index, values) in parity::params(&self.graph).iter().enumerate() {
+        for (index, values) in fixture::params(&self.graph).iter().enumerate() {
             self.session.write_param(ParamId(index), values);
         }
-        for (index, values) in parity::states(&self.graph).iter().enumerate() {
+        for (index, values) in fixture::states(&self.graph).iter().enumerate() {
             self.session.write_state(StateId(index), values);
         }
     }
@@ -63,12 +59,12 @@ impl Net {
     fn load(&self, steps: std::ops::Range<usize>, batch: usize) -> ResidentSet {
         let (mut bytes, mut labels) = (Vec::new(), Vec::new());
         for step in steps {
-            let (images, classes) = parity::image_batch(step, batch);
+            let (images, classes) = fixture::image_batch(step, batch);
             bytes.extend(images);
             labels.extend(classes);
         }
-        let dims = [3, parity::SIDE, parity::SIDE];
-        let set = self.session.load(&bytes, &labels, dims, &parity::MEAN, &parity::STD);
+        let dims = [3, fixture::SIDE, fixture::SIDE];
+        let set = self.session.load(&bytes, &labels, dims, &fixture::MEAN, &fixture::STD);
         set.unwrap()
     }
 

@@ -406,8 +406,8 @@ fn wide_convolutions_stay_within_the_grid() {
     for target in targets() {
         let lowered = [
             Work::Conv { conv, bias: false }.lower(&[&narrow, &weights], &wide, 256, &target),
-            Work::ConvGradInput(conv).lower(&[&wide, &weights], &narrow, 256, &target),
-            Work::ConvGradWeight(conv).lower(&[&narrow, &wide], &weights, 256, &target),
+            Work::ConvInputGradient(conv).lower(&[&wide, &weights], &narrow, 256, &target),
+            Work::ConvWeightGradient(conv).lower(&[&narrow, &wide], &weights, 256, &target),
         ];
         for call in lowered.iter().flat_map(|lowered| &lowered.calls) {
             let within = call.workgroups.iter().all(|&count| count <= WORKGROUPS);

@@ -9,12 +9,12 @@ use std::collections::HashMap;
 
 use super::fuse::{Action, Task, tasks};
 use super::memory::Piece;
-use super::plan::Request;
+use super::plan::PlanRequest;
 use crate::graph::{NodeId, Op};
 
 /// The tasks of a request and the memory that their values take.
 #[derive(Debug, Clone)]
-pub struct Lives {
+pub struct LiveRanges {
     /// In the order in which they run.
     pub tasks: Vec<Task>,
     /// Which of them are made in the memory of an input, see [`overwrites`].
@@ -25,12 +25,12 @@ pub struct Lives {
     pub piece_of: HashMap<NodeId, usize>,
 }
 
-impl Lives {
+impl LiveRanges {
     /// The tasks, pieces and lives of `request`.
-    pub fn new(request: &Request) -> Self {
-        let Request { graph, keep, batch, .. } = request;
+    pub fn new(request: &PlanRequest) -> Self {
+        let PlanRequest { graph, keep, batch, .. } = request;
         let tasks = tasks(graph, keep, request.scaled);
-        let mut lives = Lives {
+        let mut lives = LiveRanges {
             in_place: vec![false; tasks.len()],
             pieces: Vec::new(),
             piece_of: HashMap::new(),

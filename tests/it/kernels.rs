@@ -6,23 +6,20 @@
 //! Shapes are drawn by proptest from a fixed seed, so that a failure comes
 //! back; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` look further.
 
-#[path = "common/device.rs"]
-mod device;
-#[path = "common/twin.rs"]
-mod twin;
-
+use crate::support::device;
+use crate::support::twin;
 use std::sync::Arc;
 
+use crate::support::twin::{Deviation, Twin};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use residua::data::{self, Draw, ImageSet, Normalization, PAD, Padding};
-use residua::gpu::{AdapterKind, Gpu, Pretence};
+use residua::gpu::{AdapterKind, AdapterOverrides, Gpu};
 use residua::graph::{
     BlockId, BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, PadShortcut, Param, ParamId, ParamKind,
     Pool, Route,
 };
 use residua::schedule::{Batch, Crop, Session, Update};
-use twin::{Deviation, Twin};
 
 const CLASSES: usize = 5;
 
@@ -206,7 +203,7 @@ fn convolutions_of_all_widths_on_processors() {
             ..case((20, 33), (5, 7), 2)
         },
         // One tap: more source channels than are taken at a time, or than the
-        // lanes of a gradient by the weights have.
+        // lanes of a weight gradient have.
         ConvCase {
             conv: conv(1, 1, 0, 1),
             ..case((72, 20), (6, 8), 3)
@@ -220,7 +217,7 @@ fn convolutions_of_all_widths_on_processors() {
             bias: true,
             ..case((70, 12), (7, 5), 3)
         },
-        // So many images that a gradient by the weights walks through several
+        // So many images that a weight gradient walks through several
         // turns of them, and the last lacks some.
         case((64, 4), (4, 4), 300),
     ];
@@ -232,10 +229,10 @@ fn convolutions_of_all_widths_on_processors() {
 #[test]
 fn convolutions_read_by_eights_or_not_give_the_same_bits() {
     let found = |no_int64: bool| {
-        let gpu = device::open(&Pretence {
+        let gpu = device::open(&AdapterOverrides {
             kind: Some(AdapterKind::Cpu),
             no_int64,
-            ..Pretence::default()
+            ..AdapterOverrides::default()
         });
         assert!(!(no_int64 && gpu.limits().int64));
         let mut twin = Twin::new(&gpu, [3, 16, 16], 3, 4, &|graph, images| {
@@ -528,10 +525,10 @@ fn shared_values_under_routes() {
 /// More channel blocks than workgroups along a dimension.
 #[test]
 fn work_folds_where_a_dimension_ends() {
-    let gpu = device::open(&Pretence {
+    let gpu = device::open(&AdapterOverrides {
         kind: Some(AdapterKind::Discrete),
         workgroups: Some(100),
-        ..Pretence::default()
+        ..AdapterOverrides::default()
     });
     let case = ConvCase {
         conv: conv(1, 1, 0, 1),
@@ -593,9 +590,9 @@ fn image_set([channels, height, width]: [usize; 3], images: usize) -> ImageSet {
 #[test]
 fn gathering_crops_flips_pads_and_normalises() {
     // A binding holds a part of the set only.
-    let gpu = device::open(&Pretence {
+    let gpu = device::open(&AdapterOverrides {
         binding: Some(16 << 10),
-        ..Pretence::default()
+        ..AdapterOverrides::default()
     });
     for dims in [[3, 7, 5], [1, 8, 12], [3, 3, 2], [1, 1, 6]] {
         let set = image_set(dims, 600);
@@ -635,7 +632,7 @@ fn gathering_crops_flips_pads_and_normalises() {
 
 #[test]
 fn a_set_that_takes_anothers_place_is_gathered() {
-    let gpu = device::open(&Pretence::default());
+    let gpu = device::open(&AdapterOverrides::default());
     let dims = [1, 4, 4];
     let mut session = linear_session(&gpu, dims, |_| true);
     for byte in 0..20_u8 {
@@ -675,9 +672,9 @@ fn only_linear_weights(param: &Param) -> bool {
 fn updates_are_sgd_with_momentum() {
     // The weights fill a binding, so the arenas are updated in two dispatches.
     let dims = [3, 26, 26];
-    let gpu = device::open(&Pretence {
+    let gpu = device::open(&AdapterOverrides {
         binding: Some(4 * 2 * 3 * 26 * 26),
-        ..Pretence::default()
+        ..AdapterOverrides::default()
     });
     let set = image_set(dims, 4);
     type Case = (bool, f32, fn(&Param) -> bool);
@@ -750,7 +747,7 @@ fn two_runs_give_the_same_bits() {
 
 #[test]
 fn a_deleted_blocks_gradients_are_zero_and_its_momentum_decays() {
-    let gpu = device::open(&Pretence::default());
+    let gpu = device::open(&AdapterOverrides::default());
     let graph = |mode| {
         let mut graph = Graph::new(mode);
         let images = graph.images(3, 4, 4);

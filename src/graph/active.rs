@@ -10,12 +10,12 @@ use super::{Graph, NodeId, Op, Route, Side};
 
 /// Which nodes run under a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Liveness {
+pub struct Active {
     present: Vec<bool>,
     runs: Vec<bool>,
 }
 
-impl Liveness {
+impl Active {
     /// Prunes `graph` to what `wanted` needs under `route`, where the values
     /// `at_hand` need not be made again.
     pub fn new(graph: &Graph, route: &Route, wanted: &[NodeId], at_hand: &[NodeId]) -> Self {
@@ -39,7 +39,7 @@ impl Liveness {
         let runs = (0..needed.len())
             .map(|at| needed[at] && present[at] && !made[at])
             .collect();
-        Liveness { present, runs }
+        Active { present, runs }
     }
 
     /// Whether the value is computed.

@@ -1,15 +1,12 @@
 //! The programs as a user meets them: exit codes, one-line errors, run
 //! directories, and a run that is killed and resumed.
 
-#[path = "common/program.rs"]
-mod program;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::program::{failure, json, program};
 use assert_cmd::Command;
-use program::{failure, json, program};
 
 /// A run small enough to train in seconds on a software device.
 const SMALL: [&str; 10] = [

@@ -1,18 +1,15 @@
 //! `tools bench` as a user meets it: results that can be true, two of them
 //! side by side, and refusals.
 
-#[path = "common/program.rs"]
-mod program;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use residua::gpu::{Choice as AdapterChoice, Gpu};
-use residua::schedule::{Book, Choice, Choices, Device};
+use residua::gpu::{AdapterChoice, Gpu};
+use residua::schedule::{Book, Choices, Device, TunedKernel};
 use serde_json::{Value, json};
 
-use program::program;
+use crate::support::program::program;
 
 fn bench(arguments: &[&str]) -> Command {
     let mut command = program("tools");
@@ -51,7 +48,7 @@ fn one_kernel_is_measured_beside_the_peak() {
     let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
     let kernel = "strip 4x4x2 in 64 by 64".parse().unwrap();
     let mut choices = Choices::default();
-    choices.set(work, 128, Choice { kernel, timed: None });
+    choices.set(work, 128, TunedKernel { kernel, timed: None });
     let book = folder.path().join("book.toml");
     fs::write(&book, Book::of(&Device::of(gpu.info()), &choices).to_text()).unwrap();
     let mut import = program("tools");

@@ -2,10 +2,8 @@
 //! statistics and evaluation of small networks against torch float64, and all
 //! but the evaluation of two full ones.
 
-#[path = "common/parity.rs"]
-mod parity;
-
-use parity::Fixture;
+use crate::support::fixture;
+use crate::support::fixture::Fixture;
 use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, PadShortcut, Pool};
 use residua::reference::{self, Inputs, Values};
 
@@ -30,7 +28,7 @@ impl Residual {
     fn build(&self, mode: Mode) -> Result<(Graph, NodeId), GraphError> {
         let mut graph = Graph::new(mode);
         let g = &mut graph;
-        let images = g.images(3, parity::SIDE, parity::SIDE);
+        let images = g.images(3, fixture::SIDE, fixture::SIDE);
         let mut x = conv(g, "conv1", images, self.stem, square(3, 1, 1))?;
         if !self.preact {
             x = norm_relu(g, "bn1", x);
@@ -45,7 +43,7 @@ impl Residual {
             x = norm_relu(g, "bn", x);
         }
         let pooled = g.global_avg_pool(x);
-        let logits = g.linear("fc", pooled, parity::CLASSES, Init::Zero);
+        let logits = g.linear("fc", pooled, fixture::CLASSES, Init::Zero);
         let loss = g.cross_entropy(logits);
         Ok((graph, loss))
     }
@@ -116,7 +114,7 @@ fn ops(mode: Mode) -> Result<(Graph, NodeId), GraphError> {
         before,
         after,
     };
-    let x = g.images(3, parity::SIDE, parity::SIDE);
+    let x = g.images(3, fixture::SIDE, fixture::SIDE);
     let a = g.conv("conv1", x, 6, square(7, 2, 3), true, Init::Zero)?;
     let a = g.relu(a);
     let a = g.max_pool(a, overlapping)?;
@@ -127,7 +125,7 @@ fn ops(mode: Mode) -> Result<(Graph, NodeId), GraphError> {
     let subsampled = g.pad_shortcut(some, halved(false, 1, 2))?;
     let averaged = g.pad_shortcut(a, halved(true, 2, 1))?;
     let all = g.concat(&[pooled, subsampled, averaged])?;
-    let logits = g.linear("fc", all, parity::CLASSES, Init::Zero);
+    let logits = g.linear("fc", all, fixture::CLASSES, Init::Zero);
     let loss = g.cross_entropy(logits);
     Ok((graph, loss))
 }
@@ -141,11 +139,11 @@ struct Batch {
 
 impl Batch {
     fn new(graph: &Graph, step: usize, batch: usize) -> Self {
-        let (images, labels) = parity::image_batch(step, batch);
+        let (images, labels) = fixture::image_batch(step, batch);
         Batch {
-            images: parity::normalise(&images).iter().map(|&x| x.into()).collect(),
+            images: fixture::normalise(&images).iter().map(|&x| x.into()).collect(),
             labels,
-            params: widen(parity::params(graph)),
+            params: widen(fixture::params(graph)),
         }
     }
 
@@ -187,7 +185,7 @@ fn matches_pytorch(name: &str, precision: f64, build: impl Fn(Mode) -> Result<(G
     fixture.check_digests(&graph);
 
     let first = Batch::new(&graph, 0, fixture.batch());
-    let mut states = widen(parity::states(&graph));
+    let mut states = widen(fixture::states(&graph));
     let error = (first.mean_loss(&graph, &mut states, loss) - fixture.losses_f64()[0]).abs();
     assert!(error < 1e-10, "{name}: loss off by {error:e}");
 
@@ -196,7 +194,7 @@ fn matches_pytorch(name: &str, precision: f64, build: impl Fn(Mode) -> Result<(G
         for (tensor, found) in state.tensors().iter().zip(values.chunks(state.channels)) {
             if let Some(truth) = fixture.optional(tensor) {
                 // The graph's momentum is 0.1 in f32, which is 1.5e-8 off.
-                let error = parity::peak_error(found, &truth);
+                let error = fixture::peak_error(found, &truth);
                 assert!(error < 2e-8, "{name} {tensor}: off by {error:e}");
                 compared += 1;
             }
@@ -220,13 +218,13 @@ fn probe_matches(fixture: &Fixture, precision: f64, mut graph: Graph, loss: Node
     let mut wanted: Vec<NodeId> = gradients.params.iter().map(|&(_, node)| node).collect();
     wanted.extend([images, loss]);
     let (step, batch) = fixture.probe();
-    let mut states = widen(parity::states(&graph));
+    let mut states = widen(fixture::states(&graph));
     let values = Batch::new(&graph, step, batch).run(&graph, &mut states, &wanted);
 
     let error = (mean_loss(&values, loss) - fixture.probe_loss()).abs();
     assert!(error < 1e-10, "loss of the probe off by {error:e}");
     let compare = |tensor: &str, found: &[f64]| {
-        let error = parity::peak_error(found, &fixture.gradient(tensor));
+        let error = fixture::peak_error(found, &fixture.gradient(tensor));
         assert!(error < precision, "{tensor}: gradient off by {error:e} of its peak");
     };
     for &(param, node) in &gradients.params {

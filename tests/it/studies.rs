@@ -2,18 +2,13 @@
 //! what they write, how they go on after an interruption, and whether their
 //! pages work in a browser.
 
-#[path = "common/browser.rs"]
-mod browser;
-
-#[path = "common/program.rs"]
-mod program;
-
+use crate::support::browser;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::support::program::{failure, json, program};
 use assert_cmd::Command;
-use program::{failure, json, program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -2,20 +2,19 @@
 //! work is held against its f64 twin; wrong ones are set aside; choices are
 //! kept, replayed, and give the same bits again.
 
-#[path = "common/device.rs"]
-mod device;
-#[path = "common/twin.rs"]
-mod twin;
-
+use crate::support::device;
+use crate::support::twin;
 use std::sync::Arc;
 
+use crate::support::twin::Twin;
 use residua::gpu::{AdapterKind, Gpu};
 use residua::graph::{Conv, Graph, GraphError, Init, Mode, NodeId};
-use residua::kernels::Candidate;
+use residua::kernels::Algorithm;
 use residua::models::{InputShape, ModelSpec};
-use residua::schedule::{Aside, Book, Budget, Choice, Choices, Device, Kept, Progress, Session, Tuner, jobs, tune};
+use residua::schedule::{
+    Aside, Book, Budget, Choices, Device, Kept, Progress, Session, TunedKernel, Tuner, jobs, tune,
+};
 use residua::train::{DeviceEngine, Kernels, TuningNews, TuningSummary, Workload, choose_kernels};
-use twin::Twin;
 
 const DIMS: [usize; 3] = [3, 8, 8];
 const BATCH: usize = 6;
@@ -71,7 +70,7 @@ fn choices_of_rank(session: &Session, rank: usize) -> (Choices, usize) {
         let trials = job.trials(BATCH, &target);
         most = most.max(trials.len());
         let kernel = trials[rank.min(trials.len() - 1)].candidate;
-        choices.set(&job.signature(), BATCH, Choice { kernel, timed: None });
+        choices.set(&job.signature(), BATCH, TunedKernel { kernel, timed: None });
     }
     (choices, most)
 }
@@ -105,8 +104,8 @@ fn every_way_agrees_with_its_twin(kind: AdapterKind) {
     let target = residua::schedule::target(&gpu);
     let jobs = twin.session.jobs(true, BATCH);
     let kernels = || jobs.iter().flat_map(|job| job.trials(BATCH, &target));
-    let winograds = kernels().filter(|trial| matches!(trial.candidate, Candidate::Winograd { .. }));
-    let gemms = kernels().filter(|trial| matches!(trial.candidate, Candidate::Gemm { .. }));
+    let winograds = kernels().filter(|trial| matches!(trial.candidate, Algorithm::Winograd { .. }));
+    let gemms = kernels().filter(|trial| matches!(trial.candidate, Algorithm::Gemm { .. }));
     for count in [winograds.count(), gemms.count()] {
         assert_eq!(count > 3, kind == AdapterKind::Discrete);
     }
@@ -146,8 +145,8 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
     let mut twin = Twin::new(&gpu, [3, 17, 15], BATCH, 5, &of_all_shapes);
     let route = twin.default_route();
     let by_rule = twin.on_device(&route);
-    let is_gemm = |candidate: &Candidate| matches!(candidate, Candidate::Gemm { .. });
-    let works: Vec<(String, Vec<Candidate>)> = twin
+    let is_gemm = |candidate: &Algorithm| matches!(candidate, Algorithm::Gemm { .. });
+    let works: Vec<(String, Vec<Algorithm>)> = twin
         .session
         .jobs(true, BATCH)
         .iter()
@@ -164,7 +163,7 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
         let mut choices = Choices::default();
         for (signature, gemms) in &works {
             let kernel = gemms[rank % gemms.len()];
-            choices.set(signature, BATCH, Choice { kernel, timed: None });
+            choices.set(signature, BATCH, TunedKernel { kernel, timed: None });
         }
         twin.session.set_choices(choices);
         println!("products {rank} of {most}: {}", twin.check(&route));
@@ -176,11 +175,11 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
     for splits in [1, 3, 1 << 20] {
         let mut choices = Choices::default();
         for (signature, gemms) in &works {
-            let Candidate::Gemm { tile, .. } = gemms[0] else {
+            let Algorithm::Gemm { tile, .. } = gemms[0] else {
                 panic!("{:?} is no product", gemms[0]);
             };
-            let kernel = Candidate::Gemm { tile, splits };
-            choices.set(signature, BATCH, Choice { kernel, timed: None });
+            let kernel = Algorithm::Gemm { tile, splits };
+            choices.set(signature, BATCH, TunedKernel { kernel, timed: None });
         }
         twin.session.set_choices(choices);
         println!("in {splits} parts: {}", twin.check(&route));
@@ -201,7 +200,7 @@ fn wide_layers_are_products_by_rule_on_gpus() {
     let by_rule = jobs
         .iter()
         .map(|job| (job.signature(), job.trials(BATCH, &target)[0].candidate));
-    let products = by_rule.filter(|(_, rule)| matches!(rule, Candidate::Gemm { .. }));
+    let products = by_rule.filter(|(_, rule)| matches!(rule, Algorithm::Gemm { .. }));
     // All of the 1×1 kernel, and both gradients of the one at a stride.
     assert_eq!(products.count(), 5);
     let route = twin.default_route();
@@ -230,7 +229,7 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
     let mut trials = job.trials(BATCH, &target);
     // Only the first images are computed: as fast as nothing, and wrong.
     let mut lazy = trials[0].clone();
-    lazy.candidate = Candidate::Square { side: 2, lanes: 32 };
+    lazy.candidate = Algorithm::Square { side: 2, lanes: 32 };
     for call in lazy.lowered.calls.iter_mut().skip(1) {
         call.args.iter_mut().for_each(|arg| {
             if arg.operand == residua::kernels::Operand::Output {
@@ -240,11 +239,11 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
     }
     // Does nothing at all.
     let mut idle = trials[0].clone();
-    idle.candidate = Candidate::Square { side: 8, lanes: 32 };
+    idle.candidate = Algorithm::Square { side: 8, lanes: 32 };
     idle.lowered.calls.truncate(1);
     // The device refuses it: an output that is not bound.
     let mut broken = trials[0].clone();
-    broken.candidate = Candidate::Square { side: 4, lanes: 32 };
+    broken.candidate = Algorithm::Square { side: 4, lanes: 32 };
     for call in &mut broken.lowered.calls {
         call.args.clear();
     }
@@ -266,7 +265,7 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
     trials.drain(1..trials.len() - 1);
     trials[0].lowered.calls.truncate(1);
     let tuned = tuner.job(job, BATCH, &trials).unwrap();
-    assert_eq!(tuned.choice.kernel, Candidate::Plain, "{tuned:?}");
+    assert_eq!(tuned.choice.kernel, Algorithm::Plain, "{tuned:?}");
     // The device is as good as before.
     gpu.check().unwrap();
 }
@@ -408,7 +407,7 @@ fn a_device_is_tuned_once_and_its_choices_replayed() {
     let (second, jobs, short) = choose(&chosen, u64::MAX);
     assert_eq!((jobs, short), (0, 0), "the second run times nothing");
     let kernels =
-        |choices: &Choices| -> Vec<Candidate> { choices.iter().map(|(_, _, choice)| choice.kernel).collect() };
+        |choices: &Choices| -> Vec<Algorithm> { choices.iter().map(|(_, _, choice)| choice.kernel).collect() };
     assert_eq!(kernels(&second), kernels(&first));
     assert_eq!(choose(&Kernels::Rules, u64::MAX).0, Choices::default());
     // Another driver's choices are not this one's; as a file to replay they are.

@@ -2,18 +2,14 @@
 //! that keeps them? Under routes that leave blocks out, too, with dropout and
 //! with drop path, on a device and by the f64 reference.
 
-#[path = "common/device.rs"]
-mod device;
-#[path = "common/update.rs"]
-mod update;
-
+use crate::support::device;
+use crate::support::update::UPDATE;
 use residua::data::{Draw, ImageSet, Normalization, Padding};
 use residua::gpu::AdapterKind;
 use residua::graph::{Graph, Mode, NodeId, Op, ParamId, Recompute, Route, StateId};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::reference::{self, Inputs};
-use residua::train::{Depth, DepthRule, DeviceEngine, Engine, Part, StepPlan, initialise};
-use update::UPDATE;
+use residua::train::{Depth, DepthRule, DeviceEngine, Engine, Split, StepPlan, initialise};
 
 const BATCH: u32 = 6;
 const STEPS: u32 = 4;
@@ -81,7 +77,7 @@ fn trained(model: &str, depth: Depth, recompute: Recompute) -> (Vec<Vec<u32>>, u
     engine.session().set_recompute(recompute);
     initialise(&mut engine, 5);
     let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
-    engine.load(Part::Train, &images(), &normalization).unwrap();
+    engine.load(Split::Train, &images(), &normalization).unwrap();
     for step in 0..STEPS {
         let draws: Vec<Draw> = (0..BATCH).map(|i| Draw::unchanged(i + BATCH * (step % 2))).collect();
         engine

@@ -1,6 +1,4 @@
 //! What steps of the tests do to parameters.
-//!
-//! Use it from an integration test as `#[path = "common/update.rs"] mod update;`.
 
 use residua::schedule::Update;
 

@@ -2,20 +2,15 @@
 //! network, on the device and by the f64 reference, with augmentation,
 //! dropout, a lesion and all of the optimiser.
 
-#[path = "common/device.rs"]
-mod device;
-#[path = "common/twin.rs"]
-mod twin;
-#[path = "common/update.rs"]
-mod update;
-
+use crate::support::device;
+use crate::support::twin;
+use crate::support::update::UPDATE;
 use residua::data::{Draw, ImageSet, Normalization, Padding, Source};
 use residua::gpu::AdapterKind;
 use residua::graph::{BlockId, Gains, Mode, Param, ParamId, ParamKind, Route, StateId};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::schedule::Update;
-use residua::train::{DeviceEngine, Engine, Look, Part, ReferenceEngine, StepPlan, initialise};
-use update::UPDATE;
+use residua::train::{BatchRef, DeviceEngine, Engine, ReferenceEngine, Split, StepPlan, initialise};
 
 const MODEL: &str = "wrn-10-1:dropout=0.3";
 const BATCH: u32 = 12;
@@ -54,8 +49,8 @@ fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
     initialise(engine, 5);
     let set = images();
     let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
-    engine.load(Part::Train, &set, &normalization).unwrap();
-    engine.load(Part::Test, &set, &normalization).unwrap();
+    engine.load(Split::Train, &set, &normalization).unwrap();
+    engine.load(Split::Test, &set, &normalization).unwrap();
     let whole = engine.graph().default_route();
     let lesion = whole.clone().deleting(&[2]).unwrap();
     for step in 0..3 {
@@ -79,7 +74,7 @@ fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
             .unwrap();
     }
     let mut told = vec![("metrics".to_string(), engine.metrics(0..3).unwrap().into_flattened())];
-    for (part, route) in [(Part::Train, &whole), (Part::Test, &lesion)] {
+    for (part, route) in [(Split::Train, &whole), (Split::Test, &lesion)] {
         let draws: Vec<Draw> = (0..40).map(Draw::unchanged).collect();
         let results = engine
             .evaluate(part, &draws, std::slice::from_ref(route))
@@ -126,13 +121,13 @@ fn the_reference_trains_as_the_device_does() {
 fn the_reference_refuses_what_it_does_not_have() {
     let mut engine = ReferenceEngine::new(None, network(Mode::Eval), no_biases);
     let route = [engine.graph().default_route()];
-    let none = engine.evaluate(Part::Test, &[Draw::unchanged(0)], &route);
+    let none = engine.evaluate(Split::Test, &[Draw::unchanged(0)], &route);
     assert!(none.unwrap_err().to_string().contains("no images are loaded"));
     let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
-    engine.load(Part::Test, &images(), &normalization).unwrap();
-    let beyond = engine.evaluate(Part::Test, &[Draw::unchanged(40)], &route);
+    engine.load(Split::Test, &images(), &normalization).unwrap();
+    let beyond = engine.evaluate(Split::Test, &[Draw::unchanged(40)], &route);
     assert!(beyond.unwrap_err().to_string().contains("image 40"));
-    assert!(engine.evaluate(Part::Test, &[], &route).unwrap()[0].is_empty());
+    assert!(engine.evaluate(Split::Test, &[], &route).unwrap()[0].is_empty());
     assert!(engine.momentum(ParamId(0)).unwrap().iter().all(|&m| m == 0.0));
 }
 
@@ -145,7 +140,7 @@ fn routes_that_share_a_beginning_score_as_they_do_alone() {
         initialise(&mut engine, 3);
         let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
         let splits = "synthetic:1,8".parse::<Source>().unwrap().load(None, None, 1).unwrap();
-        engine.load(Part::Test, &splits.test, &normalization).unwrap();
+        engine.load(Split::Test, &splits.test, &normalization).unwrap();
         let whole = engine.graph().default_route();
         let blocks = whole.len();
         let deleted = |numbers: &[usize]| whole.clone().deleting(numbers).unwrap();
@@ -163,10 +158,10 @@ fn routes_that_share_a_beginning_score_as_they_do_alone() {
         let draws: Vec<Draw> = (0..8).map(Draw::unchanged).collect();
         // Twice, so that nothing is left over from the batch before.
         for _ in 0..2 {
-            let together = engine.evaluate(Part::Test, &draws, &routes).unwrap();
+            let together = engine.evaluate(Split::Test, &draws, &routes).unwrap();
             for (route, shared) in routes.iter().zip(&together) {
                 let alone = engine
-                    .evaluate(Part::Test, &draws, std::slice::from_ref(route))
+                    .evaluate(Split::Test, &draws, std::slice::from_ref(route))
                     .unwrap();
                 assert_eq!(&alone[0], shared, "{model}: {route:?}");
             }
@@ -193,7 +188,7 @@ fn pair(model: &str) -> [Box<dyn Engine>; 2] {
     let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
     for engine in &mut engines {
         initialise(engine.as_mut(), 11);
-        engine.load(Part::Train, &images(), &normalization).unwrap();
+        engine.load(Split::Train, &images(), &normalization).unwrap();
         // Statistics that are not the initial ones.
         let draws: Vec<Draw> = (20..40).map(Draw::unchanged).collect();
         let route = engine.graph().default_route();
@@ -204,9 +199,9 @@ fn pair(model: &str) -> [Box<dyn Engine>; 2] {
     engines
 }
 
-fn look(draws: &[Draw], step: u32) -> Look<'_> {
-    Look {
-        part: Part::Train,
+fn look(draws: &[Draw], step: u32) -> BatchRef<'_> {
+    BatchRef {
+        part: Split::Train,
         draws,
         seed: 3,
         step,
@@ -285,8 +280,8 @@ fn blocks_change_places_and_come_back() {
     ];
     assert!(whole.clone().swapping(reference.graph(), 1, 4).is_err());
     let before = device.param(ParamId(1)).unwrap();
-    let found = device.evaluate(Part::Train, &draws, &routes).unwrap();
-    let truth = reference.evaluate(Part::Train, &draws, &routes).unwrap();
+    let found = device.evaluate(Split::Train, &draws, &routes).unwrap();
+    let truth = reference.evaluate(Split::Train, &draws, &routes).unwrap();
     for (index, (found, truth)) in found.iter().zip(&truth).enumerate() {
         close(&format!("route {index}"), found.as_flattened(), truth.as_flattened());
     }
@@ -298,7 +293,10 @@ fn blocks_change_places_and_come_back() {
         before,
         "parameters are back in place"
     );
-    assert_eq!(device.evaluate(Part::Train, &draws, &routes[..1]).unwrap()[0], found[0]);
+    assert_eq!(
+        device.evaluate(Split::Train, &draws, &routes[..1]).unwrap()[0],
+        found[0]
+    );
 }
 
 #[test]
@@ -334,7 +332,7 @@ fn recalibrated_statistics_are_those_of_the_batch() {
     let size = |images| std::num::NonZeroUsize::new(images).unwrap();
     let judged = |device: &mut dyn Engine| {
         let routes = std::slice::from_ref(&route);
-        residua::train::evaluate(device, Part::Train, 40, size(40), routes, &mut |_| {})
+        residua::train::evaluate(device, Split::Train, 40, size(40), routes, &mut |_| {})
     };
     let recalibration = residua::studies::Recalibration {
         images: 40,

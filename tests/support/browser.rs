@@ -1,10 +1,5 @@
 //! Does a page do in a browser what it says? A headless Chromium, spoken to
 //! over its DevTools protocol.
-//!
-//! Use it from an integration test as `#[path = "common/browser.rs"] mod browser;`:
-//! `let mut page = browser::open_report(&path);`, then ask the page, and in
-//! the end `page.assert_quiet()`.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

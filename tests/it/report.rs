@@ -1,8 +1,6 @@
 //! Does a report work in a browser, with the mouse and with the keyboard?
 
-#[path = "common/browser.rs"]
-mod browser;
-
+use crate::support::browser;
 use std::path::{Path, PathBuf};
 
 use residua::report::{Axis, BoxMark, Cell, Column, Figure, Item, Layer, Mark, Report, Table};

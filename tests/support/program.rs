@@ -1,7 +1,4 @@
 //! The two programs, run as a user runs them.
-//!
-//! Use it from an integration test as `#[path = "common/program.rs"] mod program;`.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::time::Duration;
 

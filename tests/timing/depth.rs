@@ -1,18 +1,16 @@
 //! Does stochastic depth save the time that it promises? ResNet-110 with all
 //! blocks and with those that it draws, on this machine's adapter.
 
-#[path = "common/device.rs"]
-mod device;
-
+use crate::support::device;
 use std::ops::Range;
 use std::time::Instant;
 
 use residua::data::{Draw, Normalization, Padding, Source};
-use residua::gpu::Pretence;
+use residua::gpu::AdapterOverrides;
 use residua::graph::{BlockId, Mode, Route};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule::Update;
-use residua::train::{Depth, DepthRule, DeviceEngine, Engine, Part, StepPlan, initialise};
+use residua::train::{Depth, DepthRule, DeviceEngine, Engine, Split, StepPlan, initialise};
 
 const BATCH: u32 = 16;
 const DEPTH: Depth = Depth::Stochastic {
@@ -31,12 +29,12 @@ const PAIRS: Range<u32> = 5..40;
 fn engine() -> DeviceEngine {
     let spec: ModelSpec = "resnet110".parse().unwrap();
     let build = |mode| spec.build(&InputShape::default(), mode).unwrap();
-    let gpu = device::open(&Pretence::default());
+    let gpu = device::open(&AdapterOverrides::default());
     let mut engine = DeviceEngine::new(gpu, Some(build(Mode::Train)), build(Mode::Eval), |_| true).unwrap();
     initialise(&mut engine, 1);
     let splits = "synthetic:16,1".parse::<Source>().unwrap().load(None, None, 1).unwrap();
     let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
-    engine.load(Part::Train, &splits.train, &normalization).unwrap();
+    engine.load(Split::Train, &splits.train, &normalization).unwrap();
     engine
 }
 

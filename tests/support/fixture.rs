@@ -1,10 +1,6 @@
 //! What PyTorch is compared on: initial weights, images and labels drawn by
 //! the same formulas as in `tests/fixtures/make_parity.py`, and the fixtures
 //! that it wrote. `tests/fixtures/README.md` describes the files.
-//!
-//! Use it from an integration test as
-//! `#[path = "common/parity.rs"] mod parity;`.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::path::Path;
 

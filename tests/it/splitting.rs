@@ -2,14 +2,11 @@
 //! result? The adapter is taken for one that allows little; the device itself
 //! refuses every larger binding.
 
-#[path = "common/device.rs"]
-mod device;
-#[path = "common/twin.rs"]
-mod twin;
-
-use residua::gpu::{AdapterKind, Pretence};
+use crate::support::device;
+use crate::support::twin;
+use crate::support::twin::Twin;
+use residua::gpu::{AdapterKind, AdapterOverrides};
 use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId, PadShortcut, Pool};
-use twin::Twin;
 
 /// Splitting changes the order of sums, and nothing else; a batch norm's
 /// division and the loss of a single image multiply what that makes of the
@@ -73,10 +70,10 @@ fn network(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
 fn split_and_whole_agree(kind: AdapterKind) {
     // Tensors of 48 images have up to 48 KiB.
     let limited = |binding| {
-        device::open(&Pretence {
+        device::open(&AdapterOverrides {
             kind: Some(kind),
             binding,
-            ..Pretence::default()
+            ..AdapterOverrides::default()
         })
     };
     let dims = [3, 8, 8];

@@ -1,29 +1,27 @@
 //! Device memory is taken in the first steps, as much as was planned, and then
 //! stays as it is.
 
-#[path = "common/device.rs"]
-mod device;
-
+use crate::support::device;
 use std::sync::Arc;
 
 use residua::data::{Draw, Padding, Source, Splits};
-use residua::gpu::{Gpu, Pretence};
+use residua::gpu::{AdapterOverrides, Gpu};
 use residua::graph::{Mode, Recompute, Route};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule::{Footprint, ResidentSet, Update};
-use residua::train::{DeviceEngine, Engine, Part, StepPlan, initialise};
+use residua::train::{DeviceEngine, Engine, Split, StepPlan, initialise};
 
 const IMAGE: [usize; 3] = [3, 32, 32];
 
 /// `model` on a device of its own with the images of `splits`.
 fn engine(model: &str, splits: &Splits) -> (Arc<Gpu>, DeviceEngine) {
-    let gpu = device::open(&Pretence::default());
+    let gpu = device::open(&AdapterOverrides::default());
     let spec: ModelSpec = model.parse().unwrap();
     let build = |mode| spec.build(&InputShape::default(), mode).unwrap();
     let mut engine = DeviceEngine::new(gpu.clone(), Some(build(Mode::Train)), build(Mode::Eval), |_| true).unwrap();
     initialise(&mut engine, 0);
-    engine.load(Part::Train, &splits.train, &splits.normalization).unwrap();
-    engine.load(Part::Test, &splits.test, &splits.normalization).unwrap();
+    engine.load(Split::Train, &splits.train, &splits.normalization).unwrap();
+    engine.load(Split::Test, &splits.test, &splits.normalization).unwrap();
     (gpu, engine)
 }
 
@@ -48,7 +46,7 @@ fn step(engine: &mut DeviceEngine, route: &Route, count: usize, evaluated: usize
     };
     engine.step(&plan).unwrap();
     let routes = std::slice::from_ref(route);
-    engine.evaluate(Part::Test, &draws(evaluated), routes).unwrap();
+    engine.evaluate(Split::Test, &draws(evaluated), routes).unwrap();
     engine.metrics(step..step + 1).unwrap();
 }
 

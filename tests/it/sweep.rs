@@ -1,16 +1,13 @@
 //! Sweeps as a user meets them: wrong grids, a sweep that grows and is killed,
 //! and what it writes.
 
-#[path = "common/program.rs"]
-mod program;
-
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::support::program::{failure, json, program};
 use assert_cmd::Command;
-use program::{failure, json, program};
 use serde_json::Value;
 
 /// Runs small enough to train in seconds on a software device.

@@ -1,0 +1,21 @@
+//! All integration tests but those that time something: one binary, so that
+//! the library and its dependencies are linked once.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bench;
+mod cli;
+mod engines;
+mod kernels;
+mod memory;
+mod parity;
+mod precision;
+mod recompute;
+mod reference_parity;
+mod report;
+mod shaders;
+mod splitting;
+mod studies;
+mod sweep;
+mod tuning;

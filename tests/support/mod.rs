@@ -1,0 +1,10 @@
+//! What several tests share: devices, f64 twins, PyTorch's fixtures, programs
+//! run as a user runs them, and a browser.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod browser;
+pub mod device;
+pub mod fixture;
+pub mod program;
+pub mod twin;
+pub mod update;
