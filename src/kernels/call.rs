@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Value, Variant};
+use super::source::{Value, Variant};
 use crate::graph::{Precision, Shape};
 
 /// What kernels need to know of the adapter.
@@ -162,6 +162,11 @@ impl Call {
     }
 }
 
+/// Whether `size` can be the number of invocations of a workgroup on every adapter.
+pub fn is_workgroup_size(size: usize) -> bool {
+    size.is_power_of_two() && size <= 256
+}
+
 /// `groups` workgroups as x and y, where x alone may not hold them. The grid
 /// may be a little larger: kernels compare their index with the length of
 /// what they write.
@@ -215,6 +220,15 @@ pub fn parts(batch: usize, shapes: &[&Shape], target: &Target) -> Vec<Range<usiz
         .step_by(size)
         .map(|first| first..(first + size).min(batch))
         .collect()
+}
+
+/// The parts of an arena of `bytes` that fit a binding: first byte and bytes.
+pub fn arena_parts(bytes: u64, target: &Target) -> impl Iterator<Item = (u64, u64)> + use<> {
+    // A part ends at a multiple of every alignment there is.
+    let part = (target.binding / 4096 * 4096).max(4096);
+    (0..bytes)
+        .step_by(part as usize)
+        .map(move |offset| (offset, part.min(bytes - offset)))
 }
 
 /// A dispatch's part of a sum over the batch: a workgroup sums each chunk of

@@ -6,8 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::call::{Lowered, Target};
-use super::conv_gemm::GemmTile;
-use super::tile::{ChannelTile, Tile, TurnTile, WeightTile};
+use super::conv::{ChannelTile, GemmTile, Tile, TurnTile, WeightTile};
 
 /// One way to do a piece of work: a kernel and its parameters. Its text, such
 /// as `tile 8x4x16 by 32`, is what files of choices hold.
@@ -131,40 +130,6 @@ pub(super) trait Tunable {
 
     /// The dispatches of one way; `None` where it is no way to do this.
     fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered>;
-}
-
-/// Whether `lanes` can be a workgroup on every adapter.
-pub(super) fn is_workgroup(lanes: usize) -> bool {
-    lanes.is_power_of_two() && lanes <= 256
-}
-
-/// The rules' choice for a sum over batch and plane: enough workgroups to
-/// keep the device busy.
-pub(super) fn chunk_rule(lanes: usize, target: &Target) -> Algorithm {
-    let groups = if target.cpu { 64 } else { 1024 };
-    Algorithm::Chunks { groups, lanes }
-}
-
-/// Other choices for a sum over batch and plane.
-pub(super) fn chunk_others(lanes: usize, target: &Target) -> Vec<Algorithm> {
-    let chunks = |(groups, lanes)| Algorithm::Chunks { groups, lanes };
-    if target.cpu {
-        [(256, lanes), (64, lanes / 2)].map(chunks).to_vec()
-    } else {
-        [(1024, 4 * lanes), (4096, lanes), (256, 4 * lanes), (1024, lanes / 2)]
-            .map(chunks)
-            .to_vec()
-    }
-}
-
-/// Workgroups and invocations of a sum over batch and plane, where
-/// `candidate` is one: one for each channel, if it is plain.
-pub(super) fn chunk_parameters(candidate: &Algorithm) -> Option<(usize, usize)> {
-    match *candidate {
-        Algorithm::Plain => Some((1, 1)),
-        Algorithm::Chunks { groups, lanes } if is_workgroup(lanes) => Some((groups, lanes)),
-        _ => None,
-    }
 }
 
 impl fmt::Display for Algorithm {

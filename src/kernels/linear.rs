@@ -1,9 +1,9 @@
 //! Which dispatches make a linear layer, forward and backward?
 
-use super::call::{Call, Lowered, Operand, Target, chunks, parts};
-use super::candidate::{Algorithm, Tunable, chunk_others, chunk_parameters, chunk_rule, is_workgroup};
-use super::conv::Direction;
-use super::conv_weights::WeightGradient;
+use super::call::{Call, Lowered, Operand, Target, is_workgroup_size, parts};
+use super::candidate::{Algorithm, Tunable};
+use super::conv::{Direction, WeightGradient};
+use super::source::Value;
 use crate::graph::{Conv, Shape};
 
 const WG: usize = 64;
@@ -41,7 +41,7 @@ impl Tunable for Layer<'_> {
     fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         let (side, lanes) = match *candidate {
             Algorithm::Plain => (1, WG),
-            Algorithm::Square { side, lanes } if side <= LARGEST_SIDE && is_workgroup(lanes) => (side, lanes),
+            Algorithm::Square { side, lanes } if side <= LARGEST_SIDE && is_workgroup_size(lanes) => (side, lanes),
             Algorithm::Gemm { tile, splits } => {
                 return self.as_conv(
                     |layer| layer.lower_gemm(tile, batch, target),
@@ -217,7 +217,7 @@ fn weight_gradient(tile: Square, x: &Shape, dy: &Shape, dw: &Shape, batch: usize
     // One after the other, in the batch's order: copy, then accumulate.
     for index in 0..parts.len() {
         let entry = if index == 0 { "copy" } else { "accumulate" };
-        let constants = vec![("V", super::Value::Type("f32")), ("WG", WG.into())];
+        let constants = vec![("V", Value::Type("f32")), ("WG", WG.into())];
         let mut call = Call::new("pointwise", entry, constants)
             .bind(0, Operand::Scratch(0), dw.bytes(1))
             .bind(2, Operand::Output, dw.bytes(1))
@@ -228,59 +228,5 @@ fn weight_gradient(tile: Square, x: &Shape, dy: &Shape, dw: &Shape, batch: usize
     Lowered {
         calls,
         scratch: vec![parts.len() as u64 * stride],
-    }
-}
-
-/// Sum over batch and plane for each channel: input dy.
-pub(super) struct ChannelSum<'a> {
-    pub dy: &'a Shape,
-}
-
-impl Tunable for ChannelSum<'_> {
-    fn rule(&self, target: &Target) -> Algorithm {
-        chunk_rule(WG, target)
-    }
-
-    fn others(&self, target: &Target) -> Vec<Algorithm> {
-        chunk_others(WG, target)
-    }
-
-    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
-        let (groups, lanes) = chunk_parameters(candidate)?;
-        let chunks = (groups / self.dy.channels()).clamp(1, batch);
-        Some(channel_sum(self.dy, batch.div_ceil(chunks), lanes, batch, target))
-    }
-}
-
-fn channel_sum(dy: &Shape, images: usize, lanes: usize, batch: usize, target: &Target) -> Lowered {
-    let channels = dy.channels();
-    let (height, width) = dy.plane();
-    let (parts, all) = chunks(parts(batch, &[dy], target), images);
-    let partial = 4 * (all * channels) as u64;
-    let mut calls = Vec::new();
-    for part in parts {
-        let constants = vec![
-            ("C", channels.into()),
-            ("PLANE", (height * width).into()),
-            ("IMAGES", images.into()),
-            ("FIRST_CHUNK", part.first.into()),
-            ("WG", lanes.into()),
-        ];
-        let mut call = Call::new("reduce", "channel_sum", constants)
-            .store("Stored", 1, dy)
-            .bind_images(0, Operand::Input(0), dy, &part.images)
-            .bind(1, Operand::Scratch(0), partial);
-        call.workgroups = [part.count as u32, channels as u32, 1];
-        calls.push(call);
-    }
-    calls.push(
-        Call::new("reduce", "rows", vec![("WG", WG.into())])
-            .bind(0, Operand::Scratch(0), partial)
-            .bind(1, Operand::Output, 4 * channels as u64)
-            .over(channels, WG, target),
-    );
-    Lowered {
-        calls,
-        scratch: vec![partial],
     }
 }

@@ -2,7 +2,7 @@
 
 use super::call::{Call, Lowered, Operand, Target};
 use super::loss_scale::LOSS_SCALE_BYTES;
-use super::update::STEP_BYTES;
+use super::step::STEP_BYTES;
 use crate::graph::Shape;
 
 const WG: usize = 64;

@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::call::{Call, Operand, Target};
-use super::update::arena_parts;
+use super::call::{Call, Operand, Target, arena_parts};
 
 const WG: usize = 64;
 

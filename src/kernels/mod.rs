@@ -2,39 +2,37 @@
 //! constants, bindings and workgroup counts. Shapes and adapters are known
 //! here; models and training are not.
 
+mod batch_norm;
 mod call;
 mod candidate;
 mod channels;
 mod conv;
-mod conv_gemm;
-mod conv_lanes;
-mod conv_plain;
-mod conv_stats;
-mod conv_weights;
-mod conv_weights_winograd;
+mod dropout;
 mod expression;
+mod gather;
 mod linear;
 mod loss;
 mod loss_scale;
-mod norm;
 mod peak;
 mod pointwise;
 mod pool;
+mod reduce;
+mod sgd;
 mod source;
-mod tile;
-mod update;
+mod step;
 
 pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
 pub use candidate::{Algorithm, UnknownAlgorithm};
-pub use conv_gemm::GemmTile;
+pub use conv::{GemmTile, Tile, WeightTile};
+pub use gather::{ImageDims, ImagePart, gather};
 pub use loss::record;
 pub use loss_scale::{LOSS_SCALE_BYTES, LossScale, judge_step};
 pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
+pub use sgd::sgd;
 pub use source::{Value, Variant, files};
-pub use tile::{Tile, WeightTile};
-pub use update::{ImageDims, ImagePart, STEP_BYTES, StepRecord, gather, sgd};
+pub use step::{STEP_BYTES, StepRecord};
 
 use candidate::Tunable;
 
@@ -167,28 +165,28 @@ impl Work {
                 bias,
                 eps,
                 momentum,
-            } => Box::new(conv_stats::ConvStats {
+            } => Box::new(conv::ConvStats {
                 conv: conv::Direction::forward(conv, bias, inputs[0], output),
-                stats: norm::BatchStats {
+                stats: batch_norm::BatchStats {
                     x: output,
                     eps,
                     momentum,
                 },
             }),
             Work::ConvInputGradient(conv) => Box::new(conv::Direction::backward(conv, inputs[0], output)),
-            Work::ConvWeightGradient(conv) => Box::new(conv_weights::WeightGradient {
+            Work::ConvWeightGradient(conv) => Box::new(conv::WeightGradient {
                 conv,
                 x: inputs[0],
                 dy: inputs[1],
                 dw: output,
             }),
-            Work::ChannelSum => Box::new(linear::ChannelSum { dy: inputs[0] }),
-            Work::BatchStats { eps, momentum } => Box::new(norm::BatchStats {
+            Work::ChannelSum => Box::new(reduce::ChannelSum { dy: inputs[0] }),
+            Work::BatchStats { eps, momentum } => Box::new(batch_norm::BatchStats {
                 x: inputs[0],
                 eps,
                 momentum,
             }),
-            Work::NormParamGradients { relu } => Box::new(norm::Sums { relu, x: inputs[1] }),
+            Work::NormParamGradients { relu } => Box::new(batch_norm::Sums { relu, x: inputs[1] }),
             Work::Linear { bias } => Box::new(linear::Layer::Forward {
                 bias,
                 x: inputs[0],
@@ -307,10 +305,10 @@ impl Work {
             | Work::Linear { .. }
             | Work::LinearInputGradient
             | Work::LinearWeightGradient => unreachable!("the rules' choice is a way to do {self:?}"),
-            Work::RunningStats { eps } => norm::running_stats(output, eps, target),
-            Work::Normalize { relu, join } => norm::normalize(relu, join, output, batch, target),
+            Work::RunningStats { eps } => batch_norm::running_stats(output, eps, target),
+            Work::Normalize { relu, join } => batch_norm::normalize(relu, join, output, batch, target),
             Work::NormInputGradient { relu, batch_stats } => {
-                norm::input_gradient(relu, batch_stats, output, batch, target)
+                batch_norm::input_gradient(relu, batch_stats, output, batch, target)
             }
             Work::Pointwise(kernel) => pointwise::pointwise(kernel, output, batch, target),
             Work::Pool(kernel) => {
@@ -323,11 +321,11 @@ impl Work {
             }
             Work::Dropout { p, stream } => {
                 let of_element = (Stream::Dropout, stream, 1);
-                pointwise::dropout(p, of_element, output, batch, target)
+                dropout::dropout(p, of_element, output, batch, target)
             }
             Work::DropPath { p, block } => {
                 let of_image = (Stream::StochasticDepth, block, output.per_image());
-                pointwise::dropout(p, of_image, output, batch, target)
+                dropout::dropout(p, of_image, output, batch, target)
             }
             Work::Concat => channels::concat(inputs, output, batch, target),
             Work::Slice { from } => channels::slice(from, inputs[0], output, batch, target),

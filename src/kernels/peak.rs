@@ -3,8 +3,8 @@
 //! No driver says how many chains, which width and which workgroup it likes,
 //! so there are several shapes of both measurements; the best one counts.
 
-use super::Value;
 use super::call::{Call, Operand, Target};
+use super::source::Value;
 
 /// Multiply-adds of a chain's step, taken over all chains of an invocation:
 /// as much straight-line code as every compiler takes.

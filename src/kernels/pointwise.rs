@@ -1,9 +1,8 @@
 //! Which dispatches make elementwise work that no neighbour took along?
 
-use super::Value;
 use super::call::{Call, Lowered, Operand, Target, parts};
+use super::source::Value;
 use crate::graph::Shape;
-use crate::random::Stream;
 
 const WG: usize = 64;
 
@@ -78,35 +77,6 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
             .bind_images(2, Operand::Output, shape, &part)
             .bind(3, Operand::Gains, 16)
             .over(invocations, WG, target)
-    });
-    Lowered::calls(calls.collect())
-}
-
-/// Dropout: input x. The draws are those of (purpose, index), one for as many
-/// elements as `draws` says.
-pub fn dropout(p: f32, draws: (Stream, u32, usize), shape: &Shape, batch: usize, target: &Target) -> Lowered {
-    let (purpose, stream, per_draw) = draws;
-    let calls = parts(batch, &[shape], target).into_iter().map(|part| {
-        let first = shape.len(part.start);
-        let constants = vec![
-            ("P", p.into()),
-            ("KEEP_SCALE", ((1.0 / (1.0 - f64::from(p))) as f32).into()),
-            ("STREAM", stream.into()),
-            ("PURPOSE", (purpose as u32).into()),
-            ("PER_DRAW", per_draw.into()),
-            (
-                "ALIGNED",
-                (first.is_multiple_of(4) && (per_draw == 1 || per_draw.is_multiple_of(4))).into(),
-            ),
-            ("FIRST", first.into()),
-            ("WG", WG.into()),
-        ];
-        Call::new("dropout", "dropout", constants)
-            .store("Stored", 1, shape)
-            .bind_images(0, Operand::Input(0), shape, &part)
-            .bind_images(1, Operand::Output, shape, &part)
-            .bind(2, Operand::Step, super::update::STEP_BYTES)
-            .over(shape.len(part.len()).div_ceil(4), WG, target)
     });
     Lowered::calls(calls.collect())
 }

@@ -1,7 +1,7 @@
 //! Which dispatches make pooling, forward and backward?
 
-use super::Value;
 use super::call::{Call, Lowered, Operand, Target, parts};
+use super::source::Value;
 use crate::graph::{Pool, Shape};
 
 const WG: usize = 64;

@@ -22,18 +22,21 @@ use crate::gpu::{Access, Program};
 const FILES: [(&str, &str); 19] = [
     ("batch_norm", include_str!("../../shaders/batch_norm.wgsl")),
     ("channels", include_str!("../../shaders/channels.wgsl")),
-    ("conv", include_str!("../../shaders/conv.wgsl")),
-    ("conv_gemm", include_str!("../../shaders/conv_gemm.wgsl")),
-    ("conv_lanes", include_str!("../../shaders/conv_lanes.wgsl")),
-    ("conv_plain", include_str!("../../shaders/conv_plain.wgsl")),
-    ("conv_weights", include_str!("../../shaders/conv_weights.wgsl")),
+    ("conv/direct", include_str!("../../shaders/conv/direct.wgsl")),
+    ("conv/gemm", include_str!("../../shaders/conv/gemm.wgsl")),
+    ("conv/plain", include_str!("../../shaders/conv/plain.wgsl")),
+    ("conv/subgroup", include_str!("../../shaders/conv/subgroup.wgsl")),
     (
-        "conv_weights_lanes",
-        include_str!("../../shaders/conv_weights_lanes.wgsl"),
+        "conv/wgrad_strips",
+        include_str!("../../shaders/conv/wgrad_strips.wgsl"),
     ),
     (
-        "conv_weights_winograd_lanes",
-        include_str!("../../shaders/conv_weights_winograd_lanes.wgsl"),
+        "conv/wgrad_subgroup",
+        include_str!("../../shaders/conv/wgrad_subgroup.wgsl"),
+    ),
+    (
+        "conv/wgrad_winograd",
+        include_str!("../../shaders/conv/wgrad_winograd.wgsl"),
     ),
     ("dropout", include_str!("../../shaders/dropout.wgsl")),
     ("gather", include_str!("../../shaders/gather.wgsl")),
@@ -104,7 +107,7 @@ impl std::fmt::Display for Value {
 /// A shader file, one of its entry points, and values for its constants.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variant {
-    /// File under `shaders/`, without extension.
+    /// File under `shaders/`, without extension, such as `conv/direct`.
     pub file: &'static str,
     /// Entry point.
     pub entry: &'static str,
@@ -468,7 +471,7 @@ for (var i = 0u; i < N; i++) { // unroll
     #[test]
     fn only_the_entry_points_own_bindings_stay() {
         let variant = Variant {
-            file: "conv",
+            file: "conv/direct",
             entry: "pack",
             constants: vec![("KB", Value::Uint(8))],
         };

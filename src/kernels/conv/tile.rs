@@ -7,8 +7,8 @@
 //! seconds to compile. Where lanes can exchange values, neighbours bring halos
 //! and weights, and small tiles do as well as large ones.
 
-use super::call::Target;
 use crate::graph::Conv;
+use crate::kernels::call::Target;
 
 /// Multiply-adds in the straight-line body of a kernel.
 const CPU_BODY: usize = 2304;

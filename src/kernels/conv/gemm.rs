@@ -9,11 +9,11 @@
 //! product there, as soon as there are channels to fill a tile; elsewhere it is
 //! for the tuner to try.
 
-use super::Value;
-use super::call::{Call, Lowered, Operand, Target, fold, parts};
-use super::candidate::{Algorithm, is_workgroup};
-use super::conv::{Direction, shape_constants};
-use super::conv_weights::WeightGradient;
+use super::problem::{Direction, shape_constants};
+use super::wgrad::WeightGradient;
+use crate::kernels::call::{Call, Lowered, Operand, Target, fold, is_workgroup_size, parts};
+use crate::kernels::candidate::Algorithm;
+use crate::kernels::source::Value;
 
 /// Channels, of source and of destination, from which on the rules take a
 /// product.
@@ -86,7 +86,7 @@ impl GemmTile {
     }
 
     /// Invocations of a workgroup.
-    pub(super) fn lanes(&self) -> usize {
+    pub fn lanes(&self) -> usize {
         (self.rows / self.sums.0) * (self.channels / self.sums.1)
     }
 
@@ -101,7 +101,7 @@ impl GemmTile {
             && (self.sums.0..=256).contains(&self.rows)
             && (self.sums.1..=256).contains(&self.channels)
             && (1..=2).contains(&self.buffers)
-            && is_workgroup(self.lanes())
+            && is_workgroup_size(self.lanes())
             // Each invocation stays with one pixel, or with one term.
             && self.lanes() >= 2 * self.depth
             && self.lanes().is_multiple_of(self.rows / 4)
@@ -124,7 +124,7 @@ impl GemmTile {
 
 impl Direction<'_> {
     /// The product that the rules take on a GPU, where they take one.
-    pub(super) fn gemm_rule(&self, target: &Target) -> Option<Algorithm> {
+    pub fn gemm_rule(&self, target: &Target) -> Option<Algorithm> {
         let (source, dest) = self.group_channels();
         let strided = self.backward && self.conv.stride > 1;
         let pays = source.min(dest) >= WIDE && (self.conv.kernel == 1 || strided);
@@ -132,7 +132,7 @@ impl Direction<'_> {
     }
 
     /// Products that may be fast.
-    pub(super) fn gemms(&self, target: &Target) -> Vec<Algorithm> {
+    pub fn gemms(&self, target: &Target) -> Vec<Algorithm> {
         // On a processor workgroup memory is memory like any other, and loads
         // are what costs: a tenth of the register tiles' speed.
         if target.cpu {
@@ -143,7 +143,7 @@ impl Direction<'_> {
     }
 
     /// The dispatches of a product by `tile`; `None` where it is no tile.
-    pub(super) fn lower_gemm(&self, tile: GemmTile, batch: usize, target: &Target) -> Option<Lowered> {
+    pub fn lower_gemm(&self, tile: GemmTile, batch: usize, target: &Target) -> Option<Lowered> {
         let conv = self.tiled_conv();
         let transposed = self.is_transposed();
         let phases = if transposed { conv.stride * conv.stride } else { 1 };
@@ -164,7 +164,7 @@ impl Direction<'_> {
             ("FLIPPED", self.is_flipped().into()),
             ("WG", WG.into()),
         ]);
-        let pack = Call::new("conv_gemm", "pack_gemm", packing)
+        let pack = Call::new("conv/gemm", "pack_gemm", packing)
             .bind(4, Operand::Input(1), 4 * self.weights() as u64)
             .bind(5, Operand::Scratch(0), 4 * packed as u64)
             .over(packed, WG, target);
@@ -176,7 +176,7 @@ impl Direction<'_> {
             false => height * width,
         };
         for part in parts(batch, &[self.source, self.dest], target) {
-            let mut call = Call::new("conv_gemm", "gemm", constants.clone())
+            let mut call = Call::new("conv/gemm", "gemm", constants.clone())
                 .store("Source", 1, self.source)
                 .store("Dest", 1, self.dest)
                 .bind_images(0, Operand::Input(0), self.source, &part)
@@ -209,14 +209,14 @@ impl WeightGradient<'_> {
     }
 
     /// The product that the rules take on a GPU, where they take one.
-    pub(super) fn gemm_rule(&self, target: &Target) -> Option<Algorithm> {
+    pub fn gemm_rule(&self, target: &Target) -> Option<Algorithm> {
         let (c, k) = self.channels();
         let tile = GemmTile::list(k)[0];
         (!target.cpu && c.min(k) >= WIDE).then(|| gemm(tile, self.splits(tile)))
     }
 
     /// Products that may be fast.
-    pub(super) fn gemms(&self, target: &Target) -> Vec<Algorithm> {
+    pub fn gemms(&self, target: &Target) -> Vec<Algorithm> {
         if target.cpu {
             return Vec::new();
         }
@@ -230,7 +230,7 @@ impl WeightGradient<'_> {
 
     /// The dispatches of a product by `tile` whose sums over pixels are made
     /// in about `splits` parts; `None` where it is no tile.
-    pub(super) fn lower_gemm(&self, tile: GemmTile, splits: usize, batch: usize, target: &Target) -> Option<Lowered> {
+    pub fn lower_gemm(&self, tile: GemmTile, splits: usize, batch: usize, target: &Target) -> Option<Lowered> {
         if !tile.fits() {
             return None;
         }
@@ -251,7 +251,7 @@ impl WeightGradient<'_> {
             let mut constants = shape_constants(&conv, x, dy);
             constants.extend(tile.constants(PAD));
             constants.extend([("CHUNK", chunk.into()), ("FIRST_SPLIT", first_split.into())]);
-            let mut call = Call::new("conv_gemm", "gemm_weights", constants)
+            let mut call = Call::new("conv/gemm", "gemm_weights", constants)
                 .store("Source", 1, x)
                 .store("Slope", 1, dy)
                 .bind_images(0, Operand::Input(0), x, &part)

@@ -2,20 +2,20 @@
 
 use std::ops::Range;
 
-use super::Value;
-use super::call::{Call, Lowered, Operand, Target, fold, parts};
-use super::candidate::{Algorithm, Tunable, is_workgroup};
-use super::conv::{WG, by_eights, by_fours};
-use super::conv_plain::Plain;
+use super::plain::Plain;
+use super::problem::{WG, by_eights, by_fours};
 use super::tile::{CPU_VECTOR, ChannelTile, WeightTile};
 use crate::graph::{Conv, Shape};
+use crate::kernels::call::{Call, Lowered, Operand, Target, fold, is_workgroup_size, parts};
+use crate::kernels::candidate::{Algorithm, Tunable};
+use crate::kernels::source::Value;
 
 /// Subgroups that share a weight gradient whose lanes are channels: enough for
 /// the processors of a workstation, of which the last to be done costs little.
 const SUBGROUPS: usize = 256;
 
 /// Weight gradient: inputs x and dy.
-pub(super) struct WeightGradient<'a> {
+pub struct WeightGradient<'a> {
     pub conv: Conv,
     pub x: &'a Shape,
     pub dy: &'a Shape,
@@ -24,7 +24,7 @@ pub(super) struct WeightGradient<'a> {
 
 impl WeightGradient<'_> {
     /// Source and output channels of one group.
-    pub(super) fn channels(&self) -> (usize, usize) {
+    pub fn channels(&self) -> (usize, usize) {
         let groups = self.conv.groups;
         (self.x.channels() / groups, self.dy.channels() / groups)
     }
@@ -35,7 +35,7 @@ impl WeightGradient<'_> {
     }
 
     /// Channels and planes, and how rows of `px` output columns are read.
-    pub(super) fn shape_constants(&self, px: usize) -> Vec<(&'static str, Value)> {
+    pub fn shape_constants(&self, px: usize) -> Vec<(&'static str, Value)> {
         let Conv {
             stride,
             padding,
@@ -78,7 +78,7 @@ impl WeightGradient<'_> {
     }
 
     /// A kernel over the images `part` that writes to `partial` bytes of sums.
-    pub(super) fn call(
+    pub fn call(
         &self,
         file: &'static str,
         constants: Vec<(&'static str, Value)>,
@@ -102,7 +102,7 @@ impl WeightGradient<'_> {
 
     /// Adds up `partial` bytes of sums, which lie as `entry` has them, for
     /// `at_once` results in an invocation.
-    pub(super) fn merge(&self, entry: &'static str, at_once: usize, partial: u64, target: &Target) -> Call {
+    pub fn merge(&self, entry: &'static str, at_once: usize, partial: u64, target: &Target) -> Call {
         Call::new("reduce", entry, vec![("WG", 64u32.into())])
             .bind(0, Operand::Scratch(0), partial)
             .bind(1, Operand::Output, self.dw.bytes(1))
@@ -158,7 +158,7 @@ impl Tunable for WeightGradient<'_> {
                 Some(plain.weight_gradient(batch, target))
             }
             Algorithm::Strip { tile, splits, lanes } => {
-                let fits = tile.fits(&self.conv) && is_workgroup(lanes);
+                let fits = tile.fits(&self.conv) && is_workgroup_size(lanes);
                 (fits || *candidate == self.rule(target)).then(|| strips(self, tile, splits, lanes, batch, target))
             }
             Algorithm::Gemm { tile, splits } => self.lower_gemm(tile, splits, batch, target),
@@ -239,7 +239,7 @@ fn strips(
     let blocks = conv.groups * k.div_ceil(tile.kb) * c.div_ceil(tile.cb);
     let bytes = dw.bytes(1) * strips as u64;
     let walk = Walk {
-        file: "conv_weights",
+        file: "conv/wgrad_strips",
         px: tile.px,
         images: WeightTile::images(batch, strips, strips * blocks, wanted, bytes, target),
         blocks,
@@ -273,7 +273,7 @@ impl WeightGradient<'_> {
 
     /// The dispatches of strips whose lanes are source channels.
     fn walk(&self, tile: ChannelTile, wanted: usize, lanes: usize, batch: usize, target: &Target) -> Option<Lowered> {
-        let fits = tile.fits(&self.conv, target) && is_workgroup(lanes) && lanes.is_multiple_of(target.subgroup);
+        let fits = tile.fits(&self.conv, target) && is_workgroup_size(lanes) && lanes.is_multiple_of(target.subgroup);
         if !fits {
             return None;
         }
@@ -284,7 +284,7 @@ impl WeightGradient<'_> {
         let blocks = conv.groups * k.div_ceil(kb) * c.div_ceil(target.subgroup * cb);
         let bytes = dw.bytes(1) * strips as u64;
         let walk = Walk {
-            file: "conv_weights_lanes",
+            file: "conv/wgrad_subgroup",
             px,
             images: WeightTile::images_of_subgroup(batch, strips * blocks, wanted, bytes, target),
             blocks,

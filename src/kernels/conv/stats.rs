@@ -1,14 +1,14 @@
 //! Which dispatches make a convolution and the statistics of its result, for
 //! a batch norm behind it?
 
-use super::call::{Call, Lowered, Operand, Target};
-use super::candidate::{Algorithm, Tunable};
-use super::conv::Direction;
-use super::norm::{BatchStats, merge_moments};
+use super::problem::Direction;
+use crate::kernels::batch_norm::{BatchStats, merge_moments};
+use crate::kernels::call::{Call, Lowered, Operand, Target};
+use crate::kernels::candidate::{Algorithm, Tunable};
 
 /// Both: inputs x, weight and, where there is one, bias. The statistics are
 /// the second output.
-pub(super) struct ConvStats<'a> {
+pub struct ConvStats<'a> {
     pub conv: Direction<'a>,
     pub stats: BatchStats<'a>,
 }

@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use super::call::{Lowered, Operand, Target, fold, parts};
-use super::candidate::{Algorithm, Order, is_workgroup};
-use super::conv::{Direction, WG, by_eights};
+use super::problem::{Direction, WG, by_eights};
 use super::tile::Tile;
 use crate::graph::Precision;
+use crate::kernels::call::{Lowered, Operand, Target, fold, is_workgroup_size, parts};
+use crate::kernels::candidate::{Algorithm, Order};
 
 /// Tiles that share halos and weights within a subgroup.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ struct InLanes {
 impl Direction<'_> {
     /// Ways that share halos and weights within a subgroup, the likeliest
     /// first.
-    pub(super) fn shared(&self, target: &Target) -> Vec<Algorithm> {
+    pub fn shared(&self, target: &Target) -> Vec<Algorithm> {
         let conv = self.tiled_conv();
         let dest = self.destination(&conv);
         let (source, _) = self.group_channels();
@@ -80,7 +80,7 @@ impl Direction<'_> {
             Order::Turns => tile.fits_turns(&dest, channels, target),
             Order::Winograd => self.suits_winograd() && tile.fits_winograd_lanes(&dest, channels, target),
         };
-        let fits = suits && is_workgroup(lanes) && lanes.is_multiple_of(target.subgroup);
+        let fits = suits && is_workgroup_size(lanes) && lanes.is_multiple_of(target.subgroup);
         (fits && (even || !moments)).then_some(InLanes {
             tile,
             channels,
@@ -98,7 +98,7 @@ impl Direction<'_> {
     }
 
     /// The dispatches of `candidate`, where it is such a way.
-    pub(super) fn lower_lanes(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+    pub fn lower_lanes(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         let tiles = self.in_lanes(candidate, false, target)?;
         Some(tiles.lower(self, batch, target))
     }
@@ -165,7 +165,7 @@ impl InLanes {
                 ("SUMS8", by_eights(&sums, tile.px, target).into()),
             ]);
         }
-        let names = ["conv_lanes", pack_entry];
+        let names = ["conv/subgroup", pack_entry];
         let mut calls = vec![direction.packing(names, constants.clone(), [packed, 4], target)];
 
         let per_group = lanes / target.subgroup;
@@ -201,7 +201,7 @@ impl InLanes {
                 ]);
             }
             let mut call = direction
-                .call(["conv_lanes", entry], constants, &part, packed)
+                .call(["conv/subgroup", entry], constants, &part, packed)
                 .bind(8, moments_at, moments)
                 .bind_images(9, Operand::Input(0), source, &part)
                 .bind(10, Operand::Scratch(0), 4 * packed as u64)

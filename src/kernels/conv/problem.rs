@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::Value;
-use super::call::{Call, Lowered, Operand, Target, fold, parts};
-use super::candidate::{Algorithm, Tunable, is_workgroup};
-use super::conv_plain::Plain;
+use super::plain::Plain;
 use super::tile::{Destination, Tile};
 use crate::graph::{Conv, Precision, Shape};
+use crate::kernels::call::{Call, Lowered, Operand, Target, fold, is_workgroup_size, parts};
+use crate::kernels::candidate::{Algorithm, Tunable};
+use crate::kernels::source::Value;
 
-pub(super) const WG: usize = 32;
+pub const WG: usize = 32;
 /// The same of what packs weights: the less an invocation does, the more a
 /// workgroup costs a processor's driver.
 const PACKING_WG: usize = 256;
@@ -19,13 +19,13 @@ const MOST_WINOGRAD_SUMS: usize = 1024;
 
 /// One direction of a convolution: planes and channels of what is read and
 /// what is written.
-pub(super) struct Direction<'a> {
-    pub(super) conv: Conv,
-    pub(super) source: &'a Shape,
-    pub(super) dest: &'a Shape,
+pub struct Direction<'a> {
+    pub conv: Conv,
+    pub source: &'a Shape,
+    pub dest: &'a Shape,
     /// Whether this is the input gradient.
-    pub(super) backward: bool,
-    pub(super) bias: bool,
+    pub backward: bool,
+    pub bias: bool,
 }
 
 impl<'a> Direction<'a> {
@@ -53,35 +53,35 @@ impl<'a> Direction<'a> {
 
     /// At stride 1 the transpose is a convolution by flipped weights: a layer
     /// with as many inputs as outputs has one program for both directions.
-    pub(super) fn is_flipped(&self) -> bool {
+    pub fn is_flipped(&self) -> bool {
         self.backward && self.conv.stride == 1 && self.conv.padding < self.conv.kernel
     }
 
     /// Whether the tile sees the transpose of a convolution.
-    pub(super) fn is_transposed(&self) -> bool {
+    pub fn is_transposed(&self) -> bool {
         self.backward && !self.is_flipped()
     }
 
     /// Source and destination channels of one group.
-    pub(super) fn group_channels(&self) -> (usize, usize) {
+    pub fn group_channels(&self) -> (usize, usize) {
         let groups = self.conv.groups;
         (self.source.channels() / groups, self.dest.channels() / groups)
     }
 
     /// Values of all weights.
-    pub(super) fn weights(&self) -> usize {
+    pub fn weights(&self) -> usize {
         let Conv { kernel, groups, .. } = self.conv;
         self.source.channels() * self.dest.channels() / groups * kernel * kernel
     }
 
     /// Multiply-adds of so many images.
-    pub(super) fn macs(&self, images: usize) -> u64 {
+    pub fn macs(&self, images: usize) -> u64 {
         let outputs = if self.backward { self.source } else { self.dest };
         (images * outputs.per_image() * self.weights() / outputs.channels()) as u64
     }
 
     /// The convolution that the tile sees.
-    pub(super) fn tiled_conv(&self) -> Conv {
+    pub fn tiled_conv(&self) -> Conv {
         let mut conv = self.conv;
         if self.is_flipped() {
             conv.padding = conv.kernel - 1 - conv.padding;
@@ -89,7 +89,7 @@ impl<'a> Direction<'a> {
         conv
     }
 
-    pub(super) fn destination<'b>(&self, conv: &'b Conv) -> Destination<'b> {
+    pub fn destination<'b>(&self, conv: &'b Conv) -> Destination<'b> {
         let (height, width) = self.dest.plane();
         let (source_height, source_width) = self.source.plane();
         Destination {
@@ -105,7 +105,7 @@ impl<'a> Direction<'a> {
 }
 
 /// Channels of one group, and planes, as the shaders name them.
-pub(super) fn shape_constants(conv: &Conv, source: &Shape, dest: &Shape) -> Vec<(&'static str, Value)> {
+pub fn shape_constants(conv: &Conv, source: &Shape, dest: &Shape) -> Vec<(&'static str, Value)> {
     let ((sh, sw), (dh, dw)) = (source.plane(), dest.plane());
     vec![
         ("SC", (source.channels() / conv.groups).into()),
@@ -122,12 +122,12 @@ pub(super) fn shape_constants(conv: &Conv, source: &Shape, dest: &Shape) -> Vec<
 }
 
 /// Whether `columns` of a row of `shape` are read by fours.
-pub(super) fn by_fours(shape: &Shape, columns: usize) -> bool {
+pub fn by_fours(shape: &Shape, columns: usize) -> bool {
     shape.plane().1.is_multiple_of(4) && columns.is_multiple_of(4)
 }
 
 /// Whether they are read by eights.
-pub(super) fn by_eights(shape: &Shape, columns: usize, target: &Target) -> bool {
+pub fn by_eights(shape: &Shape, columns: usize, target: &Target) -> bool {
     let whole = shape.plane().1.is_multiple_of(8) && columns.is_multiple_of(8);
     target.eights && shape.precision == Precision::F32 && whole
 }
@@ -161,7 +161,7 @@ impl Scheme {
 
 impl Direction<'_> {
     /// Constants of a kernel of such tiles.
-    pub(super) fn constants(&self, tile: Tile, lanes: usize) -> Vec<(&'static str, Value)> {
+    pub fn constants(&self, tile: Tile, lanes: usize) -> Vec<(&'static str, Value)> {
         let conv = self.tiled_conv();
         let reach = tile.reach(&conv, self.is_transposed());
         let mut constants = shape_constants(&conv, self.source, self.dest);
@@ -184,7 +184,7 @@ impl Direction<'_> {
 
     /// Lays the weights out as `packed` values for a kernel of `constants`,
     /// `at_once` in an invocation.
-    pub(super) fn packing(
+    pub fn packing(
         &self,
         [file, entry]: [&'static str; 2],
         mut constants: Vec<(&'static str, Value)>,
@@ -204,7 +204,7 @@ impl Direction<'_> {
     }
 
     /// A kernel over the images `part` that reads `packed` weights.
-    pub(super) fn call(
+    pub fn call(
         &self,
         [file, entry]: [&'static str; 2],
         constants: Vec<(&'static str, Value)>,
@@ -226,7 +226,7 @@ impl Direction<'_> {
     }
 
     /// Whether Winograd's scheme can do this.
-    pub(super) fn suits_winograd(&self) -> bool {
+    pub fn suits_winograd(&self) -> bool {
         let conv = self.tiled_conv();
         conv.kernel == 3 && conv.stride == 1 && !self.is_transposed() && conv.padding <= 2
     }
@@ -321,7 +321,7 @@ impl Tunable for Direction<'_> {
             }
             Algorithm::Tile { tile, lanes } => {
                 // The rules' choice is one even of a kernel that no tile suits.
-                let fits = tile.fits(&self.destination(&self.tiled_conv())) && is_workgroup(lanes);
+                let fits = tile.fits(&self.destination(&self.tiled_conv())) && is_workgroup_size(lanes);
                 let scheme = Scheme::Direct;
                 (fits || *candidate == self.rule(target)).then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
@@ -329,7 +329,7 @@ impl Tunable for Direction<'_> {
             Algorithm::Lanes { .. } => self.lower_lanes(candidate, batch, target),
             Algorithm::Winograd { tile, channels, lanes } => {
                 let scheme = Scheme::Winograd { channels };
-                let fits = self.suits_winograd_tile(&tile, channels) && is_workgroup(lanes);
+                let fits = self.suits_winograd_tile(&tile, channels) && is_workgroup_size(lanes);
                 fits.then(|| tiled(self, tile, scheme, lanes, batch, target))
             }
             _ => None,
@@ -356,10 +356,10 @@ fn tiled(direction: &Direction, tile: Tile, scheme: Scheme, lanes: usize, batch:
         Scheme::Winograd { .. } => scheme.taps(&conv),
     };
     let sizes = [packed, packed_together];
-    let mut calls = vec![direction.packing(["conv", packing_entry], constants.clone(), sizes, target)];
+    let mut calls = vec![direction.packing(["conv/direct", packing_entry], constants.clone(), sizes, target)];
     let tiles = dh.div_ceil(tile.py) * dw.div_ceil(tile.px);
     for part in parts(batch, &[source, dest], target) {
-        let mut call = direction.call(["conv", entry], constants.clone(), &part, packed);
+        let mut call = direction.call(["conv/direct", entry], constants.clone(), &part, packed);
         let [x, z, _] = fold((part.len() * tiles).div_ceil(lanes), target.workgroups);
         call.workgroups = [x, blocks as u32, z];
         calls.push(call);

@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use super::call::{Lowered, Operand, Target, fold, parts};
-use super::candidate::Algorithm;
-use super::conv::by_eights;
-use super::conv_weights::WeightGradient;
+use super::problem::by_eights;
 use super::tile::{TurnTile, WeightTile};
+use super::wgrad::WeightGradient;
+use crate::kernels::call::{Lowered, Operand, Target, fold, parts};
+use crate::kernels::candidate::Algorithm;
 
 /// Subgroups that share a gradient. Each goes through a turn's pixels for all
 /// output channels, so that fewer suffice than where walks are short.
@@ -15,7 +15,7 @@ const SUBGROUPS: usize = 128;
 
 impl WeightGradient<'_> {
     /// Such ways, the likeliest first.
-    pub(super) fn winograds(&self, target: &Target) -> Vec<Algorithm> {
+    pub fn winograds(&self, target: &Target) -> Vec<Algorithm> {
         if !self.suits_winograd() {
             return Vec::new();
         }
@@ -33,13 +33,7 @@ impl WeightGradient<'_> {
     }
 
     /// The dispatches of tiles of `tile` in about `wanted` subgroups.
-    pub(super) fn lower_winograd(
-        &self,
-        tile: TurnTile,
-        wanted: usize,
-        batch: usize,
-        target: &Target,
-    ) -> Option<Lowered> {
+    pub fn lower_winograd(&self, tile: TurnTile, wanted: usize, batch: usize, target: &Target) -> Option<Lowered> {
         if !self.suits_winograd() || !tile.fits(target) {
             return None;
         }
@@ -70,7 +64,7 @@ impl WeightGradient<'_> {
                 ("LANES", target.subgroup.into()),
             ]);
             let mut call = self
-                .call("conv_weights_winograd_lanes", constants, &part, partial)
+                .call("conv/wgrad_winograd", constants, &part, partial)
                 .bind(7, Operand::Scratch(0), partial)
                 .bind(8, Operand::Scratch(0), partial);
             let [x, z, _] = fold(blocks, target.workgroups);

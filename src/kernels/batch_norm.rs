@@ -1,8 +1,9 @@
 //! Which dispatches make batch norm, forward and backward?
 
-use super::Value;
 use super::call::{Call, Lowered, Operand, Target, chunks, parts};
-use super::candidate::{Algorithm, Tunable, chunk_others, chunk_parameters, chunk_rule};
+use super::candidate::{Algorithm, Tunable};
+use super::reduce::{chunk_others, chunk_parameters, chunk_rule};
+use super::source::Value;
 use crate::graph::Shape;
 
 const WG: usize = 64;

@@ -1,13 +1,13 @@
 //! Which dispatches make a convolution without tiles, forward and backward?
 
-use super::Value;
-use super::call::{Call, Lowered, Operand, Target, parts};
 use crate::graph::{Conv, Shape};
+use crate::kernels::call::{Call, Lowered, Operand, Target, parts};
+use crate::kernels::source::Value;
 
 const WG: usize = 64;
 
 /// A convolution's forward shapes.
-pub(super) struct Plain<'a> {
+pub struct Plain<'a> {
     pub conv: Conv,
     pub x: &'a Shape,
     pub y: &'a Shape,
@@ -45,7 +45,7 @@ impl Plain<'_> {
             ("FIRST_SPLIT", first_split.into()),
             ("WG", WG.into()),
         ];
-        Call::new("conv_plain", entry, constants).store("Stored", 1, self.x)
+        Call::new("conv/plain", entry, constants).store("Stored", 1, self.x)
     }
 
     /// Inputs x, weight and, where `bias`, bias.

@@ -34,7 +34,7 @@ const PADDING: u32 = 1u;
 const TRANSPOSED: bool = false;
 const BIAS: bool = false;
 // For packing: whether source and destination channels are exchanged, and
-// whether taps are in reverse order, as `conv.wgsl` has it.
+// whether taps are in reverse order, as `conv/direct.wgsl` has it.
 const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
 // The tile, an invocation's part of it, and terms taken at a time.

@@ -27,7 +27,7 @@
 // those source channels. The transforms interpolate at 0, ±√½, ±√2 and ∞, where
 // little is lost to rounding: docs/notes.md.
 //
-// Directions and taps are those of `conv.wgsl`.
+// Directions and taps are those of `conv/direct.wgsl`.
 
 // One group's channels, and the planes, of source and destination.
 const SC: u32 = 4u;
