@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use residua::cli::{self, AdapterArgs, CliError, Subject, SubjectArgs};
+use residua::cli::{self, AdapterArgs, CliError, SubjectArgs};
 use residua::gpu;
 use residua::train::{Split, evaluate};
 
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn eval(args: &EvalArgs) -> Result<String, CliError> {
-    let mut subject = Subject::open(&args.subject, &args.adapter)?;
+    let mut subject = args.subject.open(&args.adapter)?;
     cli::note(format_args!("{} on {}", subject.model, subject.engine.name()));
     let bar = cli::bar(subject.images() as u64, "images");
     let (images, routes) = (subject.images(), [subject.route.clone()]);

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::exit::CliError;
 use super::progress::note;
-use super::subject::Subject;
 use crate::files::write_atomic;
 use crate::report::Report;
+use crate::train::TrainedNetwork;
 
 /// Writes the report and `results.json` to `out`, if it is given; gives what
 /// goes to standard output: `results` as one object where `json`, else the
@@ -25,17 +25,35 @@ pub fn deliver(report: &Report, results: &Value, out: Option<&Path>, json: bool)
     Ok(report.text())
 }
 
-/// `found` as one object, behind what it was found on.
-pub fn results_of(subject: &Subject, seed: u64, found: Value) -> Value {
+/// `found` as one object, after what it was found on.
+pub fn results_of(network: &TrainedNetwork, seed: u64, found: Value) -> Value {
     let mut results = serde_json::json!({
-        "model": subject.model.to_string(),
-        "weights": subject.weights,
-        "data": subject.source,
-        "adapter": subject.engine.name(),
+        "model": network.model.to_string(),
+        "weights": network.weights,
+        "data": network.source,
+        "adapter": network.engine.name(),
         "seed": seed,
     });
     if let (Some(results), Value::Object(found)) = (results.as_object_mut(), found) {
         results.extend(found);
     }
     results
+}
+
+/// The command line of this program, quoted so that a shell reads it back.
+pub fn command_line() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%~".contains(c);
+    let quoted = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy().into_owned();
+        if !argument.is_empty() && argument.chars().all(plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', "'\\''"))
+        }
+    };
+    let mut arguments: Vec<String> = std::env::args_os().map(quoted).collect();
+    if let Some(program) = arguments.first_mut() {
+        *program = program.rsplit('/').next().unwrap_or_default().to_string();
+    }
+    arguments.join(" ")
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::studies::StudyError;
 use crate::train::TrainError;
 
 /// An error on its way to the user.
@@ -41,6 +42,20 @@ impl<E: Into<TrainError>> From<E> for CliError {
         CliError {
             argument: error.is_argument(),
             message: error.to_string(),
+        }
+    }
+}
+
+impl From<StudyError> for CliError {
+    fn from(error: StudyError) -> Self {
+        let message = match &error {
+            // A setting of a study has the name of its flag.
+            StudyError::Value { setting, problem } => format!("--{setting}: {problem}"),
+            _ => error.to_string(),
+        };
+        CliError {
+            argument: error.is_argument(),
+            message,
         }
     }
 }

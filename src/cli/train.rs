@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::AdapterArgs;
 use super::exit::CliError;
 use super::progress::{bar, note};
-use super::subject::RUNS;
+use super::trained::RUNS;
 use super::tuning::TuningTeller;
 use crate::graph::{Precision, Recompute};
 use crate::models::ModelSpec;

@@ -1,29 +1,30 @@
-//! Taking networks apart.
+//! Studies of trained networks and of training: lesions, paths, stochastic
+//! depth, sweeps over settings; their tables and figures.
 
 mod curves;
-mod judge;
-mod ledger;
+mod error;
+mod evaluator;
 mod lesion;
-mod lesion_report;
-mod path;
-mod path_gradient;
-mod path_report;
+mod paths;
 mod recalibrate;
-mod response;
+mod result_log;
 pub mod statistics;
 mod stochastic_depth;
 mod sweep;
 
 pub use curves::{RunCurve, curves_items, curves_json};
-pub use judge::{Case, Judge, Verdict};
-pub use ledger::Ledger;
-pub use lesion::{Lesion, Reordering, Trials, delete, greedy, pairs, random_deletions, reorder, without_shortcut};
-pub use lesion_report::{LesionFindings, Neighbour, RandomDeletions};
-pub use path::{contributions, effective_range, lengths_in_blocks, lengths_in_convolutions, share_of_paths};
-pub use path_gradient::{PathNorms, Sampling, path_norms};
-pub use path_report::PathFindings;
+pub use error::StudyError;
+pub use evaluator::{Evaluation, Evaluator, NamedRoute, StudyProgress};
+pub use lesion::{
+    BlockPool, BlockResponse, ComparedNetwork, Deletions, Lesion, LesionFindings, LesionStudy, RandomDeletions,
+    Reordering, Trials, all_pairs, delete, greedy, random_deletions, reorder, responses, without_shortcut,
+};
+pub use paths::{
+    PathFindings, PathNorms, PathSampling, PathStudy, contributions, effective_range, lengths_in_blocks,
+    lengths_in_convolutions, path_norms, share_of_paths,
+};
 pub use recalibrate::Recalibration;
-pub use response::{Response, responses};
+pub use result_log::ResultLog;
 pub use stochastic_depth::{DepthGrid, DepthStudy, depth_points};
 pub use sweep::{
     Facts, Group, News, Point, Progress, Setting, Spread, Sweep, Trained, described, groups, list_of, points, spread,

@@ -1,9 +1,9 @@
-//! What do batch norms see once a block is gone?
+//! How are the statistics of batch norms recomputed after a lesion?
 //!
-//! A lesion shifts what the layers behind it receive, and their running
-//! statistics no longer fit. Recalibration takes them anew, as the plain mean
-//! over training images under the route, changes no parameter, and puts the
-//! old ones back.
+//! A lesion changes the inputs of the later layers, and their running
+//! statistics no longer match. Recalibration replaces the running statistics
+//! by the mean of the batch statistics of some training images under the
+//! route. It changes no parameter and restores the old statistics afterwards.
 
 use std::num::NonZeroUsize;
 
@@ -11,45 +11,49 @@ use crate::data::{Augment, Batches, ImageOrder};
 use crate::graph::{Route, StateId};
 use crate::train::{BatchRef, Engine, Split, TrainError};
 
-/// New statistics from training images.
+/// How running statistics are recomputed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recalibration {
-    /// How many training images are looked at.
+    /// Number of training images to use.
     pub images: usize,
-    /// Images in a batch: statistics are of a batch, their mean over batches.
+    /// Images per batch. Statistics are computed per batch, then averaged.
     pub batch_size: NonZeroUsize,
-    /// Training images there are.
-    pub of: usize,
-    /// Chooses the images.
+    /// Number of training images that are loaded.
+    pub available: usize,
+    /// The seed that selects the images.
     pub seed: u64,
 }
 
 impl Recalibration {
-    /// Runs `judge` with running statistics taken anew under `route`.
+    /// Runs `run` while the running statistics are those under `route`, and
+    /// restores the old ones.
+    ///
+    /// # Errors
+    /// Where the adapter or `run` fails.
     pub fn with<T>(
         &self,
         engine: &mut dyn Engine,
         route: &Route,
-        judge: impl FnOnce(&mut dyn Engine) -> Result<T, TrainError>,
+        run: impl FnOnce(&mut dyn Engine) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {
         let before = states(engine)?;
-        let result = self.take(engine, route).and_then(|()| judge(engine));
+        let result = self.recompute(engine, route).and_then(|()| run(engine));
         for (index, values) in before.iter().enumerate() {
             engine.set_state(StateId(index), values);
         }
         result
     }
 
-    fn take(&self, engine: &mut dyn Engine, route: &Route) -> Result<(), TrainError> {
+    fn recompute(&self, engine: &mut dyn Engine, route: &Route) -> Result<(), TrainError> {
         let batches = Batches {
-            images: self.of as u32,
+            images: self.available as u32,
             batch_size: self.batch_size,
             order: ImageOrder::Shuffled,
             augment: Augment::None,
             seed: self.seed,
         };
         let epoch = batches.epoch(0);
-        let draws = &epoch.draws()[..self.images.min(self.of)];
+        let draws = &epoch.draws()[..self.images.min(self.available)];
         let momenta: Vec<f32> = engine.graph().states.iter().map(|state| state.momentum).collect();
         let zeros: Vec<Vec<f32>> = states(engine)?.iter().map(|state| vec![0.0; state.len()]).collect();
         let mut sums: Vec<Vec<f64>> = zeros.iter().map(|state| vec![0.0; state.len()]).collect();
@@ -64,7 +68,8 @@ impl Recalibration {
                 step,
             };
             engine.advance_statistics(&look, route)?;
-            // From zero, a step leaves momentum · (the batch's statistics).
+            // A step that starts from zero leaves momentum × (the batch's
+            // statistics).
             for (index, sums) in sums.iter_mut().enumerate() {
                 let weight = draws.len() as f64 / f64::from(momenta[index]);
                 for (sum, value) in sums.iter_mut().zip(engine.state(StateId(index))?) {

@@ -14,6 +14,7 @@ mod open;
 mod rate;
 mod reference_engine;
 mod run;
+mod trained;
 mod trainer;
 mod tuning;
 
@@ -30,5 +31,6 @@ pub use open::{Adapter, TrainOptions, open};
 pub use rate::{Rate, Schedule, WarmUp};
 pub use reference_engine::ReferenceEngine;
 pub use run::{Event, Run, weights_of};
+pub use trained::{TrainedNetwork, TrainedNetworkOptions};
 pub use trainer::{Trainer, input_of};
 pub use tuning::{Kernels, TuningNews, TuningSummary, Workload, choose_kernels, read_book, replay_run, tune_jobs};

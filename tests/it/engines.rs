@@ -337,7 +337,7 @@ fn recalibrated_statistics_are_those_of_the_batch() {
     let recalibration = residua::studies::Recalibration {
         images: 40,
         batch_size: size(40),
-        of: 40,
+        available: 40,
         seed: 9,
     };
     let stale = judged(device.as_mut()).unwrap()[0].loss;

@@ -5,7 +5,7 @@
 //! runs are not trained again, and a run of other settings is never
 //! overwritten.
 
-mod fold;
+mod aggregate;
 mod grid;
 mod report;
 
@@ -19,7 +19,7 @@ use crate::train::{
     Adapter, Config, EpochRow, Event, Kernels, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of,
 };
 
-pub use fold::{Group, Spread, groups, spread};
+pub use aggregate::{Group, Spread, groups, spread};
 use grid::distinct;
 pub use grid::{Point, SEED, Setting, described, file_name, list_of, points};
 pub use report::{curves_figure, heat_cells, heat_figure, sweep_facts, sweep_json, sweep_report};

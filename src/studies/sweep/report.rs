@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::fold::Group;
+use super::aggregate::Group;
 use super::grid::{SEED, described};
 use super::{Spread, Trained, groups};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Report, Table};

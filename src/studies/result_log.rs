@@ -1,8 +1,9 @@
-//! What has a study found so far?
+//! Which results of a study exist already?
 //!
-//! Every finished piece of a study is a line of a file, appended and synced,
-//! so that an interrupted study goes on where it stopped. The first line says
-//! which study it is: results of another are never mixed in.
+//! Every finished result of a study is one line of a file. The line is
+//! appended and synced at once, so that an interrupted study continues where
+//! it stopped. The first line identifies the study, so that results of
+//! different studies are never mixed.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -13,11 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::train::TrainError;
+use super::error::StudyError;
 
-/// Results by key, in memory and, where there is a file, on disk.
+/// Results by key: in memory, and also in a file if there is one.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct ResultLog {
     entries: HashMap<String, Value>,
     file: Option<(PathBuf, File)>,
 }
@@ -28,11 +29,14 @@ struct Line {
     value: Value,
 }
 
-impl Ledger {
-    /// Opens or begins the file at `path` of the study that `identity`
-    /// describes. A line that was cut off is dropped.
-    pub fn open(path: &Path, identity: &Value) -> Result<Self, TrainError> {
-        let problem = |problem: String| TrainError::Run {
+impl ResultLog {
+    /// Opens the file at `path`, or creates it, for the study that `identity`
+    /// describes. A last line that is incomplete is removed.
+    ///
+    /// # Errors
+    /// Where the file cannot be used, or holds the results of another study.
+    pub fn open(path: &Path, identity: &Value) -> Result<Self, StudyError> {
+        let problem = |problem: String| StudyError::File {
             path: path.to_path_buf(),
             problem,
         };
@@ -60,20 +64,20 @@ impl Ledger {
                 entries.insert(key, value);
             } else if let Some(difference) = difference(&value, identity) {
                 return Err(problem(format!(
-                    "holds a study with {difference}; choose another --out, or remove the file to begin anew"
+                    "holds a study with {difference}; choose another directory (--out), or remove the file to start over"
                 )));
             }
         }
         file.set_len(whole as u64).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let mut ledger = Ledger {
+        let mut log = ResultLog {
             entries,
             file: Some((path.to_path_buf(), file)),
         };
         if whole == 0 {
-            ledger.append("study", identity.clone())?;
+            log.append("study", identity.clone())?;
         }
-        Ok(ledger)
+        Ok(log)
     }
 
     /// Number of results.
@@ -91,15 +95,18 @@ impl Ledger {
         serde_json::from_value(self.entries.get(key)?.clone()).ok()
     }
 
-    /// Keeps a result.
-    pub fn keep<T: Serialize>(&mut self, key: &str, result: &T) -> Result<(), TrainError> {
+    /// Stores a result.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn record<T: Serialize>(&mut self, key: &str, result: &T) -> Result<(), StudyError> {
         let value = serde_json::to_value(result).unwrap_or_default();
         self.append(key, value.clone())?;
         self.entries.insert(key.to_string(), value);
         Ok(())
     }
 
-    fn append(&mut self, key: &str, value: Value) -> Result<(), TrainError> {
+    fn append(&mut self, key: &str, value: Value) -> Result<(), StudyError> {
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };
@@ -111,14 +118,14 @@ impl Ledger {
             .map_err(std::io::Error::other)
             .and_then(|line| file.write_all(format!("{line}\n").as_bytes()))
             .and_then(|()| file.sync_data());
-        written.map_err(|error| TrainError::Run {
+        written.map_err(|error| StudyError::File {
             path: path.clone(),
             problem: error.to_string(),
         })
     }
 }
 
-/// The first thing in which two studies differ.
+/// The first difference between two studies' identities, in words.
 fn difference(found: &Value, wanted: &Value) -> Option<String> {
     let (Value::Object(found), Value::Object(wanted)) = (found, wanted) else {
         return (found != wanted).then(|| "another description".to_string());
@@ -136,22 +143,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_outlive_the_program_and_cut_lines_do_not() {
+    fn results_are_read_back_and_incomplete_lines_are_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("study/results.jsonl");
         let identity = json!({"model": "resnet20", "images": 10});
-        let mut ledger = Ledger::open(&path, &identity).unwrap();
-        ledger.keep("delete 1", &[1.5, 2.0]).unwrap();
-        ledger.keep("delete 2", &[3.0, 4.0]).unwrap();
-        drop(ledger);
+        let mut log = ResultLog::open(&path, &identity).unwrap();
+        log.record("delete 1", &[1.5, 2.0]).unwrap();
+        log.record("delete 2", &[3.0, 4.0]).unwrap();
+        drop(log);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 4]).unwrap();
-        let mut ledger = Ledger::open(&path, &identity).unwrap();
-        assert_eq!(ledger.get::<[f64; 2]>("delete 1"), Some([1.5, 2.0]));
-        assert_eq!(ledger.get::<[f64; 2]>("delete 2"), None);
-        ledger.keep("delete 2", &[3.0, 4.0]).unwrap();
+        let mut log = ResultLog::open(&path, &identity).unwrap();
+        assert_eq!(log.get::<[f64; 2]>("delete 1"), Some([1.5, 2.0]));
+        assert_eq!(log.get::<[f64; 2]>("delete 2"), None);
+        log.record("delete 2", &[3.0, 4.0]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        let other = Ledger::open(&path, &json!({"model": "resnet32", "images": 10})).unwrap_err();
+        let other = ResultLog::open(&path, &json!({"model": "resnet32", "images": 10})).unwrap_err();
         assert!(
             other.to_string().contains(r#"model "resnet20" instead of "resnet32""#),
             "{other}"

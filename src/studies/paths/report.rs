@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
-use super::path::{contributions, effective_range, line_through, share_of_paths};
-use super::path_gradient::PathNorms;
-use super::statistics::{five_numbers, mean};
+use super::gradient::PathNorms;
+use super::{contributions, effective_range, line_through, share_of_paths};
 use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Table};
+use crate::studies::statistics::{five_numbers, mean};
 
 /// The part of the gradient that the effective range holds.
 const SHARE: f64 = 0.95;

@@ -1,8 +1,8 @@
-//! How large is what each block adds?
+//! How large is the contribution of each block?
 //!
-//! For a block that gives x + F(x): the norm of F(x) against that of x, the
-//! angle between the two, and the standard deviation of F(x), the layer
-//! response of He et al. 2015, figure 7.
+//! For a block that computes x + F(x): the ratio of the norms of F(x) and x,
+//! the angle between the two, and the standard deviation of F(x), which He et
+//! al. 2015 (arXiv:1512.03385, figure 7) call the layer response.
 
 use std::num::NonZeroUsize;
 
@@ -12,9 +12,9 @@ use crate::data::Batches;
 use crate::graph::Route;
 use crate::train::{BatchRef, Engine, Split, TrainError};
 
-/// What one block adds, as means over images.
+/// The contribution of one block, averaged over images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
-pub struct Response {
+pub struct BlockResponse {
     /// ‖F(x)‖ / ‖shortcut(x)‖.
     pub ratio: f64,
     /// Cosine of the angle between F(x) and the shortcut.
@@ -23,7 +23,7 @@ pub struct Response {
     pub deviation: f64,
 }
 
-/// Sums over images, from which a [`Response`] comes.
+/// Sums over images, from which a [`BlockResponse`] is computed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     ratio: f64,
@@ -34,22 +34,26 @@ struct Sums {
     elements: f64,
 }
 
-/// Measures every block on the first `images` test images under `route`.
+/// Measures every block on the first `images` test images under `route`. Both
+/// sides of all blocks stay in memory for one batch.
+///
+/// # Errors
+/// Where the adapter fails.
 pub fn responses(
     engine: &mut dyn Engine,
     route: &Route,
     images: usize,
     batch_size: NonZeroUsize,
-) -> Result<Vec<Response>, TrainError> {
+) -> Result<Vec<BlockResponse>, TrainError> {
     let mut sums = vec![Sums::default(); engine.graph().blocks.len()];
     for draws in Batches::plain(images as u32, batch_size).epoch(0).batches() {
-        let look = BatchRef {
+        let batch = BatchRef {
             part: Split::Test,
             draws,
             seed: 0,
             step: 0,
         };
-        for (sums, [branch, shortcut]) in sums.iter_mut().zip(engine.block_values(&look, route)?) {
+        for (sums, [branch, shortcut]) in sums.iter_mut().zip(engine.block_values(&batch, route)?) {
             sums.add(&branch, &shortcut, draws.len());
         }
     }
@@ -74,10 +78,10 @@ impl Sums {
         }
     }
 
-    fn response(&self) -> Response {
+    fn response(&self) -> BlockResponse {
         let (images, elements) = (self.images.max(1.0), self.elements.max(1.0));
         let mean = self.values / elements;
-        Response {
+        BlockResponse {
             ratio: self.ratio / images,
             cosine: self.cosine / images,
             deviation: (self.squares / elements - mean * mean).max(0.0).sqrt(),
@@ -92,8 +96,8 @@ mod tests {
     #[test]
     fn two_images_by_hand() {
         let mut sums = Sums::default();
-        // F = (3, 4), x = (6, 8): half as long, same direction;
-        // F = (0, 1), x = (2, 0): half as long, at a right angle.
+        // F = (3, 4), x = (6, 8): half the norm, same direction.
+        // F = (0, 1), x = (2, 0): half the norm, at a right angle.
         sums.add(&[3.0, 4.0, 0.0, 1.0], &[6.0, 8.0, 2.0, 0.0], 2);
         let response = sums.response();
         assert!((response.ratio - 0.5).abs() < 1e-12);

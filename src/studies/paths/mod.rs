@@ -3,9 +3,17 @@
 //! A network of n blocks is a sum over 2ⁿ paths, each of which takes the
 //! branch or the shortcut of every block (Veit, Wilber and Belongie 2016).
 
+mod gradient;
+mod report;
+mod study;
+
 use std::ops::RangeInclusive;
 
 use crate::graph::{Block, Graph, NodeId, Op};
+
+pub use gradient::{PathNorms, PathSampling, path_norms};
+pub use report::PathFindings;
+pub use study::PathStudy;
 
 /// The probability of each length, from 0, of a path drawn evenly from all;
 /// the length of a path is the number of branches it takes. Binomial for

@@ -10,18 +10,19 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::Ledger;
 use crate::data::{Augment, Batches, Draw, ImageOrder};
 use crate::graph::{Mode, Route};
 use crate::random::{Philox, Stream};
-use crate::train::{BatchRef, Engine, Split, TrainError};
+use crate::studies::error::StudyError;
+use crate::studies::result_log::ResultLog;
+use crate::train::{BatchRef, Engine, Split};
 
 /// Paths of each length that one forward pass serves.
 const PATHS_PER_PASS: u32 = 20;
 
 /// What is to be sampled.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sampling {
+pub struct PathSampling {
     /// Lengths, in blocks.
     pub lengths: RangeInclusive<usize>,
     /// Paths of each length.
@@ -29,7 +30,7 @@ pub struct Sampling {
     /// Training images that each path is measured on.
     pub images: NonZeroUsize,
     /// Training images there are.
-    pub of: usize,
+    pub available: usize,
     /// By the running statistics ([`Mode::Eval`]) or the batch's.
     pub batch_norm: Mode,
     /// Chooses images and paths.
@@ -51,10 +52,10 @@ pub struct PathNorms {
 pub fn path_norms(
     engine: &mut dyn Engine,
     route: &Route,
-    sampling: &Sampling,
-    ledger: &mut Ledger,
+    sampling: &PathSampling,
+    log: &mut ResultLog,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<PathNorms, TrainError> {
+) -> Result<PathNorms, StudyError> {
     let lengths: Vec<usize> = sampling.lengths.clone().collect();
     let mut all = PathNorms {
         by_length: vec![Vec::new(); lengths.len()],
@@ -64,11 +65,11 @@ pub fn path_norms(
     for (pass, first) in (0u32..).zip((0..sampling.samples).step_by(PATHS_PER_PASS as usize)) {
         let trials = first..(first + PATHS_PER_PASS).min(sampling.samples);
         let key = format!("pass {pass}, {} paths of each length", trials.len());
-        let norms: PathNorms = match ledger.get(&key) {
+        let norms: PathNorms = match log.get(&key) {
             Some(norms) => norms,
             None => {
                 let norms = one_pass(engine, route, sampling, pass, trials.clone())?;
-                ledger.keep(&key, &norms)?;
+                log.record(&key, &norms)?;
                 norms
             }
         };
@@ -84,10 +85,10 @@ pub fn path_norms(
 fn one_pass(
     engine: &mut dyn Engine,
     route: &Route,
-    sampling: &Sampling,
+    sampling: &PathSampling,
     pass: u32,
     trials: std::ops::Range<u32>,
-) -> Result<PathNorms, TrainError> {
+) -> Result<PathNorms, StudyError> {
     let draws = images_of(sampling, pass);
     let look = BatchRef {
         part: Split::Train,
@@ -115,11 +116,11 @@ fn one_pass(
 }
 
 /// The images of a forward pass: the next in a random order of all.
-fn images_of(sampling: &Sampling, pass: u32) -> Vec<Draw> {
-    let images = sampling.images.get().min(sampling.of);
-    let passes_per_epoch = (sampling.of / images.max(1)).max(1);
+fn images_of(sampling: &PathSampling, pass: u32) -> Vec<Draw> {
+    let images = sampling.images.get().min(sampling.available);
+    let passes_per_epoch = (sampling.available / images.max(1)).max(1);
     let batches = Batches {
-        images: sampling.of as u32,
+        images: sampling.available as u32,
         batch_size: sampling.images,
         order: ImageOrder::Shuffled,
         augment: Augment::None,
@@ -174,11 +175,11 @@ mod tests {
 
     #[test]
     fn passes_go_through_all_images_before_any_comes_again() {
-        let sampling = Sampling {
+        let sampling = PathSampling {
             lengths: 0..=3,
             samples: 40,
             images: NonZeroUsize::new(4).unwrap(),
-            of: 12,
+            available: 12,
             batch_norm: Mode::Eval,
             seed: 1,
         };

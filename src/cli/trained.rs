@@ -1,0 +1,65 @@
+//! Which trained network do the arguments name?
+
+use std::path::Path;
+
+use super::args::{AdapterArgs, SubjectArgs};
+use super::exit::CliError;
+use super::tuning::TuningTeller;
+use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions};
+
+/// The folder of runs, unless another is given.
+pub const RUNS: &str = "runs";
+
+impl SubjectArgs {
+    /// The options that these arguments stand for.
+    ///
+    /// # Errors
+    /// Where an argument is missing, or no run is there to be the default.
+    pub fn options(&self, adapter: &AdapterArgs) -> Result<TrainedNetworkOptions, CliError> {
+        let mut options = match (&self.weights, &self.run) {
+            (Some(weights), _) => {
+                let (model, data) = (self.model.clone(), self.data.clone());
+                let model = model.ok_or_else(|| CliError::argument("--weights needs --model NAME"))?;
+                let data =
+                    data.ok_or_else(|| CliError::argument("--weights needs --data SPEC, such as cifar10:DIR"))?;
+                TrainedNetworkOptions::from_weights(weights, model, data)
+            }
+            (None, Some(run)) => TrainedNetworkOptions::from_run(run),
+            (None, None) => TrainedNetworkOptions::from_run(RunDirectory::newest(Path::new(RUNS))?.path()),
+        };
+        if let Some(data) = &self.data {
+            options = options.data(data);
+        }
+        if let Some(images) = self.images.limit_test {
+            options = options.limit_test(images);
+        }
+        if let Some(mean) = &self.images.mean {
+            options = options.mean(mean);
+        }
+        if let Some(std) = &self.images.std {
+            options = options.std(std);
+        }
+        let options = options
+            .best(self.checkpoint == "best")
+            .batch_size(self.images.batch_size);
+        Ok(options.adapter(adapter.choice()).kernels(adapter.kernels()))
+    }
+
+    /// Opens the network that these arguments name.
+    ///
+    /// # Errors
+    /// As [`Self::options`] and [`TrainedNetworkOptions::open`].
+    pub fn open(&self, adapter: &AdapterArgs) -> Result<TrainedNetwork, CliError> {
+        open_network(&self.options(adapter)?)
+    }
+}
+
+/// Opens the network of `options`; reports on standard error while kernels
+/// are chosen.
+///
+/// # Errors
+/// As [`TrainedNetworkOptions::open`].
+pub fn open_network(options: &TrainedNetworkOptions) -> Result<TrainedNetwork, CliError> {
+    let mut teller = TuningTeller::new(&options.model()?.to_string());
+    Ok(options.open_with(&mut |news| teller.tell(news))?)
+}

@@ -1,0 +1,264 @@
+//! How does the report show many deleted blocks and other orders?
+
+use super::report::{evaluation_columns, heading, numbers, percent};
+use super::{LesionFindings, Reordering};
+use crate::report::{Axis, BoxMark, Column, Figure, Item, Layer, Mark, Table};
+use crate::studies::statistics::{five_numbers, mean};
+
+impl LesionFindings {
+    pub(super) fn random_items(&self, items: &mut Vec<Item>) {
+        if self.random.is_empty() {
+            return;
+        }
+        items.push(heading("Many blocks deleted at random"));
+        let mut layers = vec![Layer::Level {
+            label: format!("nothing deleted: {:.2} %", 100.0 * self.whole.error),
+            y: 100.0 * self.whole.error,
+        }];
+        let mut rows = Vec::new();
+        for random in &self.random {
+            let mut boxes = Vec::new();
+            for lesions in random.lesions.chunk_by(|a, b| a.blocks.len() == b.blocks.len()) {
+                let count = lesions[0].blocks.len();
+                let errors: Vec<f64> = lesions.iter().map(|lesion| lesion.evaluation.error).collect();
+                let five = five_numbers(&errors);
+                let losses: Vec<f64> = lesions.iter().map(|lesion| lesion.evaluation.loss).collect();
+                rows.push(vec![
+                    random.pool.clone().into(),
+                    count.into(),
+                    lesions.len().into(),
+                    five[0].into(),
+                    five[1].into(),
+                    five[2].into(),
+                    five[3].into(),
+                    five[4].into(),
+                    mean(&errors).into(),
+                    mean(&losses).into(),
+                ]);
+                let five = five.map(|error| 100.0 * error);
+                boxes.push(BoxMark {
+                    x: count as f64,
+                    five,
+                    text: format!(
+                        "{count} of {}: median {:.1} %, quartiles {:.1} to {:.1} %, {} trials",
+                        random.pool,
+                        five[2],
+                        five[1],
+                        five[3],
+                        lesions.len()
+                    ),
+                });
+            }
+            layers.push(Layer::Boxes {
+                label: random.pool.clone(),
+                boxes,
+            });
+        }
+        items.push(Item::Figure(Figure {
+            name: "random".into(),
+            title: format!("{}: test error with many blocks deleted", self.label),
+            caption: "Boxes are quartiles with the median, whiskers the smallest and largest error of the trials."
+                .into(),
+            x: Axis::linear("number of blocks deleted"),
+            y: Axis::linear("test error (%)"),
+            layers,
+        }));
+        items.push(Item::Table(Table {
+            name: "random".into(),
+            title: "Error by number of deleted blocks".into(),
+            columns: vec![
+                Column::plain("pool", "from"),
+                Column::plain("deleted", "deleted"),
+                Column::plain("trials", "trials"),
+                Column::percent("smallest", "smallest (%)"),
+                Column::percent("lower_quartile", "quartile (%)"),
+                Column::percent("median", "median (%)"),
+                Column::percent("upper_quartile", "quartile (%)"),
+                Column::percent("largest", "largest (%)"),
+                Column::percent("mean", "mean (%)"),
+                Column::number("mean_loss", "mean loss (nats)", 4),
+            ],
+            rows,
+            file_only: false,
+        }));
+        let rows = self.random.iter().flat_map(|random| {
+            let pool = &random.pool;
+            random.lesions.iter().map(move |lesion| {
+                vec![
+                    pool.clone().into(),
+                    lesion.blocks.len().into(),
+                    numbers(&lesion.blocks).into(),
+                    lesion.evaluation.wrong.into(),
+                    lesion.evaluation.error.into(),
+                    lesion.evaluation.loss.into(),
+                ]
+            })
+        });
+        items.push(Item::Table(Table {
+            name: "random-trials".into(),
+            title: "Every trial".into(),
+            columns: [
+                Column::plain("pool", "from"),
+                Column::plain("deleted", "deleted"),
+                Column::plain("blocks", "blocks"),
+            ]
+            .into_iter()
+            .chain(evaluation_columns())
+            .collect(),
+            rows: rows.collect(),
+            file_only: true,
+        }));
+    }
+
+    pub(super) fn reorder_items(&self, items: &mut Vec<Item>) {
+        if self.reorderings.is_empty() {
+            return;
+        }
+        items.push(heading("Blocks in another order"));
+        let marks = self.reorderings.iter().map(|reordering| {
+            Mark::new(
+                reordering.tau,
+                100.0 * reordering.evaluation.error,
+                format!(
+                    "{} swaps, τ {:.3}: error {:.2} %, loss {:.3}",
+                    reordering.swaps.len(),
+                    reordering.tau,
+                    100.0 * reordering.evaluation.error,
+                    reordering.evaluation.loss
+                ),
+            )
+        });
+        let mut by_tau: Vec<&Reordering> = self.reorderings.iter().collect();
+        by_tau.sort_by(|a, b| a.tau.total_cmp(&b.tau));
+        // As many values in each bin as there are, up to the square root of all.
+        let per_bin = (by_tau.len() as f64).sqrt().ceil() as usize;
+        let means = by_tau.chunks(per_bin.max(1)).map(|bin| {
+            let of = |value: fn(&Reordering) -> f64| mean(&bin.iter().map(|&one| value(one)).collect::<Vec<_>>());
+            let (tau, error) = (of(|one| one.tau), 100.0 * of(|one| one.evaluation.error));
+            Mark::new(
+                tau,
+                error,
+                format!("mean of {} orders, τ {tau:.3}: error {error:.2} %", bin.len()),
+            )
+        });
+        items.push(Item::Figure(Figure {
+            name: "reorder".into(),
+            title: format!("{}: test error with blocks in another order", self.label),
+            caption: "Pairs of blocks of one shape change places; Kendall's τ is 1 in the trained order.".into(),
+            x: Axis::linear("Kendall's rank correlation τ"),
+            y: Axis::linear("test error (%)"),
+            layers: vec![
+                Layer::Level {
+                    label: format!("trained order: {:.2} %", 100.0 * self.whole.error),
+                    y: 100.0 * self.whole.error,
+                },
+                Layer::Points {
+                    label: "one order".into(),
+                    marks: marks.collect(),
+                },
+                Layer::Line {
+                    label: "binned mean".into(),
+                    marks: means.collect(),
+                },
+            ],
+        }));
+        let rows = self.reorderings.iter().map(|reordering| {
+            let swaps: Vec<String> = reordering.swaps.iter().map(|(a, b)| format!("{a}-{b}")).collect();
+            vec![
+                reordering.swaps.len().into(),
+                swaps.join(" ").into(),
+                reordering.tau.into(),
+                reordering.evaluation.wrong.into(),
+                reordering.evaluation.error.into(),
+                reordering.evaluation.loss.into(),
+            ]
+        });
+        items.push(Item::Table(Table {
+            name: "reorder".into(),
+            title: "Every order".into(),
+            columns: [
+                Column::plain("swaps", "swaps"),
+                Column::plain("pairs", "pairs"),
+                Column::number("tau", "τ", 4),
+            ]
+            .into_iter()
+            .chain(evaluation_columns())
+            .collect(),
+            rows: rows.collect(),
+            file_only: self.reorderings.len() > 60,
+        }));
+    }
+
+    pub(super) fn greedy_items(&self, items: &mut Vec<Item>) {
+        if self.greedy.is_empty() {
+            return;
+        }
+        let new = |index: usize| {
+            let before: &[usize] = if index == 0 {
+                &[]
+            } else {
+                &self.greedy[index - 1].blocks
+            };
+            let added = self.greedy[index].blocks.iter().find(|number| !before.contains(number));
+            added.copied().unwrap_or_default()
+        };
+        let marks = self.greedy.iter().enumerate().map(|(index, lesion)| {
+            let number = new(index);
+            Mark {
+                x: (index + 1) as f64,
+                y: 100.0 * lesion.evaluation.error,
+                interval: Some(percent(lesion.evaluation.interval)),
+                strong: self.blocks[number - 1].downsamples,
+                text: format!(
+                    "{} deleted, last block {number} ({}): error {:.2} %",
+                    index + 1,
+                    self.blocks[number - 1].name,
+                    100.0 * lesion.evaluation.error
+                ),
+            }
+        });
+        items.push(heading("One after the other, the least missed first"));
+        items.push(Item::Figure(Figure {
+            name: "greedy".into(),
+            title: format!("{}: the least missed block deleted, again and again", self.label),
+            caption: "Each time the block goes whose absence costs the least loss.".into(),
+            x: Axis::linear("number of blocks deleted"),
+            y: Axis::linear("test error (%)"),
+            layers: vec![
+                Layer::Level {
+                    label: format!("nothing deleted: {:.2} %", 100.0 * self.whole.error),
+                    y: 100.0 * self.whole.error,
+                },
+                Layer::Line {
+                    label: "greedy deletion".into(),
+                    marks: marks.collect(),
+                },
+            ],
+        }));
+        let rows = self.greedy.iter().enumerate().map(|(index, lesion)| {
+            let number = new(index);
+            vec![
+                (index + 1).into(),
+                number.into(),
+                self.blocks[number - 1].name.clone().into(),
+                lesion.evaluation.wrong.into(),
+                lesion.evaluation.error.into(),
+                lesion.evaluation.loss.into(),
+            ]
+        });
+        items.push(Item::Table(Table {
+            name: "greedy".into(),
+            title: "In which order blocks can go".into(),
+            columns: [
+                Column::plain("deleted", "deleted"),
+                Column::plain("block", "last block"),
+                Column::plain("name", "name"),
+            ]
+            .into_iter()
+            .chain(evaluation_columns())
+            .collect(),
+            rows: rows.collect(),
+            file_only: false,
+        }));
+    }
+}

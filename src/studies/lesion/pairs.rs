@@ -1,0 +1,96 @@
+//! How does the report show pairs of deleted blocks?
+
+use serde_json::json;
+
+use super::report::heading;
+use super::{Lesion, LesionFindings};
+use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Table};
+
+impl LesionFindings {
+    pub(super) fn pair_items(&self, items: &mut Vec<Item>) {
+        if self.pairs.is_empty() {
+            return;
+        }
+        let alone = |number: usize| {
+            let single = self.singles().into_iter().find(|lesion| lesion.blocks[0] == number);
+            single.map_or(f64::NAN, |lesion| lesion.evaluation.error)
+        };
+        let alone: Vec<f64> = (1..=self.blocks.len()).map(alone).collect();
+        let interaction = |lesion: &Lesion| {
+            let [a, b] = [lesion.blocks[0], lesion.blocks[1]].map(|number| alone[number - 1]);
+            lesion.evaluation.error - a - b + self.whole.error
+        };
+        let cells = |value: &dyn Fn(&Lesion) -> f64, what: &str| -> Vec<Cell> {
+            let both = |lesion: &Lesion| {
+                let [a, b] = [lesion.blocks[0], lesion.blocks[1]];
+                let value = 100.0 * value(lesion);
+                let cell = |x, y| Cell {
+                    x,
+                    y,
+                    value: value.is_finite().then_some(value),
+                    text: format!(
+                        "blocks {a} ({}) and {b} ({}): {what} {value:.2}",
+                        self.blocks[a - 1].name,
+                        self.blocks[b - 1].name
+                    ),
+                };
+                [cell(a, b), cell(b, a)]
+            };
+            self.pairs.iter().flat_map(both).collect()
+        };
+        items.push(heading("Pairs of blocks"));
+        let names = self.block_names();
+        let figure = |name: &str, title: &str, caption: &str, label: &str, cells| {
+            Item::Figure(Figure {
+                name: name.into(),
+                title: format!("{}: {title}", self.label),
+                caption: caption.into(),
+                x: Axis::named("deleted block", names.clone()),
+                y: Axis::named("deleted block", names.clone()),
+                layers: vec![Layer::Heat {
+                    label: label.into(),
+                    cells,
+                }],
+            })
+        };
+        items.push(figure(
+            "pairs",
+            "test error with two blocks deleted",
+            "Each cell is a pair; the matrix is symmetric.",
+            "test error (%)",
+            cells(&|lesion| lesion.evaluation.error, "test error (%)"),
+        ));
+        items.push(figure(
+            "interaction",
+            "how blocks depend on each other",
+            "Error without both, less the errors that each alone adds: above zero, the two are missed together more \
+             than apart.",
+            "interaction (percentage points)",
+            cells(&interaction, "interaction (points)"),
+        ));
+        let rows = self.pairs.iter().map(|lesion| {
+            vec![
+                lesion.blocks[0].into(),
+                lesion.blocks[1].into(),
+                lesion.evaluation.wrong.into(),
+                lesion.evaluation.error.into(),
+                lesion.evaluation.loss.into(),
+                json!(interaction(lesion)),
+            ]
+        });
+        items.push(Item::Table(Table {
+            name: "pairs".into(),
+            title: "Two blocks deleted".into(),
+            columns: vec![
+                Column::plain("first", "first"),
+                Column::plain("second", "second"),
+                Column::plain("wrong", "wrong"),
+                Column::percent("error", "error (%)"),
+                Column::number("loss", "loss (nats)", 4),
+                Column::percent("interaction", "interaction (points)"),
+            ],
+            rows: rows.collect(),
+            file_only: self.pairs.len() > 60,
+        }));
+    }
+}

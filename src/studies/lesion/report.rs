@@ -1,0 +1,115 @@
+//! Which sections does the report of a lesion study have?
+
+use serde_json::Value;
+
+use super::{Lesion, LesionFindings};
+use crate::report::{Column, Item, Mark};
+use crate::studies::evaluator::Evaluation;
+
+impl LesionFindings {
+    /// The parts of the report.
+    pub fn items(&self) -> Vec<Item> {
+        let mut items = Vec::new();
+        self.single_items(&mut items);
+        self.class_items(&mut items);
+        self.control_items(&mut items);
+        self.response_items(&mut items);
+        self.random_items(&mut items);
+        self.reorder_items(&mut items);
+        self.pair_items(&mut items);
+        self.greedy_items(&mut items);
+        items
+    }
+
+    pub(super) fn row(&self, blocks: &[usize], evaluation: &Evaluation) -> Vec<Value> {
+        vec![
+            numbers(blocks).into(),
+            if blocks.is_empty() {
+                "nothing".into()
+            } else {
+                self.names(blocks).into()
+            },
+            evaluation.images.into(),
+            evaluation.wrong.into(),
+            evaluation.error.into(),
+            evaluation.interval[0].into(),
+            evaluation.interval[1].into(),
+            evaluation.loss.into(),
+            (evaluation.loss - self.whole.loss).into(),
+        ]
+    }
+
+    fn names(&self, blocks: &[usize]) -> String {
+        let names: Vec<&str> = blocks.iter().map(|number| &self.blocks[number - 1].name[..]).collect();
+        names.join(" ")
+    }
+
+    pub(super) fn mark(&self, lesion: &Lesion) -> Mark {
+        let number = lesion.blocks[0];
+        let Evaluation {
+            error, loss, interval, ..
+        } = lesion.evaluation;
+        let downsamples = self.blocks[number - 1].downsamples;
+        Mark {
+            x: number as f64,
+            y: 100.0 * error,
+            interval: Some(percent(interval)),
+            strong: downsamples,
+            text: format!(
+                "block {number} ({}{}): error {:.2} % ({:+.2} points), loss {loss:.3}",
+                self.blocks[number - 1].name,
+                if downsamples { ", downsamples" } else { "" },
+                100.0 * error,
+                100.0 * (error - self.whole.error),
+            ),
+        }
+    }
+
+    pub(super) fn block_names(&self) -> Vec<String> {
+        let names = self.blocks.iter().enumerate();
+        names
+            .map(|(index, block)| format!("{} {}", index + 1, block.name))
+            .collect()
+    }
+}
+
+/// Columns of [`LesionFindings::row`]; `what` heads the blocks.
+pub(super) fn lesion_columns(what: &str) -> Vec<Column> {
+    vec![
+        Column::plain("blocks", what),
+        Column::plain("names", "names"),
+        Column::plain("images", "images"),
+        Column::plain("wrong", "wrong"),
+        Column::percent("error", "error (%)"),
+        Column::percent("interval_low", "95 % from"),
+        Column::percent("interval_high", "to"),
+        Column::number("loss", "loss (nats)", 4),
+        Column::number("loss_change", "Δ loss", 4),
+    ]
+}
+
+/// Columns of a evaluation's wrong answers, error and loss.
+pub(super) fn evaluation_columns() -> [Column; 3] {
+    [
+        Column::plain("wrong", "wrong"),
+        Column::percent("error", "error (%)"),
+        Column::number("loss", "loss (nats)", 4),
+    ]
+}
+
+pub(super) fn heading(text: &str) -> Item {
+    Item::Heading { text: text.into() }
+}
+
+pub(super) fn text(text: String) -> Item {
+    Item::Text { text }
+}
+
+pub(super) fn numbers(blocks: &[usize]) -> String {
+    let numbers: Vec<String> = blocks.iter().map(usize::to_string).collect();
+    numbers.join(" ")
+}
+
+pub(super) fn percent(interval: [f64; 2]) -> (f64, f64) {
+    (100.0 * interval[0], 100.0 * interval[1])
+}

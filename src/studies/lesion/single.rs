@@ -1,0 +1,302 @@
+//! How does the report show blocks that are deleted alone?
+
+use serde_json::{Value, json};
+
+use super::report::{heading, lesion_columns, numbers, percent, text};
+use super::{Lesion, LesionFindings};
+use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Table};
+use crate::studies::evaluator::Evaluation;
+use crate::studies::sweep::file_name;
+
+impl LesionFindings {
+    pub(super) fn single_items(&self, items: &mut Vec<Item>) {
+        items.push(heading("Deleted blocks"));
+        if let Some(saving) = self.saving() {
+            items.push(text(format!(
+                "What the lesions have in common was computed once: {} lesions took {:.1} s, as long as {:.2} passes of \
+                 the whole network ({:.2} s each), {:.0} % of what they cost apart.",
+                saving["lesions"],
+                saving["seconds"].as_f64().unwrap_or_default(),
+                saving["passes"].as_f64().unwrap_or_default(),
+                self.whole.seconds,
+                100.0 * saving["share_of_separate_passes"].as_f64().unwrap_or_default(),
+            )));
+        }
+        if self.lesions.iter().any(|lesion| lesion.blocks.len() == 1) {
+            items.push(Item::Figure(self.single_figure()));
+        }
+        let rows = std::iter::once(self.row(&[], &self.whole));
+        let rows = rows.chain(
+            self.lesions
+                .iter()
+                .map(|lesion| self.row(&lesion.blocks, &lesion.evaluation)),
+        );
+        items.push(Item::Table(Table {
+            name: "lesions".into(),
+            title: format!("{}: what is lost with each block", self.label),
+            columns: lesion_columns("deleted"),
+            rows: rows.collect(),
+            file_only: false,
+        }));
+        for (index, other) in self.compared.iter().enumerate() {
+            let rows = other.single.iter().map(|lesion| {
+                vec![
+                    numbers(&lesion.blocks).into(),
+                    lesion.names.join(" ").into(),
+                    lesion.evaluation.wrong.into(),
+                    lesion.evaluation.error.into(),
+                    lesion.evaluation.loss.into(),
+                ]
+            });
+            items.push(Item::Table(Table {
+                name: format!("beside-{}-{}", index + 1, file_name(&other.label)),
+                title: format!(
+                    "{}: error {:.2} % with nothing deleted",
+                    other.label,
+                    100.0 * other.whole.error
+                ),
+                columns: vec![
+                    Column::plain("blocks", "deleted"),
+                    Column::plain("names", "names"),
+                    Column::plain("wrong", "wrong"),
+                    Column::percent("error", "error (%)"),
+                    Column::number("loss", "loss (nats)", 4),
+                ],
+                rows: rows.collect(),
+                file_only: false,
+            }));
+        }
+    }
+
+    fn single_figure(&self) -> Figure {
+        let mut layers = self.stages();
+        let own: Vec<Mark> = self.singles().into_iter().map(|lesion| self.mark(lesion)).collect();
+        layers.push(Layer::Level {
+            label: format!("{}, nothing deleted: {:.2} %", self.label, 100.0 * self.whole.error),
+            y: 100.0 * self.whole.error,
+        });
+        layers.push(Layer::Line {
+            label: self.label.clone(),
+            marks: own,
+        });
+        for other in &self.compared {
+            let marks = other.single.iter().map(|lesion| Mark {
+                x: lesion.blocks[0] as f64,
+                y: 100.0 * lesion.evaluation.error,
+                interval: Some(percent(lesion.evaluation.interval)),
+                strong: other.downsampling.contains(&lesion.blocks[0]),
+                text: format!(
+                    "{}, block {} ({}{}): {:.2} %",
+                    other.label,
+                    lesion.blocks[0],
+                    lesion.names.join(" "),
+                    if other.downsampling.contains(&lesion.blocks[0]) {
+                        ", downsamples"
+                    } else {
+                        ""
+                    },
+                    100.0 * lesion.evaluation.error
+                ),
+            });
+            layers.push(Layer::Line {
+                label: other.label.clone(),
+                marks: marks.collect(),
+            });
+            layers.push(Layer::Level {
+                label: format!("{}, nothing deleted: {:.2} %", other.label, 100.0 * other.whole.error),
+                y: 100.0 * other.whole.error,
+            });
+        }
+        let longest = self.compared.iter().map(|other| other.single.len()).max().unwrap_or(0);
+        let last = longest.max(self.blocks.len()) as f64;
+        Figure {
+            name: "lesions".into(),
+            title: format!("{}: test error with one block deleted", self.label),
+            caption:
+                "One block deleted at a time; whiskers are 95 % Wilson intervals, shades (if any) are stages, and \
+                      emphasised marks are blocks that downsample."
+                    .into(),
+            x: Axis::linear("deleted block").within(0.5, last + 0.5),
+            y: Axis::linear("test error (%)"),
+            layers,
+        }
+    }
+
+    /// Every other stage, shaded; none where networks of other stages stand
+    /// beside.
+    fn stages(&self) -> Vec<Layer> {
+        let mut shades = Vec::new();
+        if !self.compared.is_empty() {
+            return shades;
+        }
+        let mut first = 0;
+        for stage in self.blocks.chunk_by(|a, b| a.stage == b.stage) {
+            if stage[0].stage % 2 == 0 {
+                shades.push(Layer::Shade {
+                    label: String::new(),
+                    from: first as f64 + 0.5,
+                    to: (first + stage.len()) as f64 + 0.5,
+                });
+            }
+            first += stage.len();
+        }
+        shades
+    }
+
+    pub(super) fn class_items(&self, items: &mut Vec<Item>) {
+        let singles = self.singles();
+        if singles.is_empty() || self.classes.len() > 100 {
+            return;
+        }
+        let change = |evaluation: &Evaluation, class: usize| {
+            let images = self.class_images[class];
+            (images > 0).then(|| {
+                let now = evaluation.wrong_by_class[class] as f64;
+                (now - self.whole.wrong_by_class[class] as f64) / images as f64
+            })
+        };
+        let classes = 0..self.classes.len();
+        let rows = singles.iter().map(|lesion| {
+            let mut row: Vec<Value> = vec![numbers(&lesion.blocks).into(), lesion.names.join(" ").into()];
+            row.extend(classes.clone().map(|class| json!(change(&lesion.evaluation, class))));
+            row
+        });
+        let mut columns = vec![Column::plain("block", "deleted"), Column::plain("name", "name")];
+        columns.extend(self.classes.iter().map(|class| Column::percent(class, class)));
+        let cells = singles.iter().flat_map(|lesion| {
+            let number = lesion.blocks[0];
+            classes.clone().map(move |class| {
+                let value = change(&lesion.evaluation, class).map(|change| 100.0 * change);
+                Cell {
+                    x: number,
+                    y: class + 1,
+                    value,
+                    text: format!(
+                        "without block {number}, {}: {:+.1} points of error",
+                        self.classes[class],
+                        value.unwrap_or_default()
+                    ),
+                }
+            })
+        });
+        items.push(heading("By class"));
+        items.push(Item::Figure(Figure {
+            name: "classes".into(),
+            title: format!("{}: change of each class's error", self.label),
+            caption: "Percentage points by which the error of a class changes when one block is deleted.".into(),
+            x: Axis::named("deleted block", self.block_names()),
+            y: Axis::named("class", self.classes.clone()),
+            layers: vec![Layer::Heat {
+                label: "change of error (percentage points)".into(),
+                cells: cells.collect(),
+            }],
+        }));
+        items.push(Item::Table(Table {
+            name: "classes".into(),
+            title: "Change of each class's error, percentage points".into(),
+            columns,
+            rows: rows.collect(),
+            file_only: self.blocks.len() > 30,
+        }));
+    }
+
+    pub(super) fn control_items(&self, items: &mut Vec<Item>) {
+        if self.without_shortcut.is_empty() {
+            return;
+        }
+        let singles = self.singles();
+        let marks = |lesions: &[&Lesion], what: &str| -> Vec<Mark> {
+            let mark = |lesion: &&Lesion| Mark {
+                text: format!("{}, {what}", self.mark(lesion).text),
+                ..self.mark(lesion)
+            };
+            lesions.iter().map(mark).collect()
+        };
+        let controls: Vec<&Lesion> = self.without_shortcut.iter().collect();
+        items.push(heading("Control: the shortcut taken instead of the branch"));
+        items.push(Item::Figure(Figure {
+            name: "without-shortcut".into(),
+            title: format!("{}: branch deleted, and shortcut deleted", self.label),
+            caption: "A network that is an ensemble of paths survives the loss of a branch, which halves the paths, \
+                      and not that of a shortcut, which leaves one way through."
+                .into(),
+            x: Axis::linear("block").within(0.5, self.blocks.len() as f64 + 0.5),
+            y: Axis::linear("test error (%)"),
+            layers: vec![
+                Layer::Line {
+                    label: "branch deleted".into(),
+                    marks: marks(&singles, "branch deleted"),
+                },
+                Layer::Line {
+                    label: "shortcut deleted".into(),
+                    marks: marks(&controls, "shortcut deleted"),
+                },
+            ],
+        }));
+        let rows = controls
+            .iter()
+            .map(|lesion| self.row(&lesion.blocks, &lesion.evaluation));
+        items.push(Item::Table(Table {
+            name: "without-shortcut".into(),
+            title: "Shortcut deleted".into(),
+            columns: lesion_columns("block"),
+            rows: rows.collect(),
+            file_only: false,
+        }));
+    }
+
+    pub(super) fn response_items(&self, items: &mut Vec<Item>) {
+        if self.responses.is_empty() {
+            return;
+        }
+        let named = || self.responses.iter().zip(&self.blocks).enumerate();
+        let marks = named().map(|(index, (response, block))| Mark {
+            x: (index + 1) as f64,
+            y: response.ratio,
+            interval: None,
+            strong: block.downsamples,
+            text: format!(
+                "block {} ({}): ‖F(x)‖/‖x‖ {:.3}, cosine {:+.3}, standard deviation {:.3}",
+                index + 1,
+                block.name,
+                response.ratio,
+                response.cosine,
+                response.deviation
+            ),
+        });
+        items.push(heading("Responses"));
+        items.push(Item::Figure(Figure {
+            name: "responses".into(),
+            title: format!("{}: what each block adds, ‖F(x)‖ / ‖x‖", self.label),
+            caption: "Mean over images of the branch's norm against the shortcut's.".into(),
+            x: Axis::linear("block").within(0.5, self.blocks.len() as f64 + 0.5),
+            y: Axis::linear("‖F(x)‖ / ‖x‖"),
+            layers: vec![Layer::Bars {
+                label: "‖F(x)‖ / ‖x‖".into(),
+                marks: marks.collect(),
+            }],
+        }));
+        let rows = named().map(|(index, (response, block))| {
+            vec![
+                (index + 1).into(),
+                block.name.clone().into(),
+                response.ratio.into(),
+                response.cosine.into(),
+                response.deviation.into(),
+            ]
+        });
+        items.push(Item::Table(Table {
+            name: "responses".into(),
+            title: "What each block adds".into(),
+            columns: vec![
+                Column::plain("block", "block"),
+                Column::plain("name", "name"),
+                Column::number("ratio", "‖F(x)‖ / ‖x‖", 4),
+                Column::number("cosine", "cos(F(x), x)", 4),
+                Column::number("deviation", "std of F(x)", 4),
+            ],
+            rows: rows.collect(),
+            file_only: false,
+        }));
+    }
+}

@@ -1,0 +1,364 @@
+//! Which experiments does a lesion study run on a network?
+
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::{
+    ComparedNetwork, LesionFindings, RandomDeletions, Trials, all_pairs, delete, greedy, random_deletions, reorder,
+    responses, without_shortcut,
+};
+use crate::graph::Block;
+use crate::studies::error::StudyError;
+use crate::studies::evaluator::{Evaluator, StudyProgress};
+use crate::studies::recalibrate::Recalibration;
+use crate::studies::result_log::ResultLog;
+use crate::train::TrainedNetwork;
+
+/// The largest number of images that responses of blocks are measured on.
+const RESPONSE_IMAGES: usize = 1000;
+/// Images per batch there. It is small because both sides of all blocks stay
+/// in memory.
+const RESPONSE_BATCH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+
+/// A lesion study: which blocks to delete, which further experiments to run,
+/// and where to record results.
+///
+/// ```no_run
+/// use residua::studies::{LesionStudy, StudyError};
+/// use residua::train::TrainedNetworkOptions;
+///
+/// # fn main() -> Result<(), StudyError> {
+/// let mut network = TrainedNetworkOptions::from_run("runs/resnet20").open()?;
+/// let findings = LesionStudy::default().run(&mut network, &mut |_| {})?;
+/// for lesion in &findings.lesions {
+///     println!("{}: {:.2} %", lesion.names.join(" "), 100.0 * lesion.evaluation.error);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LesionStudy {
+    /// Blocks to delete.
+    pub deletions: Deletions,
+    /// Numbers of blocks to delete at random. Numbers that exceed the number
+    /// of blocks are left out.
+    pub random: Option<RangeInclusive<usize>>,
+    /// The blocks that random deletions choose from.
+    pub random_from: BlockPool,
+    /// Numbers of random pairs of blocks of one shape whose parameters are
+    /// exchanged.
+    pub reorder: Option<RangeInclusive<usize>>,
+    /// Random choices for each number of blocks or pairs.
+    pub trials: u32,
+    /// The seed of all random choices.
+    pub seed: u64,
+    /// Whether to delete every pair of blocks, for the matrix of their
+    /// interactions.
+    pub pairs: bool,
+    /// Number of blocks to delete one after the other, each time the block
+    /// whose deletion increases the loss least.
+    pub greedy: usize,
+    /// Whether to remove each block's shortcut instead of its branch, as a
+    /// control.
+    pub without_shortcut: bool,
+    /// Whether to measure the contribution of each block: ‖F(x)‖/‖x‖, the
+    /// angle between F(x) and x, and the standard deviation of F(x).
+    pub responses: bool,
+    /// Number of training images for recomputing the statistics of batch norms
+    /// under each lesion; `None` uses the running statistics as they are. The
+    /// network must be opened with its training images.
+    pub recalibrate: Option<usize>,
+    /// Directory of the result log. An interrupted study continues there. With
+    /// `None`, results are kept in memory only.
+    pub out: Option<PathBuf>,
+    /// Whether to write label, loss and error of every image to `images/` in
+    /// that directory, a CSV file per lesion.
+    pub save_images: bool,
+}
+
+/// Blocks to delete.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Deletions {
+    /// Each block alone, unless another experiment is asked for that does not
+    /// need this.
+    #[default]
+    Unspecified,
+    /// Each block alone.
+    Each,
+    /// These blocks together, by number from 1.
+    Together(Vec<usize>),
+}
+
+/// A set of blocks to choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BlockPool {
+    /// All blocks.
+    All,
+    /// The blocks that do not downsample.
+    Plain,
+    /// Both sets, one after the other.
+    #[default]
+    Both,
+}
+
+impl Default for LesionStudy {
+    /// Deletes each block alone.
+    fn default() -> Self {
+        LesionStudy {
+            deletions: Deletions::default(),
+            random: None,
+            random_from: BlockPool::default(),
+            reorder: None,
+            trials: 100,
+            seed: 0,
+            pairs: false,
+            greedy: 0,
+            without_shortcut: false,
+            responses: false,
+            recalibrate: None,
+            out: None,
+            save_images: false,
+        }
+    }
+}
+
+impl LesionStudy {
+    /// Runs all experiments on `network` and reports to `progress`.
+    ///
+    /// # Errors
+    /// Where the settings do not fit together or do not fit the network, or as
+    /// [`Evaluator::evaluate`].
+    pub fn run(
+        &self,
+        network: &mut TrainedNetwork,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<LesionFindings, StudyError> {
+        self.run_with_log(network, "results.jsonl", progress)
+    }
+
+    /// Deletes each block of another network alone and adds the results to
+    /// `findings`, for comparison. The other network should be opened on the
+    /// same images.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn compare(
+        &self,
+        findings: &mut LesionFindings,
+        other: &mut TrainedNetwork,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<(), StudyError> {
+        self.check_each("compared networks", true)?;
+        let study = LesionStudy {
+            deletions: Deletions::Each,
+            recalibrate: self.recalibrate,
+            seed: self.seed,
+            out: self.out.clone(),
+            ..LesionStudy::default()
+        };
+        let log = format!("beside-{}.jsonl", findings.compared.len() + 1);
+        let found = study.run_with_log(other, &log, progress)?;
+        findings.compared.push(ComparedNetwork {
+            downsampling: (1..=found.blocks.len())
+                .filter(|number| found.blocks[number - 1].downsamples)
+                .collect(),
+            label: found.label,
+            whole: found.whole,
+            single: found.lesions,
+        });
+        Ok(())
+    }
+
+    /// Checks the settings that do not depend on a network.
+    ///
+    /// # Errors
+    /// For the first setting that does not fit the others.
+    pub fn check(&self) -> Result<(), StudyError> {
+        if self.recalibrate == Some(0) {
+            return Err(StudyError::value(
+                "recalibrate",
+                "at least one training image is needed",
+            ));
+        }
+        if self.recalibrate.is_some() && self.reorder.is_some() {
+            return Err(StudyError::value(
+                "recalibrate",
+                "cannot be combined with other orders of blocks",
+            ));
+        }
+        if self.save_images && self.out.is_none() {
+            return Err(StudyError::value(
+                "save-images",
+                "a directory for the results is needed",
+            ));
+        }
+        self.check_each("pairs", self.pairs)?;
+        self.check_each("without-shortcut", self.without_shortcut)
+    }
+
+    /// An error where `setting` is used without deleting each block alone.
+    fn check_each(&self, setting: &'static str, used: bool) -> Result<(), StudyError> {
+        if used && matches!(self.deletions, Deletions::Together(_)) {
+            return Err(StudyError::value(setting, "each block must be deleted alone, too"));
+        }
+        Ok(())
+    }
+
+    fn run_with_log(
+        &self,
+        network: &mut TrainedNetwork,
+        file: &str,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<LesionFindings, StudyError> {
+        self.check()?;
+        if self.recalibrate.is_some() && network.training_images == 0 {
+            return Err(StudyError::value(
+                "recalibrate",
+                "the network must be opened with its training images",
+            ));
+        }
+        let label = network.label();
+        let whole_route = network.route.clone();
+        let log = self.log(network, file)?;
+        let recalibration = self.recalibrate.map(|images| Recalibration {
+            images,
+            batch_size: network.batch_size,
+            available: network.training_images,
+            seed: self.seed,
+        });
+        let images = self.out.as_ref().filter(|_| self.save_images);
+        let evaluator = Evaluator::new(network)
+            .result_log(log)
+            .recalibrate(recalibration)
+            .save_images(images.map(|out| out.join("images")))
+            .progress(progress);
+        self.experiments(evaluator, &whole_route, label)
+    }
+
+    /// Opens the result log in the directory, or one in memory.
+    fn log(&self, network: &TrainedNetwork, file: &str) -> Result<ResultLog, StudyError> {
+        let Some(out) = &self.out else {
+            return Ok(ResultLog::default());
+        };
+        let mut identity = network.identity()?;
+        identity.insert("recalibrate".into(), self.recalibrate.into());
+        identity.insert("seed".into(), self.recalibrate.map(|_| self.seed).into());
+        ResultLog::open(&out.join(file), &identity.into())
+    }
+
+    fn experiments(
+        &self,
+        mut evaluator: Evaluator,
+        route: &crate::graph::Route,
+        label: String,
+    ) -> Result<LesionFindings, StudyError> {
+        let evaluator = &mut evaluator;
+        let blocks = evaluator.graph().blocks.clone();
+        let trials = |counts: &RangeInclusive<usize>| Trials {
+            counts: counts.clone(),
+            trials: self.trials,
+            seed: self.seed,
+        };
+        evaluator.begin("nothing deleted");
+        let whole = delete(evaluator, route, &[Vec::new()])?.remove(0).evaluation;
+        evaluator.begin("deleting blocks");
+        let lesions = delete(evaluator, route, &self.deletions(blocks.len()))?;
+        let mut random = Vec::new();
+        if let Some(counts) = &self.random {
+            for (name, pool) in self.random_from.pools(&blocks) {
+                evaluator.begin("deleting many blocks");
+                let lesions = delete(evaluator, route, &random_deletions(&pool, &trials(counts)))?;
+                random.push(RandomDeletions { pool: name, lesions });
+            }
+        }
+        evaluator.begin("reordering blocks");
+        let reorderings = match &self.reorder {
+            Some(counts) => reorder(evaluator, route, &trials(counts))?,
+            None => Vec::new(),
+        };
+        evaluator.begin("deleting pairs");
+        let pairs = if self.pairs {
+            delete(evaluator, route, &all_pairs(blocks.len()))?
+        } else {
+            Vec::new()
+        };
+        evaluator.begin("deleting one after the other");
+        let greedy = greedy(evaluator, route, self.greedy)?;
+        evaluator.begin("removing shortcuts");
+        let controls = if self.without_shortcut {
+            let with_shortcut = |number: &usize| blocks[number - 1].default.shortcut != 0.0;
+            let numbers: Vec<usize> = (1..=blocks.len()).filter(with_shortcut).collect();
+            without_shortcut(evaluator, route, &numbers)?
+        } else {
+            Vec::new()
+        };
+        evaluator.begin("measuring responses");
+        let network = evaluator.network();
+        let responses = if self.responses {
+            let images = network.images().min(RESPONSE_IMAGES);
+            responses(network.engine.as_mut(), route, images, RESPONSE_BATCH)?
+        } else {
+            Vec::new()
+        };
+        let test = &network.test.test;
+        Ok(LesionFindings {
+            label,
+            class_images: class_images(&test.labels, test.classes()),
+            classes: test.class_names.clone(),
+            blocks,
+            whole,
+            lesions,
+            random,
+            reorderings,
+            pairs,
+            greedy,
+            without_shortcut: controls,
+            responses,
+            compared: Vec::new(),
+        })
+    }
+
+    /// The lists of blocks to delete from a network with `blocks` blocks.
+    fn deletions(&self, blocks: usize) -> Vec<Vec<usize>> {
+        let each = || (1..=blocks).map(|number| vec![number]).collect();
+        match &self.deletions {
+            Deletions::Each => each(),
+            Deletions::Together(numbers) => vec![numbers.clone()],
+            Deletions::Unspecified if self.pairs || self.without_shortcut => each(),
+            Deletions::Unspecified
+                if self.random.is_some() || self.reorder.is_some() || self.greedy > 0 || self.responses =>
+            {
+                Vec::new()
+            }
+            Deletions::Unspecified => each(),
+        }
+    }
+}
+
+impl BlockPool {
+    /// The sets of block numbers, with their names.
+    fn pools(self, blocks: &[Block]) -> Vec<(String, Vec<usize>)> {
+        let all: Vec<usize> = (1..=blocks.len()).collect();
+        let is_plain = |number: &usize| !blocks[number - 1].downsamples;
+        let plain: Vec<usize> = all.iter().copied().filter(is_plain).collect();
+        let all = ("all blocks".to_string(), all);
+        let plain = ("blocks that do not downsample".to_string(), plain);
+        match self {
+            BlockPool::All => vec![all],
+            BlockPool::Plain => vec![plain],
+            BlockPool::Both => vec![all, plain],
+        }
+    }
+}
+
+/// Number of images of each class.
+fn class_images(labels: &[u32], classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    for &label in labels {
+        if let Some(count) = counts.get_mut(label as usize) {
+            *count += 1;
+        }
+    }
+    counts
+}

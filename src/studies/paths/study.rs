@@ -1,0 +1,162 @@
+//! Which paths of a network does a path study measure?
+
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::{PathFindings, PathNorms, PathSampling, lengths_in_blocks, lengths_in_convolutions, path_norms};
+use crate::graph::Mode;
+use crate::studies::error::StudyError;
+use crate::studies::evaluator::StudyProgress;
+use crate::studies::result_log::ResultLog;
+use crate::train::TrainedNetwork;
+
+/// A study of the paths of a network: how long they are, and which of them
+/// carry the gradient (Veit, Wilber and Belongie 2016, section 4).
+///
+/// ```no_run
+/// use residua::studies::{PathStudy, StudyError};
+/// use residua::train::TrainedNetworkOptions;
+///
+/// # fn main() -> Result<(), StudyError> {
+/// let options = TrainedNetworkOptions::from_run("runs/resnet20").training_images(true);
+/// let findings = PathStudy::default().run(&mut options.open()?, &mut |_| {})?;
+/// println!("{:#}", findings.json());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathStudy {
+    /// Paths to sample for each length; 0 gives the distribution of lengths
+    /// alone.
+    pub samples: u32,
+    /// Lengths to sample, in blocks; `None` is all.
+    pub lengths: Option<RangeInclusive<usize>>,
+    /// Training images that each path is measured on.
+    pub sample_images: NonZeroUsize,
+    /// Statistics of batch norm in the forward and the backward pass: the
+    /// running ones ([`Mode::Eval`]), or the batch's ([`Mode::Train`]), whose
+    /// own gradient then counts.
+    pub batch_norm: Mode,
+    /// The seed of images and paths.
+    pub seed: u64,
+    /// Directory of the result log. An interrupted study continues there. With
+    /// `None`, results are kept in memory only.
+    pub out: Option<PathBuf>,
+}
+
+impl Default for PathStudy {
+    /// Samples 1000 paths of each length, each on 8 training images.
+    fn default() -> Self {
+        PathStudy {
+            samples: 1000,
+            lengths: None,
+            sample_images: NonZeroUsize::new(8).unwrap_or(NonZeroUsize::MIN),
+            batch_norm: Mode::Eval,
+            seed: 0,
+            out: None,
+        }
+    }
+}
+
+impl PathStudy {
+    /// Counts and samples the paths of `network`, which must be opened with
+    /// its training images; reports to `progress` how many paths are done.
+    ///
+    /// # Errors
+    /// Where a setting does not fit the network, or as [`path_norms`].
+    pub fn run(
+        &self,
+        network: &mut TrainedNetwork,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<PathFindings, StudyError> {
+        let graph = network.engine.graph().clone();
+        let in_blocks = lengths_in_blocks(&graph);
+        let longest = in_blocks.len() - 1;
+        let lengths = self.lengths.clone().unwrap_or(0..=longest);
+        if *lengths.end() > longest {
+            let (from, to) = (lengths.start(), lengths.end());
+            return Err(StudyError::value(
+                "lengths",
+                format!("{from}..{to}: the longest path has {longest} blocks"),
+            ));
+        }
+        let has_shortcut = |block: &&crate::graph::Block| block.default.shortcut != 0.0;
+        let residual_blocks = graph.blocks.iter().filter(has_shortcut).count();
+        if residual_blocks < graph.blocks.len() && self.samples > 0 {
+            return Err(StudyError::value(
+                "samples",
+                format!(
+                    "{} has blocks without a shortcut, and paths of a residual model alone can be sampled; give \
+                     another model, or sample 0 paths",
+                    network.model
+                ),
+            ));
+        }
+        let sampled = match self.samples {
+            0 => None,
+            _ => Some((lengths.clone(), self.sample(network, lengths, progress)?)),
+        };
+        Ok(PathFindings {
+            label: network.label(),
+            residual_blocks,
+            in_convolutions: lengths_in_convolutions(&graph),
+            in_blocks,
+            sampled,
+            post_activation: graph.blocks.iter().any(|block| block.output != block.join),
+        })
+    }
+
+    /// The statistics of batch norm, in words.
+    pub fn batch_norm_name(&self) -> &'static str {
+        match self.batch_norm {
+            Mode::Eval => "running statistics",
+            Mode::Train => "the batch's statistics",
+        }
+    }
+
+    fn sample(
+        &self,
+        network: &mut TrainedNetwork,
+        lengths: RangeInclusive<usize>,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<PathNorms, StudyError> {
+        if network.training_images == 0 {
+            return Err(StudyError::value(
+                "samples",
+                "the network must be opened with its training images",
+            ));
+        }
+        let mut log = self.log(network, &lengths)?;
+        let sampling = PathSampling {
+            lengths,
+            samples: self.samples,
+            images: self.sample_images,
+            available: network.training_images,
+            batch_norm: self.batch_norm,
+            seed: self.seed,
+        };
+        let route = network.route.clone();
+        let mut report = |done, total| {
+            progress(&StudyProgress {
+                phase: "sampling paths",
+                done,
+                total,
+            });
+        };
+        path_norms(network.engine.as_mut(), &route, &sampling, &mut log, &mut report)
+    }
+
+    /// Opens the result log in the directory, or one in memory.
+    fn log(&self, network: &TrainedNetwork, lengths: &RangeInclusive<usize>) -> Result<ResultLog, StudyError> {
+        let Some(out) = &self.out else {
+            return Ok(ResultLog::default());
+        };
+        let mut identity = network.identity()?;
+        identity.insert("lengths".into(), vec![*lengths.start(), *lengths.end()].into());
+        identity.insert("sample-images".into(), self.sample_images.get().into());
+        identity.insert("batch-norm".into(), self.batch_norm_name().into());
+        identity.insert("seed".into(), self.seed.into());
+        ResultLog::open(&out.join("results.jsonl"), &identity.into())
+    }
+}

@@ -1,0 +1,392 @@
+//! Which trained network is studied, with which weights and on which images?
+
+use std::cell::OnceCell;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::config::Config;
+use super::directory::RunDirectory;
+use super::engine::Engine;
+use super::error::TrainError;
+use super::open::{Adapter, TrainOptions, open};
+use super::run::weights_of;
+use super::trainer::input_of;
+use super::tuning::{Kernels, TuningNews, Workload, choose_kernels};
+use super::{Split, checkpoint};
+use crate::data::{DataError, ImageSet, Normalization, Source, Splits, TestSplit};
+use crate::graph::{BlockId, Route};
+use crate::models::ModelSpec;
+use crate::weights::hash;
+
+/// Images per batch unless another number is given.
+const BATCH_SIZE: u32 = 128;
+/// The largest batch size.
+const LARGEST_BATCH: u32 = 65_536;
+
+/// Which trained network to open, and how: the weights, the images, the
+/// adapter.
+///
+/// ```no_run
+/// use residua::train::{Adapter, TrainError, TrainedNetworkOptions};
+///
+/// # fn main() -> Result<(), TrainError> {
+/// let network = TrainedNetworkOptions::from_weights("resnet20.safetensors", "resnet20", "cifar10:data")
+///     .mean("imagenet")
+///     .std("imagenet")
+///     .limit_test(1000)
+///     .adapter(Adapter::Reference)
+///     .open()?;
+/// println!("{} on {} images", network.label(), network.images());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainedNetworkOptions {
+    weights: WeightsSource,
+    best: bool,
+    data: Option<String>,
+    limit_test: Option<usize>,
+    mean: Option<String>,
+    std: Option<String>,
+    batch_size: u32,
+    training_images: bool,
+    adapter: Adapter,
+    kernels: Kernels,
+}
+
+/// Where the weights are stored.
+#[derive(Debug, Clone, PartialEq)]
+enum WeightsSource {
+    /// In a run's directory, which also records the model and the data.
+    Run(PathBuf),
+    /// In a file, as parameters of a model.
+    File { path: PathBuf, model: String },
+}
+
+impl TrainedNetworkOptions {
+    fn new(weights: WeightsSource) -> Self {
+        TrainedNetworkOptions {
+            weights,
+            best: false,
+            data: None,
+            limit_test: None,
+            mean: None,
+            std: None,
+            batch_size: BATCH_SIZE,
+            training_images: false,
+            adapter: Adapter::default(),
+            kernels: Kernels::default(),
+        }
+    }
+
+    /// The last weights of the run in `directory`, with the run's model, data
+    /// and normalisation.
+    pub fn from_run(directory: impl Into<PathBuf>) -> Self {
+        Self::new(WeightsSource::Run(directory.into()))
+    }
+
+    /// The weights file `path` as parameters of `model` (`resnet20`), with the
+    /// images of `data` (`cifar10:DIR`).
+    pub fn from_weights(path: impl Into<PathBuf>, model: impl Into<String>, data: impl Into<String>) -> Self {
+        let (path, model) = (path.into(), model.into());
+        Self::new(WeightsSource::File { path, model }).data(data)
+    }
+
+    /// These options for the run in `directory`.
+    #[must_use]
+    pub fn with_run(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.weights = WeightsSource::Run(directory.into());
+        self
+    }
+
+    /// These options for the weights file `path` as parameters of `model`.
+    #[must_use]
+    pub fn with_weights(mut self, path: impl Into<PathBuf>, model: impl Into<String>) -> Self {
+        self.weights = WeightsSource::File {
+            path: path.into(),
+            model: model.into(),
+        };
+        self
+    }
+
+    /// The run's weights with the smallest test error instead of the last.
+    /// Without effect on a weights file.
+    #[must_use]
+    pub fn best(mut self, yes: bool) -> Self {
+        self.best = yes;
+        self
+    }
+
+    /// The images: `synthetic`, `cifar10:DIR`, ….
+    #[must_use]
+    pub fn data(mut self, source: impl Into<String>) -> Self {
+        self.data = Some(source.into());
+        self
+    }
+
+    /// Only the first `images` test images.
+    #[must_use]
+    pub fn limit_test(mut self, images: usize) -> Self {
+        self.limit_test = Some(images);
+        self
+    }
+
+    /// The mean of each channel, for pixel values in [0, 1]: numbers separated
+    /// by commas, or a named set (`cifar10`, `imagenet`). The default is the
+    /// run's, else the data set's own.
+    #[must_use]
+    pub fn mean(mut self, mean: impl Into<String>) -> Self {
+        self.mean = Some(mean.into());
+        self
+    }
+
+    /// The standard deviation of each channel, as [`Self::mean`].
+    #[must_use]
+    pub fn std(mut self, std: impl Into<String>) -> Self {
+        self.std = Some(std.into());
+        self
+    }
+
+    /// The mean and the standard deviation of each channel.
+    #[must_use]
+    pub fn normalization(self, normalization: &Normalization) -> Self {
+        let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+        self.mean(list(normalization.mean())).std(list(normalization.std()))
+    }
+
+    /// Images per batch, from 1 to 65,536.
+    #[must_use]
+    pub fn batch_size(mut self, images: u32) -> Self {
+        self.batch_size = images;
+        self
+    }
+
+    /// Whether to load the training images too, and to be able to run in
+    /// training mode. Path studies and recalibration of batch norms need
+    /// this. Dropout is off: studies measure the network as it is.
+    #[must_use]
+    pub fn training_images(mut self, yes: bool) -> Self {
+        self.training_images = yes;
+        self
+    }
+
+    /// What computes; the default is the best device.
+    #[must_use]
+    pub fn adapter(mut self, adapter: Adapter) -> Self {
+        self.adapter = adapter;
+        self
+    }
+
+    /// How kernels are chosen; by default each is the default algorithm.
+    #[must_use]
+    pub fn kernels(mut self, kernels: Kernels) -> Self {
+        self.kernels = kernels;
+        self
+    }
+
+    /// The model; a run's is read from its configuration.
+    ///
+    /// # Errors
+    /// Where the run's configuration cannot be read, or the name is unknown.
+    pub fn model(&self) -> Result<ModelSpec, TrainError> {
+        match &self.weights {
+            WeightsSource::Run(directory) => Ok(RunDirectory::open(directory)?.read_config()?.model.parse()?),
+            WeightsSource::File { model, .. } => Ok(model.parse()?),
+        }
+    }
+
+    /// Opens the network with its weights and images.
+    ///
+    /// # Errors
+    /// Where a value is out of range, a file cannot be read or does not fit
+    /// the model, or the adapter cannot be opened.
+    pub fn open(&self) -> Result<TrainedNetwork, TrainError> {
+        self.open_with(&mut |_| {})
+    }
+
+    /// As [`Self::open`]; reports to `report` while kernels are chosen.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(&self, report: &mut dyn FnMut(&TuningNews)) -> Result<TrainedNetwork, TrainError> {
+        let batch_size = NonZeroUsize::new(self.batch_size as usize).filter(|_| self.batch_size <= LARGEST_BATCH);
+        let batch_size = batch_size.ok_or_else(|| {
+            TrainError::Argument(format!(
+                "--batch-size {} is not between 1 and {LARGEST_BATCH} images",
+                self.batch_size
+            ))
+        })?;
+        let (run, model, weights) = match &self.weights {
+            WeightsSource::Run(directory) => {
+                let run = RunDirectory::open(directory)?;
+                let config = run.read_config()?;
+                let weights = weights_of(&run, self.best);
+                let model = config.model.clone();
+                (Some((run, config)), model, weights)
+            }
+            WeightsSource::File { path, model } => (None, model.clone(), path.clone()),
+        };
+        let model: ModelSpec = model.parse()?;
+        let config = run.as_ref().map(|(_, config)| config);
+        let source = self.data.clone().or_else(|| config.map(|config| config.data.clone()));
+        let source = source.unwrap_or_default();
+        let (test, train) = self.load(&source, config)?;
+        let normalization = self.normalization_of(&test, config)?;
+        let input = input_of(&test.test);
+        let training = self.training_images.then(TrainOptions::default);
+        let without_dropout = model.with("dropout", "0").unwrap_or_else(|_| model.clone());
+        let mut engine = open(&self.adapter, &without_dropout, &input, training)?;
+        checkpoint::load(engine.as_mut(), &weights, &model.to_string())?;
+        // How often a study evaluates all images is not known here. Count them
+        // once: that is enough to use what the tuning cache holds, and a large
+        // set of images still repays timing the rest.
+        let work = Workload {
+            training: self.training_images,
+            batch: batch_size.get(),
+            images: test.test.len() as u64,
+        };
+        choose_kernels(engine.as_mut(), &self.kernels, &work, report)?;
+        engine.load(Split::Test, &test.test, &normalization)?;
+        if let Some(train) = &train {
+            engine.load(Split::Train, train, &normalization)?;
+        }
+        let depth = config.map(Config::check).transpose()?.map(|settings| settings.depth);
+        Ok(TrainedNetwork {
+            hash: OnceCell::new(),
+            route: depth.unwrap_or_default().test_route(engine.graph()),
+            training_images: train.map_or(0, |train| train.len()),
+            engine,
+            model,
+            weights,
+            test,
+            normalization,
+            source,
+            batch_size,
+            run: run.map(|(run, _)| run),
+        })
+    }
+
+    /// The test images and, where they are asked for, the training images.
+    fn load(&self, source: &str, config: Option<&Config>) -> Result<(TestSplit, Option<ImageSet>), TrainError> {
+        let data: Source = source.parse().map_err(DataError::from)?;
+        let seed = config.map_or(0, |config| config.seed);
+        let limit = self.limit_test.or(config.and_then(|config| config.limit_test));
+        if !self.training_images {
+            return Ok((data.load_test(limit, seed)?, None));
+        }
+        let limit_train = config.and_then(|config| config.limit_train);
+        let Splits {
+            train,
+            test,
+            normalization,
+        } = data.load(limit_train, limit, seed)?;
+        Ok((TestSplit { test, normalization }, Some(train)))
+    }
+
+    /// The normalisation given, else the run's, else the data set's own.
+    fn normalization_of(&self, test: &TestSplit, config: Option<&Config>) -> Result<Normalization, TrainError> {
+        let recorded = config.map(|config| config.normalization(&test.normalization));
+        let default = recorded.transpose()?.unwrap_or_else(|| test.normalization.clone());
+        let resolved = Normalization::resolve(self.mean.as_deref(), self.std.as_deref(), &default);
+        Ok(resolved.map_err(DataError::from)?)
+    }
+}
+
+/// A network with its trained weights on an adapter, and the images that it
+/// is studied on.
+pub struct TrainedNetwork {
+    /// The network on its adapter.
+    pub engine: Box<dyn Engine>,
+    /// The model.
+    pub model: ModelSpec,
+    /// The weights file.
+    pub weights: PathBuf,
+    /// The test images.
+    pub test: TestSplit,
+    /// Number of training images that are loaded; 0 unless they were asked
+    /// for.
+    pub training_images: usize,
+    /// How images are normalised.
+    pub normalization: Normalization,
+    /// The data set, as it was named: `cifar10:DIR`.
+    pub source: String,
+    /// Images per batch.
+    pub batch_size: NonZeroUsize,
+    /// The run, if the weights are a run's.
+    pub run: Option<RunDirectory>,
+    /// The route of the whole network. In a network trained with stochastic
+    /// depth, the branches are scaled by their survival probabilities.
+    pub route: Route,
+    hash: OnceCell<String>,
+}
+
+impl TrainedNetwork {
+    /// Number of test images.
+    pub fn images(&self) -> usize {
+        self.test.test.len()
+    }
+
+    /// The network's name in reports: the model, and the run if there is one.
+    pub fn label(&self) -> String {
+        let run = self.run.as_ref().and_then(|run| run.path().file_name());
+        match run {
+            Some(run) => format!("{} ({})", self.model, run.to_string_lossy()),
+            None => self.model.to_string(),
+        }
+    }
+
+    /// What the results of a study depend on, apart from the study's own
+    /// settings. Results with another identity must not be mixed with these.
+    ///
+    /// # Errors
+    /// Where the weights file cannot be read.
+    pub fn identity(&self) -> Result<serde_json::Map<String, serde_json::Value>, TrainError> {
+        let gains: Vec<[f32; 2]> = (0..self.route.len())
+            .map(|index| self.route.gains(BlockId(index)))
+            .map(|gains| [gains.branch, gains.shortcut])
+            .collect();
+        let pairs = [
+            ("version", json!(env!("CARGO_PKG_VERSION"))),
+            ("model", json!(self.model.to_string())),
+            ("weights-sha256", json!(self.weights_hash()?)),
+            ("data", json!(self.source)),
+            ("images", json!(self.images())),
+            ("mean", json!(self.normalization.mean())),
+            ("std", json!(self.normalization.std())),
+            ("gains", json!(gains)),
+            ("adapter", json!(self.engine.name())),
+        ];
+        Ok(pairs.map(|(key, value)| (key.to_string(), value)).into_iter().collect())
+    }
+
+    /// Where results come from, for a report: pairs of a name and a value.
+    /// `command` is the command line of the program, `seed` the study's.
+    ///
+    /// # Errors
+    /// Where the weights file cannot be read.
+    pub fn provenance(&self, command: &str, seed: u64) -> Result<Vec<(String, String)>, TrainError> {
+        let facts = [
+            ("command", command.to_string()),
+            ("model", self.model.to_string()),
+            ("weights", self.weights.display().to_string()),
+            ("weights SHA-256", self.weights_hash()?),
+            ("data", self.source.clone()),
+            ("test images", self.images().to_string()),
+            ("adapter", self.engine.name()),
+            ("seed", seed.to_string()),
+            ("version", format!("residua {}", env!("CARGO_PKG_VERSION"))),
+        ];
+        Ok(facts.map(|(name, value)| (name.to_string(), value)).to_vec())
+    }
+
+    /// The hash of the weights file, which is read for it only once.
+    fn weights_hash(&self) -> Result<String, TrainError> {
+        if let Some(known) = self.hash.get() {
+            return Ok(known.clone());
+        }
+        let hash = hash(&self.weights)?;
+        Ok(self.hash.get_or_init(|| hash).clone())
+    }
+}
