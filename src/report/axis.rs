@@ -1,24 +1,24 @@
-//! Where on an axis does a value lie, and which places get a name?
+//! Where does a value lie on an axis, and which places get a tick label?
 
 use super::figure::{Axis, Scale};
 
-/// Beyond this, a difference of two values would not be a number.
+/// Values beyond this are not shown: differences of them could overflow.
 const LARGEST: f64 = 1e300;
-/// A range smaller than this part of its values is no range: their own digits
-/// end there.
+/// A range smaller than this share of its values counts as empty: it is close
+/// to the precision of the values.
 const FINEST: f64 = 1e-9;
 
 /// What lies on an axis.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Values {
-    /// Places of marks and ends of their intervals.
+    /// Positions of marks and ends of their intervals.
     pub points: Vec<f64>,
-    /// How far things reach to both sides of their place: half a bar, half a
-    /// cell.
+    /// How far a mark extends to both sides of its position: half a bar, half
+    /// a cell.
     pub half: f64,
-    /// Whether the axis must show where things begin: bars do at zero.
+    /// Whether the axis must include zero, where bars begin.
     pub from_zero: bool,
-    /// Whether zero is worth showing where it is near.
+    /// Whether the axis includes zero where the values are near it.
     pub near_zero: bool,
 }
 
@@ -32,21 +32,21 @@ pub(super) struct Span {
     whole: bool,
 }
 
-/// A place that is named, or the line of a grid.
+/// A place with a tick label, or with a grid line alone.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tick {
     /// Its part of the way along the axis, from 0 to 1.
     pub part: f64,
-    /// Its name; none for a fine line between two named ones.
+    /// Its label; `None` for a fine line between two labelled ones.
     pub label: Option<Label>,
 }
 
-/// A number as it is written.
+/// A number in text: `2×10` and `6` for 2 million.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Label {
-    /// On the line.
+    /// The text.
     pub text: String,
-    /// The power, above the line, behind it.
+    /// The exponent, drawn as a superscript after the text; may be empty.
     pub power: String,
 }
 
@@ -60,7 +60,7 @@ impl Label {
 }
 
 impl Span {
-    /// The range that `axis` shows, if `values` lie on it.
+    /// The range that `axis` shows for `values`.
     pub fn of(axis: &Axis, values: &Values) -> Span {
         let span = |from, to, whole| Span {
             scale: axis.scale,
@@ -97,20 +97,20 @@ impl Span {
         span(from, to, whole)
     }
 
-    /// The part of the way along the axis at which `value` lies; none where
-    /// the axis does not show it.
+    /// The part of the way along the axis, from 0 to 1, at which `value` lies;
+    /// `None` where the axis does not show it.
     pub fn part(&self, value: f64) -> Option<f64> {
         let part = self.unbounded(value)?;
-        // A value at the end of the range must not be lost to rounding.
+        // Rounding must not exclude a value at the end of the range.
         (-1e-9..=1.0 + 1e-9).contains(&part).then(|| part.clamp(0.0, 1.0))
     }
 
-    /// The same, with values beyond the range brought to its end.
+    /// Like [`Span::part`], with values outside the range moved to its end.
     pub fn clamped(&self, value: f64) -> Option<f64> {
         self.unbounded(value).map(|part| part.clamp(0.0, 1.0))
     }
 
-    /// The same, with values beyond the range where they are.
+    /// Like [`Span::part`], below 0 or above 1 for values outside the range.
     pub fn unbounded(&self, value: f64) -> Option<f64> {
         coordinate(self.scale, value).map(|place| self.place(place))
     }
@@ -119,7 +119,7 @@ impl Span {
         (place - self.from) / (self.to - self.from)
     }
 
-    /// Round places, about `count` of them with a name.
+    /// Ticks at round numbers, about `count` of them with a label.
     pub fn ticks(&self, count: usize) -> Vec<Tick> {
         let count = count.max(2) as f64;
         match self.scale {
@@ -165,14 +165,14 @@ impl Span {
         self.linear_ticks(from, to, count, f64::log10)
     }
 
-    /// Every `stride`-th decade, and the lines between where there is room.
+    /// Every `stride`-th decade, and the lines between them where there is room.
     fn decade_ticks(&self, first: f64, last: f64, stride: usize) -> Vec<Tick> {
         let mut ticks = Vec::new();
         let short = first >= -3.0 && last <= 4.0;
         for index in 0..=(last - first) as usize {
             let decade = first + index as f64;
             let named = decade.rem_euclid(stride as f64) == 0.0;
-            // Decades without a name get a line while those are few.
+            // Decades without a label get a line while there are few.
             if named || stride <= 3 {
                 ticks.push(Tick {
                     part: self.place(decade).clamp(0.0, 1.0),
@@ -187,7 +187,7 @@ impl Span {
         ticks
     }
 
-    /// The places m·10^n that are shown, for the given m.
+    /// The ticks m·10^n in the range, for the given m.
     fn factor_ticks(&self, factors: &[u32]) -> Vec<Tick> {
         let mut ticks = Vec::new();
         let mut decade = self.from.floor();
@@ -207,7 +207,7 @@ impl Span {
     }
 }
 
-/// Where a value lies on a scale; none where it has no place there.
+/// A value in the units of a scale; `None` where the scale cannot show it.
 fn coordinate(scale: Scale, value: f64) -> Option<f64> {
     match scale {
         Scale::Linear => (value.abs() <= LARGEST).then_some(value),
@@ -215,7 +215,7 @@ fn coordinate(scale: Scale, value: f64) -> Option<f64> {
     }
 }
 
-/// A range that was asked for, if it is one.
+/// A range that the caller asked for; `None` where it is empty or not finite.
 fn given(scale: Scale, (from, to): (f64, f64)) -> Option<(f64, f64)> {
     let (from, to) = (coordinate(scale, from)?, coordinate(scale, to)?);
     let (from, to) = (from.min(to), from.max(to));
@@ -241,12 +241,12 @@ fn linear_range(low: f64, high: f64, whole: bool, values: &Values) -> (f64, f64)
             to + room.max(FINEST * largest * 10.0),
         );
     }
-    // Cells, bars and boxes bring their own margin.
+    // Cells, bars and boxes have a margin already.
     if values.half > 0.0 {
         return (from, to);
     }
     let margin = 0.05 * (to - from);
-    // Counts and errors have no room below zero.
+    // Counts and errors are never negative: no margin below zero.
     let below = if from >= 0.0 {
         (from - margin).max(0.0)
     } else {
@@ -273,7 +273,7 @@ fn log_range(low: f64, high: f64, values: &Values) -> (f64, f64) {
     (below, high + margin)
 }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is not far below
+/// The smallest of 1, 2 and 5 times a power of ten that is at least 0.7 times
 /// `wanted`.
 fn round_step(wanted: f64) -> f64 {
     let power = 10f64.powf(wanted.log10().floor());
@@ -289,7 +289,7 @@ fn round_stride(least: f64) -> usize {
     round.unwrap_or(200) as usize
 }
 
-/// `value` with the digits that tell it from its neighbours `step` away.
+/// `value` with enough digits to tell it from its neighbours `step` away.
 fn number_label(value: f64, step: f64, largest: f64) -> Label {
     let last = (step.log10() + 1e-9).floor();
     if value.abs() < 0.5 * step {
@@ -335,7 +335,7 @@ fn factor_label(factor: u32, decade: f64) -> Label {
     }
 }
 
-/// With a minus sign where there was a hyphen.
+/// The number with a minus sign (U+2212) instead of a hyphen.
 fn signed(number: &str) -> String {
     number.replacen('-', "−", 1)
 }

@@ -1,9 +1,9 @@
 //! Which colours does a figure use?
 //!
-//! Series take those of Okabe and Ito (2008), which people with any kind of
-//! colour vision tell apart; vermilion is kept for the marks that the caption
-//! points to. A matrix runs from light to dark in even steps of lightness
-//! (OKLab), so that it survives a grey printer.
+//! Series use the palette of Okabe and Ito (2008), whose colours people with any
+//! kind of colour vision can tell apart; vermilion is reserved for the marks that
+//! the caption refers to. A matrix goes from light to dark in even steps of
+//! lightness (OKLab), so that it can be read in greyscale print.
 
 /// Text and axes.
 pub(super) const INK: &str = "#222222";
@@ -11,9 +11,9 @@ pub(super) const INK: &str = "#222222";
 pub(super) const FAINT: &str = "#555555";
 /// Grid lines.
 pub(super) const GRID: &str = "#e6e6e6";
-/// Marks that the caption points to.
+/// Marks that the caption refers to.
 pub(super) const STRONG: &str = "#d55e00";
-/// Shaded ranges, in turn.
+/// Shaded ranges, in order.
 pub(super) const SHADES: [&str; 3] = ["#f1f1f1", "#e3edf7", "#f6ecdc"];
 
 const SERIES: [&str; 6] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#4d4d4d"];

@@ -1,4 +1,4 @@
-//! What can go wrong with a report?
+//! Which errors can a report have?
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::files::WriteError;
 /// A report could not be drawn or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// A figure could not be turned into pixels.
+    /// A figure could not be rendered as pixels.
     #[error("figure '{name}' cannot be drawn as PNG: {problem}")]
     Raster {
         /// The figure.
@@ -16,23 +16,23 @@ pub enum ReportError {
         /// Why not.
         problem: String,
     },
-    /// Two tables or two figures would have the same file, or one a file
-    /// elsewhere.
+    /// Two tables or two figures have the same name, or a name is not a plain
+    /// file name.
     #[error("'{name}' cannot be the name of a {what}: {problem}")]
     Name {
         /// The name.
         name: String,
-        /// A table or a figure.
+        /// "table" or "figure".
         what: &'static str,
         /// Why not.
         problem: &'static str,
     },
-    /// The directory cannot be made.
-    #[error("{} cannot be made: {source}", path.display())]
+    /// The directory cannot be created.
+    #[error("{} cannot be created: {source}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The results cannot be written as JSON.

@@ -1,25 +1,25 @@
-//! What does a figure show, before anyone draws it?
+//! What does a figure show, independent of how it is drawn?
 //!
-//! One description serves the SVG file, the PNG and the interactive page:
-//! every mark carries the words that a reader of the page sees (or hears) when
-//! they come to it.
+//! One description serves the SVG file, the PNG file and the interactive page.
+//! Every mark has the text that a reader of the page sees, or hears from a
+//! screen reader, when the pointer or the keyboard selects it.
 
 use serde::Serialize;
 
 /// A chart with two axes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
-    /// Stem of its file names.
+    /// Its file names without their extensions.
     pub name: String,
     /// What it shows, in one line above it.
     pub title: String,
-    /// What to see in it, in a sentence or two below it.
+    /// What to notice in it, in a sentence or two below it.
     pub caption: String,
     /// The horizontal axis.
     pub x: Axis,
     /// The vertical axis.
     pub y: Axis,
-    /// What is drawn, the first at the back.
+    /// What is drawn; later layers cover earlier ones.
     pub layers: Vec<Layer>,
 }
 
@@ -28,26 +28,26 @@ pub struct Figure {
 pub struct Axis {
     /// What is measured, with its unit: "test error (%)".
     pub label: String,
-    /// How values become places.
+    /// How values become positions.
     pub scale: Scale,
-    /// The range shown; what holds all marks where none is given.
+    /// The range shown; `None` shows all marks.
     pub range: Option<(f64, f64)>,
-    /// Names of the places 1, 2, …, for an axis of things instead of numbers.
+    /// Names of the positions 1, 2, …, for an axis of categories.
     pub names: Vec<String>,
 }
 
-/// How values become places.
+/// How values become positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scale {
-    /// Evenly.
+    /// Linearly.
     Linear,
-    /// By the logarithm: values that are not positive are left out.
+    /// By their logarithm: values that are not positive are left out.
     Log,
 }
 
 impl Axis {
-    /// An even axis that shows everything.
+    /// A linear axis that shows everything.
     pub fn linear(label: impl Into<String>) -> Self {
         Axis {
             label: label.into(),
@@ -65,7 +65,7 @@ impl Axis {
         }
     }
 
-    /// An axis of named places 1, 2, ….
+    /// An axis with names for the positions 1, 2, ….
     pub fn named(label: impl Into<String>, names: Vec<String>) -> Self {
         Axis {
             names,
@@ -82,8 +82,8 @@ impl Axis {
     }
 }
 
-/// One series of a figure. Layers of one kind without a colour of their own
-/// are told apart by colour and by the shape of their marks.
+/// One series of a figure. Layers differ by colour and by the shape of their
+/// marks; levels differ by their dashes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Layer {
@@ -105,51 +105,51 @@ pub enum Layer {
     Bars {
         /// Its name in the legend.
         label: String,
-        /// One a bar.
+        /// One for each bar.
         marks: Vec<Mark>,
     },
     /// Boxes: median, quartiles, and whiskers to the ends.
     Boxes {
         /// Its name in the legend.
         label: String,
-        /// One a box.
+        /// One for each box.
         boxes: Vec<BoxMark>,
     },
-    /// A matrix of coloured cells with a scale beside it.
+    /// A matrix of coloured cells with a colour bar.
     Heat {
         /// What the colour means, with its unit.
         label: String,
-        /// One a cell: `x` and `y` are places, `value` is the colour.
+        /// One for each cell: `x` and `y` are positions, `value` is the colour.
         cells: Vec<Cell>,
     },
     /// A dashed horizontal line.
     Level {
         /// Its name in the legend.
         label: String,
-        /// Where it lies.
+        /// Its vertical position.
         y: f64,
     },
     /// A shaded range of the horizontal axis.
     Shade {
-        /// Its name in the legend; none if empty.
+        /// Its name in the legend; no entry if empty.
         label: String,
-        /// Where it begins.
+        /// Where it begins on the horizontal axis.
         from: f64,
-        /// Where it ends.
+        /// Where it ends on the horizontal axis.
         to: f64,
     },
 }
 
-/// One point.
+/// One point or bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
 pub struct Mark {
-    /// Place on the horizontal axis.
+    /// Position on the horizontal axis.
     pub x: f64,
-    /// Place on the vertical axis.
+    /// Position on the vertical axis.
     pub y: f64,
-    /// Ends of the interval that holds it, where there is one.
+    /// Ends of its confidence interval or range, where there is one.
     pub interval: Option<(f64, f64)>,
-    /// Whether it is one of the marks that the caption points to.
+    /// Whether it is one of the marks that the caption refers to.
     pub strong: bool,
     /// What it is, with its numbers: "block 4 (layer2.0): 65.75 %".
     pub text: String,
@@ -167,10 +167,10 @@ impl Mark {
     }
 }
 
-/// Five numbers of a sample.
+/// A box plot's five numbers of one sample.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BoxMark {
-    /// Place on the horizontal axis.
+    /// Position on the horizontal axis.
     pub x: f64,
     /// Smallest value, lower quartile, median, upper quartile, largest value.
     pub five: [f64; 5],
@@ -181,9 +181,9 @@ pub struct BoxMark {
 /// One cell of a matrix.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cell {
-    /// Place on the horizontal axis: 1, 2, ….
+    /// Position on the horizontal axis: 1, 2, ….
     pub x: usize,
-    /// Place on the vertical axis: 1, 2, …, from below.
+    /// Position on the vertical axis: 1, 2, …, from the bottom.
     pub y: usize,
     /// Its value; a cell without one is left empty.
     pub value: Option<f64>,
@@ -205,7 +205,7 @@ impl Layer {
         }
     }
 
-    /// What a reader hears of each of its marks.
+    /// The text of each of its marks.
     pub fn words(&self) -> Vec<String> {
         match self {
             Layer::Line { marks, .. } | Layer::Points { marks, .. } | Layer::Bars { marks, .. } => {
@@ -220,14 +220,14 @@ impl Layer {
 }
 
 impl Mark {
-    /// Its text, or its numbers where it has none.
+    /// Its text, or its numbers where the text is empty.
     pub(super) fn words(&self) -> String {
         words(&self.text, || format!("{}, {}", self.x, self.y))
     }
 }
 
 impl BoxMark {
-    /// Its text, or its numbers where it has none.
+    /// Its text, or its numbers where the text is empty.
     pub(super) fn words(&self) -> String {
         words(&self.text, || {
             let [least, low, median, high, most] = self.five;
@@ -237,7 +237,7 @@ impl BoxMark {
 }
 
 impl Cell {
-    /// Its text, or its numbers where it has none.
+    /// Its text, or its numbers where the text is empty.
     pub(super) fn words(&self) -> String {
         words(&self.text, || match self.value {
             Some(value) => format!("{}, {}: {value}", self.x, self.y),

@@ -1,4 +1,4 @@
-//! How does a report read as Markdown?
+//! How is a report written as Markdown?
 
 use std::fmt::Write;
 
@@ -6,8 +6,8 @@ use super::table::Table;
 use super::{Item, Report};
 
 impl Report {
-    /// The report in GitHub's Markdown. Figures are the SVG files beside it,
-    /// which carry their captions.
+    /// The report in GitHub-flavoured Markdown. Figures are links to the SVG
+    /// files in the same directory, which contain their captions.
     pub fn markdown(&self) -> String {
         let mut text = format!("# {}\n", line(&self.title));
         if !self.facts.is_empty() {
@@ -54,12 +54,12 @@ fn write_table(text: &mut String, table: &Table) {
     }
 }
 
-/// Words on one line.
+/// The words on one line.
 fn line(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Words that cannot end their cell.
+/// The words, escaped for a table cell.
 fn cell(words: &str) -> String {
     line(words).replace('\\', "\\\\").replace('|', "\\|")
 }

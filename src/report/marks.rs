@@ -1,23 +1,25 @@
 //! How is each kind of layer drawn?
 //!
-//! Every mark is an element of its own that carries its words, the number of
-//! its series (what the legend switches) and of its row (what the arrow keys
-//! move along: a series, or a row of a matrix).
+//! Every mark is one SVG element with its text, the number of its series
+//! (which the legend shows and hides) and the number of its row (along which
+//! the arrow keys move: a series, or a row of a matrix).
 
 use std::fmt::Write;
 
 use super::color::{FAINT, SHADES, STRONG, heat, series};
 use super::figure::{BoxMark, Cell, Figure, Layer, Mark};
-use super::svg::{Plot, n, shade_number};
+use super::plot::{Plot, n, shade_number};
 use super::words::escape;
 
-/// Dashes of levels, in turn.
+/// Dash patterns of levels, in order.
 const DASHES: [&str; 3] = ["7 4", "2 3", "10 3 2 3"];
-/// Bars and boxes leave this much of their place to the gap between them.
+/// The share of its place that a bar or box fills; the rest is the gap to the
+/// next one.
 const FILLED: f64 = 0.76;
+/// The greatest width of a bar.
 const WIDEST_BAR: f64 = 90.0;
 
-/// Draws all layers but the shaded ranges, which lie behind the grid.
+/// Draws all layers except the shaded ranges, which are drawn before the grid.
 pub(super) fn draw(body: &mut String, figure: &Figure, plot: &Plot, id: &str) {
     let mut rows = 0;
     for (number, layer) in figure.layers.iter().enumerate() {
@@ -42,7 +44,7 @@ pub(super) fn draw(body: &mut String, figure: &Figure, plot: &Plot, id: &str) {
     }
 }
 
-/// The sign of a layer in the legend, around `at`.
+/// Draws the symbol of a layer in the legend, centred at `at`.
 pub(super) fn swatch(body: &mut String, figure: &Figure, number: usize, at: (f64, f64)) {
     let style = style(figure, number);
     let (x, y, color) = (at.0, at.1, series(style));
@@ -88,8 +90,8 @@ pub(super) fn swatch(body: &mut String, figure: &Figure, number: usize, at: (f64
     }
 }
 
-/// The smallest distance of two bars or boxes, if there are any: each gets so
-/// much room.
+/// The smallest distance between two bars or boxes, which is the place that each
+/// of them gets; `None` without any.
 pub(super) fn smallest_gap(figure: &Figure) -> Option<f64> {
     let mut places: Vec<f64> = Vec::new();
     for layer in &figure.layers {
@@ -112,8 +114,8 @@ pub(super) fn smallest_gap(figure: &Figure) -> Option<f64> {
     }
 }
 
-/// The number of a layer among those that look alike: levels by their dashes,
-/// all others by colour and shape.
+/// The number of a layer among those that share a way to be told apart: levels
+/// by their dashes, all others by colour and shape.
 fn style(figure: &Figure, number: usize) -> usize {
     let family = |layer: &Layer| match layer {
         Layer::Level { .. } => 0,
@@ -127,13 +129,14 @@ fn style(figure: &Figure, number: usize) -> usize {
         .count()
 }
 
-/// The outline of a mark, by the number of its series.
+/// The outline of a mark around a point, with radius `r`. The shape follows from
+/// the number of the series.
 fn shape(style: usize, (x, y): (f64, f64), r: f64) -> String {
     let points = |corners: &[(f64, f64)]| {
         let corner = |&(dx, dy): &(f64, f64)| format!("{} {}", n(x + r * dx), n(y + r * dy));
         format!("M{}Z", corners.iter().map(corner).collect::<Vec<_>>().join("L"))
     };
-    // Colours come again after six series; then the shapes are others.
+    // Colours repeat after six series; the shapes differ then.
     match (style + style / 6) % 6 {
         0 => {
             let (left, across) = (n(x - r), n(2.0 * r));
@@ -164,7 +167,7 @@ fn shape(style: usize, (x, y): (f64, f64), r: f64) -> String {
     }
 }
 
-/// What draws one layer.
+/// Draws one layer.
 struct Pen<'a> {
     body: &'a mut String,
     figure: &'a Figure,
@@ -191,7 +194,7 @@ impl Pen<'_> {
         self.body.push_str("</g>");
     }
 
-    /// One mark, with its words, around what `shape` draws.
+    /// Writes one mark: its text around the elements in `shape`.
     fn mark(&mut self, words: &str, shape: &str) {
         let (words, series, row) = (escape(words), self.series, self.row);
         let _ = write!(
@@ -200,7 +203,7 @@ impl Pen<'_> {
         );
     }
 
-    /// Where a point lies, in pixels; none where the figure does not show it.
+    /// The position of a point; `None` where the figure does not show it.
     fn place(&self, x: f64, y: f64) -> Option<(f64, f64)> {
         Some((
             self.plot.column(self.plot.x.part(x)?),
@@ -229,14 +232,14 @@ impl Pen<'_> {
         self.close();
     }
 
-    /// The line through the marks, with a gap where one has no place.
+    /// The line through the marks, with a gap where a mark has no position.
     fn path(&self, marks: &[Mark]) -> String {
         let mut path = String::new();
         let mut joined = false;
         for mark in marks {
             let place = self.plot.x.unbounded(mark.x).zip(self.plot.y.unbounded(mark.y));
             if let Some((x, y)) = place {
-                // Far beyond the edge is as good as there.
+                // Far outside the plot the exact position does not matter.
                 let (x, y) = (
                     self.plot.column(x.clamp(-50.0, 50.0)),
                     self.plot.row(y.clamp(-50.0, 50.0)),
@@ -260,13 +263,14 @@ impl Pen<'_> {
             61..=150 => 3.2,
             _ => 1.8,
         };
-        // Weak marks first, so that the strong ones lie on top of them.
+        // Strong marks last, so that the others do not cover them.
         for strong in [false, true] {
             for mark in marks.iter().filter(|mark| mark.strong == strong) {
                 let Some(at) = self.place(mark.x, mark.y) else { continue };
                 let r = if strong { radius * 1.3 + 0.8 } else { radius };
                 let whisker = self.whisker(mark, at.0, radius);
-                // A rim sets a mark off from its line, but would cut its whisker.
+                // A white outline separates a mark from its line, but would cut
+                // its whisker.
                 let rim = if whisker.is_empty() && radius > 3.0 { "0.9" } else { "0" };
                 let drawn = format!(
                     r##"{whisker}<path class="shape" d="{}" fill="{}" stroke="#ffffff" stroke-width="{rim}"/>"##,
@@ -295,8 +299,8 @@ impl Pen<'_> {
         )
     }
 
-    /// Left edge and width of a bar or box at `x`: layers that have bars share
-    /// the place side by side.
+    /// Left edge and width of a bar or box at `x`. All layers with bars or boxes
+    /// share the place, next to each other.
     fn slot(&self, x: f64) -> Option<(f64, f64)> {
         let middle = self.plot.x.part(x)?;
         let beside = |layer: &&Layer| matches!(layer, Layer::Bars { .. } | Layer::Boxes { .. });
@@ -304,7 +308,7 @@ impl Pen<'_> {
         let before = self.figure.layers[..self.series].iter().filter(beside).count() as f64;
         let half = smallest_gap(self.figure).unwrap_or(1.0) / 2.0;
         let reach = |end: f64| self.plot.x.unbounded(end).map(|part| (part - middle).abs());
-        // On a logarithmic axis the two sides differ: the narrower one counts.
+        // On a logarithmic axis the two sides differ: take the narrower one.
         let reach = reach(x - half)
             .unwrap_or(f64::INFINITY)
             .min(reach(x + half).unwrap_or(f64::INFINITY));
@@ -332,7 +336,7 @@ impl Pen<'_> {
                 n(left),
                 n(end.min(foot)),
                 n(wide),
-                // A bar of no height can still be pointed at.
+                // A bar without height must still react to the pointer.
                 n((end - foot).abs().max(0.6)),
                 self.fill(mark)
             ) + &self.bar_whisker(mark, left + wide / 2.0, wide);
@@ -341,7 +345,7 @@ impl Pen<'_> {
         self.close();
     }
 
-    /// As on a point, but dark: half of it lies on the bar.
+    /// A whisker in a dark colour, because half of it lies on the bar.
     fn bar_whisker(&self, mark: &Mark, x: f64, wide: f64) -> String {
         let radius = if wide > 12.0 { 4.0 } else { 2.0 };
         let whisker = self.whisker(mark, x, radius);
@@ -392,7 +396,8 @@ impl Pen<'_> {
         )
     }
 
-    /// A matrix: its rows from top to bottom, as the arrow keys go.
+    /// Draws a matrix, its rows from top to bottom, in which order the arrow keys
+    /// move.
     fn cells(&mut self, cells: &[Cell]) {
         self.open();
         let mut order: Vec<&Cell> = cells.iter().collect();

@@ -1,9 +1,10 @@
-//! What does a study hand to its reader?
+//! How are results presented?
 //!
-//! A [`Report`] is what a study found: words, tables and figures, and where
-//! they come from. It is written as one self-contained page, as Markdown, as
-//! JSON, each table as CSV and each figure as SVG and PNG.
+//! A [`Report`] is what a study found: text, tables and figures as data, and
+//! where they come from. It is written as one self-contained HTML page, as
+//! Markdown, as JSON, each table as CSV and each figure as SVG and PNG.
 
+mod axes;
 mod axis;
 mod color;
 mod error;
@@ -11,6 +12,7 @@ mod figure;
 mod markdown;
 mod marks;
 mod page;
+mod plot;
 mod png;
 mod svg;
 mod table;
@@ -30,7 +32,7 @@ pub use table::{Column, Table};
 /// The results of one study.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// The study and its subject, in one line.
+    /// The study and the network or data it is about, in one line.
     pub title: String,
     /// Where the results come from: pairs such as ("seed", "0"), shown in
     /// this order: command, model, weights and their hash, data, images,
@@ -44,14 +46,14 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "item", rename_all = "lowercase")]
 pub enum Item {
-    /// A heading of a section.
+    /// The heading of a section.
     Heading {
-        /// Its words.
+        /// The text.
         text: String,
     },
     /// A paragraph.
     Text {
-        /// Its words.
+        /// The text.
         text: String,
     },
     /// A table.

@@ -1,12 +1,12 @@
 "use strict";
 
-// How does a reader ask a figure what its marks are, and a table for another
-// order?
+// How does the page answer the pointer and the keyboard: tooltips of marks,
+// hidden series, sorted tables?
 
 (() => {
   const tooltip = document.getElementById("tooltip");
   const live = document.getElementById("live");
-  // How near the pointer must come to a mark, in pixels.
+  // The greatest distance from the pointer to a mark, in pixels.
   const NEAR = 14;
 
   const middle = (mark) => {
@@ -14,7 +14,7 @@
     return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
   };
 
-  // The tooltip, beside a point and inside the window.
+  // Shows the tooltip near a point, inside the window.
   const show = (text, x, y) => {
     tooltip.textContent = text;
     tooltip.hidden = false;
@@ -59,7 +59,8 @@
       return best;
     };
 
-    // A window that scrolls below the pointer moves it nowhere.
+    // Scrolling sends pointermove events although the pointer does not move on
+    // the screen: ignore those.
     let last = "";
     const point = (event) => {
       const place = `${event.screenX} ${event.screenY}`;
@@ -97,7 +98,8 @@
       }
       const place = all[row].findIndex(({ mark }) => mark === current);
       const last = all[row].length - 1;
-      const beside = (other) => {
+      // The mark of another row that is nearest in x.
+      const closest = (other) => {
         const { x } = all[row][place];
         const marks = all[Math.max(0, Math.min(other, all.length - 1))];
         return marks.reduce((best, mark) => (Math.abs(mark.x - x) < Math.abs(best.x - x) ? mark : best));
@@ -105,8 +107,8 @@
       switch (key) {
         case "ArrowLeft": return all[row][Math.max(0, place - 1)];
         case "ArrowRight": return all[row][Math.min(last, place + 1)];
-        case "ArrowUp": return beside(row - 1);
-        case "ArrowDown": return beside(row + 1);
+        case "ArrowUp": return closest(row - 1);
+        case "ArrowDown": return closest(row + 1);
         case "Home": return all[row][0];
         default: return all[row][last];
       }
@@ -131,7 +133,7 @@
       }
     };
 
-    // Entries of the legend hide and show their series.
+    // An entry of the legend hides or shows its series.
     const toggle = (entry) => {
       const on = entry.getAttribute("aria-pressed") === "false";
       entry.setAttribute("aria-pressed", String(on));
@@ -150,7 +152,7 @@
       const own = new Set(entries.map((entry) => entry.dataset.series));
       for (const entry of entries) {
         const label = entry.textContent;
-        // Shaded ranges of one name share an entry.
+        // Shaded ranges with the same name share an entry.
         const same = [...svg.querySelectorAll(".series")].filter((series) =>
           !own.has(series.dataset.series) && series.querySelector(".shade > title")?.textContent === label);
         entry.series = new Set([entry.dataset.series, ...same.map((series) => series.dataset.series)]);
@@ -168,7 +170,8 @@
       }
     };
 
-    // The browser would show titles a second time, over the tooltip.
+    // The browser would show titles as a second tooltip: replace them by labels
+    // for screen readers.
     const dropTitles = () => {
       svg.setAttribute("aria-label", svg.querySelector("title").textContent);
       svg.removeAttribute("aria-labelledby");
@@ -184,7 +187,7 @@
 
     prepareLegend();
     dropTitles();
-    // Screen readers keep arrow keys to themselves elsewhere.
+    // Only with this role do screen readers pass the arrow keys to the page.
     plot.setAttribute("role", "application");
     plot.setAttribute("aria-roledescription", "interactive figure");
     plot.addEventListener("pointermove", point);
@@ -214,7 +217,7 @@
       header.setAttribute("aria-sort", up ? "ascending" : "descending");
       const empty = (row) => row.cells[column].textContent === "–";
       const rows = [...body.rows].sort((one, other) => {
-        // What has no value comes last in either order.
+        // Rows without a value come last in both orders.
         if (empty(one) || empty(other)) {
           return Number(empty(one)) - Number(empty(other));
         }

@@ -1,8 +1,8 @@
-//! How does a report become a page?
+//! How is a report written as an HTML page?
 //!
-//! One file that needs nothing else: style, script and figures are in it, and
-//! its policy forbids the browser to fetch anything. Without the script it is
-//! still whole: marks have titles, numbers stand in tables.
+//! One file that needs nothing else: it contains style, script and figures, and
+//! its content security policy forbids the browser to fetch anything. It is
+//! complete without the script: marks have titles, and tables have the numbers.
 
 use std::fmt::Write;
 
@@ -46,7 +46,7 @@ fn facts(facts: &[(String, String)]) -> String {
     )
 }
 
-/// The parts, in sections that begin with the headings.
+/// The items; each heading begins a section.
 fn items(items: &[Item]) -> String {
     let mut html = "<section>\n".to_string();
     for (number, item) in items.iter().enumerate() {
@@ -95,7 +95,7 @@ fn write_table(html: &mut String, table: &Table) {
     for (row, shown) in table.rows.iter().zip(table.shown()) {
         html.push_str("<tr>");
         for (index, text) in shown.iter().enumerate() {
-            // The script sorts by what was not rounded.
+            // The script sorts by the values before rounding.
             let value = row.get(index).filter(|value| value.is_number());
             let value = value
                 .map(|value| format!(" data-value=\"{value}\""))
@@ -140,7 +140,7 @@ fn write_figure(html: &mut String, figure: &Figure, number: usize) {
     html.push_str("</figure>\n");
 }
 
-/// What the figure shows, in words, for those who cannot see it.
+/// What the figure shows, in words, for readers who cannot see it.
 fn write_data(html: &mut String, figure: &Figure, title: &str) {
     let _ = write!(
         html,

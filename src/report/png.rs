@@ -1,7 +1,7 @@
-//! How does a figure become pixels?
+//! How is a figure rendered as a PNG file?
 //!
-//! With fonts that the program carries and never the system's, so that the
-//! same figure is the same picture on every machine.
+//! With fonts that are part of the program, never the system's, so that a
+//! figure gives the same pixels on every machine.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +19,7 @@ impl Figure {
     /// The figure as a PNG file, twice as wide as the SVG.
     ///
     /// # Errors
-    /// When the drawing cannot be read or is too large for the memory.
+    /// When the drawing cannot be parsed or is too large for the memory.
     pub fn png(&self) -> Result<Vec<u8>, ReportError> {
         raster(&self.svg()).map_err(|problem| ReportError::Raster {
             name: self.name.clone(),
@@ -40,8 +40,8 @@ fn raster(svg: &str) -> Result<Vec<u8>, String> {
     pixels.encode_png().map_err(|error| error.to_string())
 }
 
-/// Ubuntu Light (Ubuntu font licence) for all words; Hack (MIT, Bitstream Vera
-/// licence) has the signs that it lacks.
+/// Ubuntu Light (Ubuntu font licence) for all words, and Hack (MIT, Bitstream
+/// Vera licence) for the characters that it lacks.
 fn fonts() -> Arc<Database> {
     static FONTS: OnceLock<Arc<Database>> = OnceLock::new();
     let load = || {

@@ -1,75 +1,42 @@
-//! How is a figure drawn?
+//! How is a figure laid out and written as SVG?
 //!
-//! From outside in: title and legend above, so that nothing lies over the
-//! marks; then the plot with its grid; names of places around it; the caption
-//! below. Widths of words are estimates, as the reader's font is unknown.
+//! From top to bottom: the title; the legend, above the plot so that it covers
+//! no mark; the plot with its grid and tick labels; the caption. Text widths
+//! are estimates, because the reader's font is unknown.
 
 use std::fmt::Write;
 
-use super::axis::{Label, Span, Tick, Values};
-use super::color::{FAINT, GRID, INK, SHADES, heat};
+use super::axes::{TickLayout, color_bar, color_bar_width, color_range, frame, grid, places, widest, x_axis, y_axis};
+use super::axis::{Span, Values};
+use super::color::{FAINT, INK, SHADES};
 use super::figure::{Axis, Figure, Layer};
 use super::marks;
+use super::plot::{LABEL, MARGIN, Plot, TICK, WIDTH, n, shade_number, text};
 use super::words::{escape, shorten, width, wrap};
 
-/// Width of every figure, in its own units: pixels on a page.
-pub(super) const WIDTH: f64 = 860.0;
-const MARGIN: f64 = 14.0;
+/// Height of the plot, unless the vertical axis has many names.
 const PLOT_HEIGHT: f64 = 310.0;
+/// Font size of the title.
 const TITLE: f64 = 16.0;
-const LABEL: f64 = 13.0;
-const TICK: f64 = 12.0;
-/// Names of places get so much room at most.
-const LONGEST_NAME: f64 = 150.0;
-/// Left of the plot, where names below it need more than those beside it.
-const ROOM_LEFT: f64 = 105.0;
-/// Fonts in the order of preference; files are rasterised with the last.
+/// Least left edge of the plot where slanted tick labels need the room.
+const SLANTED_LEFT: f64 = 105.0;
+/// Fonts in the order of preference; PNG files use the last one.
 const FONTS: &str = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif";
 
-/// A part of a drawing, and how high it is.
+/// A finished part of a drawing and its height.
 struct Panel {
     body: String,
     height: f64,
 }
 
-/// The plot's rectangle, and where values lie in it.
-pub(super) struct Plot {
-    /// Left edge.
-    pub left: f64,
-    /// Right edge.
-    pub right: f64,
-    /// Upper edge.
-    pub top: f64,
-    /// Lower edge.
-    pub bottom: f64,
-    /// The horizontal axis.
-    pub x: Span,
-    /// The vertical axis.
-    pub y: Span,
-    /// Range of the colours of a matrix.
-    pub heat: Option<(f64, f64)>,
-}
-
-impl Plot {
-    /// The pixel column of `part` of the horizontal axis.
-    pub fn column(&self, part: f64) -> f64 {
-        self.left + part * (self.right - self.left)
-    }
-
-    /// The pixel row of `part` of the vertical axis.
-    pub fn row(&self, part: f64) -> f64 {
-        self.bottom - part * (self.bottom - self.top)
-    }
-}
-
 impl Figure {
-    /// The figure as an SVG file, caption and all.
+    /// The figure as an SVG file, with its caption.
     pub fn svg(&self) -> String {
         stack(std::slice::from_ref(self))
     }
 
-    /// The figure for a page, which shows the caption itself. `id` is its own
-    /// on the page.
+    /// The figure for an HTML page, without the caption, which the page shows
+    /// itself. `id` is unique on the page.
     pub(super) fn inline_svg(&self, id: &str) -> String {
         let panel = panel(self, id, false);
         document(&panel.body, panel.height, id, &self.title, &self.caption)
@@ -121,11 +88,11 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
     let right = WIDTH - color_bar_width(scale) - MARGIN - 6.0;
     let mut left = MARGIN + LABEL + 14.0 + widest(&y_names);
     let x_names = places(&figure.x, &x_span, ((right - left) / 75.0) as usize);
-    let mut lay = Lay::of(&x_names, right - left, left - MARGIN);
-    if lay.longest < widest(&x_names) {
-        // Room for the names that lean out to the left.
-        left = left.max(ROOM_LEFT);
-        lay = Lay::of(&x_names, right - left, left - MARGIN);
+    let mut layout = TickLayout::of(&x_names, right - left, left - MARGIN);
+    if layout.longest < widest(&x_names) {
+        // Slanted labels extend to the left: move the plot to the right.
+        left = left.max(SLANTED_LEFT);
+        layout = TickLayout::of(&x_names, right - left, left - MARGIN);
     }
 
     y = legend(&mut body, figure, left, right, y);
@@ -140,7 +107,7 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
     };
     shades(&mut body, figure, &plot);
     grid(&mut body, &plot, &x_names, &y_names);
-    // Marks lie over the axes; the rim of a matrix would hide them.
+    // Marks are drawn over the axes, but the cells of a matrix would hide them.
     if plot.heat.is_none() {
         frame(&mut body, &plot);
     }
@@ -152,7 +119,7 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
         note_empty(&mut body, &plot);
     }
     y_axis(&mut body, figure, &plot, &y_names);
-    y = x_axis(&mut body, figure, &plot, &x_names, &lay);
+    y = x_axis(&mut body, figure, &plot, &x_names, &layout);
     color_bar(&mut body, figure, &plot);
     if with_caption {
         y = caption(&mut body, &figure.caption, y);
@@ -163,7 +130,7 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
     }
 }
 
-/// The title; returns where the next thing begins.
+/// Draws the title; returns the row where the next part begins.
 fn heading(body: &mut String, title: &str) -> f64 {
     let mut y = MARGIN;
     for line in wrap(title, WIDTH - 2.0 * MARGIN, |line| width(line, TITLE)) {
@@ -173,6 +140,7 @@ fn heading(body: &mut String, title: &str) -> f64 {
     y + 6.0
 }
 
+/// Draws the caption; returns the row where it ends.
 fn caption(body: &mut String, caption: &str, y: f64) -> f64 {
     let mut y = y + 4.0;
     for line in wrap(caption, WIDTH - 2.0 * MARGIN, |line| width(line, LABEL)) {
@@ -182,7 +150,7 @@ fn caption(body: &mut String, caption: &str, y: f64) -> f64 {
     y
 }
 
-/// The rows of the legend; returns where the plot begins.
+/// Draws the rows of the legend; returns the row where the plot begins.
 fn legend(body: &mut String, figure: &Figure, left: f64, right: f64, top: f64) -> f64 {
     let (mut x, mut y) = (left, top);
     let mut shown: Vec<&str> = Vec::new();
@@ -199,7 +167,7 @@ fn legend(body: &mut String, figure: &Figure, left: f64, right: f64, top: f64) -
             (x, y) = (left, y + 20.0);
         }
         let _ = write!(body, r#"<g class="entry" data-series="{number}">"#);
-        // Something to point at between the swatch and the words.
+        // The gap between swatch and words must react to the pointer as well.
         let _ = write!(
             body,
             r#"<rect x="{}" y="{}" width="{}" height="18" fill="none" pointer-events="all"/>"#,
@@ -215,6 +183,7 @@ fn legend(body: &mut String, figure: &Figure, left: f64, right: f64, top: f64) -
     if shown.is_empty() { top + 4.0 } else { y + 28.0 }
 }
 
+/// Draws the shaded ranges.
 fn shades(body: &mut String, figure: &Figure, plot: &Plot) {
     for (number, layer) in figure.layers.iter().enumerate() {
         let Layer::Shade { label, from, to } = layer else {
@@ -236,52 +205,7 @@ fn shades(body: &mut String, figure: &Figure, plot: &Plot) {
     }
 }
 
-/// Which shade a label has: ranges with one label look alike.
-pub(super) fn shade_number(figure: &Figure, label: &str) -> usize {
-    let mut labels: Vec<&str> = Vec::new();
-    for layer in &figure.layers {
-        if let Layer::Shade { label, .. } = layer
-            && !labels.contains(&label.as_str())
-        {
-            labels.push(label);
-        }
-    }
-    labels.iter().position(|&known| known == label).unwrap_or(0)
-}
-
-/// The shades lie behind the grid, the matrix before it.
-fn grid(body: &mut String, plot: &Plot, x: &[Place], y: &[Place]) {
-    let _ = write!(body, r#"<g stroke="{GRID}" stroke-width="1">"#);
-    for place in y.iter().filter(|place| place.line) {
-        let row = n(plot.row(place.part));
-        let strength = if place.label.text.is_empty() {
-            r#" stroke-opacity="0.5""#
-        } else {
-            ""
-        };
-        let (left, right) = (n(plot.left), n(plot.right));
-        let _ = write!(
-            body,
-            r#"<line x1="{left}" x2="{right}" y1="{row}" y2="{row}"{strength}/>"#
-        );
-    }
-    for place in x.iter().filter(|place| place.line) {
-        let column = n(plot.column(place.part));
-        let strength = if place.label.text.is_empty() {
-            r#" stroke-opacity="0.5""#
-        } else {
-            ""
-        };
-        let (top, bottom) = (n(plot.top), n(plot.bottom));
-        let _ = write!(
-            body,
-            r#"<line x1="{column}" x2="{column}" y1="{top}" y2="{bottom}"{strength}/>"#
-        );
-    }
-    body.push_str("</g>");
-}
-
-/// A plot without marks could be taken for one that failed.
+/// Says that there are no marks: an empty plot could be taken for a failure.
 fn note_empty(body: &mut String, plot: &Plot) {
     let middle = ((plot.left + plot.right) / 2.0, (plot.top + plot.bottom) / 2.0);
     text(
@@ -294,249 +218,12 @@ fn note_empty(body: &mut String, plot: &Plot) {
     );
 }
 
-fn frame(body: &mut String, plot: &Plot) {
-    let (left, right, top, bottom) = (n(plot.left), n(plot.right), n(plot.top), n(plot.bottom));
-    let _ = write!(
-        body,
-        r#"<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="{FAINT}" stroke-width="1"/>"#
-    );
-}
-
-fn y_axis(body: &mut String, figure: &Figure, plot: &Plot, names: &[Place]) {
-    let mut free = f64::INFINITY;
-    for place in names {
-        let row = plot.row(place.part);
-        if place.label.text.is_empty() || free - row < TICK * 1.1 {
-            continue;
-        }
-        free = row;
-        tick_text(
-            body,
-            (plot.left - 7.0, row + 4.0),
-            r#" text-anchor="end""#,
-            &place.label,
-        );
-    }
-    let (x, y) = (MARGIN + LABEL - 3.0, (plot.top + plot.bottom) / 2.0);
-    let turned = format!(r#" text-anchor="middle" transform="rotate(-90 {} {})""#, n(x), n(y));
-    let label = shorten(&figure.y.label, LABEL, plot.bottom - plot.top + 60.0);
-    text(body, (x, y), LABEL, INK, &turned, &label);
-}
-
-/// How the names below the plot lie.
-struct Lay {
-    slanted: bool,
-    stride: usize,
-    longest: f64,
-}
-
-impl Lay {
-    /// Level where all names fit, else slanted, and every so manieth where
-    /// even those would touch.
-    fn of(names: &[Place], wide: f64, room_left: f64) -> Lay {
-        let labelled: Vec<&Place> = names.iter().filter(|place| !place.label.text.is_empty()).collect();
-        let gap = labelled
-            .windows(2)
-            .map(|pair| (pair[1].part - pair[0].part).abs() * wide)
-            .fold(f64::INFINITY, f64::min);
-        let longest = widest(names);
-        if longest + 8.0 <= gap {
-            return Lay {
-                slanted: false,
-                stride: 1,
-                longest,
-            };
-        }
-        if labelled.iter().all(|place| !place.named) {
-            let stride = ((longest + 8.0) / gap).ceil().max(1.0) as usize;
-            return Lay {
-                slanted: false,
-                stride,
-                longest,
-            };
-        }
-        let first = labelled.first().map_or(0.0, |place| place.part * wide);
-        Lay {
-            slanted: true,
-            stride: (TICK * 1.5 / gap).ceil().max(1.0) as usize,
-            // What leans out to the left must stay on the sheet.
-            longest: longest.min((first + room_left) * 1.4),
-        }
-    }
-}
-
-/// Names and label below the plot; returns where they end.
-fn x_axis(body: &mut String, figure: &Figure, plot: &Plot, names: &[Place], lay: &Lay) -> f64 {
-    let labelled = names.iter().filter(|place| !place.label.text.is_empty());
-    for place in labelled.step_by(lay.stride) {
-        let column = plot.column(place.part);
-        if lay.slanted {
-            let label = Label {
-                text: shorten(&place.label.text, TICK, lay.longest),
-                ..place.label.clone()
-            };
-            let at = (column + 4.0, plot.bottom + 13.0);
-            let turned = format!(r#" text-anchor="end" transform="rotate(-45 {} {})""#, n(at.0), n(at.1));
-            tick_text(body, at, &turned, &label);
-        } else {
-            tick_text(
-                body,
-                (column, plot.bottom + 17.0),
-                r#" text-anchor="middle""#,
-                &place.label,
-            );
-        }
-    }
-    let names_end = if lay.slanted {
-        plot.bottom + 16.0 + 0.72 * lay.longest
-    } else {
-        plot.bottom + 18.0
-    };
-    if figure.x.label.is_empty() {
-        return names_end + 4.0;
-    }
-    let middle = (plot.left + plot.right) / 2.0;
-    let at = (middle, names_end + 18.0);
-    let label = shorten(&figure.x.label, LABEL, WIDTH - 2.0 * MARGIN);
-    text(body, at, LABEL, INK, r#" text-anchor="middle""#, &label);
-    names_end + 22.0
-}
-
-const BAR: f64 = 16.0;
-const BAR_STRIPES: usize = 64;
-
-fn color_bar_width(range: Option<(f64, f64)>) -> f64 {
-    range.map_or(0.0, |range| {
-        18.0 + BAR + 6.0 + widest(&color_places(range)) + 10.0 + LABEL
-    })
-}
-
-fn color_places((from, to): (f64, f64)) -> Vec<Place> {
-    let axis = Axis::linear("").within(from, to);
-    let span = Span::of(
-        &axis,
-        &Values {
-            points: vec![from, to],
-            ..Values::default()
-        },
-    );
-    places(&axis, &span, 6)
-}
-
-/// The scale of a matrix, to the right of the plot.
-fn color_bar(body: &mut String, figure: &Figure, plot: &Plot) {
-    let Some(range) = plot.heat else { return };
-    let label = figure.layers.iter().find_map(|layer| match layer {
-        Layer::Heat { label, .. } => Some(label.as_str()),
-        _ => None,
-    });
-    let left = plot.right + 18.0;
-    let high = (plot.bottom - plot.top) / BAR_STRIPES as f64;
-    for stripe in 0..BAR_STRIPES {
-        let part = (stripe as f64 + 0.5) / BAR_STRIPES as f64;
-        let _ = write!(
-            body,
-            r#"<rect x="{}" y="{}" width="{BAR}" height="{}" fill="{}"/>"#,
-            n(left),
-            n(plot.bottom - (stripe + 1) as f64 * high),
-            // A little over, so that no seam shows between two stripes.
-            n(if stripe == 0 { high } else { high + 0.5 }),
-            heat(part)
-        );
-    }
-    let _ = write!(
-        body,
-        r#"<rect x="{}" y="{}" width="{BAR}" height="{}" fill="none" stroke="{FAINT}" stroke-width="0.75"/>"#,
-        n(left),
-        n(plot.top),
-        n(plot.bottom - plot.top)
-    );
-    let names = color_places(range);
-    for place in names.iter().filter(|place| !place.label.text.is_empty()) {
-        tick_text(body, (left + BAR + 6.0, plot.row(place.part) + 4.0), "", &place.label);
-    }
-    let (x, y) = (
-        left + BAR + 6.0 + widest(&names) + 10.0 + LABEL / 2.0,
-        (plot.top + plot.bottom) / 2.0,
-    );
-    let turned = format!(r#" text-anchor="middle" transform="rotate(-90 {} {})""#, n(x), n(y));
-    let label = shorten(label.unwrap_or_default(), LABEL, plot.bottom - plot.top + 40.0);
-    text(body, (x, y), LABEL, INK, &turned, &label);
-}
-
-/// The range of a matrix's values; a matrix without any has no colours.
-fn color_range(figure: &Figure) -> Option<(f64, f64)> {
-    let values = figure.layers.iter().filter_map(|layer| match layer {
-        Layer::Heat { cells, .. } => Some(cells),
-        _ => None,
-    });
-    let values = values.flatten().filter_map(|cell| cell.value);
-    let (low, high) = values
-        .filter(|value| value.abs() <= 1e300)
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
-    if low > high {
-        return None;
-    }
-    // One colour alone still needs a scale around it.
-    let room = if high - low <= 1e-9 * low.abs().max(high.abs()).max(1e-280) {
-        (0.1 * high.abs()).max(f64::from(high == 0.0))
-    } else {
-        0.0
-    };
-    Some((low - room, high + room))
-}
-
-/// A name on an axis.
-struct Place {
-    part: f64,
-    label: Label,
-    /// Whether it names a thing and not a number.
-    named: bool,
-    /// Whether a grid line runs through it.
-    line: bool,
-}
-
-/// What is written along an axis.
-fn places(axis: &Axis, span: &Span, count: usize) -> Vec<Place> {
-    if axis.names.is_empty() {
-        let place = |tick: Tick| Place {
-            part: tick.part,
-            named: false,
-            line: true,
-            label: tick.label.unwrap_or(Label {
-                text: String::new(),
-                power: String::new(),
-            }),
-        };
-        return span.ticks(count).into_iter().map(place).collect();
-    }
-    let few = axis.names.len() <= 40;
-    let place = |(index, name): (usize, &String)| {
-        Some(Place {
-            part: span.part((index + 1) as f64)?,
-            named: true,
-            line: few,
-            label: Label {
-                text: shorten(name, TICK, LONGEST_NAME),
-                power: String::new(),
-            },
-        })
-    };
-    axis.names.iter().enumerate().filter_map(place).collect()
-}
-
-fn widest(places: &[Place]) -> f64 {
-    let wide = |place: &Place| width(&place.label.text, TICK) + width(&place.label.power, 0.75 * TICK);
-    places.iter().map(wide).fold(0.0, f64::max)
-}
-
-/// Things need a row each; numbers do with the same height always.
+/// Names need a row each; an axis of numbers always has the same height.
 fn plot_height(axis: &Axis) -> f64 {
     (axis.names.len() as f64 * TICK * 1.5).clamp(PLOT_HEIGHT, 900.0)
 }
 
+/// What lies on the horizontal axis.
 fn x_values(figure: &Figure) -> Values {
     let mut values = Values::default();
     for layer in &figure.layers {
@@ -557,7 +244,7 @@ fn x_values(figure: &Figure) -> Values {
     if let Some(gap) = marks::smallest_gap(figure) {
         values.half = values.half.max(gap / 2.0);
     }
-    // Ranges widen the axis, but do not make its numbers fractions.
+    // Shaded ranges widen the axis, but do not make its ticks fractions.
     if values.half == 0.0 {
         let ends = figure.layers.iter().filter_map(|layer| match layer {
             Layer::Shade { from, to, .. } => Some([*from, *to]),
@@ -568,6 +255,7 @@ fn x_values(figure: &Figure) -> Values {
     values
 }
 
+/// What lies on the vertical axis.
 fn y_values(figure: &Figure) -> Values {
     let mut values = Values {
         near_zero: true,
@@ -594,37 +282,4 @@ fn y_values(figure: &Figure) -> Values {
         }
     }
     values
-}
-
-fn tick_text(body: &mut String, at: (f64, f64), more: &str, label: &Label) {
-    let _ = write!(
-        body,
-        r#"<text x="{}" y="{}" font-size="{TICK}" fill="{FAINT}"{more}>{}"#,
-        n(at.0),
-        n(at.1),
-        escape(&label.text)
-    );
-    if !label.power.is_empty() {
-        let _ = write!(body, r#"<tspan dy="-5" font-size="9">{}</tspan>"#, escape(&label.power));
-    }
-    body.push_str("</text>");
-}
-
-fn text(body: &mut String, at: (f64, f64), size: f64, fill: &str, more: &str, words: &str) {
-    let (x, y, words) = (n(at.0), n(at.1), escape(words));
-    let _ = write!(
-        body,
-        r#"<text x="{x}" y="{y}" font-size="{size}" fill="{fill}"{more}>{words}</text>"#
-    );
-}
-
-/// A coordinate with two digits behind the point, if they say something.
-pub(super) fn n(value: f64) -> String {
-    let text = format!("{value:.2}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" {
-        "0".to_string()
-    } else {
-        text.to_string()
-    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// Rows of values under named columns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Table {
-    /// Stem of its file name.
+    /// Its file name without the extension.
     pub name: String,
     /// What it holds, in one line.
     pub title: String,
@@ -14,21 +14,21 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The rows, each as long as `columns`: numbers and text.
     pub rows: Vec<Vec<Value>>,
-    /// Whether the CSV file alone holds it: too long to read.
+    /// Whether only the CSV file has its rows, because there are too many.
     pub file_only: bool,
 }
 
 /// One column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Column {
-    /// Its name in the CSV file: `test_error`.
+    /// Its name in the CSV file, such as `test_error`.
     pub key: String,
-    /// Its name for people, with the unit: "test error (%)".
+    /// Its heading on pages, with the unit: "test error (%)".
     pub label: String,
-    /// For people, numbers are multiplied by this (100 for per cent) …
+    /// Factor for numbers on pages (100 for per cent). The CSV file has the
+    /// values without it.
     pub factor: f64,
-    /// … and rounded to so many digits behind the point. The CSV file has them
-    /// as they are.
+    /// Number of decimals on pages. The CSV file has the values unrounded.
     pub digits: usize,
 }
 
@@ -38,7 +38,7 @@ impl Column {
         Column::number(key, label, 0)
     }
 
-    /// A column of numbers shown with `digits` behind the point.
+    /// A column of numbers shown with `digits` decimals.
     pub fn number(key: &str, label: &str, digits: usize) -> Self {
         Column {
             key: key.to_string(),
@@ -58,7 +58,7 @@ impl Column {
 }
 
 impl Table {
-    /// The table as a CSV file: the columns' keys, then the values as they are.
+    /// The table as a CSV file: the columns' keys, then the values unrounded.
     pub fn csv(&self) -> String {
         let line = |cells: Vec<String>| cells.join(",") + "\n";
         let mut text = line(self.columns.iter().map(|column| quoted(&column.key)).collect());
@@ -68,7 +68,7 @@ impl Table {
         text
     }
 
-    /// The rows as people read them: as many cells as there are columns.
+    /// The rows as text for pages, each with one cell for each column.
     pub(super) fn shown(&self) -> Vec<Vec<String>> {
         let cell = |row: &[Value], index: usize| {
             let value = row.get(index).unwrap_or(&Value::Null);
@@ -78,7 +78,7 @@ impl Table {
         self.rows.iter().map(row).collect()
     }
 
-    /// Whether a column holds numbers, which stand to the right.
+    /// Whether a column holds numbers, which are aligned to the right.
     pub(super) fn is_number(&self, column: usize) -> bool {
         let mut values = self
             .rows
@@ -91,7 +91,7 @@ impl Table {
 }
 
 impl Column {
-    /// A value as people read it.
+    /// A value as text for pages.
     pub fn show(&self, value: &Value) -> String {
         match value {
             Value::Null => "–".to_string(),
@@ -104,7 +104,7 @@ impl Column {
     }
 
     fn number_text(&self, number: &serde_json::Number) -> String {
-        // Whole numbers may have more digits than an f64.
+        // Integers may have more digits than an f64 can hold.
         if self.factor == 1.0 && self.digits == 0 && !number.is_f64() {
             return number.to_string();
         }
@@ -119,7 +119,7 @@ impl Column {
     }
 }
 
-/// A value in a CSV file; none is an empty cell.
+/// A value in a CSV file; null is an empty cell.
 fn raw(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

@@ -1,13 +1,14 @@
-//! How does a report read in a terminal?
+//! How is a report printed in a terminal?
 
 use super::table::Table;
 use super::words::wrap;
 use super::{Item, Report};
 
+/// Width of a line of text, in characters.
 const COLUMNS: f64 = 88.0;
 
 impl Report {
-    /// Headings, texts and tables in plain columns; figures are in the files.
+    /// Headings, paragraphs and tables as plain text; figures are left out.
     pub fn text(&self) -> String {
         let parts: Vec<String> = self.items.iter().filter_map(part).collect();
         parts.join("\n")
@@ -23,7 +24,7 @@ fn part(item: &Item) -> Option<String> {
     }
 }
 
-/// Columns as wide as their widest cell, two spaces apart.
+/// The table in columns as wide as their widest cell, two spaces apart.
 fn columns(table: &Table) -> String {
     let head = table.columns.iter().map(|column| column.label.clone()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(table.shown()).collect();

@@ -1,10 +1,10 @@
-//! Does a report hold what it was given, whatever that is?
+//! Does a report contain its data, whatever the data is?
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// One layer of each kind, where axes of things and numbers go together.
+/// One layer of each kind that an axis of numbers can have.
 pub(super) fn every_layer() -> Figure {
     let mark = |x: f64, y: f64| Mark::new(x, y, format!("place {x} <&\"> {y}"));
     Figure {

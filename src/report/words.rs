@@ -1,7 +1,7 @@
-//! How do words get into a drawing: escaped, measured, wrapped and cut?
+//! How is text escaped, measured, wrapped and shortened for a drawing?
 
-/// The average advance of a font without serifs, in parts of its size, erring
-/// on the wide side: whoever opens the file has one font or another.
+/// The average advance of a sans-serif font as a share of its size. A little
+/// too wide, because the reader's font is unknown.
 const AVERAGE: f64 = 0.57;
 
 /// `text` for XML and HTML, inside elements and quoted attributes. Characters
@@ -22,7 +22,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// About how wide `text` is at `size`.
+/// An estimate of the width of `text` at font size `size`.
 pub(super) fn width(text: &str, size: f64) -> f64 {
     text.chars().map(advance).sum::<f64>() * size
 }
@@ -38,8 +38,8 @@ fn advance(character: char) -> f64 {
     }
 }
 
-/// `text` in lines that are at most `limit` wide by `measure`; a longer word
-/// stands alone.
+/// `text` in lines that are at most `limit` wide by `measure`. A word that is
+/// longer gets a line of its own.
 pub(super) fn wrap(text: &str, limit: f64, measure: impl Fn(&str) -> f64) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -61,7 +61,8 @@ pub(super) fn wrap(text: &str, limit: f64, measure: impl Fn(&str) -> f64) -> Vec
     lines
 }
 
-/// `text`, cut with an ellipsis where it is wider than `limit` at `size`.
+/// `text`, shortened with an ellipsis where it is wider than `limit` at font size
+/// `size`.
 pub(super) fn shorten(text: &str, size: f64, limit: f64) -> String {
     if width(text, size) <= limit {
         return text.to_string();

@@ -1,4 +1,4 @@
-//! Which files is a report?
+//! Which files does a report consist of?
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use crate::files::write_atomic;
 
 impl Report {
     /// Writes `report.html`, `report.md`, `report.json`, every table as CSV
-    /// and every figure as SVG and PNG; returns their paths, the page first.
+    /// and every figure as SVG and PNG to `directory`, which is created where it
+    /// does not exist. Returns the paths, that of the page first.
     ///
     /// # Errors
     /// When two tables or two figures share a name, a name is no file name, or
@@ -32,12 +33,12 @@ impl Report {
     /// The report as JSON; numbers that are not finite are null.
     ///
     /// # Errors
-    /// None that is known: every part can be written.
+    /// None is known: every part can be serialised.
     pub fn json(&self) -> Result<String, ReportError> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Names and contents.
+    /// Names and contents of the files.
     fn files(&self) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
         let mut files = vec![
             ("report.html".to_string(), self.html().into_bytes()),
