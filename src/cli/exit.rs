@@ -6,8 +6,10 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
+use super::commands::Program;
 use crate::studies::StudyError;
 use crate::train::TrainError;
 
@@ -60,17 +62,23 @@ impl From<StudyError> for CliError {
     }
 }
 
-/// Parses the arguments, runs `program`, prints what it returns on standard
-/// output, and gives the exit code.
-pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<String, CliError>) -> ExitCode {
-    let result = match A::try_parse() {
-        Ok(arguments) => program(arguments),
-        Err(error) if error.use_stderr() => Err(CliError::argument(usage(&error))),
+/// Parses the arguments, runs the command of the program `name`, prints what it
+/// returns on standard output, and gives the exit code.
+pub fn main(name: &'static str) -> ExitCode {
+    let matches = Program::command().name(name).try_get_matches();
+    let result = match matches.and_then(|matches| Program::from_arg_matches(&matches)) {
+        Ok(program) => program.run(name),
+        Err(error) if error.use_stderr() => {
+            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                let _ = write!(std::io::stderr().lock(), "{}\n", error.render());
+            }
+            Err(CliError::argument(usage(&error)))
+        }
         Err(help) => Ok(help.render().to_string()),
     };
     match result {
         Ok(output) => {
-            // A closed pipe (`… | head`) is the reader's choice, no failure.
+            // The reader may close a pipe early (`… | head`): no failure.
             let _ = std::io::stdout().lock().write_all(output.as_bytes());
             ExitCode::SUCCESS
         }
@@ -84,7 +92,7 @@ pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<String, CliError>) -> Ex
 
 /// The first paragraph of clap's message, which says what is wrong.
 fn usage(error: &clap::Error) -> String {
-    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "a command is missing; --help lists them".to_string();
     }
     let text = error.render().to_string();

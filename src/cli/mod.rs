@@ -1,6 +1,10 @@
-//! What the two programs share: arguments, progress, errors and exit codes.
+//! The programs `residua` and `tools`: arguments in, the library called,
+//! results out.
+//!
+//! Both have the same commands. [`main`] is all that a binary calls.
 
 mod args;
+mod commands;
 mod deliver;
 mod exit;
 mod progress;
@@ -8,10 +12,12 @@ mod train;
 mod trained;
 mod tuning;
 
-pub use args::{AdapterArgs, ImageArgs, SubjectArgs, range};
-pub use deliver::{command_line, deliver, results_of};
-pub use exit::{CliError, run};
-pub use progress::{WHOLE, bar, note, share_bar, show};
-pub use train::{SettingArgs, TrainArgs, train};
-pub use trained::{RUNS, open_network};
-pub use tuning::{TuningTeller, set_aside, summary_lines};
+use args::{AdapterArgs, SubjectArgs, range};
+use deliver::{command_line, deliver, results_of};
+use exit::CliError;
+pub use exit::main;
+use progress::{WHOLE, bar, note, share_bar, show};
+use train::SettingArgs;
+use trained::open_network;
+use tuning::TuningTeller;
+pub use tuning::{set_aside, summary_lines};

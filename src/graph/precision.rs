@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Graph, NodeId, Op};
 
 /// How numbers lie in a device's memory. Arithmetic is in 32 bits either way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats.

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::{Gradients, Graph, Node, NodeId, Op};
 
 /// What is made again for the way back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
     /// Nothing: all that gradients read is kept

@@ -9,6 +9,7 @@ use crate::files::WriteError;
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A figure could not be rendered as pixels.
+    #[cfg(feature = "png")]
     #[error("figure '{name}' cannot be drawn as PNG: {problem}")]
     Raster {
         /// The figure.

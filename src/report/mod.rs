@@ -2,7 +2,8 @@
 //!
 //! A [`Report`] is what a study found: text, tables and figures as data, and
 //! where they come from. It is written as one self-contained HTML page, as
-//! Markdown, as JSON, each table as CSV and each figure as SVG and PNG.
+//! Markdown, as JSON, each table as CSV and each figure as SVG and, with the
+//! cargo feature `png`, as PNG.
 
 mod axes;
 mod axis;
@@ -13,6 +14,7 @@ mod markdown;
 mod marks;
 mod page;
 mod plot;
+#[cfg(feature = "png")]
 mod png;
 mod svg;
 mod table;

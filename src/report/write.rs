@@ -9,8 +9,9 @@ use crate::files::write_atomic;
 
 impl Report {
     /// Writes `report.html`, `report.md`, `report.json`, every table as CSV
-    /// and every figure as SVG and PNG to `directory`, which is created where it
-    /// does not exist. Returns the paths, that of the page first.
+    /// and every figure as SVG (with the cargo feature `png`, also as PNG) to
+    /// `directory`, which is created where it does not exist. Returns the paths,
+    /// that of the page first.
     ///
     /// # Errors
     /// When two tables or two figures share a name, a name is no file name, or
@@ -50,6 +51,7 @@ impl Report {
                 Item::Table(table) => files.push((format!("{}.csv", table.name), table.csv().into_bytes())),
                 Item::Figure(figure) => {
                     files.push((format!("{}.svg", figure.name), figure.svg().into_bytes()));
+                    #[cfg(feature = "png")]
                     files.push((format!("{}.png", figure.name), figure.png()?));
                 }
                 Item::Heading { .. } | Item::Text { .. } => {}

@@ -14,7 +14,8 @@ use crate::graph::{Param, ParamKind, Precision, Recompute};
 use crate::models::ModelSpec;
 
 /// Which parameters weight decay is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
     /// Every parameter, as the papers' code has it.

@@ -15,7 +15,8 @@ use crate::models::Network;
 use crate::random::{Philox, Stream};
 
 /// How the survival probability falls with depth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DepthRule {
     /// In a straight line from 1 at the input to p_L: p_l = 1 − (l/L)(1 − p_L).
@@ -72,7 +73,8 @@ impl FromStr for DepthRule {
 }
 
 /// What one draw of stochastic depth is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DepthPer {
     /// A mini-batch, as in the paper: a block that does not run costs nothing,

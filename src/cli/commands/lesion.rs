@@ -3,11 +3,11 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use residua::cli::{self, AdapterArgs, CliError, SubjectArgs, open_network, range};
-use residua::graph::parse_blocks;
-use residua::report::Report;
-use residua::studies::{BlockPool, Deletions, LesionStudy};
-use residua::train::{TrainedNetwork, TrainedNetworkOptions};
+use crate::cli::{self, AdapterArgs, CliError, SubjectArgs, open_network, range};
+use crate::graph::parse_blocks;
+use crate::report::Report;
+use crate::studies::{BlockPool, Deletions, LesionStudy};
+use crate::train::{TrainedNetwork, TrainedNetworkOptions};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {

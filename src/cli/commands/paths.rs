@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use crate::cli::{self, AdapterArgs, CliError, SubjectArgs, open_network, range};
+use crate::graph::Mode;
+use crate::report::Report;
+use crate::studies::PathStudy;
 use clap::ValueEnum;
-use residua::cli::{self, AdapterArgs, CliError, SubjectArgs, open_network, range};
-use residua::graph::Mode;
-use residua::report::Report;
-use residua::studies::PathStudy;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

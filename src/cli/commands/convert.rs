@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use residua::cli::CliError;
-use residua::weights::{self, Dialect};
+use crate::cli::CliError;
+use crate::weights::{self, Dialect};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

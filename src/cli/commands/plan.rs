@@ -4,10 +4,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use residua::cli::CliError;
-use residua::gpu::{AdapterChoice, Dispatch, Gpu};
-use residua::graph::{Graph, Recompute};
-use residua::schedule::{Session, SessionError};
+use crate::cli::CliError;
+use crate::gpu::{AdapterChoice, Dispatch, Gpu};
+use crate::graph::{Graph, Recompute};
+use crate::schedule::{Session, SessionError};
 use serde::Serialize;
 
 /// One dispatch.

@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use residua::cli::{AdapterArgs, CliError};
-use residua::graph::{Block, Graph, Mode, NodeId, Precision, Recompute};
-use residua::kernels::Target;
-use residua::models::{InputShape, ModelSpec};
-use residua::schedule::{footprint, memory};
-use residua::train::Adapter;
+use crate::cli::{AdapterArgs, CliError};
+use crate::graph::{Block, Graph, Mode, NodeId, Precision, Recompute};
+use crate::kernels::Target;
+use crate::models::{InputShape, ModelSpec};
+use crate::schedule::{footprint, memory};
+use crate::train::Adapter;
 use serde::Serialize;
 
-use crate::plan;
+use super::plan;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

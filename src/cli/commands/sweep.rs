@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::{self, AdapterArgs, CliError, SettingArgs};
+use crate::report::Report;
+use crate::studies::{News, Point, Progress, Setting, Sweep, Trained, described, points, sweep_json, sweep_report};
+use crate::train::Event;
 use indicatif::HumanDuration;
-use residua::cli::{self, AdapterArgs, CliError, SettingArgs};
-use residua::report::Report;
-use residua::studies::{News, Point, Progress, Setting, Sweep, Trained, described, points, sweep_json, sweep_report};
-use residua::train::Event;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

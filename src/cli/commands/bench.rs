@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use residua::bench::{
+use crate::bench::{
     self, Adapter, BenchError, Contest, Effort, Progress, Results, cases, kernel_rates, network_rates, with_choices,
 };
-use residua::cli::{self, AdapterArgs, CliError};
-use residua::files::write_atomic;
-use residua::gpu::{AdapterKind, Gpu};
-use residua::models::ModelSpec;
-use residua::report::Report;
-use residua::schedule::{Device, choice_file, read_choices, target};
-use residua::studies::list_of;
+use crate::cli::{self, AdapterArgs, CliError};
+use crate::files::write_atomic;
+use crate::gpu::{AdapterKind, Gpu};
+use crate::models::ModelSpec;
+use crate::report::Report;
+use crate::schedule::{Device, choice_file, read_choices, target};
+use crate::studies::list_of;
 use serde::Serialize;
 
 /// Networks and batches on a processor …
@@ -136,8 +136,8 @@ impl Args {
 
     fn open(&self) -> Result<Gpu, CliError> {
         match self.adapter.choice() {
-            residua::train::Adapter::Device(choice) => Ok(Gpu::open(&choice)?),
-            residua::train::Adapter::Reference => Err(CliError::argument(
+            crate::train::Adapter::Device(choice) => Ok(Gpu::open(&choice)?),
+            crate::train::Adapter::Reference => Err(CliError::argument(
                 "--adapter reference has no kernels to measure; name a device (see `residua devices`)",
             )),
         }

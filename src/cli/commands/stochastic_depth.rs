@@ -1,10 +1,10 @@
 //! `tools stochastic-depth`: what does stochastic depth change?
 
-use residua::cli::{CliError, SettingArgs, command_line};
-use residua::studies::{DepthGrid, DepthStudy, depth_points, list_of};
-use residua::train::DepthRule;
+use crate::cli::{CliError, SettingArgs, command_line};
+use crate::studies::{DepthGrid, DepthStudy, depth_points, list_of};
+use crate::train::DepthRule;
 
-use crate::sweep::WorkArgs;
+use super::sweep::WorkArgs;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use residua::cli::{self, AdapterArgs, CliError, TuningTeller};
-use residua::files::write_atomic;
-use residua::gpu::Gpu;
-use residua::graph::{Mode, Precision};
-use residua::models::{InputShape, ModelSpec};
-use residua::schedule::{
+use crate::cli::{self, AdapterArgs, CliError, TuningTeller};
+use crate::files::write_atomic;
+use crate::gpu::Gpu;
+use crate::graph::{Mode, Precision};
+use crate::models::{InputShape, ModelSpec};
+use crate::schedule::{
     Book, Choices, Device, Job, Progress, Session, Tuned, add_choices, choice_file, clear_choices, read_choices,
 };
-use residua::train::{Adapter, RunDirectory, TrainError, TuningNews, read_book, tune_jobs};
+use crate::train::{Adapter, RunDirectory, TrainError, TuningNews, read_book, tune_jobs};
 use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
@@ -204,7 +204,7 @@ fn total(tuned: &[Tuned], by_rules: bool) -> f64 {
 }
 
 fn row(tuned: &Tuned) -> Value {
-    let trial = |(candidate, outcome): &(residua::kernels::Algorithm, Result<f64, residua::schedule::Aside>)| {
+    let trial = |(candidate, outcome): &(crate::kernels::Algorithm, Result<f64, crate::schedule::Aside>)| {
         json!({
             "kernel": candidate.to_string(),
             "seconds": outcome.as_ref().ok(),
@@ -259,7 +259,7 @@ fn table(tuned: &[Tuned]) -> String {
 
 fn list(book: &Book, json: bool) -> String {
     let choices = |choices: &Choices| -> Vec<Value> {
-        let one = |(work, batch, choice): (&str, usize, residua::schedule::TunedKernel)| {
+        let one = |(work, batch, choice): (&str, usize, crate::schedule::TunedKernel)| {
             json!({
                 "work": work, "batch": batch, "kernel": choice.kernel.to_string(),
                 "milliseconds": choice.timed.map(|timed| timed.0),

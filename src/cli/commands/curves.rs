@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use residua::cli::{self, CliError, command_line};
-use residua::report::Report;
-use residua::studies::{RunCurve, curves_items, curves_json};
-use residua::train::RunDirectory;
+use crate::cli::{self, CliError, command_line};
+use crate::report::Report;
+use crate::studies::{RunCurve, curves_items, curves_json};
+use crate::train::RunDirectory;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

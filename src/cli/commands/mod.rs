@@ -1,0 +1,84 @@
+//! Which commands are there? `residua` and `tools` have all of them.
+
+mod bench;
+mod completions;
+mod convert;
+mod curves;
+mod devices;
+mod eval;
+mod inspect;
+mod lesion;
+mod man;
+mod paths;
+mod plan;
+mod stochastic_depth;
+mod sweep;
+mod tune;
+
+use clap::{Parser, Subcommand};
+
+use super::exit::CliError;
+use super::train::{self, TrainArgs};
+
+/// Trains residual networks on any GPU, and takes them apart.
+#[derive(Debug, Parser)]
+#[command(version, about, args_override_self = true, arg_required_else_help = true)]
+pub struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a network; without arguments, a small one on a built-in data set
+    Train(Box<TrainArgs>),
+    /// Evaluate a trained network on test images
+    Eval(Box<eval::Args>),
+    /// List the adapters that can compute
+    Devices(devices::Args),
+    /// Delete blocks of a trained network and measure what it loses
+    Lesion(lesion::Args),
+    /// Count a network's paths by length, and measure which carry the gradient
+    Paths(paths::Args),
+    /// Train at all combinations of some settings, and compare
+    Sweep(Box<sweep::Args>),
+    /// Train with stochastic depth of several kinds, and compare with constant depth
+    StochasticDepth(Box<stochastic_depth::Args>),
+    /// Compare the test and training error of several runs
+    Curves(curves::Args),
+    /// Show a model's blocks, parameters, multiply-adds and memory
+    Inspect(inspect::Args),
+    /// Measure how fast an adapter is: peak rates, every kernel, whole networks
+    Bench(bench::Args),
+    /// Find the fastest kernels for a model on this device
+    Tune(tune::Args),
+    /// Rewrite a weights file under other names
+    Convert(convert::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Print the manual page, or write a page for every command
+    Man(man::Args),
+}
+
+impl Program {
+    /// Runs the command of the program `name`; returns what goes to standard
+    /// output.
+    pub fn run(&self, name: &'static str) -> Result<String, CliError> {
+        match &self.command {
+            Command::Train(args) => train::train(args),
+            Command::Eval(args) => eval::eval(args),
+            Command::Devices(args) => devices::devices(args),
+            Command::Lesion(args) => lesion::lesion(args),
+            Command::Paths(args) => paths::paths(args),
+            Command::Sweep(args) => sweep::sweep(args),
+            Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(args),
+            Command::Curves(args) => curves::curves(args),
+            Command::Inspect(args) => inspect::inspect(args),
+            Command::Bench(args) => bench::bench(args),
+            Command::Tune(args) => tune::tune(args),
+            Command::Convert(args) => convert::convert(args),
+            Command::Completions(args) => completions::completions(args, name),
+            Command::Man(args) => man::man(args, name),
+        }
+    }
+}
