@@ -261,6 +261,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
                 )));
             }
             let run = RunDirectory::open(path)?;
+            run.read_model()?;
             (run.read_config()?, Some(run))
         }
         None => (args.settings.config()?, None),

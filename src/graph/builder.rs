@@ -94,6 +94,21 @@ pub struct BlockInfo<'a> {
     pub relu: bool,
 }
 
+/// What [`Graph::residual`] is told about a residual block besides its two
+/// sides.
+#[derive(Debug, Clone, Copy)]
+pub struct ResidualBlock<'a> {
+    /// Name in the current scope, `layer2.0`: parameters of the block have
+    /// names that begin with it.
+    pub name: &'a str,
+    /// Stage from 1: reports group blocks by it.
+    pub stage: usize,
+    /// The value that enters the block.
+    pub input: NodeId,
+    /// Whether a ReLU follows the sum of branch and shortcut.
+    pub relu: bool,
+}
+
 impl Graph {
     pub(super) fn push(&mut self, op: Op, inputs: &[NodeId], shape: Shape) -> NodeId {
         self.nodes.push(Node {
@@ -250,12 +265,12 @@ impl Graph {
     }
 
     /// Dropout (Srivastava et al. 2014) with probability `p` of a zero; the
-    /// input itself where p is 0 or the graph evaluates.
+    /// input itself where p is 0, the graph evaluates, or it ignores dropout.
     pub fn dropout(&mut self, x: NodeId, p: f32) -> Result<NodeId, GraphError> {
         if !(0.0..1.0).contains(&p) {
             return Err(GraphError::Dropout { p });
         }
-        if p == 0.0 || self.mode == Mode::Eval {
+        if p == 0.0 || self.mode == Mode::Eval || self.ignores_dropout {
             return Ok(x);
         }
         let stream = self.dropouts;
@@ -307,6 +322,33 @@ impl Graph {
         let channels = pad.before + self.shape(x).channels() + pad.after;
         let shape = Shape::batched(&[channels, out_height, out_width]);
         Ok(self.push(Op::PadShortcut(pad), &[x], shape))
+    }
+
+    /// A residual block: `sides` adds the layers of branch and shortcut under
+    /// the block's name and returns their last values, in this order; they
+    /// are added under the route. An identity shortcut is the block's input.
+    /// Returns the block's output.
+    ///
+    /// # Errors
+    /// Those of `sides`, and where branch and shortcut differ in shape.
+    pub fn residual(
+        &mut self,
+        block: &ResidualBlock,
+        sides: impl FnOnce(&mut Graph) -> Result<(NodeId, NodeId), GraphError>,
+    ) -> Result<NodeId, GraphError> {
+        let name = self.path(block.name);
+        self.scoped(block.name, |g| {
+            let (branch, shortcut) = sides(g)?;
+            let info = BlockInfo {
+                name: &name,
+                stage: block.stage,
+                input: block.input,
+                downsamples: g.shape(branch) != g.shape(block.input),
+                default: Gains::RESIDUAL,
+                relu: block.relu,
+            };
+            g.block(&info, branch, shortcut)
+        })
     }
 
     /// Ends a block: joins `branch` and `shortcut` under the route, with a

@@ -19,7 +19,7 @@ mod shape;
 
 pub use active::Active;
 pub use autodiff::Gradients;
-pub use builder::{BlockInfo, GraphError, Mode};
+pub use builder::{BlockInfo, GraphError, Mode, ResidualBlock};
 pub use op::{Conv, Op, PadShortcut, Pool, Side};
 pub use precision::Precision;
 pub use recompute::Recompute;
@@ -193,6 +193,8 @@ pub struct Graph {
     scope: Vec<String>,
     /// Dropout layers so far: each has a random stream of its own.
     dropouts: u32,
+    /// Whether dropout adds no layers in training mode either.
+    ignores_dropout: bool,
 }
 
 impl Graph {
@@ -207,7 +209,13 @@ impl Graph {
             precision: Precision::default(),
             scope: Vec::new(),
             dropouts: 0,
+            ignores_dropout: false,
         }
+    }
+
+    /// From now on [`Graph::dropout`] adds no layer, whatever the mode.
+    pub fn ignore_dropout(&mut self) {
+        self.ignores_dropout = true;
     }
 
     /// The node at `id`.

@@ -122,6 +122,22 @@ pub enum ModelError {
         /// What does not fit where.
         error: Box<GraphError>,
     },
+    /// A name that a network of one's own cannot have.
+    #[error("'{}' cannot name a network of your own: {problem}", .name.escape_debug())]
+    OwnName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The graph of a network of one's own that cannot be trained or stored.
+    #[error("the graph of {model} cannot be used: {problem}")]
+    OwnGraph {
+        /// The network's name.
+        model: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 fn listed(known: &[&str]) -> String {

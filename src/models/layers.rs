@@ -1,4 +1,9 @@
-//! Which layers do all families share, and how do they start?
+//! Which layers do the built-in networks share, and how are they initialised?
+//!
+//! The building blocks for a network of one's own, too: each adds a layer to
+//! a [`Graph`] with the conventions of [`crate::models`], and returns its
+//! output. A layer with another initialisation, padding or grouping is added
+//! by the graph's own methods ([`Graph::conv`], [`Graph::linear`], …).
 
 use crate::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId};
 
@@ -7,7 +12,7 @@ const EPS: f32 = 1e-5;
 /// Weight of a new batch in the running statistics, likewise.
 const MOMENTUM: f32 = 0.1;
 
-/// A square convolution that keeps the plane at stride 1.
+/// A square convolution that keeps the height and width at stride 1.
 fn same(kernel: usize, stride: usize) -> Conv {
     Conv {
         kernel,
@@ -23,8 +28,13 @@ fn he(g: &Graph, x: NodeId, kernel: usize) -> Init {
     Init::Normal((2.0 / fan_in as f32).sqrt())
 }
 
-/// A convolution without bias.
-pub(super) fn conv(
+/// A convolution with `filters` output channels and a square `kernel`, without
+/// bias. Padding is `kernel / 2`: at stride 1 an odd kernel keeps the height
+/// and width of `x` (N×C×H×W).
+///
+/// # Errors
+/// Where the window does not fit the padded plane.
+pub fn conv(
     g: &mut Graph,
     name: &str,
     x: NodeId,
@@ -36,35 +46,43 @@ pub(super) fn conv(
     g.conv(name, x, filters, same(kernel, stride), false, init)
 }
 
-/// A 3×3 convolution with bias.
-pub(super) fn biased_conv(g: &mut Graph, name: &str, x: NodeId, filters: usize) -> Result<NodeId, GraphError> {
+/// A 3×3 convolution of stride 1 with bias, which starts at zero.
+///
+/// # Errors
+/// As [`conv`].
+pub fn biased_conv(g: &mut Graph, name: &str, x: NodeId, filters: usize) -> Result<NodeId, GraphError> {
     let init = he(g, x, 3);
     g.conv(name, x, filters, same(3, 1), true, init)
 }
 
-/// Batch norm.
-pub(super) fn norm(g: &mut Graph, name: &str, x: NodeId) -> NodeId {
+/// Batch norm with ε = 1e-5 and momentum 0.1. Its scale starts at 1, its shift
+/// at 0.
+pub fn batch_norm(g: &mut Graph, name: &str, x: NodeId) -> NodeId {
     g.batch_norm(name, x, EPS, MOMENTUM)
 }
 
 /// Batch norm and ReLU.
-pub(super) fn norm_relu(g: &mut Graph, name: &str, x: NodeId) -> NodeId {
-    let y = norm(g, name, x);
+pub fn batch_norm_relu(g: &mut Graph, name: &str, x: NodeId) -> NodeId {
+    let y = batch_norm(g, name, x);
     g.relu(y)
 }
 
 /// Global average pooling and the linear layer `fc`: `N×C×H×W` to
 /// `N×classes`.
-pub(super) fn head(g: &mut Graph, x: NodeId, classes: usize) -> NodeId {
+pub fn head(g: &mut Graph, x: NodeId, classes: usize) -> NodeId {
     let pooled = g.global_avg_pool(x);
     let fan_in = g.shape(pooled).channels();
     g.linear("fc", pooled, classes, Init::Uniform(1.0 / (fan_in as f32).sqrt()))
 }
 
-/// Makes a layer without a shortcut, from `x` to `y`, a block that a lesion
-/// may remove, if it keeps the shape: the shortcut is there, but silent unless
-/// a route opens it. The block bears the canonical name of `name`.
-pub(super) fn removable(g: &mut Graph, name: &str, stage: usize, x: NodeId, y: NodeId) -> Result<NodeId, GraphError> {
+/// Declares a layer without a shortcut, from `x` to `y`, as a block that a
+/// lesion study can delete, if `x` and `y` have one shape: its shortcut has
+/// gain 0 unless a route sets it. The block's name is the canonical name of
+/// `name`. Returns the block's output, or `y` if the shapes differ.
+///
+/// # Errors
+/// None for two values of the same graph.
+pub fn removable(g: &mut Graph, name: &str, stage: usize, x: NodeId, y: NodeId) -> Result<NodeId, GraphError> {
     if g.shape(x) != g.shape(y) {
         return Ok(y);
     }

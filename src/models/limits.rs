@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{ModelError, ModelSpec};
+use super::{Architecture, ModelError};
 
 /// Most layers, as a name counts them.
 pub(super) const MAX_DEPTH: usize = 10_000;
@@ -81,12 +81,12 @@ pub(super) fn check_width(model: &str, what: &'static str, width: usize, most: u
 }
 
 /// Refuses a network that is legal in depth and width, but not in both.
-pub(super) fn check_parameters(model: &ModelSpec, parameters: usize) -> Result<(), ModelError> {
+pub(super) fn check_parameters(model: &dyn Architecture, parameters: usize) -> Result<(), ModelError> {
     if parameters <= MAX_PARAMETERS {
         return Ok(());
     }
     Err(ModelError::TooLarge {
-        model: model.to_string(),
+        model: model.name(),
         parameters,
     })
 }

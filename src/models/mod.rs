@@ -16,9 +16,10 @@
 //! * The head is global average pooling and one linear layer, whose weights
 //!   start uniform in ±1/√fan-in (PyTorch's default) and whose bias starts at 0.
 
+mod architecture;
 mod error;
 mod input;
-mod layers;
+pub mod layers;
 mod limits;
 mod plain;
 mod preact;
@@ -34,6 +35,7 @@ use std::{fmt, str::FromStr};
 use crate::graph::{Graph, GraphError, Mode, NodeId, Op};
 use request::ModelRequest;
 
+pub use architecture::{Architecture, Model};
 pub use error::ModelError;
 pub use input::InputShape;
 pub use plain::Plain;
@@ -127,24 +129,22 @@ impl ModelSpec {
     /// Where `input` is out of range or too small for the network's windows,
     /// or the network would have too many parameters.
     pub fn build(&self, input: &InputShape, mode: Mode) -> Result<Network, ModelError> {
-        input.check()?;
-        let mut graph = Graph::new(mode);
-        let images = graph.images(input.channels, input.height, input.width);
-        let logits = self
-            .forward(&mut graph, images, input.classes)
-            .map_err(|error| ModelError::Fit {
-                model: self.to_string(),
-                input: *input,
-                error: Box::new(error),
-            })?;
-        limits::check_parameters(self, graph.parameter_count())?;
-        let loss = graph.cross_entropy(logits);
-        Ok(Network {
-            graph,
-            images,
-            logits,
-            loss,
-        })
+        Model::from(self.clone()).build(input, mode)
+    }
+
+    fn read(mut request: ModelRequest) -> Result<ModelSpec, ModelError> {
+        let Some(spec) = READERS.iter().find_map(|read| read(&mut request)) else {
+            return Err(ModelError::UnknownModel { name: request.name });
+        };
+        let spec = spec?;
+        request.finish()?;
+        Ok(spec)
+    }
+}
+
+impl Architecture for ModelSpec {
+    fn name(&self) -> String {
+        self.to_string()
     }
 
     fn forward(&self, graph: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
@@ -155,15 +155,6 @@ impl ModelSpec {
             ModelSpec::WideResNet(model) => model.forward(graph, images, classes),
             ModelSpec::Vgg(model) => model.forward(graph, images, classes),
         }
-    }
-
-    fn read(mut request: ModelRequest) -> Result<ModelSpec, ModelError> {
-        let Some(spec) = READERS.iter().find_map(|read| read(&mut request)) else {
-            return Err(ModelError::UnknownModel { name: request.name });
-        };
-        let spec = spec?;
-        request.finish()?;
-        Ok(spec)
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use super::layers::{conv, head, norm_relu, removable};
+use super::layers::{batch_norm_relu, conv, head, removable};
 use super::limits::check_depth;
 use super::request::{ModelRequest, write_spec};
 use super::resnet::{DEPTHS, WIDTHS};
@@ -34,7 +34,7 @@ impl Plain {
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
-        let mut x = norm_relu(g, "bn1", stem);
+        let mut x = batch_norm_relu(g, "bn1", stem);
         for unit in units(WIDTHS, DEPTHS.units(self.depth).unwrap_or(0)) {
             x = g.scoped(&unit.name(), |g| pair(g, &unit, x))?;
         }
@@ -45,10 +45,10 @@ impl Plain {
 /// The two layers that stand where a ResNet has a block.
 fn pair(g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
     let y = conv(g, "conv1", x, unit.width, 3, unit.stride)?;
-    let y = norm_relu(g, "bn1", y);
+    let y = batch_norm_relu(g, "bn1", y);
     let x = removable(g, "conv1", unit.stage, x, y)?;
     let y = conv(g, "conv2", x, unit.width, 3, 1)?;
-    let y = norm_relu(g, "bn2", y);
+    let y = batch_norm_relu(g, "bn2", y);
     removable(g, "conv2", unit.stage, x, y)
 }
 

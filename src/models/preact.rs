@@ -4,7 +4,7 @@
 //! Batch norm and ReLU stand before each convolution, and nothing behind the
 //! join: x + F(x) reaches the next unit untouched. A unit that changes the
 //! shape shares its first batch norm and ReLU between branch and shortcut; all
-//! others hand on x itself. One more batch norm, `bn`, and ReLU stand before
+//! others hand on x itself. One more batch batch_norm, `bn`, and ReLU stand before
 //! the head, none behind the stem.
 //!
 //! [`Tower`] is that network with the contents of its branches left open; a
@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use super::layers::{conv, head, norm_relu};
+use super::layers::{batch_norm_relu, conv, head};
 use super::limits::{Depths, check_depth};
 use super::request::{ModelRequest, name_of, write_spec};
 use super::shortcut::{PREACT_SHORTCUTS, Shortcut};
@@ -86,13 +86,13 @@ impl Tower<'_> {
         for unit in units(self.widths, self.units) {
             x = self.unit(g, &unit, x)?;
         }
-        let x = norm_relu(g, "bn", x);
+        let x = batch_norm_relu(g, "bn", x);
         Ok(head(g, x, classes))
     }
 
     fn unit(&self, g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
         unit.join(g, x, false, |g| {
-            let activated = norm_relu(g, "bn1", x);
+            let activated = batch_norm_relu(g, "bn1", x);
             let branch = self.branch(g, unit, activated)?;
             let source = if unit.reshapes(g, x) { activated } else { x };
             Ok((branch, self.shortcut.build(g, unit, source, false)?))
@@ -105,7 +105,7 @@ impl Tower<'_> {
             let first = number == 1;
             if !first {
                 y = self.dropout.apply(g, y, DropoutAt::BeforeNorm)?;
-                y = norm_relu(g, &format!("bn{number}"), y);
+                y = batch_norm_relu(g, &format!("bn{number}"), y);
                 y = self.dropout.apply(g, y, DropoutAt::BeforeConv)?;
             }
             let stride = if first { unit.stride } else { 1 };

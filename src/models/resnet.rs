@@ -3,12 +3,12 @@
 //!
 //! A 3×3 stem and three stages of n blocks with 16, 32 and 64 channels at
 //! full, half and quarter resolution: 6n+2 layers. A block is conv, batch
-//! norm, ReLU, conv, batch norm; then the shortcut is added, and a ReLU
+//! batch_norm, ReLU, conv, batch norm; then the shortcut is added, and a ReLU
 //! follows.
 
 use std::fmt;
 
-use super::layers::{conv, head, norm, norm_relu};
+use super::layers::{batch_norm, batch_norm_relu, conv, head};
 use super::limits::{Depths, check_depth};
 use super::request::{ModelRequest, name_of, write_spec};
 use super::shortcut::{SHORTCUTS, Shortcut};
@@ -27,7 +27,7 @@ const IMAGENET: [usize; 5] = [18, 34, 50, 101, 152];
 /// `resnet<6n+2>`, with option `shortcut` = `A` (as `A-sym`, the default),
 /// `A-end`, `A-avg`, `B` or `C`.
 ///
-/// Projections (B, C) are followed by a batch norm, as in every published
+/// Projections (B, C) are followed by a batch batch_norm, as in every published
 /// implementation. The paper does not say where option A puts its zero
 /// channels; `A` puts half of them on each side.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +53,7 @@ impl ResNet {
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
-        let mut x = norm_relu(g, "bn1", stem);
+        let mut x = batch_norm_relu(g, "bn1", stem);
         for unit in units(WIDTHS, DEPTHS.units(self.depth).unwrap_or(0)) {
             x = self.block(g, &unit, x)?;
         }
@@ -63,9 +63,9 @@ impl ResNet {
     fn block(&self, g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
         unit.join(g, x, true, |g| {
             let y = conv(g, "conv1", x, unit.width, 3, unit.stride)?;
-            let y = norm_relu(g, "bn1", y);
+            let y = batch_norm_relu(g, "bn1", y);
             let y = conv(g, "conv2", y, unit.width, 3, 1)?;
-            let y = norm(g, "bn2", y);
+            let y = batch_norm(g, "bn2", y);
             Ok((y, self.shortcut.build(g, unit, x, true)?))
         })
     }

@@ -1,7 +1,7 @@
 //! How does a shortcut pass where the shape changes? (He et al. 2015,
 //! arXiv:1512.03385, section 3.3 and table 3.)
 
-use super::layers::{conv, norm};
+use super::layers::{batch_norm, conv};
 use super::unit::Unit;
 use crate::graph::{Graph, GraphError, NodeId, PadShortcut};
 
@@ -39,7 +39,7 @@ pub(super) const PREACT_SHORTCUTS: &[(&str, Shortcut)] = SHORTCUTS.split_at(5).0
 
 impl Shortcut {
     /// The shortcut of `unit` from `x`. Projections are named `downsample.0`;
-    /// their batch norm, where `normed`, `downsample.1`.
+    /// their batch batch_norm, where `normed`, `downsample.1`.
     pub fn build(self, g: &mut Graph, unit: &Unit, x: NodeId, normed: bool) -> Result<NodeId, GraphError> {
         if !unit.reshapes(g, x) && self != Shortcut::ProjectAll {
             return Ok(x);
@@ -50,7 +50,7 @@ impl Shortcut {
             Shortcut::AveragePadEnd => pad(g, unit, x, true, |_| 0),
             Shortcut::Project | Shortcut::ProjectAll => {
                 let y = conv(g, "downsample.0", x, unit.width, 1, unit.stride)?;
-                Ok(if normed { norm(g, "downsample.1", y) } else { y })
+                Ok(if normed { batch_norm(g, "downsample.1", y) } else { y })
             }
         }
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::graph::{Gains, Init, Op};
+use crate::graph::{Gains, Init, Op, ResidualBlock};
 
 /// One small and quick network of every family, and each option.
 const SAMPLES: [&str; 22] = [
@@ -456,4 +456,113 @@ proptest! {
             Err(error) => prop_assert_eq!(error.to_string().lines().count(), 1),
         }
     }
+}
+
+/// A network of one's own: what its forward function adds, under a name.
+struct Own {
+    name: &'static str,
+    forward: fn(&mut Graph, NodeId, usize) -> Result<NodeId, GraphError>,
+}
+
+impl std::fmt::Debug for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Architecture for Own {
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        (self.forward)(g, images, classes)
+    }
+}
+
+fn linear(g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    Ok(layers::head(g, images, classes))
+}
+
+#[test]
+fn a_network_of_ones_own_has_a_name_of_its_own() {
+    for name in [
+        "resnet20",
+        "resnet21",
+        "ResNet-20",
+        "wrn-16-1:dropout=7",
+        "vgg5-8:",
+        "",
+        "my net",
+        "a\nb",
+    ] {
+        let refused = Model::own(Own { name, forward: linear }).unwrap_err();
+        assert!(matches!(refused, ModelError::OwnName { .. }), "{name}: {refused}");
+        assert_eq!(refused.to_string().lines().count(), 1, "{refused}");
+    }
+    for name in [
+        "my-net",
+        "MyNet_2.1",
+        "resnetish",
+        "resnet20b",
+        "my-net:width=4,block=(1,3)",
+    ] {
+        let model = Model::own(Own { name, forward: linear }).unwrap();
+        assert_eq!((model.name(), model.spec()), (name.to_string(), None));
+    }
+}
+
+#[test]
+fn a_graph_of_ones_own_is_checked() {
+    let problem = |forward| {
+        let model = Model::own(Own {
+            name: "my-net",
+            forward,
+        })
+        .unwrap();
+        match model.build(&InputShape::default(), Mode::Train) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert_eq!(problem(linear), "");
+    let wrong_logits = problem(|g, images, classes| linear(g, images, classes + 1));
+    assert!(wrong_logits.contains("N×11, not N×10"), "{wrong_logits}");
+    let one_name = problem(|g, images, classes| {
+        let x = layers::conv(g, "conv", images, 4, 3, 1)?;
+        let x = layers::conv(g, "conv", x, 4, 3, 1)?;
+        linear(g, x, classes)
+    });
+    assert!(one_name.contains("'conv.weight'"), "{one_name}");
+    let overlapping = problem(|g, images, classes| {
+        let block = |name| ResidualBlock {
+            name,
+            stage: 1,
+            input: images,
+            relu: false,
+        };
+        g.residual(&block("outer"), |g| {
+            let inner = g.residual(&block("inner"), |g| {
+                Ok((layers::conv(g, "conv", images, 3, 3, 1)?, images))
+            })?;
+            Ok((inner, images))
+        })
+        .map(|x| layers::head(g, x, classes))
+    });
+    assert!(overlapping.contains("before block 'outer.inner' ends"), "{overlapping}");
+}
+
+#[test]
+fn dropout_can_be_left_out_without_changing_the_name() {
+    let model = Model::from(spec("wrn-10-2:dropout=0.3"));
+    let drops = |model: &Model| {
+        let network = model.build(&InputShape::default(), Mode::Train).unwrap();
+        network.graph.find(|op| matches!(op, Op::Dropout { .. })).is_some()
+    };
+    let without = model.without_dropout();
+    assert!(drops(&model) && !drops(&without));
+    assert_eq!(without.name(), model.name());
+    let plain = spec("wrn-10-2").build(&InputShape::default(), Mode::Train).unwrap();
+    let nodes = without.build(&InputShape::default(), Mode::Train).unwrap().graph.nodes;
+    assert_eq!(nodes, plain.graph.nodes);
 }

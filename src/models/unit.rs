@@ -1,6 +1,6 @@
 //! Which units does a residual network have, one after the other?
 
-use crate::graph::{BlockInfo, Gains, Graph, GraphError, NodeId};
+use crate::graph::{Graph, GraphError, NodeId, ResidualBlock};
 
 /// One residual unit: where it stands and what it makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,17 +50,12 @@ impl Unit {
         sides: impl FnOnce(&mut Graph) -> Result<(NodeId, NodeId), GraphError>,
     ) -> Result<NodeId, GraphError> {
         let name = self.name();
-        let info = BlockInfo {
+        let block = ResidualBlock {
             name: &name,
             stage: self.stage,
             input: x,
-            downsamples: self.reshapes(g, x),
-            default: Gains::RESIDUAL,
             relu,
         };
-        g.scoped(&name, |g| {
-            let (branch, shortcut) = sides(g)?;
-            g.block(&info, branch, shortcut)
-        })
+        g.residual(&block, sides)
     }
 }

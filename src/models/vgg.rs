@@ -2,7 +2,7 @@
 //! Like Ensembles of Relatively Shallow Networks", arXiv:1605.06431.
 //!
 //! The paper says: 15 layers of 3×3 convolutions, all with 128 channels so
-//! that any can be removed. It is silent on batch norm, pooling and head.
+//! that any can be removed. It is silent on batch batch_norm, pooling and head.
 //! Here each convolution has a bias, as in VGG-16 (Simonyan and Zisserman 2014,
 //! arXiv:1409.1556), and is followed by batch norm and ReLU. As there, stages
 //! are five, here of equal length; a 2×2 max pool of stride 2 stands between
@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use super::layers::{biased_conv, head, norm_relu, removable};
+use super::layers::{batch_norm_relu, biased_conv, head, removable};
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::request::{ModelRequest, write_spec};
 use super::{ModelError, ModelSpec};
@@ -69,7 +69,7 @@ impl Vgg {
 
     fn layer(&self, g: &mut Graph, number: usize, x: NodeId) -> Result<NodeId, GraphError> {
         let y = biased_conv(g, &format!("conv{number}"), x, self.width)?;
-        Ok(norm_relu(g, &format!("bn{number}"), y))
+        Ok(batch_norm_relu(g, &format!("bn{number}"), y))
     }
 }
 

@@ -11,7 +11,7 @@ use super::open::TrainOptions;
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source, Splits};
 use crate::graph::{Param, ParamKind, Precision, Recompute};
-use crate::models::ModelSpec;
+use crate::models::{Model, ModelSpec};
 
 /// Which parameters weight decay is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -145,7 +145,7 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The model.
-    pub model: ModelSpec,
+    pub model: Model,
     /// The data.
     pub data: Source,
     /// Images in a batch.
@@ -207,6 +207,12 @@ impl Config {
 
     /// Looks at every value: an error names the first that is out of range.
     pub fn check(&self) -> Result<Settings, TrainError> {
+        self.check_for(self.model.parse::<ModelSpec>()?.into())
+    }
+
+    /// As [`Config::check`], for `model` instead of the one named by
+    /// [`Config::model`].
+    pub fn check_for(&self, model: Model) -> Result<Settings, TrainError> {
         let argument = TrainError::Argument;
         let batch_size = NonZeroUsize::new(self.batch_size as usize)
             .filter(|size| size.get() <= 65_536)
@@ -265,7 +271,7 @@ impl Config {
             decay: self.decay,
             recompute: self.recompute,
             precision: self.precision,
-            model: self.model.parse()?,
+            model,
             data: self
                 .data
                 .parse::<Source>()

@@ -14,6 +14,7 @@ use super::TrainError;
 use super::config::Config;
 use super::tuning::read_book;
 use crate::files::write_atomic;
+use crate::models::{ModelError, ModelSpec};
 use crate::schedule::Book;
 
 const METRICS_HEADER: &str = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds";
@@ -187,6 +188,23 @@ impl RunDirectory {
     /// Reads `run.toml`.
     pub fn read_config(&self) -> Result<Config, TrainError> {
         read_config(&self.config_path())
+    }
+
+    /// The built-in network that the run trains.
+    ///
+    /// # Errors
+    /// [`TrainError::ForeignNetwork`] where `run.toml` names a network that
+    /// is not built in: the program that defines it opens the run by
+    /// [`Trainer::open_model`](super::Trainer::open_model).
+    pub fn read_model(&self) -> Result<ModelSpec, TrainError> {
+        let name = self.read_config()?.model;
+        name.parse().map_err(|error| match error {
+            ModelError::UnknownModel { .. } => TrainError::ForeignNetwork {
+                path: self.path.clone(),
+                name,
+            },
+            error => TrainError::Model(error),
+        })
     }
 
     /// What made the run, if `run.toml` says so.

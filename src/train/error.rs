@@ -90,6 +90,17 @@ pub enum TrainError {
         /// The model.
         model: String,
     },
+    /// A run of a network that another program defines.
+    #[error(
+        "{path}: the network '{name}' of this run is not one of this program's; open the run by the program that \
+         defines the network"
+    )]
+    ForeignNetwork {
+        /// The run's directory.
+        path: PathBuf,
+        /// The network's name.
+        name: String,
+    },
     /// A run directory that cannot be used.
     #[error("{path}: {problem}")]
     Run {

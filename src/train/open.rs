@@ -8,7 +8,7 @@ use super::reference_engine::ReferenceEngine;
 use super::{Decay, Depth, TrainError};
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::graph::{Mode, Precision, Recompute};
-use crate::models::{InputShape, ModelSpec, Network};
+use crate::models::{InputShape, Model, ModelError, Network};
 
 /// What is to compute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct TrainOptions {
 /// it does not know the precision.
 pub fn open(
     adapter: &Adapter,
-    model: &ModelSpec,
+    model: &Model,
     input: &InputShape,
     training: Option<TrainOptions>,
 ) -> Result<Box<dyn Engine>, TrainError> {
@@ -73,6 +73,15 @@ pub fn open(
         Some(_) => Some(stored(depth.prepare(model.build(input, Mode::Train)?))),
         None => None,
     };
+    if let Some(train) = &train
+        && (&train.graph.params, &train.graph.states) != (&eval.graph.params, &eval.graph.states)
+    {
+        let problem = "its parameters differ between training and evaluation".to_string();
+        return Err(TrainError::Model(ModelError::OwnGraph {
+            model: model.name(),
+            problem,
+        }));
+    }
     let decays = decay.rule();
     Ok(match adapter {
         Adapter::Reference if precision == Precision::F16 => {

@@ -63,15 +63,15 @@ const LOOK_SECONDS: f64 = 1.0;
 impl<'a> Run<'a> {
     /// Prepares a run: loads the images, then the weights from the
     /// configuration's `init`, from its seed, or, to `resume`, from the last
-    /// checkpoint.
+    /// checkpoint. `settings` is the checked `config`.
     pub fn prepare(
         engine: &'a mut dyn Engine,
         config: &'a Config,
+        settings: Settings,
         directory: &'a RunDirectory,
         splits: &Splits,
         resume: bool,
     ) -> Result<Self, TrainError> {
-        let settings = config.check()?;
         let normalization: Normalization = config.normalization(&splits.normalization)?;
         engine.load(Split::Train, &splits.train, &normalization)?;
         engine.load(Split::Test, &splits.test, &normalization)?;

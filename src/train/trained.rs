@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::config::Config;
+use super::depth::Depth;
 use super::directory::RunDirectory;
 use super::engine::Engine;
 use super::error::TrainError;
@@ -17,7 +18,7 @@ use super::tuning::{Kernels, TuningNews, Workload, choose_kernels};
 use super::{Split, checkpoint};
 use crate::data::{DataError, ImageSet, Normalization, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
-use crate::models::ModelSpec;
+use crate::models::{Model, ModelSpec};
 use crate::weights::hash;
 
 /// Images per batch unless another number is given.
@@ -45,6 +46,7 @@ const LARGEST_BATCH: u32 = 65_536;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainedNetworkOptions {
     weights: WeightsSource,
+    model: Option<Model>,
     best: bool,
     data: Option<String>,
     limit_test: Option<usize>,
@@ -69,6 +71,7 @@ impl TrainedNetworkOptions {
     fn new(weights: WeightsSource) -> Self {
         TrainedNetworkOptions {
             weights,
+            model: None,
             best: false,
             data: None,
             limit_test: None,
@@ -108,6 +111,15 @@ impl TrainedNetworkOptions {
             path: path.into(),
             model: model.into(),
         };
+        self
+    }
+
+    /// The network that the weights belong to, instead of the built-in one
+    /// that the run or [`Self::from_weights`] names: needed for a network of
+    /// one's own ([`Model::own`]). A run must be a run of it.
+    #[must_use]
+    pub fn with_model(mut self, model: impl Into<Model>) -> Self {
+        self.model = Some(model.into());
         self
     }
 
@@ -186,14 +198,33 @@ impl TrainedNetworkOptions {
         self
     }
 
-    /// The model; a run's is read from its configuration.
+    /// The model: the given one, else the one that the run's configuration or
+    /// [`Self::from_weights`] names.
     ///
     /// # Errors
-    /// Where the run's configuration cannot be read, or the name is unknown.
-    pub fn model(&self) -> Result<ModelSpec, TrainError> {
-        match &self.weights {
-            WeightsSource::Run(directory) => Ok(RunDirectory::open(directory)?.read_config()?.model.parse()?),
-            WeightsSource::File { model, .. } => Ok(model.parse()?),
+    /// Where the run's configuration cannot be read, the name is unknown
+    /// ([`TrainError::ForeignNetwork`] for a run's), or the run is one of
+    /// another network.
+    pub fn model(&self) -> Result<Model, TrainError> {
+        match (&self.weights, &self.model) {
+            (WeightsSource::Run(directory), None) => Ok(RunDirectory::open(directory)?.read_model()?.into()),
+            (WeightsSource::Run(directory), Some(model)) => {
+                let run = RunDirectory::open(directory)?;
+                let recorded = run.read_config()?.model;
+                let same = match model.spec() {
+                    Some(spec) => recorded.parse().as_ref() == Ok(spec),
+                    None => recorded == model.name(),
+                };
+                match same {
+                    true => Ok(model.clone()),
+                    false => Err(TrainError::Run {
+                        path: run.path().to_path_buf(),
+                        problem: format!("this is a run of {recorded}, not of {model}"),
+                    }),
+                }
+            }
+            (WeightsSource::File { .. }, Some(model)) => Ok(model.clone()),
+            (WeightsSource::File { model, .. }, None) => Ok(model.parse::<ModelSpec>()?.into()),
         }
     }
 
@@ -218,17 +249,16 @@ impl TrainedNetworkOptions {
                 self.batch_size
             ))
         })?;
-        let (run, model, weights) = match &self.weights {
+        let model = self.model()?;
+        let (run, weights) = match &self.weights {
             WeightsSource::Run(directory) => {
                 let run = RunDirectory::open(directory)?;
                 let config = run.read_config()?;
                 let weights = weights_of(&run, self.best);
-                let model = config.model.clone();
-                (Some((run, config)), model, weights)
+                (Some((run, config)), weights)
             }
-            WeightsSource::File { path, model } => (None, model.clone(), path.clone()),
+            WeightsSource::File { path, .. } => (None, path.clone()),
         };
-        let model: ModelSpec = model.parse()?;
         let config = run.as_ref().map(|(_, config)| config);
         let source = self.data.clone().or_else(|| config.map(|config| config.data.clone()));
         let source = source.unwrap_or_default();
@@ -236,8 +266,7 @@ impl TrainedNetworkOptions {
         let normalization = self.normalization_of(&test, config)?;
         let input = input_of(&test.test);
         let training = self.training_images.then(TrainOptions::default);
-        let without_dropout = model.with("dropout", "0").unwrap_or_else(|_| model.clone());
-        let mut engine = open(&self.adapter, &without_dropout, &input, training)?;
+        let mut engine = open(&self.adapter, &model.without_dropout(), &input, training)?;
         checkpoint::load(engine.as_mut(), &weights, &model.to_string())?;
         // How often a study evaluates all images is not known here. Count them
         // once: that is enough to use what the tuning cache holds, and a large
@@ -252,10 +281,13 @@ impl TrainedNetworkOptions {
         if let Some(train) = &train {
             engine.load(Split::Train, train, &normalization)?;
         }
-        let depth = config.map(Config::check).transpose()?.map(|settings| settings.depth);
+        let depth = match config {
+            Some(config) => config.check_for(model.clone())?.depth,
+            None => Depth::default(),
+        };
         Ok(TrainedNetwork {
             hash: OnceCell::new(),
-            route: depth.unwrap_or_default().test_route(engine.graph()),
+            route: depth.test_route(engine.graph()),
             training_images: train.map_or(0, |train| train.len()),
             engine,
             model,
@@ -300,7 +332,7 @@ pub struct TrainedNetwork {
     /// The network on its adapter.
     pub engine: Box<dyn Engine>,
     /// The model.
-    pub model: ModelSpec,
+    pub model: Model,
     /// The weights file.
     pub weights: PathBuf,
     /// The test images.

@@ -9,7 +9,7 @@ use super::open::{Adapter, open};
 use super::run::Run;
 use super::tuning::{Kernels, TuningNews, Workload, choose_kernels, replay_run};
 use crate::data::{ImageSet, Splits};
-use crate::models::InputShape;
+use crate::models::{InputShape, Model, ModelSpec};
 use crate::schedule::{Book, Choices, Device, Footprint, ResidentSet};
 
 /// A configuration with its images loaded and its network on a device.
@@ -26,13 +26,32 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Loads the images of `config` and opens its network on `adapter`.
+    /// Loads the images of `config` and opens the built-in network that it
+    /// names on `adapter`.
     ///
     /// # Errors
     /// For values out of range, images that cannot be read, and devices that
     /// cannot be opened.
     pub fn open(config: Config, adapter: &Adapter) -> Result<Self, TrainError> {
-        let settings = config.check()?;
+        let model: ModelSpec = config.model.parse()?;
+        Self::open_model(model.into(), config, adapter)
+    }
+
+    /// As [`Trainer::open`], with `model` instead of the one that `config`
+    /// names: the way to train a network of one's own ([`Model::own`]). The
+    /// run is stored under the model's name.
+    ///
+    /// # Errors
+    /// As [`Trainer::open`].
+    pub fn open_model(model: Model, mut config: Config, adapter: &Adapter) -> Result<Self, TrainError> {
+        // The name of a built-in network is stored as it was written.
+        if model
+            .spec()
+            .is_none_or(|spec| config.model.parse().as_ref() != Ok(spec))
+        {
+            config.model = model.name();
+        }
+        let settings = config.check_for(model)?;
         let splits = config.load(&settings)?;
         let input = input_of(&splits.train);
         let engine = open(adapter, &settings.model, &input, Some(settings.learning()))?;
@@ -106,7 +125,14 @@ impl Trainer {
             replay_run(self.engine.as_mut(), directory)?;
         }
         let tuning = self.tuning();
-        let run = Run::prepare(self.engine.as_mut(), &self.config, directory, &self.splits, resume)?;
+        let run = Run::prepare(
+            self.engine.as_mut(),
+            &self.config,
+            self.settings.clone(),
+            directory,
+            &self.splits,
+            resume,
+        )?;
         // Not before the run is known to be possible.
         if !resume {
             directory.write_tuning(tuning.as_ref())?;
