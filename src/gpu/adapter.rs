@@ -1,10 +1,10 @@
-//! Which adapters are there, and which is taken?
+//! Which adapters does the system have, and which one is opened?
 
 use serde::Serialize;
 
 use super::GpuError;
 
-/// What kind of device an adapter drives; kernels choose tile sizes by it.
+/// The kind of an adapter's hardware; kernels choose tile sizes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
@@ -14,7 +14,7 @@ pub enum AdapterKind {
     Integrated,
     /// A GPU behind a hypervisor.
     Virtual,
-    /// Unknown.
+    /// Not known.
     Other,
     /// A software driver on the processor (lavapipe, SwiftShader, WARP).
     Cpu,
@@ -27,7 +27,7 @@ pub struct AdapterInfo {
     pub name: String,
     /// What kind of device it is.
     pub kind: AdapterKind,
-    /// The interface: Vulkan, Metal or Dx12.
+    /// The graphics API: Vulkan, Metal or Dx12.
     pub backend: String,
     /// The driver's name.
     pub driver: String,
@@ -37,7 +37,7 @@ pub struct AdapterInfo {
     pub max_binding: u64,
     /// Largest buffer in bytes.
     pub max_buffer: u64,
-    /// Smallest and largest subgroup.
+    /// Smallest and largest subgroup size.
     pub subgroup: (u32, u32),
     /// Whether shaders can use 16-bit floats.
     pub f16: bool,
@@ -46,8 +46,8 @@ pub struct AdapterInfo {
 }
 
 impl AdapterInfo {
-    /// Invocations of every subgroup where all are of one size, a power of
-    /// two; else 0.
+    /// The subgroup size where all subgroups have the same one, a power of two;
+    /// otherwise 0.
     pub(super) fn subgroup_size(&self) -> u32 {
         let (smallest, largest) = self.subgroup;
         if smallest == largest && smallest.is_power_of_two() {
@@ -71,27 +71,28 @@ impl std::fmt::Display for AdapterInfo {
 /// Which adapter to open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AdapterChoice {
-    /// `WGPU_ADAPTER_NAME` if set, else the best: a real GPU before software.
+    /// The adapter that `WGPU_ADAPTER_NAME` names, if set; otherwise the best
+    /// one: a hardware GPU before a software driver.
     #[default]
     Best,
-    /// The position in [`adapters`], or a part of the name, whatever its case.
+    /// The position in [`adapters`], or a part of the name; case is ignored.
     Named(String),
 }
 
-/// All adapters, the one that [`AdapterChoice::Best`] takes first.
+/// All adapters, the one that [`AdapterChoice::Best`] opens first.
 pub fn adapters() -> Vec<AdapterInfo> {
     enumerate().iter().map(describe).collect()
 }
 
-/// Prepares Mesa's drivers, where the user has not done it otherwise: its
-/// layer that chooses a device by the desktop session is left out. This
-/// program chooses itself, and the layer writes to standard error where there
-/// is no desktop.
+/// Disables Mesa's device-selection layer, unless the user has set its variable
+/// (`NODEVICE_SELECT`) already. The layer chooses a device by the desktop
+/// session, which this program does by itself, and it writes to standard error
+/// where there is no desktop.
 ///
 /// # Safety
 ///
-/// Changes an environment variable, which is undefined while another thread
-/// may read one: call this first thing in `main`, before any thread is
+/// Changes an environment variable. This is undefined behaviour while another
+/// thread may read one: call it at the beginning of `main`, before any thread is
 /// started.
 pub unsafe fn prepare_environment() {
     const NO_LAYER: &str = "NODEVICE_SELECT";

@@ -1,4 +1,4 @@
-//! How does memory get to the device and back?
+//! How is device memory allocated, written and read?
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Gpu, GpuError};
 
-/// How many bytes of device memory are held.
+/// Counts the bytes of device memory in use.
 #[derive(Debug, Default)]
 pub(super) struct MemoryCounter {
     bytes: AtomicU64,
@@ -18,15 +18,15 @@ impl MemoryCounter {
     }
 }
 
-/// A piece of device memory, zero when new.
+/// A buffer in device memory, filled with zeros when new.
 #[derive(Debug)]
 pub struct Buffer {
     pub(super) raw: wgpu::Buffer,
-    ledger: Arc<MemoryCounter>,
+    counter: Arc<MemoryCounter>,
 }
 
 impl Buffer {
-    /// A small buffer for queries.
+    /// A short-lived buffer of `size` bytes, for timestamp queries.
     pub(super) fn transient(gpu: &Gpu, size: u64, usage: wgpu::BufferUsages) -> Self {
         let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("transient"),
@@ -34,10 +34,10 @@ impl Buffer {
             usage,
             mapped_at_creation: false,
         });
-        gpu.ledger.bytes.fetch_add(size, Ordering::Relaxed);
+        gpu.memory.bytes.fetch_add(size, Ordering::Relaxed);
         Buffer {
             raw,
-            ledger: gpu.ledger.clone(),
+            counter: gpu.memory.clone(),
         }
     }
 
@@ -49,7 +49,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.ledger.bytes.fetch_sub(self.raw.size(), Ordering::Relaxed);
+        self.counter.bytes.fetch_sub(self.raw.size(), Ordering::Relaxed);
     }
 }
 
@@ -86,7 +86,11 @@ impl Binding {
 }
 
 impl Gpu {
-    /// A zeroed buffer of `size` bytes, rounded up to a multiple of 16.
+    /// A buffer of `size` bytes, rounded up to a multiple of 16 and filled with
+    /// zeros.
+    ///
+    /// # Errors
+    /// When `size` is over the adapter's limit, or memory is used up.
     pub fn buffer(&self, label: &str, size: u64) -> Result<Arc<Buffer>, GpuError> {
         let size = size.max(16).next_multiple_of(16);
         if size > self.limits.buffer {
@@ -108,34 +112,37 @@ impl Gpu {
         if pollster::block_on(scope.pop()).is_some() {
             return Err(GpuError::OutOfMemory {
                 what: format!(
-                    "{label}, {} MiB, beside {} MiB in use",
+                    "{label}: {} MiB, in addition to {} MiB in use",
                     size >> 20,
                     self.allocated() >> 20
                 ),
             });
         }
-        self.ledger.bytes.fetch_add(size, Ordering::Relaxed);
+        self.memory.bytes.fetch_add(size, Ordering::Relaxed);
         Ok(Arc::new(Buffer {
             raw,
-            ledger: self.ledger.clone(),
+            counter: self.memory.clone(),
         }))
     }
 
-    /// Writes `data` from byte `offset` on, before the next submission runs.
-    /// Offset and length are multiples of 4.
+    /// Writes `data` at byte `offset`, before the next submission runs. Offset
+    /// and length are multiples of 4 bytes.
     pub fn write<T: bytemuck::NoUninit>(&self, buffer: &Buffer, offset: u64, data: &[T]) {
-        // In pieces: wgpu stages a write in memory of its own size.
-        const PIECE: usize = 32 << 20;
-        for (index, piece) in bytemuck::cast_slice::<T, u8>(data).chunks(PIECE).enumerate() {
+        // In parts, because wgpu allocates a staging buffer as large as the write.
+        const PART: usize = 32 << 20;
+        for (index, part) in bytemuck::cast_slice::<T, u8>(data).chunks(PART).enumerate() {
             self.queue
-                .write_buffer(&buffer.raw, offset + (index * PIECE) as u64, piece);
-            if piece.len() == PIECE {
+                .write_buffer(&buffer.raw, offset + (index * PART) as u64, part);
+            if part.len() == PART {
                 self.queue.submit([]);
             }
         }
     }
 
-    /// Waits for all submitted work and reads `range` (bytes, multiples of 4).
+    /// Waits for all submitted work and reads `range` (in bytes, multiples of 4).
+    ///
+    /// # Errors
+    /// When the device is lost or has reported an error.
     pub fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, range: Range<u64>) -> Result<Vec<T>, GpuError> {
         let size = range.end - range.start;
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {

@@ -1,20 +1,21 @@
-//! Where are compiled pipelines kept between runs?
+//! Where are compiled pipelines stored between runs?
 //!
-//! Only Vulkan lets a program keep them. The file's first line is the hash of
-//! the rest: what a crash or a full disk left half written is not read.
+//! Only Vulkan lets a program store them. The file begins with the SHA-256 hash
+//! of the rest (32 bytes), so that a damaged or incomplete file is ignored.
 
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-/// The pipelines of one adapter and driver.
+/// The stored pipelines of one adapter and driver.
 pub(super) struct DiskCache {
     pub(super) raw: wgpu::PipelineCache,
     path: PathBuf,
     loaded: Option<Vec<u8>>,
 }
 
-/// The user's cache folder for this program, by the platform's custom.
+/// This program's directory for cached files, by the platform's convention
+/// (`XDG_CACHE_HOME` on Linux); `None` where the environment names no place.
 pub fn folder() -> Option<PathBuf> {
     let variable = |name: &str| {
         std::env::var_os(name)
@@ -32,10 +33,10 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 impl DiskCache {
-    /// Opens the cache of `adapter`; `None` where there is no place for one.
+    /// Opens the cache of `adapter`; `None` where it has no place or no support.
     pub(super) fn open(device: &wgpu::Device, adapter: &wgpu::Adapter) -> Option<Self> {
         let key = wgpu::util::pipeline_cache_key(&adapter.get_info())?;
-        // The driver compiles differently for different vector widths.
+        // Lavapipe compiles differently for each vector width.
         let width = std::env::var("LP_NATIVE_VECTOR_WIDTH").unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION");
         let path = folder()?.join(format!("pipelines-{version}-{key}{width}"));
@@ -53,8 +54,8 @@ impl DiskCache {
         Some(DiskCache { raw, path, loaded })
     }
 
-    /// Writes what was compiled since [`Self::open`]. A cache is a
-    /// convenience: where it cannot be written, the next run compiles again.
+    /// Writes the cache if anything was compiled since [`Self::open`]. Errors are
+    /// ignored: without the file, the next run compiles again.
     pub(super) fn save(&self) {
         let Some(data) = self.raw.get_data().filter(|data| Some(data) != self.loaded.as_ref()) else {
             return;
@@ -71,6 +72,7 @@ impl DiskCache {
     }
 }
 
+/// The data of a file, if its hash is right.
 fn verified(bytes: &[u8]) -> Option<Vec<u8>> {
     let (hash, data) = bytes.split_at_checked(32)?;
     (Sha256::digest(data).as_slice() == hash).then(|| data.to_vec())

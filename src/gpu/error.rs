@@ -1,4 +1,4 @@
-//! What can go wrong on a device?
+//! Which errors can an adapter or device report?
 
 use std::sync::{Arc, Mutex};
 
@@ -8,67 +8,67 @@ pub enum GpuError {
     /// No adapter at all.
     #[error(
         "no GPU adapter was found; install a Vulkan driver (on Debian or Ubuntu the software one: \
-         apt-get install mesa-vulkan-drivers), or run without one: --adapter reference"
+         apt-get install mesa-vulkan-drivers), or compute on the reference engine"
     )]
     NoAdapter,
-    /// Adapters, but not the one asked for.
-    #[error("no adapter matches '{wanted}'; there are: {found} (see `residua devices`)")]
+    /// No adapter matches the name or position asked for.
+    #[error("no adapter matches '{wanted}'; there are: {found}")]
     NoSuchAdapter {
-        /// What was asked for.
+        /// The name or position asked for.
         wanted: String,
-        /// What there is.
+        /// Positions and names of the adapters, separated by commas.
         found: String,
     },
     /// The adapter refused to open a device.
-    #[error("adapter '{adapter}' could not be opened: {reason}; try another one (see `residua devices`)")]
+    #[error("adapter '{adapter}' could not be opened: {reason}; try another one")]
     Open {
         /// The adapter's name.
         adapter: String,
         /// The driver's reason.
         reason: String,
     },
-    /// The device went away while in use.
-    #[error("the device was lost ({reason}); start again with --resume, from the last checkpoint")]
+    /// The device stopped working: it was removed, reset, or the driver crashed.
+    #[error("the device was lost ({reason}); resume from the last checkpoint")]
     Lost {
         /// The driver's reason.
         reason: String,
     },
     /// An allocation failed.
-    #[error("the device is out of memory ({what}); use a smaller --batch-size")]
+    #[error("the device is out of memory ({what}); use a smaller batch")]
     OutOfMemory {
-        /// What was being allocated.
+        /// What could not be allocated.
         what: String,
     },
     /// A buffer larger than the adapter's limit.
-    #[error("a buffer of {bytes} bytes is over the adapter's limit of {limit}; use a smaller --batch-size")]
+    #[error("a buffer of {bytes} bytes is over the adapter's limit of {limit}; use a smaller batch")]
     TooLarge {
         /// Bytes asked for.
         bytes: u64,
         /// The limit.
         limit: u64,
     },
-    /// A command that the device refused: an error in this program.
+    /// The device refused a command: a bug in this crate.
     #[error("the device refused a command, which is a bug in residua; please report it: {0}")]
     Validation(String),
 }
 
-/// Where a device's asynchronous errors are kept until somebody asks.
+/// Stores a device's first asynchronous error until [`Fault::check`] returns it.
 #[derive(Debug, Default)]
 pub(super) struct Fault {
     first: Mutex<Option<GpuError>>,
 }
 
 impl Fault {
-    /// Registers a new keeper with `device`.
+    /// Registers for the errors of `device`.
     pub(super) fn watch(device: &wgpu::Device) -> Arc<Self> {
         let fault = Arc::new(Fault::default());
-        let keeper = fault.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| keeper.keep(translate(&error))));
-        let keeper = fault.clone();
+        let shared = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| shared.store(translate(&error))));
+        let shared = fault.clone();
         device.set_device_lost_callback(move |reason, message| {
             // Dropping the device is reported as a loss as well.
             if reason != wgpu::DeviceLostReason::Destroyed {
-                keeper.keep(GpuError::Lost {
+                shared.store(GpuError::Lost {
                     reason: one_line(&message),
                 });
             }
@@ -76,13 +76,14 @@ impl Fault {
         fault
     }
 
-    /// Keeps `error` unless an earlier one is there: later ones are
-    /// consequences.
-    pub(super) fn keep(&self, error: GpuError) {
+    /// Stores `error` unless there is an earlier one: later errors follow from
+    /// the first.
+    pub(super) fn store(&self, error: GpuError) {
         let mut first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         first.get_or_insert(error);
     }
 
+    /// The first error, if there is one.
     pub(super) fn check(&self) -> Result<(), GpuError> {
         let first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         first.clone().map_or(Ok(()), Err)

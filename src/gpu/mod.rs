@@ -1,6 +1,6 @@
-//! The device: adapters, buffers, pipelines and their cache, recording and
-//! timing. wgpu lives in this room and nowhere else; what a tensor or a
-//! network is, is not known here.
+//! How are adapters, buffers, pipelines, submissions and timestamps handled?
+//!
+//! The only module that uses wgpu. It knows nothing about tensors or networks.
 
 mod adapter;
 mod buffer;
@@ -22,38 +22,38 @@ pub use record::{Dispatch, Recorder, Submission};
 use buffer::MemoryCounter;
 use error::Fault;
 
-/// What the adapter allows, as far as this program cares.
+/// The limits of an opened device, as far as this crate needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest storage binding in bytes.
+    /// Largest storage binding, in bytes.
     pub binding: u64,
-    /// Largest buffer in bytes.
+    /// Largest buffer, in bytes.
     pub buffer: u64,
-    /// Binding offsets are multiples of this many bytes.
+    /// Alignment of binding offsets, in bytes.
     pub alignment: u64,
-    /// Workgroups along one dimension of a dispatch.
+    /// Most workgroups along one dimension of a dispatch.
     pub workgroups: u32,
-    /// Invocations in one workgroup.
+    /// Largest workgroup size: invocations in one workgroup.
     pub invocations: u32,
-    /// Bytes of workgroup memory.
+    /// Workgroup memory, in bytes.
     pub workgroup_memory: u32,
-    /// Invocations of every subgroup, a power of two; 0 where that is not
-    /// known or they cannot exchange values.
+    /// The subgroup size, a power of two; 0 where it is not fixed or shaders
+    /// cannot use subgroup operations.
     pub subgroup: u32,
-    /// Whether shaders know 64-bit integers.
+    /// Whether shaders can use 64-bit integers.
     pub int64: bool,
 }
 
-/// Device memory as its allocator counts it, in bytes.
+/// Device memory as wgpu's allocator counts it, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reported {
-    /// Of all buffers, those that wgpu keeps for itself included.
+    /// Used by all buffers, including those that wgpu needs for itself.
     pub used: u64,
-    /// Of the blocks that buffers are cut from.
+    /// Reserved from the driver: the blocks in which buffers are placed.
     pub reserved: u64,
 }
 
-/// An opened device and all that is kept for its lifetime.
+/// An opened device with its compiled pipelines.
 pub struct Gpu {
     opened_as: (AdapterChoice, AdapterOverrides),
     info: AdapterInfo,
@@ -61,7 +61,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     fault: Arc<Fault>,
-    ledger: Arc<MemoryCounter>,
+    memory: Arc<MemoryCounter>,
     pipelines: Mutex<HashMap<Program, Arc<Pipeline>>>,
     cache: Option<cache::DiskCache>,
     timestamps: bool,
@@ -73,37 +73,47 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-/// What an adapter is taken for: tests pretend that theirs is of another kind
-/// or allows less, so that one adapter runs the kernels of all. The device
-/// holds the program to the limits pretended.
+/// Properties that replace those of an adapter. Tests use this to treat their
+/// adapter as another kind, or as one with lower limits, so that one adapter runs
+/// the kernels of all. The device enforces the lower limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AdapterOverrides {
-    /// The adapter's kind: kernels choose tile sizes by it.
+    /// The adapter's kind, by which kernels choose tile sizes.
     pub kind: Option<AdapterKind>,
-    /// It allows only so many bytes in a binding.
+    /// The largest storage binding, in bytes.
     pub binding: Option<u64>,
-    /// It allows only so many workgroups along one dimension.
+    /// Most workgroups along one dimension.
     pub workgroups: Option<u32>,
-    /// Its shaders know no 16-bit floats.
+    /// Whether shaders cannot use 16-bit floats.
     pub no_f16: bool,
-    /// Its shaders know no 64-bit integers.
+    /// Whether shaders cannot use 64-bit integers.
     pub no_int64: bool,
 }
 
 impl Gpu {
     /// Opens the adapter that `choice` names.
+    ///
+    /// # Errors
+    /// When there is no such adapter, or it cannot be opened.
     pub fn open(choice: &AdapterChoice) -> Result<Self, GpuError> {
         Self::open_as(choice, &AdapterOverrides::default())
     }
 
-    /// Opens the adapter that `choice` names, and takes it for less than it is.
+    /// Opens the adapter that `choice` names, with properties replaced by
+    /// `overrides`.
+    ///
+    /// # Errors
+    /// When there is no such adapter, or it cannot be opened.
     pub fn open_as(choice: &AdapterChoice, overrides: &AdapterOverrides) -> Result<Self, GpuError> {
         let adapter = adapter::select(choice)?;
         Self::from_adapter(&adapter, choice, overrides)
     }
 
-    /// Opens the same adapter once more: a device with a queue and pipelines
-    /// of its own, which are not kept on disk.
+    /// Opens the same adapter again: a second device with its own queue and
+    /// pipelines, which are not stored on disk.
+    ///
+    /// # Errors
+    /// When the adapter cannot be opened.
     pub fn open_again(&self) -> Result<Self, GpuError> {
         let (choice, overrides) = &self.opened_as;
         let mut gpu = Self::open_as(choice, overrides)?;
@@ -119,8 +129,8 @@ impl Gpu {
         let mut info = adapter::describe(adapter);
         info.kind = overrides.kind.unwrap_or(info.kind);
         info.f16 &= !overrides.no_f16;
-        // All that the adapter has: images and activations of large batches
-        // pass the portable defaults by far.
+        // Request the adapter's own limits: the images and activations of large
+        // batches exceed wgpu's portable defaults by far.
         let mut required = adapter.limits();
         let binding = &mut required.max_storage_buffer_binding_size;
         *binding = overrides.binding.unwrap_or(*binding).min(*binding);
@@ -139,8 +149,8 @@ impl Gpu {
             required_features: features,
             required_limits: required,
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
-            // A plan takes its buffers once and keeps them: large blocks would
-            // only stand half empty.
+            // A plan allocates its buffers once and keeps them: larger blocks
+            // would stay half empty.
             memory_hints: wgpu::MemoryHints::Manual {
                 suballocated_device_memory_block_size: (8 << 20)..(16 << 20),
             },
@@ -177,7 +187,7 @@ impl Gpu {
             device,
             queue,
             fault,
-            ledger: Arc::default(),
+            memory: Arc::default(),
             pipelines: Mutex::default(),
             cache,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -189,7 +199,7 @@ impl Gpu {
         &self.info
     }
 
-    /// Its limits.
+    /// The device's limits.
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -199,13 +209,13 @@ impl Gpu {
         self.timestamps
     }
 
-    /// Bytes of device memory that this program holds in buffers now.
+    /// Bytes of device memory in this device's buffers now.
     pub fn allocated(&self) -> u64 {
-        self.ledger.now()
+        self.memory.now()
     }
 
-    /// The device memory that this program holds by the account of the
-    /// allocator that hands it out; `None` on interfaces that keep none.
+    /// The device memory in use as wgpu's allocator counts it; `None` on graphics
+    /// APIs where wgpu has no such count.
     pub fn reported(&self) -> Option<Reported> {
         let report = self.device.generate_allocator_report()?;
         Some(Reported {
@@ -214,7 +224,10 @@ impl Gpu {
         })
     }
 
-    /// The first error that the device has reported, if any.
+    /// Returns the first error that the device has reported, if any.
+    ///
+    /// # Errors
+    /// That error.
     pub fn check(&self) -> Result<(), GpuError> {
         self.fault.check()
     }

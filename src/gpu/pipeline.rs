@@ -1,4 +1,4 @@
-//! How does shader text become a pipeline, once?
+//! How is WGSL compiled to a pipeline, once per program?
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,21 +8,20 @@ use super::{Gpu, GpuError};
 /// How a kernel uses one of its bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Storage that is only read.
+    /// A storage buffer that is only read.
     Read,
-    /// Storage that is read and written.
+    /// A storage buffer that is read and written.
     Write,
 }
 
-/// Shader text, complete, and its interface. Two equal programs are one
-/// pipeline.
+/// Complete WGSL and its interface. Equal programs share one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Program {
-    /// For profiles and error messages.
+    /// A name for profiles and error messages.
     pub label: String,
     /// WGSL with one entry point, `main`.
     pub source: Arc<str>,
-    /// Binding numbers of group 0 and how each is used.
+    /// The binding numbers of group 0, and how each is used.
     pub bindings: Vec<(u32, Access)>,
 }
 
@@ -33,18 +32,21 @@ pub struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
     /// The program's label.
     pub label: String,
-    /// Binding numbers in use.
+    /// The binding numbers of group 0, and how each is used.
     pub bindings: Vec<(u32, Access)>,
 }
 
 impl Gpu {
-    /// The pipeline of `program`, compiled at first use and kept.
+    /// The pipeline of `program`, compiled at its first use and then reused.
+    ///
+    /// # Errors
+    /// When the device refuses the shader.
     pub fn pipeline(&self, program: &Program) -> Result<Arc<Pipeline>, GpuError> {
         let lock = || self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(pipeline) = lock().get(program) {
             return Ok(pipeline.clone());
         }
-        // Without the lock: threads compile side by side.
+        // The lock is not held here, so that threads compile in parallel.
         let pipeline = Arc::new(self.compile(program)?);
         Ok(lock().entry(program.clone()).or_insert(pipeline).clone())
     }
@@ -76,7 +78,7 @@ impl Gpu {
             module: &module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
-                // Kernels write workgroup memory before they read it.
+                // Not needed: kernels write workgroup memory before they read it.
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Binding, Buffer, Gpu, GpuError, Pipeline};
 
-/// A pipeline with its buffers and its number of workgroups: ready to run.
+/// A pipeline with its bound buffers and its number of workgroups.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     pipeline: Arc<Pipeline>,
@@ -32,28 +32,27 @@ impl Dispatch {
     }
 }
 
-/// Work handed to the device.
+/// Work that was submitted to the device.
 #[derive(Debug, Clone)]
 pub struct Submission(wgpu::SubmissionIndex);
 
-/// Records one submission: clears and copies first, then dispatches in one
-/// compute pass.
+/// Records one submission. Consecutive dispatches share a compute pass; a clear
+/// or copy between them ends it.
 pub struct Recorder {
     encoder: wgpu::CommandEncoder,
     pass: Option<wgpu::ComputePass<'static>>,
 }
 
 impl Recorder {
-    /// Fills `range` (bytes, multiples of 4) with zeros. Ends the compute
-    /// pass in progress, if any.
+    /// Fills `range` (in bytes, multiples of 4) with zeros.
     pub fn clear(&mut self, buffer: &Buffer, range: Range<u64>) {
         self.pass = None;
         self.encoder
             .clear_buffer(&buffer.raw, range.start, Some(range.end - range.start));
     }
 
-    /// Copies what is in `from` to `to`, of the same size in another buffer
-    /// (bytes, multiples of 4). Ends the compute pass in progress, if any.
+    /// Copies `from` to `to`, which has the same size and lies in another buffer
+    /// (in bytes, multiples of 4).
     pub fn copy(&mut self, from: &Binding, to: &Binding) {
         self.pass = None;
         let size = from.size.min(to.size);
@@ -77,8 +76,11 @@ impl Recorder {
 }
 
 impl Gpu {
-    /// Binds `bindings` (by binding number; those that the pipeline does not
-    /// use are ignored) to `pipeline`.
+    /// Binds buffers to `pipeline`, by binding number. Numbers that the pipeline
+    /// does not use are ignored.
+    ///
+    /// # Errors
+    /// When the device refuses the bindings.
     pub fn dispatch(
         &self,
         pipeline: &Arc<Pipeline>,
@@ -114,7 +116,7 @@ impl Gpu {
         })
     }
 
-    /// Records with `record` and submits.
+    /// Records a submission with `record` and submits it.
     pub fn submit(&self, record: impl FnOnce(&mut Recorder)) -> Submission {
         let mut recorder = Recorder {
             encoder: self
@@ -127,6 +129,9 @@ impl Gpu {
     }
 
     /// Waits until `submission` is done.
+    ///
+    /// # Errors
+    /// When the device is lost or has reported an error.
     pub fn wait(&self, submission: &Submission) -> Result<(), GpuError> {
         self.poll(wgpu::PollType::Wait {
             submission_index: Some(submission.0.clone()),
@@ -135,6 +140,9 @@ impl Gpu {
     }
 
     /// Waits until all submitted work is done.
+    ///
+    /// # Errors
+    /// When the device is lost or has reported an error.
     pub fn wait_for_all(&self) -> Result<(), GpuError> {
         self.poll(wgpu::PollType::wait_indefinitely())
     }
@@ -147,14 +155,14 @@ impl Gpu {
         })
     }
 
-    /// Runs each dispatch in a pass of its own and gives the seconds that the
-    /// device took for each; `None` where the adapter has no timestamps.
+    /// Runs each dispatch in a compute pass of its own and returns the seconds
+    /// that the device took for each; `None` where the adapter has no timestamps.
     pub fn time(&self, dispatches: &[&Dispatch]) -> Result<Option<Vec<f64>>, GpuError> {
         let passes: Vec<&[&Dispatch]> = dispatches.iter().map(std::slice::from_ref).collect();
         self.time_passes(&passes)
     }
 
-    /// Runs the dispatches of each pass one after the other and gives the
+    /// Runs the dispatches of each pass one after the other and returns the
     /// seconds that the device took for each pass; `None` where the adapter has
     /// no timestamps.
     pub fn time_passes(&self, passes: &[&[&Dispatch]]) -> Result<Option<Vec<f64>>, GpuError> {
@@ -200,7 +208,7 @@ impl Gpu {
         self.queue.submit([encoder.finish()]);
         let ticks: Vec<u64> = self.read(&resolved, 0..size)?;
         let period = f64::from(self.queue.get_timestamp_period()) * 1e-9;
-        // Some drivers stamp the end before the beginning: never below zero.
+        // Some drivers report an end before the beginning: count that as 0.
         Ok(ticks
             .chunks_exact(2)
             .map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period)

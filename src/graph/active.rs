@@ -1,10 +1,11 @@
-//! What has to be computed under a route?
+//! Which nodes have to run under a route?
 //!
-//! Two sweeps, neither of which knows what a block is. Forwards: a gradient
-//! that a closed side swallows is *absent* (exactly zero), and so is all that
-//! is linear in it. Backwards from what is wanted: a value that nobody reads
-//! under this route is not *needed*. What is present and needed runs; the
-//! rest of a deleted branch falls away by itself, forward and backward.
+//! Two sweeps over the graph, neither of which knows what a block is. The forward
+//! sweep finds values that are exactly zero: a gradient that a gain of 0
+//! multiplies is *absent*, and so is everything that is linear in it. The backward
+//! sweep starts from the wanted values: a value that no running node reads is not
+//! *needed*. A node runs if its value is present and needed. So a deleted branch
+//! costs nothing, forward or backward.
 
 use super::{Graph, NodeId, Op, Route, Side};
 
@@ -16,13 +17,13 @@ pub struct Active {
 }
 
 impl Active {
-    /// Prunes `graph` to what `wanted` needs under `route`, where the values
-    /// `at_hand` need not be made again.
-    pub fn new(graph: &Graph, route: &Route, wanted: &[NodeId], at_hand: &[NodeId]) -> Self {
+    /// Prunes `graph` to the nodes that the `wanted` values need under `route`.
+    /// The values in `available` exist already and are not computed again.
+    pub fn new(graph: &Graph, route: &Route, wanted: &[NodeId], available: &[NodeId]) -> Self {
         let mut present = present(graph, route);
-        let mut made = vec![false; graph.nodes.len()];
-        for id in at_hand {
-            made[id.0] = true;
+        let mut exists = vec![false; graph.nodes.len()];
+        for id in available {
+            exists[id.0] = true;
             present[id.0] = true;
         }
         let mut needed = vec![false; graph.nodes.len()];
@@ -30,14 +31,14 @@ impl Active {
             needed[id.0] = true;
         }
         for id in graph.ids().rev() {
-            if needed[id.0] && present[id.0] && !made[id.0] {
+            if needed[id.0] && present[id.0] && !exists[id.0] {
                 for input in inputs_read(graph, route, id) {
                     needed[input.0] = true;
                 }
             }
         }
         let runs = (0..needed.len())
-            .map(|at| needed[at] && present[at] && !made[at])
+            .map(|at| needed[at] && present[at] && !exists[at])
             .collect();
         Active { present, runs }
     }
@@ -47,13 +48,13 @@ impl Active {
         self.runs[id.0]
     }
 
-    /// Whether the value exists; a value that does not is exactly zero.
+    /// Whether the value exists; an absent value is exactly zero.
     pub fn present(&self, id: NodeId) -> bool {
         self.present[id.0]
     }
 }
 
-/// Which values are not zero by construction.
+/// For each node, whether its value exists: it is not zero because of a gain.
 fn present(graph: &Graph, route: &Route) -> Vec<bool> {
     let mut present = vec![true; graph.nodes.len()];
     for id in graph.ids() {
@@ -76,7 +77,7 @@ fn present(graph: &Graph, route: &Route) -> Vec<bool> {
     present
 }
 
-/// The inputs that a node reads under the route.
+/// The inputs that a node reads under the route: not those with gain 0.
 fn inputs_read<'a>(graph: &'a Graph, route: &Route, id: NodeId) -> impl Iterator<Item = NodeId> + use<'a> {
     let node = graph.node(id);
     let skip = match node.op {

@@ -1,31 +1,31 @@
-//! What is the gradient of a graph, as a graph?
+//! How is a graph differentiated?
 //!
-//! Reverse mode: from the loss backwards, each forward node turns the
-//! gradient of its output into gradients of its inputs by appending nodes of
-//! ordinary operations. Two gradients of one value are added by
-//! [`Op::Sum`], which a route may prune.
+//! Reverse mode: from the loss backwards, each forward node turns the gradient of
+//! its output into gradients of its inputs, by appending nodes of ordinary
+//! operations. [`Op::Sum`] adds two gradients of one value; a route may leave one
+//! of them out.
 
 use super::{Graph, Node, NodeId, Op, PadShortcut, ParamId, Shape, Side};
 
-/// Where the gradients are that [`Graph::differentiate`] was asked for.
+/// The nodes of the gradients that [`Graph::differentiate`] computes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Gradients {
     /// The gradient of each parameter that the loss depends on.
     pub params: Vec<(ParamId, NodeId)>,
-    /// The input gradient images, where it was asked for.
+    /// The gradient with respect to the images, if it was asked for.
     pub images: Option<NodeId>,
 }
 
-/// The gradients gathered so far, by forward node.
+/// The gradients so far, by forward node.
 struct Tape {
     gradient: Vec<Option<NodeId>>,
     wanted: Vec<bool>,
 }
 
 impl Graph {
-    /// Appends the gradient of the batch's mean cross-entropy by every
-    /// parameter (where `params`) and by the images (where `images`).
-    /// `loss` is the graph's [`Op::CrossEntropy`] node.
+    /// Appends the gradient of the batch's mean cross-entropy with respect to every
+    /// parameter (if `params`) and to the images (if `images`). `loss` is the
+    /// graph's [`Op::CrossEntropy`] node.
     pub fn differentiate(&mut self, loss: NodeId, params: bool, images: bool) -> Gradients {
         let forward = self.nodes.len();
         let mut tape = Tape {
@@ -51,7 +51,7 @@ impl Graph {
         found
     }
 
-    /// Which nodes depend on something whose gradient is wanted.
+    /// For each node, whether it depends on a value whose gradient is wanted.
     fn depends_on(&self, params: bool, images: bool) -> Vec<bool> {
         let mut wanted = vec![false; self.nodes.len()];
         for id in self.ids() {
@@ -64,7 +64,7 @@ impl Graph {
         wanted
     }
 
-    /// Adds `op` as a gradient of `target`, unless nobody wants it.
+    /// Adds `op` as a gradient of `target`, if that gradient is wanted.
     fn contribute(&mut self, tape: &mut Tape, target: NodeId, op: Op, inputs: &[NodeId]) {
         if !tape.wanted[target.0] {
             return;
@@ -77,13 +77,14 @@ impl Graph {
         tape.gradient[target.0] = Some(gradient);
     }
 
-    /// Hands the gradient `dy` of node `id` on to the node's inputs.
+    /// Appends the gradients of the inputs of node `id`, from its output's gradient
+    /// `dy`.
     fn pull_back(&mut self, id: NodeId, dy: NodeId, tape: &mut Tape) {
         let Node { op, inputs, .. } = self.node(id).clone();
         let x = inputs.first().copied().unwrap_or(id);
         match op {
             Op::Conv(conv) => {
-                // The bias first: it reads dy, which the others then release.
+                // The bias first: the last reader of dy can then reuse its memory.
                 if let Some(&bias) = inputs.get(2) {
                     self.contribute(tape, bias, Op::ChannelSum, &[dy]);
                 }
@@ -126,15 +127,12 @@ impl Graph {
                 self.contribute(tape, x, Op::PadShortcut(pad), &[dy]);
             }
             Op::PadShortcut(pad) => self.contribute(tape, x, Op::PadShortcutGrad(pad), &[dy]),
-            other => unreachable!(
-                "{} is not differentiated: the loss does not lie behind it",
-                other.name()
-            ),
+            other => unreachable!("{} has no gradient: no path leads from it to the loss", other.name()),
         }
     }
 
-    /// Batch norm's statistics are functions of x as well; their part of the
-    /// gradient is folded into one operation (Ioffe and Szegedy 2015, section 3).
+    /// The statistics of batch norm also depend on x; one operation computes both
+    /// parts of the gradient (Ioffe and Szegedy 2015, section 3).
     fn pull_back_batch_norm(&mut self, inputs: &[NodeId], dy: NodeId, tape: &mut Tape) {
         let &[x, stats, affine] = inputs else {
             unreachable!("the builder gives batch norm three inputs");

@@ -1,5 +1,7 @@
-//! How is a forward graph put together? One method an operation; each infers
-//! its output's shape and refuses inputs that do not fit.
+//! How is a forward graph built?
+//!
+//! One method for each operation, which infers the shape of the output and
+//! returns an error for inputs that do not fit.
 
 use super::{
     Block, Conv, Gains, Graph, Init, Node, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool, Shape, State,
@@ -9,10 +11,10 @@ use super::{
 /// What a graph is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Batch norm normalises by the batch and advances its running state;
-    /// dropout drops.
+    /// Batch norm uses the batch's statistics and updates its running state;
+    /// dropout is active.
     Train,
-    /// Batch norm normalises by its running state; dropout does nothing.
+    /// Batch norm uses its running state; dropout does nothing.
     Eval,
 }
 
@@ -45,7 +47,7 @@ pub enum GraphError {
         /// Groups asked for.
         groups: usize,
     },
-    /// Two values that should have one shape, but do not.
+    /// Two values whose shapes should be equal.
     #[error("{op} in '{scope}': shapes {left} and {right} do not match")]
     Mismatch {
         /// The operation.
@@ -57,7 +59,7 @@ pub enum GraphError {
         /// The other.
         right: Shape,
     },
-    /// Channels asked for that the input does not have.
+    /// A range of channels that the input does not have.
     #[error("slice in '{scope}': channels {from}..{to} of an input with {channels}")]
     Slice {
         /// Where in the network.
@@ -66,7 +68,7 @@ pub enum GraphError {
         from: usize,
         /// One past the last channel.
         to: usize,
-        /// Channels there are.
+        /// Channels of the input.
         channels: usize,
     },
     /// A dropout probability outside `[0, 1)`.
@@ -77,16 +79,16 @@ pub enum GraphError {
     },
 }
 
-/// What [`Graph::block`] is told about a block besides its two sides.
+/// The properties of a block besides its two sides, for [`Graph::block`].
 #[derive(Debug, Clone)]
 pub struct BlockInfo<'a> {
-    /// Canonical name, `layer2.0`.
+    /// Canonical name, such as `layer2.0`.
     pub name: &'a str,
     /// Stage from 1.
     pub stage: usize,
     /// The value that enters the block.
     pub input: NodeId,
-    /// Whether resolution or channel count change.
+    /// Whether the block changes the resolution or the channel count.
     pub downsamples: bool,
     /// Gains of the default route.
     pub default: Gains,
@@ -119,8 +121,8 @@ impl Graph {
         NodeId(self.nodes.len() - 1)
     }
 
-    /// Runs `build` with `name` put before the names of all parameters made
-    /// meanwhile.
+    /// Runs `build`; the names of all parameters that it adds get the prefix
+    /// `name`.
     pub fn scoped<T>(&mut self, name: &str, build: impl FnOnce(&mut Graph) -> T) -> T {
         self.scope.push(name.to_string());
         let result = build(self);
@@ -154,8 +156,8 @@ impl Graph {
         self.push(Op::Images, &[], Shape::batched(&[channels, height, width]))
     }
 
-    /// A convolution with `filters` output channels, named `name`; weights
-    /// are drawn as `init`, a bias (if any) starts at zero.
+    /// A convolution `N×C×H×W` to `N×filters×H'×W'`. Weights are initialised by
+    /// `init`, the bias (if any) with zeros.
     pub fn conv(
         &mut self,
         name: &str,
@@ -202,8 +204,8 @@ impl Graph {
         }
     }
 
-    /// Batch norm over N, H, W (Ioffe and Szegedy 2015), by the batch's
-    /// statistics or the running state as the graph's [`Mode`] says.
+    /// Batch norm over N, H, W (Ioffe and Szegedy 2015), with the batch's
+    /// statistics or the running state, depending on the graph's [`Mode`].
     pub fn batch_norm(&mut self, name: &str, x: NodeId, eps: f32, momentum: f32) -> NodeId {
         let channels = self.shape(x).channels();
         let affine = self.param(name, ParamKind::BatchNorm, &[2, channels], Init::UnitAffine);
@@ -255,8 +257,8 @@ impl Graph {
         self.push(Op::GlobalAvgPool, &[x], Shape::batched(&[channels]))
     }
 
-    /// A linear layer with bias on the flattened input; weights are drawn as
-    /// `init`, the bias starts at zero.
+    /// A linear layer with bias on the flattened input, to `N×features`. Weights
+    /// are initialised by `init`, the bias with zeros.
     pub fn linear(&mut self, name: &str, x: NodeId, features: usize, init: Init) -> NodeId {
         let inputs = self.shape(x).per_image();
         let weight = self.param(name, ParamKind::LinearWeight, &[features, inputs], init);
@@ -264,8 +266,9 @@ impl Graph {
         self.push(Op::Linear, &[x, weight, bias], Shape::batched(&[features]))
     }
 
-    /// Dropout (Srivastava et al. 2014) with probability `p` of a zero; the
-    /// input itself where p is 0, the graph evaluates, or it ignores dropout.
+    /// Dropout (Srivastava et al. 2014) with probability `p` of a zero. Returns
+    /// the input where `p` is 0, or the graph is built for evaluation or ignores
+    /// dropout.
     pub fn dropout(&mut self, x: NodeId, p: f32) -> Result<NodeId, GraphError> {
         if !(0.0..1.0).contains(&p) {
             return Err(GraphError::Dropout { p });
@@ -279,7 +282,7 @@ impl Graph {
         Ok(self.push(Op::Dropout { p, stream }, &[x], shape))
     }
 
-    /// All channels of `inputs`, one input after the other.
+    /// The channels of all `inputs`, in order. There is at least one input.
     pub fn concat(&mut self, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         let first = self.shape(inputs[0]).clone();
         let mut channels = 0;
@@ -295,7 +298,7 @@ impl Graph {
         Ok(self.push(Op::Concat, inputs, Shape::batched(&dims)))
     }
 
-    /// Channels `from .. from + count`.
+    /// The channels `from .. from + count`.
     pub fn slice(&mut self, x: NodeId, from: usize, count: usize) -> Result<NodeId, GraphError> {
         let channels = self.shape(x).channels();
         if count == 0 || from + count > channels {
@@ -324,9 +327,9 @@ impl Graph {
         Ok(self.push(Op::PadShortcut(pad), &[x], shape))
     }
 
-    /// A residual block: `sides` adds the layers of branch and shortcut under
-    /// the block's name and returns their last values, in this order; they
-    /// are added under the route. An identity shortcut is the block's input.
+    /// A residual block. `sides` adds the layers of branch and shortcut under
+    /// the block's name and returns their last values, in this order; the block
+    /// adds these with the gains of the route. An identity shortcut is the block's input.
     /// Returns the block's output.
     ///
     /// # Errors
@@ -351,8 +354,9 @@ impl Graph {
         })
     }
 
-    /// Ends a block: joins `branch` and `shortcut` under the route, with a
-    /// ReLU behind where the block has one, and records the region.
+    /// Ends a block: adds `branch` and `shortcut` with the route's gains, appends
+    /// the ReLU if the block has one, and records the region. Returns the block's
+    /// output.
     pub fn block(&mut self, info: &BlockInfo, branch: NodeId, shortcut: NodeId) -> Result<NodeId, GraphError> {
         if self.shape(branch) != self.shape(shortcut) {
             return Err(self.mismatch("join", branch, shortcut));

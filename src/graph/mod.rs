@@ -1,12 +1,14 @@
-//! The network as data: operations with shape inference, residual blocks as
-//! first-class regions, and reverse-mode differentiation that yields a graph
-//! of the same kind. Pure Rust; no GPU is known here.
+//! What is a network?
+//!
+//! Operations with shape inference, residual blocks as marked regions, and
+//! reverse-mode differentiation that produces a graph of the same kind. Pure
+//! Rust, without a GPU.
 //!
 //! A [`Graph`] is a list of nodes in topological order. Every node has one
-//! output. Forward and backward live in one graph: [`Graph::differentiate`]
-//! appends the gradient nodes behind the forward ones, so a training step is
-//! one list that a schedule can lower, plan memory for, and prune by a
-//! [`Route`].
+//! output. The forward and the backward pass are in one graph:
+//! [`Graph::differentiate`] appends the gradient nodes after the forward nodes.
+//! So a training step is one list, which a schedule lowers to dispatches, plans
+//! memory for, and prunes by a [`Route`].
 
 mod active;
 mod autodiff;
@@ -38,7 +40,7 @@ pub struct ParamId(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StateId(pub usize);
 
-/// The position of a block in [`Graph::blocks`]; block number minus one.
+/// The position of a block in [`Graph::blocks`]: its number minus one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(pub usize);
 
@@ -53,8 +55,8 @@ pub struct Node {
     pub shape: Shape,
 }
 
-/// What a parameter is for, which decides its layout, initial value and how
-/// it is named in a weights file.
+/// The role of a parameter. It decides the layout, the initial value and the
+/// name in a weights file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamKind {
     /// Convolution weights, `[K, C / groups, KH, KW]`.
@@ -67,10 +69,10 @@ pub enum ParamKind {
     BatchNorm,
 }
 
-/// How a parameter starts.
+/// The initial values of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// Normal, mean 0, standard deviation as given.
+    /// Normal with mean 0 and the given standard deviation.
     Normal(f32),
     /// Uniform in `[-bound, bound]`.
     Uniform(f32),
@@ -83,11 +85,11 @@ pub enum Init {
 /// A trained tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
-    /// Canonical name without its last part: `layer1.0.conv1`.
+    /// Canonical name without its last part, such as `layer1.0.conv1`.
     pub name: String,
-    /// What it is.
+    /// Its role.
     pub kind: ParamKind,
-    /// Dimensions, see [`ParamKind`].
+    /// Dimensions; [`ParamKind`] says which.
     pub dims: Vec<usize>,
     /// Its initial distribution.
     pub init: Init,
@@ -99,13 +101,13 @@ impl Param {
         self.dims.iter().product()
     }
 
-    /// Whether it has no scalars (never, for a graph the builder made).
+    /// Whether it has no scalars; false in every graph that was built here.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The tensors of a weights file that this parameter holds, in order:
-    /// full name and dimensions. A batch norm holds two, all others one.
+    /// The tensors of a weights file that make up this parameter, in order: full
+    /// name and dimensions. A batch norm has two, all others one.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         match self.kind {
             ParamKind::BatchNorm => ["weight", "bias"]
@@ -119,11 +121,11 @@ impl Param {
     }
 }
 
-/// Running mean and variance of one batch norm, kept as `[2, C]`: mean, then
+/// Running mean and variance of one batch norm, stored as `[2, C]`: the mean, then
 /// the unbiased variance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    /// Canonical name of the batch norm: `layer1.0.bn1`.
+    /// Canonical name of the batch norm, such as `layer1.0.bn1`.
     pub name: String,
     /// Number of channels C.
     pub channels: usize,
@@ -134,18 +136,18 @@ pub struct State {
 }
 
 impl State {
-    /// The two tensors of a weights file that this state holds.
+    /// The names of its two tensors in a weights file.
     pub fn tensors(&self) -> [String; 2] {
         ["running_mean", "running_var"].map(|part| format!("{}.{part}", self.name))
     }
 }
 
-/// A removable region: a branch F and a shortcut that meet in a
+/// A region that can be removed: a residual branch F and a shortcut, added by an
 /// [`Op::Join`]. In a network without shortcuts a block is one layer, and its
-/// shortcut carries signal only when the layer is deleted.
+/// shortcut is used only when the layer is deleted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
-    /// Name as in weights files: `layer2.0`.
+    /// Name as in weights files, such as `layer2.0`.
     pub name: String,
     /// The value that enters the block.
     pub input: NodeId,
@@ -155,22 +157,22 @@ pub struct Block {
     pub shortcut: NodeId,
     /// The [`Op::Join`] node.
     pub join: NodeId,
-    /// What leaves the block: the join, or the ReLU behind it.
+    /// The block's output: the join, or the ReLU after it.
     pub output: NodeId,
     /// Stage of the network, from 1.
     pub stage: usize,
     /// Whether the block changes the resolution or the channel count.
     pub downsamples: bool,
-    /// The gains of a route that alters nothing.
+    /// The gains in the default route.
     pub default: Gains,
 }
 
-/// Whose values parameters and running states hold, by their positions.
+/// For each parameter and running state, the one whose values it uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
-    /// For each parameter, whose value it holds.
+    /// By position of the parameter.
     pub params: Vec<ParamId>,
-    /// For each running state, whose.
+    /// By position of the running state.
     pub states: Vec<StateId>,
 }
 
@@ -179,7 +181,7 @@ pub struct Sources {
 pub struct Graph {
     /// Operations in topological order.
     pub nodes: Vec<Node>,
-    /// Trained tensors in the order in which the forward pass meets them.
+    /// Trained tensors in the order in which the forward pass reads them.
     pub params: Vec<Param>,
     /// Batch-norm running states.
     pub states: Vec<State>,
@@ -187,11 +189,11 @@ pub struct Graph {
     pub blocks: Vec<Block>,
     /// Whether batch norm uses the batch's statistics and dropout drops.
     pub mode: Mode,
-    /// How activations are stored.
+    /// The storage format of activations.
     precision: Precision,
-    /// Names of the prefix scopes that are open while building.
+    /// The open name prefixes while the graph is built.
     scope: Vec<String>,
-    /// Dropout layers so far: each has a random stream of its own.
+    /// Number of dropout layers so far; each has its own random stream.
     dropouts: u32,
     /// Whether dropout adds no layers in training mode either.
     ignores_dropout: bool,
@@ -288,14 +290,15 @@ impl Graph {
         self.block_nodes(block).filter_map(state).collect()
     }
 
-    /// A builder appends a block's nodes between its input and its output.
+    /// The nodes of a block: those between its input and its output, because a
+    /// builder appends them there.
     fn block_nodes(&self, block: BlockId) -> impl Iterator<Item = NodeId> + use<> {
         let Block { input, output, .. } = self.blocks[block.0];
         (input.0 + 1..=output.0).map(NodeId)
     }
 
-    /// Groups of blocks (numbers from 1) that can change places: none of them
-    /// downsamples, and their parameters agree in shape.
+    /// Groups of blocks (numbers from 1) that can be exchanged with each other:
+    /// none of them downsamples, and their parameters have the same shapes.
     pub fn interchangeable(&self) -> Vec<Vec<usize>> {
         let mut groups: Vec<(Vec<&[usize]>, Vec<usize>)> = Vec::new();
         for block in (0..self.blocks.len()).map(BlockId) {
@@ -309,22 +312,22 @@ impl Graph {
         numbers.filter(|numbers| numbers.len() > 1).collect()
     }
 
-    /// Whether two blocks can change places.
+    /// Whether two blocks can be exchanged.
     pub(super) fn can_exchange(&self, left: BlockId, right: BlockId) -> bool {
         let dims = self.movable_dims(left);
         dims.is_some() && dims == self.movable_dims(right)
     }
 
-    /// The shapes of a block's parameters; none of a block that downsamples,
-    /// which has to stay where it is.
+    /// The shapes of a block's parameters; `None` for a block that downsamples,
+    /// because it cannot move.
     fn movable_dims(&self, block: BlockId) -> Option<Vec<&[usize]>> {
         let params = self.block_params(block).into_iter();
         let dims = params.map(|id| &self.params[id.0].dims[..]);
         (!self.blocks[block.0].downsamples).then(|| dims.collect())
     }
 
-    /// Whose values each parameter and running state holds under `route`: its
-    /// own, unless blocks are reordered.
+    /// For each parameter and running state, the one whose values it uses under
+    /// `route`: itself, unless blocks are reordered.
     pub fn sources(&self, route: &Route) -> Sources {
         let mut sources = Sources {
             params: (0..self.params.len()).map(ParamId).collect(),
@@ -344,8 +347,8 @@ impl Graph {
         sources
     }
 
-    /// Puts drop path (stochastic depth by image) at the end of every branch:
-    /// `drop` gives the probability for a block's number and the number of
+    /// Appends drop path (stochastic depth per image) to every residual branch.
+    /// `drop` returns the probability from a block's number and the number of
     /// blocks.
     pub fn drop_paths(&mut self, drop: impl Fn(usize, usize) -> f32) {
         let blocks = self.blocks.len();
@@ -353,7 +356,7 @@ impl Graph {
             let p = drop(index + 1, blocks);
             if p > 0.0 {
                 let block = BlockId(index);
-                let branch = self.insert_behind(self.blocks[index].branch, Op::DropPath { p, block });
+                let branch = self.insert_after(self.blocks[index].branch, Op::DropPath { p, block });
                 let join = self.blocks[index].join;
                 self.nodes[join.0].inputs[0] = branch;
                 self.blocks[index].branch = branch;
@@ -361,9 +364,9 @@ impl Graph {
         }
     }
 
-    /// Inserts a node that reads `id` and has its shape, and moves all later
-    /// nodes up by one place. Nobody reads it yet.
-    fn insert_behind(&mut self, id: NodeId, op: Op) -> NodeId {
+    /// Inserts a node after `id` that reads it and has its shape, and moves all
+    /// later nodes by one position. No node reads the new one yet.
+    fn insert_after(&mut self, id: NodeId, op: Op) -> NodeId {
         let at = id.0 + 1;
         let move_up = |node: &mut NodeId| {
             if node.0 >= at {
@@ -394,12 +397,12 @@ impl Graph {
         NodeId(at)
     }
 
-    /// The default route: every block as the model's author meant it.
+    /// The default route: every block with its default gains.
     pub fn default_route(&self) -> Route {
         Route::new(self.blocks.iter().map(|block| block.default).collect())
     }
 
-    /// The parameter read by node `id`, if the node is a parameter.
+    /// The parameter that node `id` holds, if it is an [`Op::Param`].
     pub fn param_of(&self, id: NodeId) -> Option<ParamId> {
         match self.node(id).op {
             Op::Param(param) => Some(param),

@@ -1,4 +1,4 @@
-//! Which operations there are.
+//! Which operations are there?
 
 use super::{BlockId, ParamId, StateId};
 
@@ -7,11 +7,12 @@ use super::{BlockId, ParamId, StateId};
 pub struct Conv {
     /// Kernel height and width.
     pub kernel: usize,
-    /// Distance of neighbouring windows.
+    /// Distance between neighbouring windows.
     pub stride: usize,
     /// Zeros added on every side.
     pub padding: usize,
-    /// Number of groups (cardinality): channels of one group see only theirs.
+    /// Number of groups (cardinality). The output channels of one group read
+    /// only the input channels of that group.
     pub groups: usize,
 }
 
@@ -20,10 +21,10 @@ pub struct Conv {
 pub struct Pool {
     /// Window height and width.
     pub kernel: usize,
-    /// Distance of neighbouring windows.
+    /// Distance between neighbouring windows.
     pub stride: usize,
-    /// Elements added on every side: they never win a maximum, and count as
-    /// zeros in an average, as in PyTorch.
+    /// Elements added on every side: never the maximum, and zeros in an average,
+    /// as in PyTorch.
     pub padding: usize,
 }
 
@@ -33,11 +34,12 @@ pub struct Pool {
 pub struct PadShortcut {
     /// Spatial stride.
     pub stride: usize,
-    /// Take the mean of a `stride × stride` window instead of its first pixel.
+    /// Whether to take the mean of a `stride × stride` window instead of its
+    /// first pixel.
     pub average: bool,
-    /// Zero channels put before the input's.
+    /// Number of zero channels before the input's channels.
     pub before: usize,
-    /// Zero channels put behind the input's.
+    /// Number of zero channels after the input's channels.
     pub after: usize,
 }
 
@@ -50,11 +52,11 @@ pub enum Side {
     Shortcut,
 }
 
-/// What a node computes. Inputs are listed in parentheses, in order.
+/// What a node computes. Its inputs are listed in parentheses, in order.
 ///
-/// Gradient operations are ordinary operations: they appear only because
-/// [`super::Graph::differentiate`] puts them there. `dy` is the gradient of
-/// the loss by the forward node's output.
+/// Gradient operations are ordinary operations, which
+/// [`super::Graph::differentiate`] appends. `dy` is the gradient of the loss with
+/// respect to the forward node's output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op {
     /// The batch of normalised images, `N×C×H×W`.
@@ -66,27 +68,27 @@ pub enum Op {
 
     /// Convolution (x, weight) or (x, weight, bias).
     Conv(Conv),
-    /// Gradient of a convolution by its input (dy, weight).
+    /// Input gradient of a convolution (dy, weight).
     ConvInputGradient(Conv),
-    /// Gradient of a convolution by its weights (x, dy).
+    /// Weight gradient of a convolution (x, dy).
     ConvWeightGradient(Conv),
-    /// Sum over batch and plane for each channel (dy): a bias's gradient.
+    /// Sum over N, H and W for each channel (dy): the gradient of a bias.
     ChannelSum,
 
     /// Mean and reciprocal standard deviation of the batch for each channel
-    /// (x), as `[2, C]`. Normalisation uses the biased variance; as a side
-    /// effect the running state advances with the unbiased one.
+    /// (x), as `[2, C]`. Normalisation uses the biased variance. Also updates the
+    /// running state, with the unbiased variance.
     BatchStats(StateId),
     /// The same two rows from the running state ().
     RunningStats(StateId),
     /// `(x − mean) · rstd · γ + β` (x, stats, affine).
     BatchNorm,
-    /// Rows `Σ dy·x̂` and `Σ dy` for each channel (dy, x, stats): the
-    /// gradients by γ and β.
+    /// `Σ dy·x̂` and `Σ dy` for each channel (dy, x, stats), as `[2, C]`: the
+    /// gradients of γ and β.
     BatchNormParamGradients,
-    /// Gradient of batch norm by its input (dy, x, stats, affine, sums).
+    /// Input gradient of batch norm (dy, x, stats, affine, sums).
     BatchNormInputGradient {
-        /// Whether the statistics came from this batch and so depend on x.
+        /// Whether the statistics are those of the batch and depend on x.
         batch_stats: bool,
     },
 
@@ -96,8 +98,8 @@ pub enum Op {
     ReluGrad,
     /// Maximum over windows (x).
     MaxPool(Pool),
-    /// Gradient of the maximum, to the first largest element of each window
-    /// in reading order (dy, x).
+    /// Gradient of the maximum (dy, x): goes to the first largest element of
+    /// each window, row by row.
     MaxPoolGrad(Pool),
     /// Mean over windows (x).
     AvgPool(Pool),
@@ -110,44 +112,45 @@ pub enum Op {
     /// `x Wᵀ + b` (x, weight) or (x, weight, bias); x is flattened to
     /// `N×features`.
     Linear,
-    /// Gradient of a linear layer by its input (dy, weight).
+    /// Input gradient of a linear layer (dy, weight).
     LinearInputGradient,
-    /// Gradient of a linear layer by its weights (x, dy).
+    /// Weight gradient of a linear layer (x, dy).
     LinearWeightGradient,
-    /// Zero with probability p, else scale by `1/(1−p)` (x). The mask is
-    /// drawn from (seed, step, stream, element), so its gradient is the same
+    /// Zero with probability p, otherwise scaled by `1/(1−p)` (x). The mask is
+    /// a function of (seed, step, stream, element), so the gradient is the same
     /// operation on dy.
     Dropout {
         /// Probability of a zero; 0 ≤ p < 1.
         p: f32,
-        /// Which dropout layer this is.
+        /// The number of the dropout layer.
         stream: u32,
     },
 
-    /// All of an image's elements zero with probability p, else scaled by
-    /// `1/(1−p)` (x): stochastic depth by image. Drawn from (seed, step,
-    /// block, image), so its gradient is the same operation on dy.
+    /// All elements of an image zero with probability p, otherwise scaled by
+    /// `1/(1−p)` (x): stochastic depth per image. A function of (seed, step,
+    /// block, image), so the gradient is the same operation on dy.
     DropPath {
-        /// Probability of zeros; 0 < p < 1.
+        /// Probability of a zero; 0 < p < 1.
         p: f32,
-        /// Which block's branch it ends.
+        /// The block whose branch it ends.
         block: BlockId,
     },
 
-    /// `gain_b · branch + gain_s · shortcut` under the route (branch, shortcut).
+    /// `gain_b · branch + gain_s · shortcut` with the gains of the route (branch,
+    /// shortcut).
     Join(BlockId),
-    /// Gradient of a join by one side (dy): the route's backward gain times dy.
+    /// Gradient of one side of a join (dy): the route's backward gain times dy.
     JoinGrad(BlockId, Side),
-    /// Sum of two values (a, b). A value that the route leaves out counts as
-    /// zero.
+    /// Sum of two values (a, b). A value that is absent under the route counts
+    /// as zero.
     Sum,
-    /// Channels of all inputs, one after the other (x, …).
+    /// The channels of all inputs, in order (x, …).
     Concat,
-    /// Some of the channels (x).
+    /// A range of the channels (x).
     Slice {
-        /// First channel kept.
+        /// First channel.
         from: usize,
-        /// Number of channels kept.
+        /// Number of channels.
         count: usize,
     },
     /// Option-A shortcut (x).
@@ -155,16 +158,16 @@ pub enum Op {
     /// Gradient of an option-A shortcut (dy).
     PadShortcutGrad(PadShortcut),
 
-    /// Softmax cross-entropy of each image in nats, and 1 where the largest
-    /// logit is not the label's (logits, labels), as `N×2`.
+    /// For each image the softmax cross-entropy in nats, and 1 if the largest
+    /// logit is not the label's, otherwise 0 (logits, labels), as `N×2`.
     CrossEntropy,
-    /// Gradient of the batch's mean cross-entropy by the logits
+    /// Gradient of the batch's mean cross-entropy with respect to the logits
     /// (logits, labels).
     CrossEntropyGrad,
 }
 
 impl Op {
-    /// A short name in the field's words.
+    /// A short name for listings and errors.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Images => "images",

@@ -1,10 +1,10 @@
-//! How are a network's values stored on a device?
+//! In which number format are a network's values stored?
 
 use serde::{Deserialize, Serialize};
 
 use super::{Graph, NodeId, Op};
 
-/// How numbers lie in a device's memory. Arithmetic is in 32 bits either way.
+/// The number format in device memory. Arithmetic is always in 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -12,9 +12,9 @@ pub enum Precision {
     /// 32-bit floats.
     #[default]
     F32,
-    /// 16-bit floats (IEEE 754 binary16): 11 significant bits, magnitudes to
-    /// 65504. Of a network, its activations and their gradients; what is
-    /// learned stays in 32 bits (Micikevicius et al. 2018).
+    /// 16-bit floats (IEEE 754 binary16) for activations and their gradients: 11
+    /// significant bits, magnitudes up to 65504. Parameters stay in 32 bits
+    /// (Micikevicius et al. 2018).
     F16,
 }
 
@@ -38,15 +38,15 @@ impl std::fmt::Display for Precision {
 }
 
 impl Graph {
-    /// How activations and their gradients are stored.
+    /// The format of activations and their gradients.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Stores activations in `precision`, and with them the gradients that
-    /// [`Graph::differentiate`] appends later. Parameters, their gradients,
-    /// batch norm's statistics, the loss, and the logits of a linear layer
-    /// stay in 32 bits: the softmax takes their differences, and they are few.
+    /// Stores activations in `precision`, and also the gradients that
+    /// [`Graph::differentiate`] appends later. Parameters, their gradients, batch
+    /// norm's statistics, the loss and the logits of a linear layer stay in 32
+    /// bits: the softmax subtracts logits from each other, and there are few.
     pub fn store_in(&mut self, precision: Precision) {
         self.precision = precision;
         let loss = self.find(|op| *op == Op::CrossEntropy);
@@ -61,10 +61,10 @@ impl Graph {
         }
     }
 
-    /// The first value that holds one 16-bit number an image. Devices bind
-    /// memory by words of two, so that the number of images could not be told
-    /// from its size.
-    pub fn lone_half(&self) -> Option<NodeId> {
+    /// The first value with a single 16-bit number per image. Such a value is not
+    /// supported: bindings are multiples of four bytes, two numbers, so a shader
+    /// could not tell the number of images from the size of the binding.
+    pub fn scalar_f16(&self) -> Option<NodeId> {
         self.ids().find(|&id| {
             let shape = self.shape(id);
             shape.precision == Precision::F16 && shape.per_image() == 1

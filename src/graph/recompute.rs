@@ -1,16 +1,16 @@
-//! Which forward values are made a second time for the way back, instead of
-//! being kept from the first?
+//! Which forward values are recomputed in the backward pass instead of being
+//! retained?
 //!
-//! Recomputation trades time for memory (Chen et al. 2016, arXiv:1604.06174):
-//! copies of forward nodes stand next to the gradients that read them, so that
-//! the originals die early. A copy reads what its original read, in the same
-//! order, and draws the same random numbers, so its bits are the same. The
-//! statistics of batches are kept: they are small, and making them again would
-//! advance the running state twice.
+//! Recomputation trades time for memory (Chen et al. 2016, arXiv:1604.06174).
+//! Copies of forward nodes are placed next to the gradients that read them, so
+//! that the memory of the originals is free earlier. A copy reads the same values
+//! as its original, in the same order, and draws the same random numbers, so it
+//! has the same bits. Batch statistics are retained: they are small, and
+//! recomputing them would update the running state twice.
 //!
-//! Copies are nodes like all others: schedules fuse them and give them memory
-//! by their lives, and a route that leaves out a block leaves out the copies
-//! that only its gradients read.
+//! Copies are ordinary nodes. Schedules fuse them and plan their memory by live
+//! range, and a route that leaves out a block leaves out the copies that only its
+//! gradients read.
 
 use std::collections::HashMap;
 
@@ -18,28 +18,28 @@ use serde::{Deserialize, Serialize};
 
 use super::{Gradients, Graph, Node, NodeId, Op};
 
-/// What is made again for the way back.
+/// Which forward values are recomputed in the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
-    /// Nothing: all that gradients read is kept
+    /// Nothing: all values that gradients read are retained
     #[default]
     None,
-    /// Normalised values, ReLUs, joins, dropout: elementwise passes over what convolutions left
+    /// Normalised values, ReLUs, joins, dropout: elementwise operations on the outputs of convolutions
     Cheap,
-    /// Convolutions, too: what lies between the blocks whose outputs are kept, nearly a second forward pass
+    /// Convolutions as well: everything between the blocks whose outputs are retained, nearly a second forward pass
     Blocks,
 }
 
 impl Graph {
-    /// Rewrites the way back of a differentiated graph so that it reads copies
-    /// of what `how` makes again. The network is cut into about `segments`
-    /// stretches of equal size behind blocks; what leaves a stretch is kept,
-    /// and in the last one nothing but elementwise work is made again: its
-    /// values are at hand when the way back begins.
+    /// Rewrites the backward pass of a differentiated graph so that it reads copies
+    /// of the values that `how` recomputes. The network is cut after blocks into
+    /// about `segments` segments of equal size. The output of each segment is
+    /// retained. In the last segment only elementwise operations are recomputed,
+    /// because the backward pass begins there, right after its values were computed.
     ///
-    /// Forward nodes keep their places; `gradients` follow theirs.
+    /// Forward nodes keep their positions; `gradients` is updated to the new ones.
     pub fn recompute(&mut self, gradients: &mut Gradients, how: Recompute, segments: usize) {
         let Some(forward) = self.find(|op| *op == Op::CrossEntropyGrad) else {
             return;
@@ -49,13 +49,13 @@ impl Graph {
         }
         let mut rewriter = Rewriter {
             forward: forward.0,
-            kept: self.kept(how, segments),
-            lasting: self.lasting(),
+            retained: self.retained(how, segments),
+            shared: self.shared_in_segment(),
             masks: self.masks(),
             nodes: self.nodes[..forward.0].to_vec(),
             moved: (0..forward.0).map(NodeId).collect(),
-            again: HashMap::new(),
-            fleeting: HashMap::new(),
+            segment_copies: HashMap::new(),
+            local_copies: HashMap::new(),
             graph: self,
         };
         for id in self.ids().skip(forward.0) {
@@ -68,9 +68,9 @@ impl Graph {
         all.for_each(|node| *node = moved[node.0]);
     }
 
-    /// Whether each node is the gradient of a ReLU behind a batch norm, read
-    /// by that batch norm's gradients alone: they can make the mask from x,
-    /// and need not read the ReLU's output.
+    /// For each node, whether it is the gradient of a ReLU that follows a batch
+    /// norm, and only that batch norm's gradients read it. These can compute the
+    /// ReLU's mask from x and need not read the ReLU's output.
     pub fn masks(&self) -> Vec<bool> {
         let consumers = self.consumers();
         let is_mask = |id: NodeId| {
@@ -94,8 +94,8 @@ impl Graph {
         self.ids().map(is_mask).collect()
     }
 
-    /// Numbers of segments worth trying: from one to so many that every
-    /// block's output is kept.
+    /// Numbers of segments worth trying: from one up to the number at which every
+    /// block's output is retained.
     pub fn segmentations(&self) -> Vec<usize> {
         let most = self.blocks.len().saturating_sub(1);
         let mut counts = vec![1];
@@ -106,7 +106,7 @@ impl Graph {
         counts
     }
 
-    /// The outputs of the blocks behind which the network is cut.
+    /// The outputs of the blocks after which the network is cut.
     fn boundaries(&self, segments: usize) -> Vec<NodeId> {
         let size = |id: NodeId| self.shape(id).len(1);
         let Some((last, others)) = self.blocks.split_last() else {
@@ -127,12 +127,12 @@ impl Graph {
         boundaries
     }
 
-    /// Which forward values stay for the way back.
-    fn kept(&self, how: Recompute, segments: usize) -> Vec<bool> {
+    /// For each node, whether its value is retained for the backward pass.
+    fn retained(&self, how: Recompute, segments: usize) -> Vec<bool> {
         let boundaries = self.boundaries(segments);
         let last = boundaries.last().copied();
         let outputs: Vec<NodeId> = self.blocks.iter().map(|block| block.output).collect();
-        let kept = |id: NodeId| {
+        let retained = |id: NodeId| {
             let given = matches!(
                 self.node(id).op,
                 Op::Images | Op::Labels | Op::Param(_) | Op::BatchStats(_) | Op::RunningStats(_)
@@ -143,20 +143,20 @@ impl Graph {
                 || in_last && outputs.binary_search(&id).is_ok()
                 || (in_last || how == Recompute::Cheap) && !self.node(id).op.is_elementwise()
         };
-        self.ids().map(kept).collect()
+        self.ids().map(retained).collect()
     }
 
-    /// Which copies serve a whole segment: all that is not made from what is
-    /// at hand by elementwise work.
-    fn lasting(&self) -> Vec<bool> {
+    /// For each node, whether one copy of it serves a whole segment: block outputs,
+    /// and the results of operations that are not elementwise.
+    fn shared_in_segment(&self) -> Vec<bool> {
         let outputs: Vec<NodeId> = self.blocks.iter().map(|block| block.output).collect();
-        let lasting = |id: NodeId| !self.node(id).op.is_elementwise() || outputs.binary_search(&id).is_ok();
-        self.ids().map(lasting).collect()
+        let shared = |id: NodeId| !self.node(id).op.is_elementwise() || outputs.binary_search(&id).is_ok();
+        self.ids().map(shared).collect()
     }
 }
 
 impl Op {
-    /// Whether the forward operation costs about what moving its output does.
+    /// Whether the forward operation costs about as much as moving its output.
     fn is_elementwise(&self) -> bool {
         matches!(
             self,
@@ -172,25 +172,25 @@ impl Op {
     }
 }
 
-/// A graph whose way back is being written anew. All keys and indices are
-/// places in the old graph, all values places in the new one.
+/// A graph whose backward pass is being rewritten. All keys and indices are
+/// positions in the old graph, all values positions in the new one.
 struct Rewriter<'a> {
     graph: &'a Graph,
     /// Number of forward nodes.
     forward: usize,
-    kept: Vec<bool>,
-    lasting: Vec<bool>,
+    retained: Vec<bool>,
+    shared: Vec<bool>,
     masks: Vec<bool>,
     nodes: Vec<Node>,
     moved: Vec<NodeId>,
     /// Copies that other copies read, and those that serve a segment.
-    again: HashMap<NodeId, NodeId>,
-    /// Copies that gradients read, made right before the first that does.
-    fleeting: HashMap<NodeId, NodeId>,
+    segment_copies: HashMap<NodeId, NodeId>,
+    /// Copies that gradients read, placed right before the first one that does.
+    local_copies: HashMap<NodeId, NodeId>,
 }
 
 impl Rewriter<'_> {
-    /// Appends the gradient node `id`, behind the copies that it reads.
+    /// Appends the gradient node `id`, after the copies that it reads.
     fn gradient(&mut self, id: NodeId) {
         let mut node = self.graph.node(id).clone();
         for (index, input) in node.inputs.iter_mut().enumerate() {
@@ -205,38 +205,38 @@ impl Rewriter<'_> {
         self.moved.push(NodeId(self.nodes.len() - 1));
     }
 
-    /// What a gradient reads in place of `id`.
+    /// The node that a gradient reads instead of `id`.
     fn for_gradient(&mut self, id: NodeId) -> NodeId {
-        if self.is_at_hand(id) {
+        if self.is_available(id) {
             return self.moved[id.0];
         }
-        if self.lasting[id.0] {
+        if self.shared[id.0] {
             return self.for_copy(id);
         }
-        if let Some(&copy) = self.fleeting.get(&id) {
+        if let Some(&copy) = self.local_copies.get(&id) {
             return copy;
         }
         let copy = self.copy(id, Self::for_gradient);
-        self.fleeting.insert(id, copy);
+        self.local_copies.insert(id, copy);
         copy
     }
 
-    /// What a copy reads in place of `id`.
+    /// The node that a copy reads instead of `id`.
     fn for_copy(&mut self, id: NodeId) -> NodeId {
-        if self.is_at_hand(id) {
+        if self.is_available(id) {
             return self.moved[id.0];
         }
-        if let Some(&copy) = self.again.get(&id) {
+        if let Some(&copy) = self.segment_copies.get(&id) {
             return copy;
         }
         let copy = self.copy(id, Self::for_copy);
-        self.again.insert(id, copy);
+        self.segment_copies.insert(id, copy);
         copy
     }
 
-    /// Whether `id` is kept, or a gradient.
-    fn is_at_hand(&self, id: NodeId) -> bool {
-        id.0 >= self.forward || self.kept[id.0]
+    /// Whether `id` needs no copy: it is retained, or a gradient.
+    fn is_available(&self, id: NodeId) -> bool {
+        id.0 >= self.forward || self.retained[id.0]
     }
 
     fn copy(&mut self, id: NodeId, input: fn(&mut Self, NodeId) -> NodeId) -> NodeId {

@@ -1,15 +1,15 @@
-//! Which paths carry signal?
+//! Which paths of a network carry signal?
 //!
-//! A residual network is a sum over paths (Veit et al. 2016). A [`Route`]
-//! chooses among them: for each block a gain of branch and of shortcut, going
-//! forward and going back. Training, stochastic depth, lesions and path
-//! gradients are all routes of one graph.
+//! A residual network is a sum over paths (Veit et al. 2016). A [`Route`] chooses
+//! among them: for each block it has a gain of the branch and of the shortcut, for
+//! the forward and for the backward pass. Training, stochastic depth, lesions and
+//! path gradients are all routes of one graph.
 
 use std::cmp::Ordering;
 
 use super::{Block, BlockId, Graph};
 
-/// What one block lets through. Gain 0 means that the side is not computed.
+/// The gains of one block. A side with gain 0 is not computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gains {
     /// Forward gain of the residual branch.
@@ -35,40 +35,41 @@ impl Gains {
 
     /// A residual block as published: branch plus shortcut.
     pub const RESIDUAL: Gains = Gains::both(1.0, 1.0);
-    /// A layer without a shortcut: the branch alone.
+    /// A layer without a shortcut: only the branch.
     pub const PLAIN: Gains = Gains::both(1.0, 0.0);
-    /// A deleted block: the shortcut alone.
+    /// A deleted block: only the shortcut.
     pub const DELETED: Gains = Gains::both(0.0, 1.0);
 }
 
-/// Gains for every block, from the input on, and whose parameters each uses.
+/// For every block, in order from the input: its gains, and the block whose
+/// parameters it uses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     gains: Vec<Gains>,
-    /// The block whose parameters each block uses: its own, unless blocks
-    /// were reordered.
+    /// The block whose parameters each block uses: itself, unless blocks are
+    /// reordered.
     takes: Vec<BlockId>,
 }
 
-/// A route that a network cannot take.
+/// A route that does not fit the network.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum RouteError {
-    /// The network has fewer blocks, or block 0 was asked for.
+    /// A block number that the network does not have; the first is 1.
     #[error("block {number} does not exist: the model has blocks 1 to {blocks}")]
     NoSuchBlock {
         /// The number asked for.
         number: usize,
-        /// How many blocks there are.
+        /// The number of blocks.
         blocks: usize,
     },
-    /// No block bears the name.
-    #[error("no block is named '{name}': `tools inspect` lists the names")]
+    /// No block has the name.
+    #[error("no block is named '{name}'")]
     NoSuchName {
         /// The name asked for.
         name: String,
     },
-    /// Neither side carries signal.
-    #[error("block {number} has gain 0 on branch and shortcut: nothing would leave it")]
+    /// Both sides have gain 0.
+    #[error("block {number} has gain 0 on branch and shortcut: its output would be zero")]
     Silent {
         /// The block's number.
         number: usize,
@@ -79,24 +80,24 @@ pub enum RouteError {
         /// The block's number.
         number: usize,
     },
-    /// Parameters in a place of another shape.
-    #[error("blocks {left} and {right} cannot change places: their parameters differ in shape, or one downsamples")]
+    /// Two blocks that cannot be exchanged.
+    #[error("blocks {left} and {right} cannot be exchanged: their parameters differ in shape, or one downsamples")]
     NotInterchangeable {
         /// The number of one block.
         left: usize,
         /// The number of the other.
         right: usize,
     },
-    /// Several routes back need one way forward.
+    /// Routes that share a forward pass must have the same forward gains.
     #[error("routes for gradients of one forward pass differ in their forward gains")]
     ForwardDiffers,
-    /// A reordered network is only evaluated.
+    /// A route with reordered blocks can be evaluated, but not trained.
     #[error("blocks are reordered: such a route is for evaluation, not for training")]
     Reordered,
 }
 
 impl Route {
-    /// A route of the given gains, block 1 first.
+    /// A route with the given gains, block 1 first.
     pub fn new(gains: Vec<Gains>) -> Self {
         Route {
             takes: (0..gains.len()).map(BlockId).collect(),
@@ -134,8 +135,11 @@ impl Route {
         self.takes.iter().enumerate().any(|(index, from)| index != from.0)
     }
 
-    /// The parameters of the blocks `left` and `right` (numbers from 1) change
-    /// places.
+    /// This route with the parameters of the blocks `left` and `right` (numbers
+    /// from 1) exchanged.
+    ///
+    /// # Errors
+    /// When a block does not exist, or the two cannot be exchanged.
     pub fn swapping(mut self, graph: &Graph, left: usize, right: usize) -> Result<Self, RouteError> {
         let (a, b) = (self.index(left)?, self.index(right)?);
         if !graph.can_exchange(BlockId(a), BlockId(b)) {
@@ -145,20 +149,20 @@ impl Route {
         Ok(self)
     }
 
-    /// What decides about the forward pass of one block.
+    /// Everything that determines the forward pass of one block.
     fn forward(&self, index: usize) -> (f32, f32, BlockId) {
         let gains = &self.gains[index];
         (gains.branch, gains.shortcut, self.takes[index])
     }
 
-    /// Blocks from the input on that are the same in both routes, forward.
+    /// The number of leading blocks with the same forward pass in both routes.
     pub fn common_blocks(&self, other: &Route) -> usize {
         let blocks = self.len().min(other.len());
         let same = |&index: &usize| self.forward(index) == other.forward(index);
         (0..blocks).take_while(same).count()
     }
 
-    /// An order that puts routes together which begin alike.
+    /// A total order in which routes with a common beginning are adjacent.
     pub fn compare(&self, other: &Route) -> Ordering {
         let blocks = self.len().min(other.len());
         let compared = (0..blocks).map(|index| {
@@ -171,9 +175,12 @@ impl Route {
             .unwrap_or(Ordering::Equal)
     }
 
-    /// This route with its gradient on one path alone: through the branches
-    /// of the blocks `numbers` (from 1), through the shortcuts of all others.
-    /// The forward pass stays as it is (Veit et al. 2016, section 4.1).
+    /// This route with the gradient on a single path: through the branches of the
+    /// blocks `numbers` (from 1) and the shortcuts of all others. The forward pass
+    /// does not change (Veit et al. 2016, section 4.1).
+    ///
+    /// # Errors
+    /// When a block does not exist.
     pub fn following(mut self, numbers: &[usize]) -> Result<Self, RouteError> {
         for gains in &mut self.gains {
             (gains.back_branch, gains.back_shortcut) = (0.0, 1.0);
@@ -185,23 +192,29 @@ impl Route {
         Ok(self)
     }
 
-    /// This route without the shortcut of block `number` (from 1): the branch
-    /// alone goes on. The control experiment of a lesion.
+    /// This route without the shortcut of block `number` (from 1), which keeps its
+    /// branch. The control experiment of a lesion.
+    ///
+    /// # Errors
+    /// When the block does not exist.
     pub fn without_shortcut(mut self, number: usize) -> Result<Self, RouteError> {
         let index = self.index(number)?;
         (self.gains[index].shortcut, self.gains[index].back_shortcut) = (0.0, 0.0);
         Ok(self)
     }
 
-    /// The place of block `number`.
+    /// The position of block `number`.
     fn index(&self, number: usize) -> Result<usize, RouteError> {
         let blocks = self.gains.len();
         let index = number.checked_sub(1).filter(|&index| index < blocks);
         index.ok_or(RouteError::NoSuchBlock { number, blocks })
     }
 
-    /// This route with the blocks of the given numbers (from 1) deleted: their
-    /// shortcuts stay.
+    /// This route with the blocks `numbers` (from 1) deleted: only their shortcuts
+    /// remain.
+    ///
+    /// # Errors
+    /// When a block does not exist.
     pub fn deleting(mut self, numbers: &[usize]) -> Result<Self, RouteError> {
         for &number in numbers {
             let index = self.index(number)?;
@@ -210,7 +223,10 @@ impl Route {
         Ok(self)
     }
 
-    /// Whether every block lets something finite through.
+    /// Checks that all gains are finite, and that no block has gain 0 on both sides.
+    ///
+    /// # Errors
+    /// For the first block that does not comply.
     pub fn check(&self) -> Result<(), RouteError> {
         for (index, gains) in self.gains.iter().enumerate() {
             let number = index + 1;
@@ -225,8 +241,8 @@ impl Route {
         Ok(())
     }
 
-    /// Whether all backward gains are 0 or 1, so that a gradient passes a
-    /// join unchanged or not at all.
+    /// Whether all backward gains are 0 or 1: a gradient then passes a join
+    /// unchanged or not at all.
     pub fn is_binary_backward(&self) -> bool {
         let binary = |gain: f32| gain == 0.0 || gain == 1.0;
         self.gains
@@ -235,8 +251,11 @@ impl Route {
     }
 }
 
-/// Block numbers (from 1) named by `list`: numbers, ranges and names,
-/// separated by commas, as in `3,7-9,layer2.0`.
+/// The block numbers (from 1) that `list` names, in ascending order: numbers,
+/// ranges and names separated by commas, such as `3,7-9,layer2.0`.
+///
+/// # Errors
+/// When a block does not exist.
 pub fn parse_blocks(list: &str, blocks: &[Block]) -> Result<Vec<usize>, RouteError> {
     let count = blocks.len();
     let number = |text: &str| -> Option<usize> { text.trim().parse().ok() };

@@ -1,16 +1,16 @@
-//! How large is a tensor?
+//! Which dimensions does a tensor have, and how many bytes?
 
 use super::Precision;
 
-/// Dimensions of one value, and how its numbers are stored. The batch
-/// dimension N is left open: one graph serves every batch size.
+/// The dimensions and the storage format of one value. The batch dimension N is
+/// open: one graph serves every batch size.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shape {
-    /// Whether a leading dimension N stands before `dims`.
+    /// Whether there is a batch dimension N before `dims`.
     pub batched: bool,
-    /// The dimensions behind N: `[C, H, W]` for images.
+    /// The dimensions after N: `[C, H, W]` for images.
     pub dims: Vec<usize>,
-    /// How its numbers lie in a device's memory.
+    /// The number format in device memory.
     pub precision: Precision,
 }
 
@@ -24,7 +24,7 @@ impl Shape {
         }
     }
 
-    /// `dims` alone, the same for every batch size.
+    /// `dims`, the same for every batch size.
     pub fn fixed(dims: &[usize]) -> Self {
         Shape {
             batched: false,
@@ -38,7 +38,7 @@ impl Shape {
         Shape { precision, ..self }
     }
 
-    /// Scalars per image, or in all for a shape without batch dimension.
+    /// Scalars per image; all scalars for a shape without batch dimension.
     pub fn per_image(&self) -> usize {
         self.dims.iter().product()
     }
@@ -48,8 +48,8 @@ impl Shape {
         self.per_image() * if self.batched { batch } else { 1 }
     }
 
-    /// Bytes for a batch of `batch` images, rounded up to a multiple of four:
-    /// devices bind memory by words.
+    /// Bytes for a batch of `batch` images, rounded up to a multiple of four as
+    /// bindings require.
     pub fn bytes(&self, batch: usize) -> u64 {
         (self.precision.bytes() * self.len(batch) as u64).next_multiple_of(4)
     }
@@ -80,8 +80,8 @@ impl std::fmt::Display for Shape {
     }
 }
 
-/// How many windows of `kernel` fit along `size` padded by `padding` on both
-/// sides, `stride` apart; `None` where not even one fits.
+/// The number of windows with length `kernel` at distance `stride` along `size`
+/// elements with `padding` on both sides; `None` where not even one fits.
 pub fn window_count(size: usize, kernel: usize, stride: usize, padding: usize) -> Option<usize> {
     let room = (size + 2 * padding).checked_sub(kernel)?;
     (stride > 0 && kernel > 0).then(|| room / stride + 1)

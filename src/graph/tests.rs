@@ -1,3 +1,5 @@
+//! Do shapes, gradients and routes follow from a graph?
+
 use super::*;
 
 const SAME: Conv = Conv {
@@ -66,8 +68,8 @@ fn a_deleted_block_runs_neither_forward_nor_backward() {
     let full = Active::new(&graph, &graph.default_route(), &wanted, &[]);
     let route = graph.default_route().deleting(&[2]).unwrap();
     let lesioned = Active::new(&graph, &route, &wanted, &[]);
-    let runs = |live: &Active, op: &str| {
-        let of = |id: &NodeId| graph.node(*id).op.name() == op && live.runs(*id);
+    let runs = |active: &Active, op: &str| {
+        let of = |id: &NodeId| graph.node(*id).op.name() == op && active.runs(*id);
         graph.ids().filter(of).count()
     };
     for (op, all, left) in [

@@ -806,7 +806,7 @@ fn check_storage(gpu: &Gpu, graph: &Graph) -> Result<(), SessionError> {
         let adapter = gpu.info().name.clone();
         return Err(SessionError::NoF16 { adapter });
     }
-    match graph.lone_half() {
+    match graph.scalar_f16() {
         Some(lone) => Err(SessionError::LoneHalf {
             op: graph.node(lone).op.name(),
         }),
