@@ -51,8 +51,23 @@ impl<E: Into<TrainError>> From<E> for CliError {
 impl From<StudyError> for CliError {
     fn from(error: StudyError) -> Self {
         let message = match &error {
-            // A setting of a study has the name of its flag.
-            StudyError::Value { setting, problem } => format!("--{setting}: {problem}"),
+            StudyError::Value {
+                setting,
+                value,
+                problem,
+            } => {
+                // Most settings of a study have the name of their flag.
+                let flag = match *setting {
+                    "survivals" => "p-last",
+                    "rules" => "rule",
+                    other => other,
+                };
+                let value = match value.as_str() {
+                    "" => String::new(),
+                    value => format!(" {value}"),
+                };
+                format!("--{flag}{value}: {problem}")
+            }
             _ => error.to_string(),
         };
         CliError {

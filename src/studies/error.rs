@@ -13,11 +13,13 @@ pub enum StudyError {
     #[error(transparent)]
     Train(#[from] TrainError),
     /// A setting of the study with a value that it cannot have.
-    #[error("{setting}: {problem}")]
+    #[error("{setting}{}: {problem}", spaced(.value))]
     Value {
-        /// The setting, as the field of the study is named, with hyphens:
+        /// The setting: the name of the study's field, with hyphens:
         /// `sample-images`.
         setting: &'static str,
+        /// The value, in words; empty for a setting that is only on or off.
+        value: String,
         /// What is wrong with its value, and what to do.
         problem: String,
     },
@@ -35,10 +37,11 @@ pub enum StudyError {
 }
 
 impl StudyError {
-    /// An error of the setting `setting`.
-    pub(crate) fn value(setting: &'static str, problem: impl Into<String>) -> Self {
+    /// An error of `setting` with `value`.
+    pub(crate) fn value(setting: &'static str, value: impl Into<String>, problem: impl Into<String>) -> Self {
         StudyError::Value {
             setting,
+            value: value.into(),
             problem: problem.into(),
         }
     }
@@ -50,6 +53,14 @@ impl StudyError {
             StudyError::Value { .. } => true,
             StudyError::File { .. } | StudyError::Write(_) => false,
         }
+    }
+}
+
+/// `value` after a space, or nothing.
+pub(crate) fn spaced(value: &str) -> String {
+    match value {
+        "" => String::new(),
+        value => format!(" {value}"),
     }
 }
 

@@ -27,6 +27,6 @@ pub use recalibrate::Recalibration;
 pub use result_log::ResultLog;
 pub use stochastic_depth::{DepthGrid, DepthStudy, depth_points};
 pub use sweep::{
-    Facts, Group, News, Point, Progress, Setting, Spread, Sweep, Trained, described, groups, list_of, points, spread,
-    sweep_facts, sweep_json, sweep_report,
+    GridSetting, MedianRange, PointSizes, SeedGroup, Sweep, SweepEvent, SweepPoint, SweepProgress, TrainedPoint,
+    describe, grid_points, groups, median_range, split_values, sweep_json, sweep_provenance, sweep_report,
 };

@@ -1,17 +1,20 @@
-//! What does stochastic depth change? (Huang, Sun, Liu, Sedra and Weinberger
-//! 2016, arXiv:1603.09382)
+//! How does stochastic depth change the error, the speed and the gradients of
+//! a network? (Huang, Sun, Liu, Sedra and Weinberger 2016, arXiv:1603.09382)
 //!
-//! The error by survival probability p_L, by the rule that the blocks follow
-//! and by the network's depth; the time of a step; and the gradient that
-//! reaches the first convolution. Constant depth is p_L = 1, under any rule.
+//! The study shows the error by the survival probability p_L of the last
+//! block, by the rule for the other blocks and by the network's depth; the
+//! speed of training; and the gradient that reaches the first convolution.
+//! Constant depth is p_L = 1 under any rule.
 
 use serde_json::{Value, json};
 
 use super::sweep::{
-    Group, Point, SEED, Trained, curves_figure, file_name, groups, heat_cells, heat_figure, sweep_facts, sweep_json,
+    SEED, SeedGroup, SweepPoint, TrainedPoint, curves_figure, file_name, groups, heat_cells, heat_figure, median_range,
+    sweep_json, sweep_provenance,
 };
 use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Report, Table};
-use crate::train::{Config, DepthRule, RunDirectory, TrainError};
+use crate::studies::error::StudyError;
+use crate::train::{Config, DepthRule, RunDirectory};
 
 /// What the study varies.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,36 +23,38 @@ pub struct DepthGrid {
     pub models: Vec<String>,
     /// Survival probabilities of the last block, above 0 and at most 1.
     pub survivals: Vec<f64>,
-    /// How the other blocks' follow.
+    /// Rules for the survival probabilities of the other blocks.
     pub rules: Vec<DepthRule>,
-    /// Seeds to fold over; the configuration's own where there are none.
+    /// Seeds to aggregate over. If there are none, the configuration's seed.
     pub seeds: Vec<u64>,
 }
 
-/// The trainings of the study, all else as in `base`: each model at constant
-/// depth and with every survival probability. All keep their gradients.
+/// The points of the study: each model at constant depth and with every
+/// survival probability. All other settings are those of `base`. All runs log
+/// their gradients.
 ///
 /// # Errors
-/// Where nothing is to be varied, a probability is out of range, or `base`
-/// varies the depth itself.
-pub fn depth_points(base: &Config, grid: &DepthGrid) -> Result<Vec<Point>, TrainError> {
-    let argument = |problem: &str| Err(TrainError::Argument(problem.to_string()));
-    if base.stochastic_depth.is_some() || base.sample_blocks.is_some() {
-        return argument(
-            "the study varies the depth itself: use --p-last and --rule in place of --stochastic-depth, --depth-rule and --sample-blocks",
-        );
+/// Where there is no rule, a probability is out of range, or `base` varies the
+/// depth itself.
+pub fn depth_points(base: &Config, grid: &DepthGrid) -> Result<Vec<SweepPoint>, StudyError> {
+    let sampled = base.sample_blocks.map(|blocks| ("sample-blocks", blocks.to_string()));
+    let stochastic = base.stochastic_depth.map(|p| ("stochastic-depth", p.to_string()));
+    if let Some((setting, value)) = stochastic.or(sampled) {
+        let problem = "the study varies the depth itself; give survival probabilities and rules instead";
+        return Err(StudyError::value(setting, value, problem));
     }
     if let Some(p) = grid.survivals.iter().find(|&&p| !(p > 0.0 && p <= 1.0)) {
-        return argument(&format!("--p-last {p} is not a probability above 0, at most 1"));
+        let problem = "not a probability above 0, at most 1";
+        return Err(StudyError::value("survivals", p.to_string(), problem));
     }
     let Some(&first_rule) = grid.rules.first() else {
-        return argument("--rule: no rule is given; use linear, uniform or both");
+        return Err(StudyError::value("rules", "", "no rule is given; use linear, uniform or both"));
     };
     let seeds = match grid.seeds.is_empty() {
         true => vec![None],
         false => grid.seeds.iter().copied().map(Some).collect(),
     };
-    let mut points: Vec<Point> = Vec::new();
+    let mut points: Vec<SweepPoint> = Vec::new();
     for (index, model) in grid.models.iter().enumerate() {
         let rules = if index == 0 { &grid.rules[..] } else { &[first_rule] };
         let stochastic = grid.survivals.iter().filter(|&&p| p < 1.0);
@@ -59,7 +64,7 @@ pub fn depth_points(base: &Config, grid: &DepthGrid) -> Result<Vec<Point>, Train
         for depth in std::iter::once(None).chain(stochastic) {
             for &seed in &seeds {
                 let point = depth_point(base, model, depth, seed);
-                // What is listed twice is trained once.
+                // A point that is listed twice is trained once.
                 if !points.contains(&point) {
                     points.push(point);
                 }
@@ -69,7 +74,7 @@ pub fn depth_points(base: &Config, grid: &DepthGrid) -> Result<Vec<Point>, Train
     Ok(points)
 }
 
-fn depth_point(base: &Config, model: &str, depth: Option<(f64, DepthRule)>, seed: Option<u64>) -> Point {
+fn depth_point(base: &Config, model: &str, depth: Option<(f64, DepthRule)>, seed: Option<u64>) -> SweepPoint {
     let pair = |key: &str, value: String| (key.to_string(), value);
     let (p, rule) = match depth {
         Some((p, rule)) => (p, rule.to_string()),
@@ -89,22 +94,22 @@ fn depth_point(base: &Config, model: &str, depth: Option<(f64, DepthRule)>, seed
         log_gradients: true,
         ..base.clone()
     };
-    Point::new(values, config)
+    SweepPoint::new(values, config)
 }
 
 /// The results of the study.
 #[derive(Debug)]
 pub struct DepthStudy<'a> {
-    results: &'a [Trained],
-    arms: Vec<Arm<'a>>,
+    results: &'a [TrainedPoint],
+    conditions: Vec<Condition<'a>>,
 }
 
-/// One network with one way of training it, all its seeds.
+/// One model with one survival probability and rule, for all seeds.
 #[derive(Debug)]
-struct Arm<'a> {
-    group: Group<'a>,
+struct Condition<'a> {
+    group: SeedGroup<'a>,
     model: String,
-    /// Survival probability and rule; none at constant depth.
+    /// Survival probability and rule; `None` at constant depth.
     depth: Option<(f64, DepthRule)>,
     blocks: usize,
     /// Mean absolute gradient of the first convolution by epoch, the median
@@ -113,42 +118,42 @@ struct Arm<'a> {
 }
 
 impl<'a> DepthStudy<'a> {
-    /// Reads what the runs kept besides their results.
+    /// Reads the gradients of the runs in `results`.
     ///
     /// # Errors
     /// Where a run's gradients cannot be read.
-    pub fn of(results: &'a [Trained]) -> Result<Self, TrainError> {
-        let arms = groups(results).into_iter().map(Arm::of).collect::<Result<_, _>>()?;
-        Ok(DepthStudy { results, arms })
+    pub fn new(results: &'a [TrainedPoint]) -> Result<Self, StudyError> {
+        let conditions = groups(results).into_iter().map(Condition::new).collect::<Result<_, _>>()?;
+        Ok(DepthStudy { results, conditions })
     }
 
     /// Names of the models, in their order.
     fn models(&self) -> Vec<String> {
-        let mut models: Vec<String> = self.arms.iter().map(|arm| arm.model.clone()).collect();
+        let mut models: Vec<String> = self.conditions.iter().map(|condition| condition.model.clone()).collect();
         models.dedup();
         models
     }
 
-    fn of_model<'b>(&'b self, model: &'b str) -> impl Iterator<Item = &'b Arm<'a>> {
-        self.arms.iter().filter(move |arm| arm.model == model)
+    fn of_model<'b>(&'b self, model: &'b str) -> impl Iterator<Item = &'b Condition<'a>> {
+        self.conditions.iter().filter(move |condition| condition.model == model)
     }
 
-    /// Images a second as a multiple of those at constant depth.
-    fn speed(&self, arm: &Arm) -> Option<f64> {
-        let constant = self.of_model(&arm.model).find(|arm| arm.depth.is_none())?;
-        let speed = |arm: &Arm| arm.group.median(Trained::images_per_second);
-        Some(speed(arm)? / speed(constant).filter(|&speed| speed > 0.0)?)
+    /// Training speed relative to constant depth.
+    fn speed(&self, condition: &Condition) -> Option<f64> {
+        let constant = self.of_model(&condition.model).find(|condition| condition.depth.is_none())?;
+        let speed = |condition: &Condition| condition.group.median(TrainedPoint::images_per_second);
+        Some(speed(condition)? / speed(constant).filter(|&speed| speed > 0.0)?)
     }
 
-    /// The report. `command` is what was typed.
+    /// The report. `command` is the command line of the program.
     pub fn report(&self, command: &str) -> Report {
         let models = self.models();
         let mut items = vec![
             Item::Text {
                 text:
-                    "In every mini-batch, block l of L runs with probability p_l and is its shortcut alone otherwise: \
-                       linear p_l = 1 − (l/L)(1 − p_L), uniform p_l = p_L. At test all blocks run, their branches \
-                       scaled by p_l. Constant depth is p_L = 1."
+                    "In every mini-batch, block l of L runs with probability p_l; otherwise it is replaced by its \
+                       shortcut. Linear rule: p_l = 1 − (l/L)(1 − p_L). Uniform rule: p_l = p_L. In evaluation all \
+                       blocks run, and their branches are scaled by p_l. Constant depth is p_L = 1."
                         .into(),
             },
             Item::Table(self.table()),
@@ -165,84 +170,84 @@ impl<'a> DepthStudy<'a> {
         }
         Report {
             title: format!("Stochastic depth: {}", models.join(", ")),
-            facts: sweep_facts(command, self.results),
+            facts: sweep_provenance(command, self.results),
             items,
         }
     }
 
-    /// As one JSON object: a sweep's, each group with its depth, speed and
-    /// gradients.
+    /// The results as one JSON object: that of a sweep, where each group also has
+    /// its depth, speed and gradients.
     pub fn json(&self) -> Value {
         let mut json = sweep_json(self.results);
         let groups = json.get_mut("groups").and_then(Value::as_array_mut);
-        for (group, arm) in groups.into_iter().flatten().zip(&self.arms) {
-            group["blocks"] = json!(arm.blocks);
-            group["expected_depth"] = json!(arm.expected_depth());
-            group["relative_speed"] = json!(self.speed(arm));
-            group["mean_abs_gradients"] = json!(arm.gradients);
+        for (group, condition) in groups.into_iter().flatten().zip(&self.conditions) {
+            group["blocks"] = json!(condition.blocks);
+            group["expected_depth"] = json!(condition.expected_depth());
+            group["relative_speed"] = json!(self.speed(condition));
+            group["mean_abs_gradients"] = json!(condition.gradients);
         }
         json
     }
 
     fn table(&self) -> Table {
-        let folded = self.arms.iter().any(|arm| arm.group.runs.len() > 1);
+        let aggregated = self.conditions.iter().any(|condition| condition.group.runs.len() > 1);
         let mut columns = vec![
             Column::plain("model", "model"),
             Column::plain("rule", "rule"),
             Column::number("p_last", "p_L", 2),
             Column::plain("blocks", "blocks"),
-            Column::number("expected_depth", "run on average", 2),
+            Column::number("expected_depth", "expected depth (blocks)", 2),
             Column::number("images_per_second", "images/s", 0),
-            Column::number("relative_speed", "relative", 2),
+            Column::number("relative_speed", "relative speed", 2),
             Column::percent("test_error", "test error (%)"),
         ];
-        if folded {
-            columns.push(Column::percent("test_error_least", "least (%)"));
-            columns.push(Column::percent("test_error_most", "most (%)"));
+        if aggregated {
+            columns.push(Column::percent("test_error_least", "smallest (%)"));
+            columns.push(Column::percent("test_error_most", "largest (%)"));
         }
         columns.push(Column::percent("best_test_error", "best epoch (%)"));
         columns.push(Column::percent("train_error", "train error (%)"));
         let number = |value: Option<f64>| value.map_or_else(|| json!(""), |value| json!(value));
-        let row = |arm: &Arm| {
-            let error = arm.group.spread(Trained::test_error);
+        let row = |condition: &Condition| {
+            let error = condition.group.median_range(TrainedPoint::test_error);
             let mut row = vec![
-                json!(arm.model),
-                json!(arm.rule()),
-                json!(arm.p_last()),
-                json!(arm.blocks),
-                json!(arm.expected_depth()),
-                number(arm.group.median(Trained::images_per_second)),
-                number(self.speed(arm)),
+                json!(condition.model),
+                json!(condition.rule()),
+                json!(condition.p_last()),
+                json!(condition.blocks),
+                json!(condition.expected_depth()),
+                number(condition.group.median(TrainedPoint::images_per_second)),
+                number(self.speed(condition)),
                 number(error.map(|error| error.median)),
             ];
-            if folded {
+            if aggregated {
                 row.push(number(error.map(|error| error.least)));
                 row.push(number(error.map(|error| error.most)));
             }
-            row.push(number(arm.group.median(Trained::best_test_error)));
-            row.push(number(arm.group.median(Trained::train_error)));
+            row.push(number(condition.group.median(TrainedPoint::best_test_error)));
+            row.push(number(condition.group.median(TrainedPoint::train_error)));
             row
         };
         Table {
             name: "depths".into(),
-            title: "Blocks that run, speed (relative to constant depth) and errors after the last epoch".into(),
-            rows: self.arms.iter().map(row).collect(),
+            title: "Expected depth, speed (relative to constant depth) and errors after the last epoch".into(),
+            rows: self.conditions.iter().map(row).collect(),
             columns,
             file_only: false,
         }
     }
 
-    /// Test error of a model at `p` under `rule`; at p = 1 all rules are
-    /// constant depth.
+    /// Test error of a model for p_L = `p` under `rule`. All rules with p_L = 1
+    /// are constant depth.
     fn error(&self, model: &str, p: f64, rule: DepthRule) -> Option<f64> {
         let wanted = (p < 1.0).then_some((p, rule));
-        let arm = self.of_model(model).find(|arm| arm.depth == wanted)?;
-        arm.group.median(Trained::test_error)
+        let condition = self.of_model(model).find(|condition| condition.depth == wanted)?;
+        condition.group.median(TrainedPoint::test_error)
     }
 
-    /// The survival probabilities of the study, rising, 1 among them.
+    /// The survival probabilities of the study in ascending order, including 1.
     fn survivals(&self) -> Vec<f64> {
-        let mut all: Vec<f64> = self.arms.iter().map(Arm::p_last).collect();
+        let mut all: Vec<f64> = self.conditions.iter().map(Condition::p_last).collect();
         all.sort_by(f64::total_cmp);
         all.dedup();
         all
@@ -251,7 +256,7 @@ impl<'a> DepthStudy<'a> {
     /// The rules of a model, in the order of the study.
     fn rules(&self, model: &str) -> Vec<DepthRule> {
         let mut rules: Vec<DepthRule> = Vec::new();
-        for (_, rule) in self.of_model(model).filter_map(|arm| arm.depth) {
+        for (_, rule) in self.of_model(model).filter_map(|condition| condition.depth) {
             if !rules.contains(&rule) {
                 rules.push(rule);
             }
@@ -259,7 +264,7 @@ impl<'a> DepthStudy<'a> {
         rules
     }
 
-    /// Error by probability and rule; none where a model has no two rules.
+    /// Error by probability and rule; `None` unless the model has two rules.
     fn rules_figure(&self, model: &str) -> Option<Figure> {
         let rules = self.rules(model);
         if rules.len() < 2 {
@@ -272,7 +277,7 @@ impl<'a> DepthStudy<'a> {
         }))
     }
 
-    /// Error by probability and model, under the rule that all have.
+    /// Error by probability and model, under the rule that all models have.
     fn models_figure(&self, models: &[String]) -> Figure {
         let rule = models
             .first()
@@ -303,28 +308,28 @@ impl<'a> DepthStudy<'a> {
     }
 
     fn curves(&self, model: &str) -> Figure {
-        let groups: Vec<Group> = self.of_model(model).map(|arm| arm.group.clone()).collect();
+        let groups: Vec<SeedGroup> = self.of_model(model).map(|condition| condition.group.clone()).collect();
         let name = format!("curves-{}", file_name(model));
         curves_figure(&name, &format!("{model}: test error by epoch"), &groups)
     }
 
     fn gradients_figure(&self, model: &str) -> Figure {
-        let line = |arm: &Arm| {
+        let line = |condition: &Condition| {
             let mark = |(index, &gradient): (usize, &f64)| {
-                let text = format!("{}, epoch {}: {gradient:.3e}", arm.label(), index + 1);
+                let text = format!("{}, epoch {}: {gradient:.3e}", condition.label(), index + 1);
                 Mark::new(index as f64 + 1.0, gradient, text)
             };
             Layer::Line {
-                label: arm.label(),
-                marks: arm.gradients.iter().enumerate().map(mark).collect(),
+                label: condition.label(),
+                marks: condition.gradients.iter().enumerate().map(mark).collect(),
             }
         };
         Figure {
             name: format!("gradients-{}", file_name(model)),
             title: format!("{model}: gradient of the first convolution by epoch"),
             caption:
-                "Mean magnitude of the loss's gradient over the weights of the first convolution, the mean over up \
-                      to 16 evenly spaced steps of each epoch. What reaches this layer has come through every block."
+                "Mean absolute value of the weight gradient of the first convolution, averaged over up to 16 evenly \
+                      spaced steps of each epoch. The gradient reaches this layer through all blocks."
                     .into(),
             x: Axis::linear("epoch"),
             y: Axis::log("mean |gradient|"),
@@ -333,22 +338,22 @@ impl<'a> DepthStudy<'a> {
     }
 }
 
-impl<'a> Arm<'a> {
-    fn of(group: Group<'a>) -> Result<Self, TrainError> {
+impl<'a> Condition<'a> {
+    fn new(group: SeedGroup<'a>) -> Result<Self, StudyError> {
         let first = group.runs[0];
         let of_runs: Vec<Vec<f64>> = group.runs.iter().map(|run| gradients(run)).collect::<Result<_, _>>()?;
         // A run that diverged has fewer epochs than the others.
         let epochs = of_runs.iter().map(Vec::len).max().unwrap_or(0);
-        let median = |epoch: usize| super::spread(of_runs.iter().filter_map(|run| run.get(epoch).copied()));
-        Ok(Arm {
+        let median = |epoch: usize| median_range(of_runs.iter().filter_map(|run| run.get(epoch).copied()));
+        Ok(Condition {
             model: first.point.config.model.clone(),
             depth: first
                 .point
                 .config
                 .stochastic_depth
                 .map(|p| (p, first.point.config.depth_rule)),
-            blocks: first.facts.blocks,
-            gradients: (0..epochs).filter_map(median).map(|spread| spread.median).collect(),
+            blocks: first.sizes.blocks,
+            gradients: (0..epochs).filter_map(median).map(|range| range.median).collect(),
             group,
         })
     }
@@ -362,7 +367,7 @@ impl<'a> Arm<'a> {
             .map_or_else(|| "constant".to_string(), |(_, rule)| rule.to_string())
     }
 
-    /// Blocks that an image passes in training, on average.
+    /// The expected number of blocks that run in training.
     fn expected_depth(&self) -> f64 {
         let settings = self.group.runs[0].point.config.check();
         settings.map_or(self.blocks as f64, |settings| settings.depth.expected(self.blocks))
@@ -376,23 +381,23 @@ impl<'a> Arm<'a> {
     }
 }
 
-/// The mean of a run's kept gradients in each epoch.
-fn gradients(run: &Trained) -> Result<Vec<f64>, TrainError> {
+/// The mean of a run's logged gradients in each epoch.
+fn gradients(run: &TrainedPoint) -> Result<Vec<f64>, StudyError> {
     let rows = RunDirectory::open(&run.run)?.read_gradients()?;
-    let per_epoch = run.facts.steps_per_epoch.max(1);
+    let per_epoch = run.sizes.steps_per_epoch.max(1);
     let mut sums = vec![(0.0, 0_u32); run.epochs.len()];
     for row in rows {
         let epoch = (row.step.saturating_sub(1) / per_epoch) as usize;
-        // The rows of an epoch that was not finished are left out.
+        // Leave out the rows of an unfinished epoch.
         if let Some((sum, count)) = sums.get_mut(epoch) {
             *sum += row.mean_abs;
             *count += 1;
         }
     }
     if let Some(epoch) = sums.iter().position(|&(_, count)| count == 0) {
-        return Err(TrainError::Run {
+        return Err(StudyError::File {
             path: run.run.join("gradients.csv"),
-            problem: format!("no row is of epoch {}; remove the run to train it anew", epoch + 1),
+            problem: format!("there is no row for epoch {}; remove the run to train it again", epoch + 1),
         });
     }
     Ok(sums.into_iter().map(|(sum, count)| sum / f64::from(count)).collect())
@@ -401,7 +406,7 @@ fn gradients(run: &Trained) -> Result<Vec<f64>, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::studies::Facts;
+    use crate::studies::PointSizes;
     use crate::train::{EpochRow, GradientRow, MadeBy};
 
     fn grid() -> DepthGrid {
@@ -414,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn constant_depth_is_always_there_and_once() {
+    fn constant_depth_is_always_included_once() {
         let points = depth_points(&Config::default(), &grid()).unwrap();
         let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
         assert_eq!(
@@ -441,25 +446,25 @@ mod tests {
     }
 
     #[test]
-    fn studies_that_make_no_sense_are_refused() {
+    fn invalid_studies_are_refused() {
         let wrong = |base: Config, grid: DepthGrid| depth_points(&base, &grid).unwrap_err().to_string();
         let with_p = |p: f64| DepthGrid {
             survivals: vec![p],
             ..grid()
         };
-        assert!(wrong(Config::default(), with_p(0.0)).contains("--p-last 0"));
-        assert!(wrong(Config::default(), with_p(f64::NAN)).contains("--p-last NaN"));
+        assert!(wrong(Config::default(), with_p(0.0)).contains("survivals 0:"));
+        assert!(wrong(Config::default(), with_p(f64::NAN)).contains("survivals NaN:"));
         let sampled = Config {
             sample_blocks: Some(3),
             ..Config::default()
         };
-        assert!(wrong(sampled, grid()).contains("--sample-blocks"));
+        assert!(wrong(sampled, grid()).contains("sample-blocks 3:"));
     }
 
-    /// Results as if trained: error and speed follow from the depth.
-    fn results(folder: &std::path::Path) -> Vec<Trained> {
+    /// Invented results: error and speed are functions of the depth.
+    fn results(folder: &std::path::Path) -> Vec<TrainedPoint> {
         let points = depth_points(&Config::default(), &grid()).unwrap();
-        let result = |point: Point| {
+        let result = |point: SweepPoint| {
             let p = point.config.stochastic_depth.unwrap_or(1.0);
             let run = folder.join(&point.name);
             let directory = RunDirectory::create(&run).unwrap();
@@ -485,9 +490,9 @@ mod tests {
                 images_per_second: 100.0 / p,
                 seconds: 1.0,
             };
-            Trained {
+            TrainedPoint {
                 run,
-                facts: Facts {
+                sizes: PointSizes {
                     parameters: 1,
                     macs: 1,
                     blocks: if point.config.model == "resnet110" { 54 } else { 9 },
@@ -505,15 +510,15 @@ mod tests {
     }
 
     #[test]
-    fn the_report_has_the_papers_depth_and_the_gradients_by_epoch() {
+    fn the_report_has_expected_depth_and_gradients_by_epoch() {
         let folder = tempfile::tempdir().unwrap();
         let results = results(folder.path());
-        let study = DepthStudy::of(&results).unwrap();
-        assert!((study.arms[1].expected_depth() - 40.25).abs() < 1e-9);
-        assert_eq!(study.arms[0].expected_depth(), 54.0);
-        assert_eq!(study.speed(&study.arms[1]), Some(2.0));
-        assert_eq!(study.arms[0].gradients, [2.5, 6.5]);
-        assert_eq!(study.arms[1].gradients, [5.0, 13.0]);
+        let study = DepthStudy::new(&results).unwrap();
+        assert!((study.conditions[1].expected_depth() - 40.25).abs() < 1e-9);
+        assert_eq!(study.conditions[0].expected_depth(), 54.0);
+        assert_eq!(study.speed(&study.conditions[1]), Some(2.0));
+        assert_eq!(study.conditions[0].gradients, [2.5, 6.5]);
+        assert_eq!(study.conditions[1].gradients, [5.0, 13.0]);
 
         let report = study.report("tools stochastic-depth");
         let figures: Vec<&Figure> = report
@@ -540,16 +545,16 @@ mod tests {
         let Layer::Heat { cells, .. } = &figures[0].layers[0] else {
             panic!("a matrix is shown as colour");
         };
-        // The baseline is in both rows.
+        // Constant depth is in both rows.
         let values: Vec<Option<f64>> = cells.iter().map(|cell| cell.value).collect();
         assert_eq!(values, [2.0, 5.0, 10.0, 2.0, 5.0, 10.0].map(Some));
         let json = study.json();
         assert_eq!(json["groups"][2]["mean_abs_gradients"], json!([12.5, 32.5]));
         assert_eq!(json["groups"].as_array().unwrap().len(), 8);
 
-        // A run whose gradients were removed is named.
+        // The error names a run whose gradients were removed.
         std::fs::remove_file(results[3].run.join("gradients.csv")).unwrap();
-        let error = DepthStudy::of(&results).unwrap_err().to_string();
+        let error = DepthStudy::new(&results).unwrap_err().to_string();
         assert!(
             error.contains(&results[3].point.name) && error.contains("epoch 1"),
             "{error}"

@@ -159,8 +159,10 @@ pub fn reorder(evaluator: &mut Evaluator, whole: &Route, trials: &Trials) -> Res
     let graph = evaluator.graph();
     let exchanges = exchanges(graph);
     if exchanges.is_empty() {
+        let (from, to) = (trials.counts.start(), trials.counts.end());
         return Err(StudyError::value(
             "reorder",
+            format!("{from}..{to}"),
             "the model has no two blocks of one shape that could be exchanged",
         ));
     }

@@ -178,18 +178,21 @@ impl LesionStudy {
         if self.recalibrate == Some(0) {
             return Err(StudyError::value(
                 "recalibrate",
+                "0",
                 "at least one training image is needed",
             ));
         }
-        if self.recalibrate.is_some() && self.reorder.is_some() {
+        if let Some(images) = self.recalibrate.filter(|_| self.reorder.is_some()) {
             return Err(StudyError::value(
                 "recalibrate",
+                images.to_string(),
                 "cannot be combined with other orders of blocks",
             ));
         }
         if self.save_images && self.out.is_none() {
             return Err(StudyError::value(
                 "save-images",
+                "",
                 "a directory for the results is needed",
             ));
         }
@@ -200,7 +203,7 @@ impl LesionStudy {
     /// An error where `setting` is used without deleting each block alone.
     fn check_each(&self, setting: &'static str, used: bool) -> Result<(), StudyError> {
         if used && matches!(self.deletions, Deletions::Together(_)) {
-            return Err(StudyError::value(setting, "each block must be deleted alone, too"));
+            return Err(StudyError::value(setting, "", "each block must be deleted alone, too"));
         }
         Ok(())
     }
@@ -212,9 +215,10 @@ impl LesionStudy {
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<LesionFindings, StudyError> {
         self.check()?;
-        if self.recalibrate.is_some() && network.training_images == 0 {
+        if let Some(images) = self.recalibrate.filter(|_| network.training_images == 0) {
             return Err(StudyError::value(
                 "recalibrate",
+                images.to_string(),
                 "the network must be opened with its training images",
             ));
         }

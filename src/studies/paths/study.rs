@@ -78,7 +78,8 @@ impl PathStudy {
             let (from, to) = (lengths.start(), lengths.end());
             return Err(StudyError::value(
                 "lengths",
-                format!("{from}..{to}: the longest path has {longest} blocks"),
+                format!("{from}..{to}"),
+                format!("the longest path has {longest} blocks"),
             ));
         }
         let has_shortcut = |block: &&crate::graph::Block| block.default.shortcut != 0.0;
@@ -86,9 +87,10 @@ impl PathStudy {
         if residual_blocks < graph.blocks.len() && self.samples > 0 {
             return Err(StudyError::value(
                 "samples",
+                self.samples.to_string(),
                 format!(
-                    "{} has blocks without a shortcut, and paths of a residual model alone can be sampled; give \
-                     another model, or sample 0 paths",
+                    "{} has blocks without a shortcut, so it has no paths to sample; use a residual model, or sample \
+                     0 paths",
                     network.model
                 ),
             ));
@@ -124,6 +126,7 @@ impl PathStudy {
         if network.training_images == 0 {
             return Err(StudyError::value(
                 "samples",
+                self.samples.to_string(),
                 "the network must be opened with its training images",
             ));
         }

@@ -1,7 +1,7 @@
 //! Which points does a grid have?
 //!
-//! A grid is some settings with several values each; its points are all
-//! combinations, the last setting changing fastest.
+//! A grid is a list of settings with several values each. Its points are all
+//! combinations. The last setting changes fastest.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -9,60 +9,61 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use crate::models::ModelSpec;
+use crate::studies::error::StudyError;
 use crate::train::{Config, TrainError};
 
-/// Options of a model's name that a grid may vary as if they were settings.
+/// Options of a model's name that a grid can vary like settings.
 const MODEL_OPTIONS: [&str; 5] = ["dropout", "dropout-at", "block", "l", "shortcut"];
-/// Settings whose values hold commas themselves.
+/// Settings whose values contain commas.
 const WITH_COMMAS: [&str; 5] = ["mean", "std", "schedule", "data", "init"];
-/// The setting that runs are folded over.
+/// The setting that results are aggregated over.
 pub const SEED: &str = "seed";
-/// More points than anyone waits for.
+/// The largest number of points.
 const MOST_POINTS: usize = 10_000;
-/// Most characters of a name: file systems allow 255 bytes.
+/// The largest number of characters of a name. File systems allow 255 bytes.
 const MOST_CHARACTERS: usize = 120;
 
-/// A setting and the values that it takes: `dropout=0,0.3`.
+/// A setting and its values: `dropout=0,0.3`.
 ///
-/// Commas separate values unless they stand in parentheses; where a value
-/// holds commas itself, `|` separates: `model=wrn-16-1|wrn-16-1:l=3,dropout=0.3`.
-/// Values of mean, std, schedule, data and init are separated by `|` alone.
+/// Commas outside parentheses separate values. If a value contains commas, use
+/// `|` instead: `model=wrn-16-1|wrn-16-1:l=3,dropout=0.3`. Values of mean, std,
+/// schedule, data and init are always separated by `|`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
+pub struct GridSetting {
     /// A key of `run.toml`, or one of a model's options.
     pub key: String,
     /// Its values, in the order given.
     pub values: Vec<String>,
 }
 
-impl FromStr for Setting {
-    type Err = TrainError;
+impl FromStr for GridSetting {
+    type Err = StudyError;
 
-    fn from_str(text: &str) -> Result<Self, TrainError> {
-        let problem = |what: &str| TrainError::Argument(format!("--grid {text}: {what}; write KEY=VALUE,VALUE"));
-        let (key, list) = text.split_once('=').ok_or_else(|| problem("no '=' is in it"))?;
+    fn from_str(text: &str) -> Result<Self, StudyError> {
+        let problem = |problem: &str| StudyError::value("grid", text, format!("{problem}; write KEY=VALUE,VALUE"));
+        let (key, list) = text.split_once('=').ok_or_else(|| problem("it has no '='"))?;
         let key = key.trim().to_string();
         let values = match WITH_COMMAS.contains(&key.as_str()) {
             true => split(list, '|'),
-            false => list_of(list),
+            false => split_values(list),
         };
         if key.is_empty() || values.iter().any(String::is_empty) {
-            return Err(problem("a key or a value is empty"));
+            return Err(problem("the key or a value is empty"));
         }
         if let Some(twice) = (1..values.len()).find(|&at| values[..at].contains(&values[at])) {
-            return Err(problem(&format!("{} is there twice", values[twice])));
+            return Err(problem(&format!("the value {} is given twice", values[twice])));
         }
-        Ok(Setting { key, values })
+        Ok(GridSetting { key, values })
     }
 }
 
-/// The values of `list`: between bars if it has any, else between commas
-/// outside parentheses.
-pub fn list_of(list: &str) -> Vec<String> {
+/// The values of `list`. They are separated by `|` if it contains one, else by
+/// commas outside parentheses.
+pub fn split_values(list: &str) -> Vec<String> {
     split(list, if list.contains('|') { '|' } else { ',' })
 }
 
-/// The pieces of `list` between separators outside parentheses.
+/// Splits `list` at the separators outside parentheses.
 fn split(list: &str, separator: char) -> Vec<String> {
     let mut open = 0_usize;
     let outside = |c: char| {
@@ -78,19 +79,19 @@ fn split(list: &str, separator: char) -> Vec<String> {
 
 /// One training of a sweep.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
-    /// Name of its directory, made of the values.
+pub struct SweepPoint {
+    /// The name of its directory, made from the values.
     pub name: String,
-    /// The settings that vary, in the order of the grid.
+    /// Keys and values of the settings that vary, in the order of the grid.
     pub values: Vec<(String, String)>,
     /// All settings.
     pub config: Config,
 }
 
-impl Point {
+impl SweepPoint {
     /// The point with these settings.
     pub fn new(values: Vec<(String, String)>, config: Config) -> Self {
-        Point {
+        SweepPoint {
             name: name_of(&values),
             values,
             config,
@@ -98,25 +99,29 @@ impl Point {
     }
 }
 
-/// The points of a grid over `base`, which says all else.
+/// The points of a grid. All other settings are those of `base`.
 ///
 /// # Errors
-/// Where a key is no setting or a value not one of its setting's.
-pub fn points(base: &Config, grid: &[Setting]) -> Result<Vec<Point>, TrainError> {
+/// Where a key is not a setting, or a value is not valid for its setting.
+pub fn grid_points(base: &Config, grid: &[GridSetting]) -> Result<Vec<SweepPoint>, StudyError> {
     let count = grid.iter().try_fold(1_usize, |product, setting| {
         let count = product.checked_mul(setting.values.len());
         count.filter(|&count| count <= MOST_POINTS)
     });
     if count.is_none() {
-        return Err(TrainError::Argument(format!(
-            "--grid: more than {MOST_POINTS} points; take fewer values"
-        )));
+        let keys: Vec<&str> = grid.iter().map(|setting| setting.key.as_str()).collect();
+        return Err(StudyError::value(
+            "grid",
+            keys.join(", "),
+            format!("more than {MOST_POINTS} points; give fewer values"),
+        ));
     }
     if let Some(at) = (1..grid.len()).find(|&at| grid[..at].iter().any(|other| other.key == grid[at].key)) {
-        return Err(TrainError::Argument(format!(
-            "--grid {}: the key is there twice; give all its values at once",
-            grid[at].key
-        )));
+        return Err(StudyError::value(
+            "grid",
+            &grid[at].key,
+            "the key is given twice; give all its values together",
+        ));
     }
     let mut combinations: Vec<Vec<(String, String)>> = vec![Vec::new()];
     for setting in grid {
@@ -129,39 +134,46 @@ pub fn points(base: &Config, grid: &[Setting]) -> Result<Vec<Point>, TrainError>
         });
         combinations = extended.collect();
     }
-    let point = |values: Vec<(String, String)>| Ok(Point::new(values.clone(), with_all(base, &values)?));
+    let point = |values: Vec<(String, String)>| Ok(SweepPoint::new(values.clone(), with_all(base, &values)?));
     combinations.into_iter().map(point).collect()
 }
 
-/// Whether all points are different, by settings and by name.
-pub fn distinct(points: &[Point]) -> Result<(), TrainError> {
-    let mut names: HashMap<&str, &Point> = HashMap::new();
+/// Checks that all points differ, by settings and by name.
+///
+/// # Errors
+/// For the first two points that do not.
+pub fn distinct(points: &[SweepPoint]) -> Result<(), StudyError> {
+    let mut names: HashMap<&str, &SweepPoint> = HashMap::new();
     for point in points {
         if let Some(other) = names.insert(&point.name, point) {
-            return Err(TrainError::Argument(format!(
-                "{} and {} would share the directory {}; sweep them apart, with another --out",
-                described(&other.values),
-                described(&point.values),
-                point.name
-            )));
+            return Err(StudyError::value(
+                "grid",
+                describe(&point.values),
+                format!(
+                    "{} would share its directory {}; sweep one of them separately, in another output directory",
+                    describe(&other.values),
+                    point.name
+                ),
+            ));
         }
     }
-    // By their text: settings are not hashed, and points may be many.
-    let mut seen: HashMap<String, &Point> = HashMap::new();
+    // Compare settings by their text: `Config` has no hash, and comparing all
+    // pairs of many points would take long.
+    let mut seen: HashMap<String, &SweepPoint> = HashMap::new();
     for point in points {
         if let Some(other) = seen.insert(format!("{:?}", point.config), point) {
-            return Err(TrainError::Argument(format!(
-                "{} and {} are the same settings; give one of them",
-                described(&other.values),
-                described(&point.values)
-            )));
+            return Err(StudyError::value(
+                "grid",
+                describe(&point.values),
+                format!("{} has the same settings; give one of them", describe(&other.values)),
+            ));
         }
     }
     Ok(())
 }
 
-/// Values for people: "resnet20, dropout 0.3, seed 1".
-pub fn described(values: &[(String, String)]) -> String {
+/// Values in words: "resnet20, dropout 0.3, seed 1".
+pub fn describe(values: &[(String, String)]) -> String {
     let word = |(key, value): &(String, String)| match key.as_str() {
         "model" => value.clone(),
         key => format!("{key} {value}"),
@@ -169,9 +181,9 @@ pub fn described(values: &[(String, String)]) -> String {
     values.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// `base` with some settings changed: the model first, for options belong to
-/// it.
-fn with_all(base: &Config, values: &[(String, String)]) -> Result<Config, TrainError> {
+/// `base` with some settings changed. The model is changed first, because
+/// options belong to it.
+fn with_all(base: &Config, values: &[(String, String)]) -> Result<Config, StudyError> {
     let (models, others): (Vec<_>, Vec<_>) = values.iter().partition(|(key, _)| key == "model");
     let mut config = base.clone();
     for (key, value) in models.into_iter().chain(others) {
@@ -180,18 +192,19 @@ fn with_all(base: &Config, values: &[(String, String)]) -> Result<Config, TrainE
     Ok(config)
 }
 
-/// `base` with the setting `key` at `value`.
-fn with(base: &Config, key: &str, value: &str) -> Result<Config, TrainError> {
+/// `base` with the setting `key` set to `value`.
+fn with(base: &Config, key: &str, value: &str) -> Result<Config, StudyError> {
     if MODEL_OPTIONS.contains(&key) {
-        let model = base.model.parse::<ModelSpec>()?.with(key, value)?.to_string();
+        let model: ModelSpec = base.model.parse().map_err(TrainError::from)?;
+        let model = model.with(key, value).map_err(TrainError::from)?.to_string();
         return Ok(Config { model, ..base.clone() });
     }
-    let problem = |what: String| TrainError::Argument(format!("--grid {key}={value}: {what}"));
+    let problem = |problem: String| StudyError::value("grid", format!("{key}={value}"), problem);
     let mut rest = toml::Table::try_from(base).map_err(|error| problem(error.to_string()))?;
     rest.remove(key);
     if key == "epochs" {
-        // As on the command line: who asks for epochs does not want the steps
-        // of a configuration file.
+        // As on the command line, a number of epochs replaces the number of
+        // steps of a configuration file.
         rest.remove("steps");
     }
     let read = |value: toml::Value| {
@@ -199,22 +212,22 @@ fn with(base: &Config, key: &str, value: &str) -> Result<Config, TrainError> {
         table.insert(key.to_string(), value);
         table.try_into::<Config>()
     };
-    // A word wherever a word is a value, so that nobody needs to quote.
-    let (mut config, word) = match read(toml::Value::String(value.to_string())) {
-        Ok(config) => return Ok(from_here(config, key)),
+    // Try the value as a string first, so that strings need no quotes.
+    let (mut config, string_error) = match read(toml::Value::String(value.to_string())) {
+        Ok(config) => return Ok(absolute_init(config, key)),
         Err(error) => (None, error),
     };
     let literal = literal(value);
     let error = match literal.map(read) {
         Some(Ok(read)) => {
             config = Some(read);
-            word
+            string_error
         }
         Some(Err(error)) => error,
-        None => word,
+        None => string_error,
     };
-    // `none` takes away what may be absent; any number shows that the key is
-    // a setting at all.
+    // `none` removes a setting that may be absent. Whether the key is a setting
+    // at all is tested with a number.
     if value == "none" && read(toml::Value::Integer(1)).is_ok() {
         let without: Option<Config> = rest.clone().try_into().ok();
         let absent = |config: &Config| toml::Table::try_from(config).is_ok_and(|table| !table.contains_key(key));
@@ -222,34 +235,35 @@ fn with(base: &Config, key: &str, value: &str) -> Result<Config, TrainError> {
     }
     config.ok_or_else(|| {
         let options = MODEL_OPTIONS.join("`, `");
-        let more = match error.message().contains("unknown field") {
+        let hint = match error.message().contains("unknown field") {
             true => format!(", or of a model's options `{options}`"),
             false => String::new(),
         };
-        problem(format!("{}{more}", error.message()))
+        problem(format!("{}{hint}", error.message()))
     })
 }
 
-/// A number or a truth value as TOML has it.
+/// `value` as a TOML number or boolean.
 fn literal(value: &str) -> Option<toml::Value> {
     let integer = value.parse().ok().map(toml::Value::Integer);
     let float = || value.parse().ok().map(toml::Value::Float);
-    let truth = || value.parse().ok().map(toml::Value::Boolean);
-    integer.or_else(float).or_else(truth)
+    let boolean = || value.parse().ok().map(toml::Value::Boolean);
+    integer.or_else(float).or_else(boolean)
 }
 
-/// With the path of `init` as it is from every folder, as `residua train` has
-/// it.
-fn from_here(mut config: Config, key: &str) -> Config {
+/// Makes the path of `init` absolute, as `residua train` does, so that it does
+/// not depend on the working directory.
+fn absolute_init(mut config: Config, key: &str) -> Config {
     if key == "init" {
         config.init = config.init.map(|path| std::path::absolute(&path).unwrap_or(path));
     }
     config
 }
 
-/// The name of the point with these values: the same whatever the order of the
-/// grid, and a file name on every system. All keys of the grid are in it, those
-/// with one value, too, so that a grid that grows finds its points again.
+/// The name of the point with these values. It does not depend on the order of
+/// the grid, and it is a valid file name on every system. It contains all keys
+/// of the grid, including those with one value, so that a grid with more values
+/// finds its old points again.
 fn name_of(values: &[(String, String)]) -> String {
     let mut sorted: Vec<&(String, String)> = values.iter().collect();
     sorted.sort_by_key(|(key, _)| (key != "model", key.as_str()));
@@ -261,14 +275,14 @@ fn name_of(values: &[(String, String)]) -> String {
     file_name(&whole)
 }
 
-/// `text` as a file name on every system; texts that are cut keep names of
-/// their own.
+/// `text` as a valid file name on every system. A text that is too long is cut
+/// and ends with a hash, so that different texts get different names.
 pub fn file_name(text: &str) -> String {
-    let kept = |c: char| match c {
+    let allowed = |c: char| match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' => c,
         _ => '-',
     };
-    let name: String = text.chars().map(kept).collect();
+    let name: String = text.chars().map(allowed).collect();
     if name.len() <= MOST_CHARACTERS {
         return name;
     }
@@ -281,19 +295,19 @@ pub fn file_name(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn grid(texts: &[&str]) -> Result<Vec<Point>, TrainError> {
-        let settings: Result<Vec<Setting>, TrainError> = texts.iter().map(|text| text.parse()).collect();
-        let points = points(&Config::default(), &settings?)?;
+    fn grid(texts: &[&str]) -> Result<Vec<SweepPoint>, StudyError> {
+        let settings: Result<Vec<GridSetting>, StudyError> = texts.iter().map(|text| text.parse()).collect();
+        let points = grid_points(&Config::default(), &settings?)?;
         distinct(&points)?;
         Ok(points)
     }
 
     fn values(text: &str) -> Vec<String> {
-        text.parse::<Setting>().unwrap().values
+        text.parse::<GridSetting>().unwrap().values
     }
 
     #[test]
-    fn commas_separate_unless_they_belong_to_a_value() {
+    fn commas_separate_values_unless_a_value_contains_them() {
         assert_eq!(values("lr=0.1, 0.05"), ["0.1", "0.05"]);
         assert_eq!(values("block=B(1,3),B(3,3)"), ["B(1,3)", "B(3,3)"]);
         assert_eq!(
@@ -314,10 +328,10 @@ mod tests {
         assert_eq!(points[11].name, "wrn-40-2_dropout-0.3_seed-2");
         assert_eq!(points[11].config.model, "wrn-40-2:dropout=0.3");
         assert_eq!(points[11].config.seed, 2);
-        assert_eq!(described(&points[1].values), "dropout 0, wrn-16-1, seed 1");
-        // The order of the grid does not matter to the name.
-        let turned = grid(&["seed=0", "model=wrn-16-1", "dropout=0"]).unwrap();
-        assert_eq!(turned[0].name, points[0].name);
+        assert_eq!(describe(&points[1].values), "dropout 0, wrn-16-1, seed 1");
+        // The name does not depend on the order of the grid.
+        let reordered = grid(&["seed=0", "model=wrn-16-1", "dropout=0"]).unwrap();
+        assert_eq!(reordered[0].name, points[0].name);
     }
 
     #[test]
@@ -336,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_grids_say_what_is_wrong() {
+    fn errors_of_grids_name_the_problem() {
         let wrong = |texts: &[&str]| {
             let error = grid(texts).unwrap_err();
             assert!(error.is_argument(), "{error}");

@@ -1,9 +1,9 @@
-//! What comes out of training at other settings?
+//! How do the results of training depend on its settings?
 //!
 //! A sweep trains one run for each of its points. It can be stopped at any
-//! moment: the same sweep in the same folder goes on where it stood, finished
-//! runs are not trained again, and a run of other settings is never
-//! overwritten.
+//! moment. The same sweep in the same folder continues where it stopped. It
+//! does not train finished runs again, and it never overwrites a run with
+//! other settings.
 
 mod aggregate;
 mod grid;
@@ -13,45 +13,47 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::error::StudyError;
 use crate::data::{Batches, Source};
 use crate::graph::Mode;
 use crate::train::{
-    Adapter, Config, EpochRow, Event, Kernels, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of,
+    Adapter, Config, EpochRow, Event, Kernels, RunDirectory, Settings, Trainer, checkpoint, input_of,
 };
 
-pub use aggregate::{Group, Spread, groups, spread};
+pub use aggregate::{MedianRange, SeedGroup, groups, median_range};
 use grid::distinct;
-pub use grid::{Point, SEED, Setting, described, file_name, list_of, points};
-pub use report::{curves_figure, heat_cells, heat_figure, sweep_facts, sweep_json, sweep_report};
+pub use grid::{GridSetting, SEED, SweepPoint, describe, file_name, grid_points, split_values};
+pub use report::{curves_figure, heat_cells, heat_figure, sweep_json, sweep_provenance, sweep_report};
 
 /// The folder of the runs within a sweep's folder.
 const RUNS: &str = "runs";
 
-/// A sweep whose every point can be trained, as far as that can be known.
+/// A sweep whose points have been checked: as far as can be known in advance,
+/// all of them can be trained.
 #[derive(Debug, Clone)]
 pub struct Sweep {
-    planned: Vec<Planned>,
+    planned: Vec<PlannedPoint>,
     kernels: Kernels,
 }
 
 /// A point before it is trained.
 #[derive(Debug, Clone)]
-struct Planned {
-    point: Point,
+struct PlannedPoint {
+    point: SweepPoint,
     run: PathBuf,
-    facts: Facts,
-    /// Multiply-adds of all its steps and tests.
+    sizes: PointSizes,
+    /// Multiply-adds of all its steps and evaluations.
     work: f64,
-    /// Steps taken, and steps of the run.
+    /// Steps done, and steps of the whole run.
     steps: (u32, u32),
 }
 
-/// What is known of a network and its images before training.
+/// The sizes of a network and its data set, known before training.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Facts {
-    /// Trained parameters.
+pub struct PointSizes {
+    /// Trainable parameters.
     pub parameters: usize,
-    /// Multiply-adds of one image, forward.
+    /// Multiply-adds of the forward pass of one image.
     pub macs: u64,
     /// Residual blocks.
     pub blocks: usize,
@@ -59,115 +61,115 @@ pub struct Facts {
     pub train_images: usize,
     /// Test images.
     pub test_images: usize,
-    /// Steps of an epoch.
+    /// Steps per epoch.
     pub steps_per_epoch: u32,
 }
 
 /// A point after it was trained.
 #[derive(Debug, Clone)]
-pub struct Trained {
+pub struct TrainedPoint {
     /// The point.
-    pub point: Point,
+    pub point: SweepPoint,
     /// The directory of its run.
     pub run: PathBuf,
-    /// The network and its images.
-    pub facts: Facts,
-    /// What each epoch came to.
+    /// Sizes of the network and the data set.
+    pub sizes: PointSizes,
+    /// The results of each epoch.
     pub epochs: Vec<EpochRow>,
-    /// The step at which the loss was no longer finite, if that happened.
+    /// The step at which training diverged, if it did.
     pub diverged: Option<u32>,
-    /// What trained it.
+    /// The adapter that trained it.
     pub adapter: String,
 }
 
-impl Trained {
+impl TrainedPoint {
     fn last(&self) -> Option<&EpochRow> {
         self.epochs.last().filter(|_| self.diverged.is_none())
     }
 
-    /// Test error after the last epoch, a fraction; none of a run that
+    /// Test error after the last epoch, as a fraction; `None` if the run
     /// diverged.
     pub fn test_error(&self) -> Option<f64> {
         self.last().map(|row| row.test_error)
     }
 
-    /// The smallest test error of an epoch. It was chosen on test images, and
-    /// flatters.
+    /// The smallest test error of all epochs. It is optimistic, because the
+    /// epoch is chosen by the test images.
     pub fn best_test_error(&self) -> Option<f64> {
         self.last()?;
         self.epochs.iter().map(|row| row.test_error).min_by(f64::total_cmp)
     }
 
-    /// Mean test loss after the last epoch, nats.
+    /// Mean test loss after the last epoch, in nats.
     pub fn test_loss(&self) -> Option<f64> {
         self.last().map(|row| row.test_loss)
     }
 
-    /// Error of the last epoch's training images as they were seen.
+    /// Training error of the last epoch, on the augmented images.
     pub fn train_error(&self) -> Option<f64> {
         self.last().map(|row| row.train_error)
     }
 
-    /// Their mean loss, nats.
+    /// Mean training loss of the last epoch, in nats.
     pub fn train_loss(&self) -> Option<f64> {
         self.last().map(|row| row.train_loss)
     }
 
-    /// Training images a second: the median of the epochs after the first,
-    /// which compiles kernels.
+    /// Training images per second: the median over the epochs. The first epoch
+    /// is left out if there are others, because it compiles kernels.
     pub fn images_per_second(&self) -> Option<f64> {
         let warm = if self.epochs.len() > 1 { 1 } else { 0 };
         let speeds = self.epochs[warm..].iter().map(|row| row.images_per_second);
-        spread(speeds).map(|spread| spread.median)
+        median_range(speeds).map(|range| range.median)
     }
 
-    /// Seconds of all epochs, tests included; what a run did between its last
-    /// checkpoint and being killed is not in them.
+    /// Seconds of all epochs, including evaluations. Work that was lost when a
+    /// run was killed after its last checkpoint is not included.
     pub fn seconds(&self) -> f64 {
-        // Each has two digits behind the point, and so has their sum.
+        // Every summand has two decimal places. Round the sum to two as well.
         let sum: f64 = self.epochs.iter().map(|row| row.seconds).sum();
         (100.0 * sum).round() / 100.0
     }
 }
 
-/// What a sweep reports while it goes on.
+/// What a sweep reports while it runs.
 #[derive(Debug)]
-pub struct Progress<'a> {
+pub struct SweepProgress<'a> {
     /// The point's number, from 1.
     pub number: usize,
-    /// How many there are.
-    pub of: usize,
+    /// Number of points.
+    pub total: usize,
     /// The point.
-    pub point: &'a Point,
+    pub point: &'a SweepPoint,
     /// What happened.
-    pub news: News<'a>,
-    /// How much of the sweep's work is done, 0 to 1.
+    pub event: SweepEvent<'a>,
+    /// The share of the sweep's work that is done, from 0 to 1.
     pub share: f64,
-    /// How long the rest takes at the speed so far, once that is known.
+    /// The estimated remaining time, once the speed is known.
     pub left: Option<Duration>,
 }
 
 /// What happened to a point.
 #[derive(Debug)]
-pub enum News<'a> {
-    /// It had been trained before.
-    Found(&'a Trained),
-    /// It goes on.
+pub enum SweepEvent<'a> {
+    /// It was trained before.
+    Found(&'a TrainedPoint),
+    /// Its training continues.
     Training(&'a Event),
-    /// It was trained.
-    Ended(&'a Trained),
+    /// It has been trained now.
+    Ended(&'a TrainedPoint),
 }
 
 impl Sweep {
-    /// Looks at every point: its settings, its images, its network, and what
-    /// the folder `out` holds of it. Nothing is written.
+    /// Checks every point: its settings, its images, its network, and its run
+    /// in the folder `out` if there is one. Nothing is written.
     ///
     /// # Errors
-    /// For the first point that cannot be trained, and the first whose
-    /// directory holds a run of other settings.
-    pub fn plan(points: Vec<Point>, out: &Path) -> Result<Self, TrainError> {
+    /// For the first point that cannot be trained, and for the first whose
+    /// directory holds a run with other settings.
+    pub fn plan(points: Vec<SweepPoint>, out: &Path) -> Result<Self, StudyError> {
         distinct(&points)?;
-        // Points share their images, mostly; only synthetic ones change with
+        // Most points share their images. Only synthetic images change with
         // the seed.
         let mut shapes = HashMap::new();
         let mut planned = Vec::new();
@@ -188,7 +190,7 @@ impl Sweep {
             config.normalization(normalization)?;
             let graph = settings.model.build(input, Mode::Eval)?.graph;
             settings.check_blocks(graph.blocks.len())?;
-            let facts = Facts {
+            let sizes = PointSizes {
                 parameters: graph.parameter_count(),
                 macs: graph.macs(),
                 blocks: graph.blocks.len(),
@@ -196,14 +198,14 @@ impl Sweep {
                 test_images: *test_images,
                 steps_per_epoch: Batches::plain(*train_images as u32, settings.batch_size).per_epoch() as u32,
             };
-            let of = config.total_steps(facts.steps_per_epoch);
+            let of = config.total_steps(sizes.steps_per_epoch);
             let run = out.join(RUNS).join(&point.name);
-            let done = steps_done(&point, &settings, &run, of, facts.steps_per_epoch)?;
-            planned.push(Planned {
+            let done = steps_done(&point, &settings, &run, of, sizes.steps_per_epoch)?;
+            planned.push(PlannedPoint {
                 run,
-                work: work(&facts, settings.batch_size.get(), of),
+                work: work(&sizes, settings.batch_size.get(), of),
                 steps: (done, of),
-                facts,
+                sizes,
                 point,
             });
         }
@@ -213,42 +215,43 @@ impl Sweep {
         })
     }
 
-    /// This sweep with kernels by `kernels`, for the points that begin; those
-    /// that go on keep theirs.
+    /// Chooses kernels by `kernels` for points whose training begins. A run
+    /// that continues keeps its kernels.
     pub fn with_kernels(self, kernels: Kernels) -> Self {
         Sweep { kernels, ..self }
     }
 
-    /// How many points there are.
+    /// Number of points.
     pub fn len(&self) -> usize {
         self.planned.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no points.
     pub fn is_empty(&self) -> bool {
         self.planned.is_empty()
     }
 
-    /// How many points have been trained already.
+    /// Number of points that are trained already.
     pub fn finished(&self) -> usize {
         self.planned.iter().filter(|planned| planned.is_finished()).count()
     }
 
-    /// Trains what has not been trained yet, point by point; reports to
-    /// `report`. A point that diverges is a result, too.
+    /// Trains the points that are not trained yet, one after the other, and
+    /// reports to `report`. A point that diverges is a result, too.
     ///
     /// # Errors
-    /// For files and devices. What has been trained until then stays.
-    pub fn train(&self, adapter: &Adapter, report: &mut dyn FnMut(&Progress)) -> Result<Vec<Trained>, TrainError> {
+    /// Where a file or the adapter fails. Runs that were trained before that
+    /// are kept.
+    pub fn train(&self, adapter: &Adapter, report: &mut dyn FnMut(&SweepProgress)) -> Result<Vec<TrainedPoint>, StudyError> {
         let mut clock = Clock::new(&self.planned);
         let mut results = Vec::new();
         for (index, planned) in self.planned.iter().enumerate() {
-            let mut tell = |news: News, clock: &Clock| {
-                report(&Progress {
+            let mut tell = |event: SweepEvent, clock: &Clock| {
+                report(&SweepProgress {
                     number: index + 1,
-                    of: self.planned.len(),
+                    total: self.planned.len(),
                     point: &planned.point,
-                    news,
+                    event,
                     share: clock.share(),
                     left: clock.left(),
                 });
@@ -259,48 +262,52 @@ impl Sweep {
             } else {
                 planned.train(adapter, &self.kernels, &mut |event| {
                     if let Event::Step { done, .. } = event {
-                        clock.stands(index, *done);
+                        clock.set_steps(index, *done);
                     }
-                    tell(News::Training(event), &clock);
+                    tell(SweepEvent::Training(event), &clock);
                 })?
             };
-            clock.stands(index, planned.steps.1);
-            let news = if found {
-                News::Found(&trained)
+            clock.set_steps(index, planned.steps.1);
+            let event = if found {
+                SweepEvent::Found(&trained)
             } else {
-                News::Ended(&trained)
+                SweepEvent::Ended(&trained)
             };
-            tell(news, &clock);
+            tell(event, &clock);
             results.push(trained);
         }
         Ok(results)
     }
 }
 
-/// Multiply-adds of `steps` steps and the tests behind each epoch. The
-/// backward pass takes two for each one of the forward pass.
-fn work(facts: &Facts, batch_size: usize, steps: u32) -> f64 {
-    let epochs = f64::from(steps.div_ceil(facts.steps_per_epoch.max(1)));
-    let images = 3.0 * f64::from(steps) * batch_size as f64 + epochs * facts.test_images as f64;
-    facts.macs as f64 * images
+/// Multiply-adds of `steps` steps and of the evaluation after each epoch. The
+/// backward pass takes twice as many as the forward pass.
+fn work(sizes: &PointSizes, batch_size: usize, steps: u32) -> f64 {
+    let epochs = f64::from(steps.div_ceil(sizes.steps_per_epoch.max(1)));
+    let images = 3.0 * f64::from(steps) * batch_size as f64 + epochs * sizes.test_images as f64;
+    sizes.macs as f64 * images
 }
 
-/// How many of its `of` steps the run in `path` has taken, if it is there and
-/// has the settings of `point`.
-fn steps_done(point: &Point, settings: &Settings, path: &Path, of: u32, per_epoch: u32) -> Result<u32, TrainError> {
+/// Number of steps, out of `of`, that the run in `path` has done; 0 if there is
+/// no run.
+///
+/// # Errors
+/// Where the run has other settings than `point`.
+fn steps_done(point: &SweepPoint, settings: &Settings, path: &Path, of: u32, per_epoch: u32) -> Result<u32, StudyError> {
     let Ok(run) = RunDirectory::open(path) else {
         return Ok(0);
     };
-    let problem = |problem: String| TrainError::Run {
+    let problem = |problem: String| StudyError::File {
         path: path.to_path_buf(),
         problem,
     };
     if let Some(other) = difference(&run.read_config()?, &point.config) {
         return Err(problem(format!(
-            "the run there has other settings than this point: {other}; choose another --out, or remove the run"
+            "the run there has other settings than this point: {other}; choose another output directory, or remove \
+             the run"
         )));
     }
-    // A run that was cut off before its first checkpoint begins anew.
+    // A run that stopped before its first checkpoint starts over.
     if !run.last().exists() {
         return Ok(0);
     }
@@ -308,7 +315,7 @@ fn steps_done(point: &Point, settings: &Settings, path: &Path, of: u32, per_epoc
     let rows = run.read_metrics()?.len();
     if done == of && rows != of.div_ceil(per_epoch.max(1)) as usize {
         return Err(problem(format!(
-            "the run is finished, but metrics.csv has {rows} epochs; remove the run to train it anew"
+            "the run is finished, but metrics.csv has {rows} epochs; remove the run to train it again"
         )));
     }
     Ok(done)
@@ -328,36 +335,36 @@ fn difference(there: &Config, wanted: &Config) -> Option<String> {
     Some(
         keys.into_iter()
             .find(differs)
-            .map_or_else(|| "by a value without name".to_string(), words),
+            .map_or_else(|| "a value that has no name".to_string(), words),
     )
 }
 
-impl Planned {
+impl PlannedPoint {
     fn is_finished(&self) -> bool {
         self.steps.0 == self.steps.1
     }
 
     /// The result of a run that was trained before.
-    fn found(&self) -> Result<Trained, TrainError> {
+    fn found(&self) -> Result<TrainedPoint, StudyError> {
         let directory = RunDirectory::open(&self.run)?;
         let adapter = directory.read_made_by().map(|made_by| made_by.adapter);
         Ok(self.result(directory.read_metrics()?, None, adapter.unwrap_or_default()))
     }
 
-    /// Trains it from where it stands.
+    /// Trains it from its last checkpoint.
     fn train(
         &self,
         adapter: &Adapter,
         kernels: &Kernels,
         report: &mut dyn FnMut(&Event),
-    ) -> Result<Trained, TrainError> {
+    ) -> Result<TrainedPoint, StudyError> {
         let mut trainer = Trainer::open(self.point.config.clone(), adapter)?;
         let name = trainer.made_by().adapter;
         let (directory, resume) = match RunDirectory::open(&self.run) {
             Ok(there) => (there, true),
             Err(_) => (RunDirectory::create(&self.run)?, false),
         };
-        // A run that goes on keeps the kernels it was begun with.
+        // A run that continues keeps the kernels it began with.
         if !resume {
             trainer.choose_kernels(kernels, &mut |_| {})?;
         }
@@ -366,15 +373,15 @@ impl Planned {
             Ok(()) => None,
             Err(error) => Some(error.diverged_at().ok_or(error)?),
         };
-        // As written, so that a sweep which finds the run says the same.
+        // Read the rows back, so that a later sweep reports the same values.
         Ok(self.result(directory.read_metrics()?, diverged, name))
     }
 
-    fn result(&self, epochs: Vec<EpochRow>, diverged: Option<u32>, adapter: String) -> Trained {
-        Trained {
+    fn result(&self, epochs: Vec<EpochRow>, diverged: Option<u32>, adapter: String) -> TrainedPoint {
+        TrainedPoint {
             point: self.point.clone(),
             run: self.run.clone(),
-            facts: self.facts,
+            sizes: self.sizes,
             epochs,
             diverged,
             adapter,
@@ -382,17 +389,17 @@ impl Planned {
     }
 }
 
-/// How far a sweep is, and how long the rest will take. A step of a large
-/// network counts for more than one of a small one.
+/// The share of a sweep that is done, and the remaining time. A step of a
+/// large network counts for more than a step of a small one.
 struct Clock<'a> {
-    planned: &'a [Planned],
+    planned: &'a [PlannedPoint],
     done: Vec<f64>,
     before: f64,
     began: Instant,
 }
 
 impl<'a> Clock<'a> {
-    fn new(planned: &'a [Planned]) -> Self {
+    fn new(planned: &'a [PlannedPoint]) -> Self {
         let done: Vec<f64> = planned.iter().map(|point| point.work_of(point.steps.0)).collect();
         Clock {
             planned,
@@ -402,8 +409,8 @@ impl<'a> Clock<'a> {
         }
     }
 
-    /// The point at `index` has taken so many steps.
-    fn stands(&mut self, index: usize, steps: u32) {
+    /// Sets the number of steps that the point at `index` has done.
+    fn set_steps(&mut self, index: usize, steps: u32) {
         self.done[index] = self.planned[index].work_of(steps);
     }
 
@@ -422,13 +429,13 @@ impl<'a> Clock<'a> {
     }
 }
 
-impl Planned {
+impl PlannedPoint {
     fn work_of(&self, steps: u32) -> f64 {
         self.work * f64::from(steps) / f64::from(self.steps.1.max(1))
     }
 }
 
-/// The time that `rest` takes where `done` took `elapsed`.
+/// The time that the work `rest` takes if `done` took `elapsed`.
 fn left(elapsed: Duration, done: f64, rest: f64) -> Option<Duration> {
     let ratio = (done > 0.0).then(|| rest.max(0.0) / done)?;
     Duration::try_from_secs_f64(elapsed.as_secs_f64() * ratio).ok()
@@ -439,7 +446,7 @@ mod tests {
     use super::*;
 
     /// A run with these values and these test errors, epoch by epoch.
-    pub fn trained(values: &[(&str, &str)], errors: &[f64]) -> Trained {
+    pub fn trained(values: &[(&str, &str)], errors: &[f64]) -> TrainedPoint {
         let values = values.iter().map(|&(key, value)| (key.to_string(), value.to_string()));
         let row = |(index, &error): (usize, &f64)| EpochRow {
             epoch: index as u32 + 1,
@@ -451,10 +458,10 @@ mod tests {
             images_per_second: 100.0 * (index + 1) as f64,
             seconds: 2.0,
         };
-        Trained {
-            point: Point::new(values.collect(), Config::default()),
+        TrainedPoint {
+            point: SweepPoint::new(values.collect(), Config::default()),
             run: PathBuf::from("run"),
-            facts: Facts {
+            sizes: PointSizes {
                 parameters: 1000,
                 macs: 5000,
                 blocks: 3,
@@ -469,13 +476,13 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_the_last_epoch_and_the_best() {
+    fn results_are_those_of_the_last_and_the_best_epoch() {
         let run = trained(&[("seed", "0")], &[0.9, 0.3, 0.4]);
         assert_eq!(run.test_error(), Some(0.4));
         assert_eq!(run.best_test_error(), Some(0.3));
         assert_eq!(run.images_per_second(), Some(250.0));
         assert_eq!(run.seconds(), 6.0);
-        let diverged = Trained {
+        let diverged = TrainedPoint {
             diverged: Some(7),
             ..run
         };
@@ -484,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_know_the_papers_sizes() {
+    fn plans_have_the_parameter_counts_of_the_paper() {
         let folder = tempfile::tempdir().unwrap();
         let grid = "model=wrn-40-2,wrn-28-2:block=B(3,3),wrn-40-2:block=B(1,3,1)"
             .parse()
@@ -493,8 +500,8 @@ mod tests {
             data: "synthetic:32,16".into(),
             ..Config::default()
         };
-        let sweep = Sweep::plan(points(&base, &[grid]).unwrap(), folder.path()).unwrap();
-        let sizes: Vec<usize> = sweep.planned.iter().map(|planned| planned.facts.parameters).collect();
+        let sweep = Sweep::plan(grid_points(&base, &[grid]).unwrap(), folder.path()).unwrap();
+        let sizes: Vec<usize> = sweep.planned.iter().map(|planned| planned.sizes.parameters).collect();
         assert_eq!(sizes, [2_243_546, 1_467_610, 1_429_082]);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -503,7 +510,7 @@ mod tests {
     fn a_point_that_cannot_be_trained_stops_the_plan() {
         let folder = tempfile::tempdir().unwrap();
         let plan = |text: &str| {
-            let points = points(&Config::default(), &[text.parse().unwrap()]).unwrap();
+            let points = grid_points(&Config::default(), &[text.parse().unwrap()]).unwrap();
             Sweep::plan(points, folder.path()).unwrap_err()
         };
         for (text, part) in [
@@ -521,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn the_difference_of_two_settings_is_named() {
+    fn the_first_setting_that_differs_is_named() {
         let config = Config::default();
         let other = Config {
             stochastic_depth: Some(0.5),

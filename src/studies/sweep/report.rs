@@ -4,49 +4,50 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::aggregate::Group;
-use super::grid::{SEED, described};
-use super::{Spread, Trained, groups};
+use super::aggregate::SeedGroup;
+use super::grid::{SEED, describe};
+use super::{MedianRange, TrainedPoint, groups};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Report, Table};
 
-/// The report of a sweep: one row for each point, runs of several seeds folded
-/// into their median and range; test error by epoch and by point, and, where
-/// two settings vary, by both. `command` is what was typed.
-pub fn sweep_report(command: &str, results: &[Trained]) -> Report {
+/// The report of a sweep: a table with one row per point, where runs that
+/// differ only in their seed are aggregated to median and range; test error by
+/// epoch and by point; and, if exactly two settings vary, by both. `command` is
+/// the command line of the program.
+pub fn sweep_report(command: &str, results: &[TrainedPoint]) -> Report {
     let groups = groups(results);
     let keys = keys(&groups);
-    let folded = has_seeds(results);
+    let aggregated = has_seeds(results);
     let what = if keys.is_empty() { vec![SEED] } else { keys.clone() };
-    let mut items = vec![Item::Table(points_table(&groups, &keys, folded))];
-    if folded {
+    let mut items = vec![Item::Table(points_table(&groups, &keys, aggregated))];
+    if aggregated {
         items.push(Item::Table(runs_table(results)));
     }
     items.push(Item::Figure(curves_figure("curves", "Test error by epoch", &groups)));
-    items.push(Item::Figure(points_figure(&groups, folded)));
+    items.push(Item::Figure(points_figure(&groups, aggregated)));
     if let [first, second] = varying(&groups, &keys)[..] {
         let title = format!("Test error by {first} and {second}");
         let (columns, rows) = (distinct(&groups, first), distinct(&groups, second));
         let (x, y) = (Axis::named(first, columns.clone()), Axis::named(second, rows.clone()));
         let cells = heat_cells(&columns, &rows, |column, row| {
-            let own = |group: &&Group| group.value(first) == Some(column) && group.value(second) == Some(row);
+            let own = |group: &&SeedGroup| group.value(first) == Some(column) && group.value(second) == Some(row);
             groups
                 .iter()
                 .find(own)
-                .and_then(|group| group.median(Trained::test_error))
+                .and_then(|group| group.median(TrainedPoint::test_error))
         });
         items.push(Item::Figure(heat_figure("heat", &title, x, y, cells)));
     }
     Report {
-        title: format!("A sweep over {}", what.join(", ")),
-        facts: sweep_facts(command, results),
+        title: format!("Sweep over {}", what.join(", ")),
+        facts: sweep_provenance(command, results),
         items,
     }
 }
 
-/// Where the results of a sweep come from. What differs from run to run is
-/// listed in the order of the runs.
-pub fn sweep_facts(command: &str, results: &[Trained]) -> Vec<(String, String)> {
-    let listed = |of: &dyn Fn(&Trained) -> String| {
+/// Where the results of a sweep come from: pairs of a name and a value. Values
+/// that differ between runs are listed in the order of the runs.
+pub fn sweep_provenance(command: &str, results: &[TrainedPoint]) -> Vec<(String, String)> {
+    let listed = |of: &dyn Fn(&TrainedPoint) -> String| {
         let mut seen: Vec<String> = Vec::new();
         for value in results.iter().map(of) {
             if !seen.contains(&value) {
@@ -55,7 +56,7 @@ pub fn sweep_facts(command: &str, results: &[Trained]) -> Vec<(String, String)> 
         }
         seen.join("; ")
     };
-    let images = |run: &Trained| format!("{} training, {} test", run.facts.train_images, run.facts.test_images);
+    let images = |run: &TrainedPoint| format!("{} training, {} test", run.sizes.train_images, run.sizes.test_images);
     let fact = |name: &str, value: String| (name.to_string(), value);
     vec![
         fact("command", command.to_string()),
@@ -68,8 +69,8 @@ pub fn sweep_facts(command: &str, results: &[Trained]) -> Vec<(String, String)> 
     ]
 }
 
-/// The results as one JSON object: every run, and what they were trained on.
-pub fn sweep_json(results: &[Trained]) -> Value {
+/// The results as one JSON object: every run, every group, and the adapters.
+pub fn sweep_json(results: &[TrainedPoint]) -> Value {
     let adapters: BTreeSet<&str> = results.iter().map(|run| run.adapter.as_str()).collect();
     json!({
         "points": results.iter().map(run_json).collect::<Vec<Value>>(),
@@ -78,15 +79,15 @@ pub fn sweep_json(results: &[Trained]) -> Value {
     })
 }
 
-fn run_json(run: &Trained) -> Value {
+fn run_json(run: &TrainedPoint) -> Value {
     json!({
         "name": run.point.name,
         "values": values_json(&run.point.values),
         "run": run.run,
         "model": run.point.config.model,
         "seed": run.point.config.seed,
-        "parameters": run.facts.parameters,
-        "macs": run.facts.macs,
+        "parameters": run.sizes.parameters,
+        "macs": run.sizes.macs,
         "epochs": run.epochs.len(),
         "test_error": run.test_error(),
         "best_test_error": run.best_test_error(),
@@ -99,16 +100,16 @@ fn run_json(run: &Trained) -> Value {
     })
 }
 
-/// A group is an object of its values and the spreads over its seeds.
-fn group_json(group: &Group) -> Value {
-    let spread = |spread: Option<Spread>| {
-        spread.map(|spread| json!({ "median": spread.median, "least": spread.least, "most": spread.most }))
+/// A group as a JSON object: its values, and median and range over its seeds.
+fn group_json(group: &SeedGroup) -> Value {
+    let range = |range: Option<MedianRange>| {
+        range.map(|range| json!({ "median": range.median, "least": range.least, "most": range.most }))
     };
     json!({
         "values": values_json(&group.values),
         "runs": group.runs.len(),
-        "test_error": spread(group.spread(Trained::test_error)),
-        "best_test_error": spread(group.spread(Trained::best_test_error)),
+        "test_error": range(group.median_range(TrainedPoint::test_error)),
+        "best_test_error": range(group.median_range(TrainedPoint::best_test_error)),
     })
 }
 
@@ -117,20 +118,20 @@ fn values_json(values: &[(String, String)]) -> Value {
     Value::Object(values.iter().map(pair).collect::<Map<String, Value>>())
 }
 
-/// The settings that the groups have values of, in their order.
-fn keys<'a>(groups: &'a [Group]) -> Vec<&'a str> {
+/// The keys of the groups' values, in their order.
+fn keys<'a>(groups: &'a [SeedGroup]) -> Vec<&'a str> {
     let first = groups.first().map(|group| &group.values[..]).unwrap_or_default();
     first.iter().map(|(key, _)| key.as_str()).collect()
 }
 
-/// Those with more than one value.
-fn varying<'a>(groups: &[Group], keys: &[&'a str]) -> Vec<&'a str> {
+/// The keys with more than one value.
+fn varying<'a>(groups: &[SeedGroup], keys: &[&'a str]) -> Vec<&'a str> {
     let varies = |key: &&&str| distinct(groups, key).len() > 1;
     keys.iter().filter(varies).copied().collect()
 }
 
-/// The values of a setting in the order of the sweep.
-fn distinct(groups: &[Group], key: &str) -> Vec<String> {
+/// The different values of a setting, in the order of the sweep.
+fn distinct(groups: &[SeedGroup], key: &str) -> Vec<String> {
     let mut seen: Vec<String> = Vec::new();
     for value in groups.iter().filter_map(|group| group.value(key)) {
         if !seen.iter().any(|other| other == value) {
@@ -140,31 +141,31 @@ fn distinct(groups: &[Group], key: &str) -> Vec<String> {
     seen
 }
 
-fn has_seeds(results: &[Trained]) -> bool {
+fn has_seeds(results: &[TrainedPoint]) -> bool {
     results
         .iter()
         .any(|run| run.point.values.iter().any(|(key, _)| key == SEED))
 }
 
-/// A number, or empty where there is none.
+/// A number, or an empty string if there is none.
 fn number(value: Option<f64>) -> Value {
     value.map_or_else(|| Value::String(String::new()), |value| json!(value))
 }
 
-fn points_table(groups: &[Group], keys: &[&str], folded: bool) -> Table {
+fn points_table(groups: &[SeedGroup], keys: &[&str], aggregated: bool) -> Table {
     let mut columns: Vec<Column> = keys.iter().map(|key| Column::plain(key, key)).collect();
     columns.push(Column::plain("parameters", "parameters"));
-    columns.push(Column::number("macs", "MMAC an image", 1));
-    if folded {
+    columns.push(Column::number("macs", "MMAC per image", 1));
+    if aggregated {
         columns.push(Column::plain("runs", "seeds"));
     }
     if let Some(macs) = columns.iter_mut().find(|column| column.key == "macs") {
         macs.factor = 1e-6;
     }
     columns.push(Column::percent("test_error", "test error (%)"));
-    if folded {
-        columns.push(Column::percent("test_error_least", "least (%)"));
-        columns.push(Column::percent("test_error_most", "most (%)"));
+    if aggregated {
+        columns.push(Column::percent("test_error_least", "smallest (%)"));
+        columns.push(Column::percent("test_error_most", "largest (%)"));
     }
     columns.push(Column::percent("best_test_error", "best epoch (%)"));
     columns.push(Column::percent("train_error", "train error (%)"));
@@ -174,32 +175,32 @@ fn points_table(groups: &[Group], keys: &[&str], folded: bool) -> Table {
     if diverged {
         columns.push(Column::plain("diverged", "diverged"));
     }
-    let row = |group: &Group| {
-        let facts = group.runs[0].facts;
+    let row = |group: &SeedGroup| {
+        let sizes = group.runs[0].sizes;
         let mut row: Vec<Value> = keys
             .iter()
             .map(|key| json!(group.value(key).unwrap_or_default()))
             .collect();
-        row.extend([json!(facts.parameters), json!(facts.macs)]);
-        if folded {
+        row.extend([json!(sizes.parameters), json!(sizes.macs)]);
+        if aggregated {
             row.push(json!(group.runs.len()));
         }
-        let error = group.spread(Trained::test_error);
+        let error = group.median_range(TrainedPoint::test_error);
         row.push(number(error.map(|error| error.median)));
-        if folded {
+        if aggregated {
             row.push(number(error.map(|error| error.least)));
             row.push(number(error.map(|error| error.most)));
         }
-        row.push(number(group.median(Trained::best_test_error)));
-        row.push(number(group.median(Trained::train_error)));
-        row.push(number(group.median(Trained::images_per_second)));
+        row.push(number(group.median(TrainedPoint::best_test_error)));
+        row.push(number(group.median(TrainedPoint::train_error)));
+        row.push(number(group.median(TrainedPoint::images_per_second)));
         row.push(number(group.median(|run| Some(run.seconds()))));
         if diverged {
             row.push(json!(self::diverged(group).unwrap_or_default()));
         }
         row
     };
-    let title = match folded {
+    let title = match aggregated {
         true => "Every point after its last epoch: the median over its seeds, and the range of the test error",
         false => "Every point after its last epoch",
     };
@@ -212,16 +213,16 @@ fn points_table(groups: &[Group], keys: &[&str], folded: bool) -> Table {
     }
 }
 
-/// What to say of a group's runs that diverged, if any did.
-fn diverged(group: &Group) -> Option<String> {
+/// The steps at which runs of a group diverged, in words; `None` if none did.
+fn diverged(group: &SeedGroup) -> Option<String> {
     let steps: Vec<u32> = group.runs.iter().filter_map(|run| run.diverged).collect();
     let steps = (!steps.is_empty()).then_some(steps)?;
     let listed: Vec<String> = steps.iter().map(u32::to_string).collect();
     Some(format!("at step {}", listed.join(", ")))
 }
 
-/// Every run by itself, for those who fold in another way.
-fn runs_table(results: &[Trained]) -> Table {
+/// Every run on its own, for readers who aggregate in another way.
+fn runs_table(results: &[TrainedPoint]) -> Table {
     let values = results.first().map(|run| &run.point.values[..]).unwrap_or_default();
     let mut columns: Vec<Column> = values.iter().map(|(key, _)| Column::plain(key, key)).collect();
     columns.extend([
@@ -233,7 +234,7 @@ fn runs_table(results: &[Trained]) -> Table {
         Column::number("images_per_second", "images/s", 0),
         Column::number("seconds", "seconds", 0),
     ]);
-    let row = |run: &Trained| {
+    let row = |run: &TrainedPoint| {
         let mut row: Vec<Value> = run.point.values.iter().map(|(_, value)| json!(value)).collect();
         row.extend([
             number(run.test_error()),
@@ -248,28 +249,28 @@ fn runs_table(results: &[Trained]) -> Table {
     };
     Table {
         name: "runs".into(),
-        title: "Every run by itself".into(),
+        title: "Every run on its own".into(),
         rows: results.iter().map(row).collect(),
         columns,
         file_only: true,
     }
 }
 
-/// What a group is called in a figure.
-fn label(group: &Group) -> String {
+/// The name of a group in a figure.
+fn label(group: &SeedGroup) -> String {
     match group.values.is_empty() {
         true => "all runs".to_string(),
-        false => described(&group.values),
+        false => describe(&group.values),
     }
 }
 
-/// Test error by epoch, a line for each group; where it has several seeds,
-/// their median with their range.
-pub fn curves_figure(name: &str, title: &str, groups: &[Group]) -> Figure {
-    let line = |group: &Group| {
+/// Test error by epoch, a line per group: median and range if the group has
+/// several seeds.
+pub fn curves_figure(name: &str, title: &str, groups: &[SeedGroup]) -> Figure {
+    let line = |group: &SeedGroup| {
         let epochs = group.runs.iter().map(|run| run.epochs.len()).max().unwrap_or(0);
         let mark = |index: usize| {
-            let error = group.spread(|run| run.epochs.get(index).map(|row| 100.0 * row.test_error))?;
+            let error = group.median_range(|run| run.epochs.get(index).map(|row| 100.0 * row.test_error))?;
             let epoch = index + 1;
             let text = format!(
                 "{}, epoch {epoch}: {}",
@@ -300,27 +301,27 @@ pub fn curves_figure(name: &str, title: &str, groups: &[Group]) -> Figure {
     }
 }
 
-/// "12.34 %", or with its range; `error` in per cent.
-fn error_words(error: Spread, runs: usize) -> String {
+/// An error in words, in per cent: "12.34 %", or with its range.
+fn error_words(error: MedianRange, runs: usize) -> String {
     match runs {
         1 => format!("{:.2} %", error.median),
         _ => format!("{:.2} % ({:.2} to {:.2} %)", error.median, error.least, error.most),
     }
 }
 
-/// Test error by point: medians, and, where there are several seeds, every run.
-fn points_figure(groups: &[Group], folded: bool) -> Figure {
+/// Test error by point: medians, and every run if there are several seeds.
+fn points_figure(groups: &[SeedGroup], aggregated: bool) -> Figure {
     let mut medians = Vec::new();
     let mut runs = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         let place = index as f64 + 1.0;
         for run in &group.runs {
             if let Some(error) = run.test_error() {
-                let text = format!("{}: {:.2} %", described(&run.point.values), 100.0 * error);
+                let text = format!("{}: {:.2} %", describe(&run.point.values), 100.0 * error);
                 runs.push(Mark::new(place, 100.0 * error, text));
             }
         }
-        if let Some(error) = group.spread(|run| run.test_error().map(|error| 100.0 * error)) {
+        if let Some(error) = group.median_range(|run| run.test_error().map(|error| 100.0 * error)) {
             let text = format!("{}: {}", label(group), error_words(error, group.runs.len()));
             let interval = (group.runs.len() > 1).then_some((error.least, error.most));
             medians.push(Mark {
@@ -331,14 +332,14 @@ fn points_figure(groups: &[Group], folded: bool) -> Figure {
         }
     }
     let mut layers = Vec::new();
-    if folded {
+    if aggregated {
         layers.push(Layer::Points {
             label: "a run".into(),
             marks: runs,
         });
     }
     layers.push(Layer::Points {
-        label: if folded {
+        label: if aggregated {
             "median over seeds"
         } else {
             "after the last epoch"
@@ -349,15 +350,15 @@ fn points_figure(groups: &[Group], folded: bool) -> Figure {
     Figure {
         name: "points".into(),
         title: "Test error by point".into(),
-        caption: "Error on the test images after the last epoch; points that diverged have none.".into(),
+        caption: "Error on the test images after the last epoch. Points that diverged are left out.".into(),
         x: Axis::named("point", groups.iter().map(label).collect()),
         y: Axis::linear("test error (%)"),
         layers,
     }
 }
 
-/// The cells of a matrix: `error` gives the test error (a fraction) at a value
-/// of each axis.
+/// The cells of a matrix. `error` returns the test error (a fraction) for a
+/// column and a row.
 pub fn heat_cells(columns: &[String], rows: &[String], error: impl Fn(&str, &str) -> Option<f64>) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (y, row) in rows.iter().enumerate() {
@@ -375,12 +376,12 @@ pub fn heat_cells(columns: &[String], rows: &[String], error: impl Fn(&str, &str
     cells
 }
 
-/// Test error by two settings, as colour.
+/// Test error by two settings, as a heat map.
 pub fn heat_figure(name: &str, title: &str, x: Axis, y: Axis, cells: Vec<Cell>) -> Figure {
     Figure {
         name: name.to_string(),
         title: title.to_string(),
-        caption: "Error on the test images after the last epoch, the median where there are several seeds.".into(),
+        caption: "Error on the test images after the last epoch; the median if there are several seeds.".into(),
         x,
         y,
         layers: vec![Layer::Heat {
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_are_folded_into_median_and_range() {
+    fn seeds_are_aggregated_to_median_and_range() {
         let run = |lr: &str, seed: &str, error: f64| trained(&[("lr", lr), ("seed", seed)], &[0.9, error]);
         let results = [
             run("0.1", "0", 0.4),
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn two_settings_make_a_matrix() {
+    fn two_settings_give_a_heat_map() {
         let run = |model: &str, lr: &str, error: f64| trained(&[("model", model), ("lr", lr)], &[error]);
         let results = [
             run("a", "0.1", 0.1),
@@ -465,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_diverged_is_shown_as_such() {
+    fn a_run_that_diverged_is_marked() {
         let mut results = [trained(&[("lr", "0.1")], &[0.1]), trained(&[("lr", "9")], &[])];
         results[1].diverged = Some(3);
         let report = sweep_report("", &results);
