@@ -1,32 +1,33 @@
-//! How did several runs go, side by side?
+//! How do the test and training errors of several runs compare?
 
 use serde_json::{Value, json};
 
+use super::error::StudyError;
 use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Table};
-use crate::train::{Config, EpochRow, RunDirectory, TrainError};
+use crate::train::{Config, EpochRow, RunDirectory};
 
-/// What one run left.
+/// The settings and results of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunCurve {
     /// The directory's name.
     pub name: String,
     /// Its settings.
     pub config: Config,
-    /// What each epoch came to.
+    /// The results of each epoch.
     pub epochs: Vec<EpochRow>,
 }
 
 impl RunCurve {
-    /// Reads a run's settings and epochs.
+    /// Reads the settings and epochs of `run`.
     ///
     /// # Errors
-    /// Where the directory holds no run, or a run without a finished epoch.
-    pub fn read(run: &RunDirectory) -> Result<Self, TrainError> {
+    /// Where a file cannot be read, or the run has no finished epoch.
+    pub fn read(run: &RunDirectory) -> Result<Self, StudyError> {
         let epochs = run.read_metrics()?;
         if epochs.is_empty() {
-            return Err(TrainError::Run {
+            return Err(StudyError::File {
                 path: run.path().to_path_buf(),
-                problem: "no epoch of this run is finished; go on with residua train --resume".into(),
+                problem: "the run has no finished epoch; resume its training first".into(),
             });
         }
         let name = run.path().file_name().unwrap_or(run.path().as_os_str());
@@ -37,7 +38,7 @@ impl RunCurve {
         })
     }
 
-    /// How it was trained, as far as runs of one study differ.
+    /// Which blocks ran in training, in words.
     fn depth(&self) -> String {
         match (self.config.stochastic_depth, self.config.sample_blocks) {
             (Some(p), _) => format!("{} to {p}, by {}", self.config.depth_rule, self.config.depth_per),
@@ -58,7 +59,7 @@ impl RunCurve {
     }
 }
 
-/// What programs read: the runs, each with its epochs.
+/// The runs with their epochs, as one JSON object.
 pub fn curves_json(runs: &[RunCurve]) -> Value {
     let run = |run: &RunCurve| {
         let epochs: Vec<Value> = run
@@ -79,7 +80,7 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
     json!({ "runs": runs.iter().map(run).collect::<Vec<_>>() })
 }
 
-/// The parts of the report.
+/// The sections of the report.
 pub fn curves_items(runs: &[RunCurve]) -> Vec<Item> {
     let mut items = vec![
         Item::Figure(error_figure(runs, "test", |row| row.test_error)),
@@ -89,14 +90,14 @@ pub fn curves_items(runs: &[RunCurve]) -> Vec<Item> {
     items
 }
 
-fn error_figure(runs: &[RunCurve], part: &str, value: fn(&EpochRow) -> f64) -> Figure {
+fn error_figure(runs: &[RunCurve], split: &str, value: fn(&EpochRow) -> f64) -> Figure {
     let line = |run: &RunCurve| {
         let mark = |row: &EpochRow| {
             let error = 100.0 * value(row);
             Mark::new(
                 f64::from(row.epoch),
                 error,
-                format!("{}, epoch {}: {part} error {error:.2} %", run.name, row.epoch),
+                format!("{}, epoch {}: {split} error {error:.2} %", run.name, row.epoch),
             )
         };
         Layer::Line {
@@ -105,14 +106,16 @@ fn error_figure(runs: &[RunCurve], part: &str, value: fn(&EpochRow) -> f64) -> F
         }
     };
     Figure {
-        name: format!("{part}-error"),
-        title: format!("Error on {part} images by epoch"),
-        caption: match part {
-            "training" => "Of the images as they were seen: augmented, and with the blocks that ran.".into(),
-            _ => "After each epoch, on the test images that the run was given.".into(),
+        name: format!("{split}-error"),
+        title: format!("Error on {split} images by epoch"),
+        caption: match split {
+            "training" => {
+                "Measured during training: on augmented images, with the blocks that ran in each step.".into()
+            }
+            _ => "Measured after each epoch, on the test images of the run.".into(),
         },
         x: Axis::linear("epoch"),
-        y: Axis::linear(format!("{part} error (%)")),
+        y: Axis::linear(format!("{split} error (%)")),
         layers: runs.iter().map(line).collect(),
     }
 }

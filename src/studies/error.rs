@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 
-use crate::files::WriteError;
-use crate::graph::RouteError;
 use crate::train::TrainError;
 
 /// An error of a study.
 #[derive(Debug, thiserror::Error)]
 pub enum StudyError {
-    /// The network, its images or its adapter.
+    /// The network, its images, its adapter, or a file that cannot be written.
     #[error(transparent)]
-    Train(#[from] TrainError),
+    Train(TrainError),
     /// A setting of the study with a value that it cannot have.
     #[error("{setting}{}: {problem}", spaced(.value))]
     Value {
@@ -31,9 +29,6 @@ pub enum StudyError {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// A file that cannot be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
 }
 
 impl StudyError {
@@ -51,7 +46,7 @@ impl StudyError {
         match self {
             StudyError::Train(error) => error.is_argument(),
             StudyError::Value { .. } => true,
-            StudyError::File { .. } | StudyError::Write(_) => false,
+            StudyError::File { .. } => false,
         }
     }
 }
@@ -64,8 +59,8 @@ pub(crate) fn spaced(value: &str) -> String {
     }
 }
 
-impl From<RouteError> for StudyError {
-    fn from(error: RouteError) -> Self {
+impl<E: Into<TrainError>> From<E> for StudyError {
+    fn from(error: E) -> Self {
         StudyError::Train(error.into())
     }
 }

@@ -48,7 +48,11 @@ pub fn depth_points(base: &Config, grid: &DepthGrid) -> Result<Vec<SweepPoint>, 
         return Err(StudyError::value("survivals", p.to_string(), problem));
     }
     let Some(&first_rule) = grid.rules.first() else {
-        return Err(StudyError::value("rules", "", "no rule is given; use linear, uniform or both"));
+        return Err(StudyError::value(
+            "rules",
+            "",
+            "no rule is given; use linear, uniform or both",
+        ));
     };
     let seeds = match grid.seeds.is_empty() {
         true => vec![None],
@@ -123,13 +127,20 @@ impl<'a> DepthStudy<'a> {
     /// # Errors
     /// Where a run's gradients cannot be read.
     pub fn new(results: &'a [TrainedPoint]) -> Result<Self, StudyError> {
-        let conditions = groups(results).into_iter().map(Condition::new).collect::<Result<_, _>>()?;
+        let conditions = groups(results)
+            .into_iter()
+            .map(Condition::new)
+            .collect::<Result<_, _>>()?;
         Ok(DepthStudy { results, conditions })
     }
 
     /// Names of the models, in their order.
     fn models(&self) -> Vec<String> {
-        let mut models: Vec<String> = self.conditions.iter().map(|condition| condition.model.clone()).collect();
+        let mut models: Vec<String> = self
+            .conditions
+            .iter()
+            .map(|condition| condition.model.clone())
+            .collect();
         models.dedup();
         models
     }
@@ -140,7 +151,9 @@ impl<'a> DepthStudy<'a> {
 
     /// Training speed relative to constant depth.
     fn speed(&self, condition: &Condition) -> Option<f64> {
-        let constant = self.of_model(&condition.model).find(|condition| condition.depth.is_none())?;
+        let constant = self
+            .of_model(&condition.model)
+            .find(|condition| condition.depth.is_none())?;
         let speed = |condition: &Condition| condition.group.median(TrainedPoint::images_per_second);
         Some(speed(condition)? / speed(constant).filter(|&speed| speed > 0.0)?)
     }
@@ -150,11 +163,10 @@ impl<'a> DepthStudy<'a> {
         let models = self.models();
         let mut items = vec![
             Item::Text {
-                text:
-                    "In every mini-batch, block l of L runs with probability p_l; otherwise it is replaced by its \
+                text: "In every mini-batch, block l of L runs with probability p_l; otherwise it is replaced by its \
                        shortcut. Linear rule: p_l = 1 − (l/L)(1 − p_L). Uniform rule: p_l = p_L. In evaluation all \
                        blocks run, and their branches are scaled by p_l. Constant depth is p_L = 1."
-                        .into(),
+                    .into(),
             },
             Item::Table(self.table()),
         ];
@@ -397,7 +409,10 @@ fn gradients(run: &TrainedPoint) -> Result<Vec<f64>, StudyError> {
     if let Some(epoch) = sums.iter().position(|&(_, count)| count == 0) {
         return Err(StudyError::File {
             path: run.run.join("gradients.csv"),
-            problem: format!("there is no row for epoch {}; remove the run to train it again", epoch + 1),
+            problem: format!(
+                "there is no row for epoch {}; remove the run to train it again",
+                epoch + 1
+            ),
         });
     }
     Ok(sums.into_iter().map(|(sum, count)| sum / f64::from(count)).collect())

@@ -12,7 +12,7 @@ use crate::gpu::{AdapterKind, Gpu};
 use crate::models::ModelSpec;
 use crate::report::Report;
 use crate::schedule::{Device, choice_file, read_choices, target};
-use crate::studies::list_of;
+use crate::studies::split_values;
 use serde::Serialize;
 
 /// Networks and batches on a processor …
@@ -151,7 +151,7 @@ impl Args {
             )));
         }
         let own: Vec<(String, usize)> = match &self.models {
-            Some(list) => list_of(list).into_iter().map(|name| (name, BATCH)).collect(),
+            Some(list) => split_values(list).into_iter().map(|name| (name, BATCH)).collect(),
             None if gpu.info().kind == AdapterKind::Cpu => SMALL.map(|(name, size)| (name.to_string(), size)).to_vec(),
             None => LARGE.map(|(name, size)| (name.to_string(), size)).to_vec(),
         };

@@ -1,8 +1,8 @@
-//! `tools curves`: how did several runs go, side by side?
+//! `curves`: how do the test and training errors of several runs compare?
 
 use std::path::PathBuf;
 
-use crate::cli::{self, CliError, command_line};
+use crate::cli::{self, CliError};
 use crate::report::Report;
 use crate::studies::{RunCurve, curves_items, curves_json};
 use crate::train::RunDirectory;
@@ -12,7 +12,8 @@ pub struct Args {
     /// Directories of runs
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
-    /// Directory for the results: report.html, report.md, tables and figures
+    /// Directory for the results: report.html, report.md, results.json, and
+    /// tables and figures (CSV, SVG, PNG)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// One JSON object on standard output
@@ -26,15 +27,8 @@ pub fn curves(args: &Args) -> Result<String, CliError> {
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let report = Report {
         title: format!("Runs: {}", names.join(", ")),
-        facts: vec![("command".into(), command_line())],
+        facts: vec![("command".into(), cli::command_line())],
         items: curves_items(&runs),
     };
-    if let Some(out) = &args.out {
-        report.write(out).map_err(CliError::failure)?;
-        cli::note(format_args!("{}", out.join("report.html").display()));
-    }
-    if args.json {
-        return Ok(format!("{}\n", curves_json(&runs)));
-    }
-    Ok(report.text())
+    cli::deliver(&report, &curves_json(&runs), args.out.as_deref(), args.json)
 }

@@ -1,4 +1,4 @@
-//! `tools lesion`: what does a network lose when blocks are deleted?
+//! `lesion`: what does a network lose when blocks are deleted?
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `tools paths`: how long are a network's paths, and which carry the gradient?
+//! `paths`: how long are a network's paths, and which carry the gradient?
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;

@@ -1,7 +1,8 @@
-//! `tools stochastic-depth`: what does stochastic depth change?
+//! `stochastic-depth`: how does stochastic depth change the error, the speed
+//! and the gradients of a network?
 
-use crate::cli::{CliError, SettingArgs, command_line};
-use crate::studies::{DepthGrid, DepthStudy, depth_points, list_of};
+use crate::cli::{self, CliError, SettingArgs};
+use crate::studies::{DepthGrid, DepthStudy, depth_points, split_values};
 use crate::train::DepthRule;
 
 use super::sweep::WorkArgs;
@@ -9,7 +10,7 @@ use super::sweep::WorkArgs;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Survival probabilities of the last block; constant depth, which is 1,
-    /// is always there
+    /// is always included
     #[arg(
         long,
         value_name = "LIST",
@@ -18,7 +19,8 @@ pub struct Args {
         allow_hyphen_values = true
     )]
     p_last: Vec<f64>,
-    /// Survival of the other blocks: linear, uniform, or both
+    /// Rules for the survival probabilities of the other blocks: linear, uniform,
+    /// or both
     #[arg(
         long,
         value_name = "LIST",
@@ -29,7 +31,7 @@ pub struct Args {
     rule: Vec<DepthRule>,
     /// Several models in place of --model, such as resnet20,resnet32: the first
     /// with every rule, the others with the first; `|` separates names that
-    /// hold commas
+    /// contain commas
     #[arg(long, value_name = "LIST", conflicts_with = "model")]
     models: Option<String>,
     /// Several seeds in place of --seed; results are medians
@@ -44,7 +46,7 @@ pub struct Args {
 pub fn stochastic_depth(args: &Args) -> Result<String, CliError> {
     let base = args.settings.config()?;
     let models = match &args.models {
-        Some(list) => list_of(list),
+        Some(list) => split_values(list),
         None => vec![base.model.clone()],
     };
     let grid = DepthGrid {
@@ -54,6 +56,7 @@ pub fn stochastic_depth(args: &Args) -> Result<String, CliError> {
         seeds: args.seeds.clone(),
     };
     let results = args.work.train(depth_points(&base, &grid)?)?;
-    let study = DepthStudy::of(&results)?;
-    args.work.report(&study.report(&command_line()), &study.json())
+    let study = DepthStudy::new(&results)?;
+    let report = study.report(&cli::command_line());
+    cli::deliver(&report, &study.json(), Some(&args.work.out), args.work.json)
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::models::ModelSpec;
 use crate::studies::error::StudyError;
-use crate::train::{Config, TrainError};
+use crate::train::Config;
 
 /// Options of a model's name that a grid can vary like settings.
 const MODEL_OPTIONS: [&str; 5] = ["dropout", "dropout-at", "block", "l", "shortcut"];
@@ -195,8 +195,7 @@ fn with_all(base: &Config, values: &[(String, String)]) -> Result<Config, StudyE
 /// `base` with the setting `key` set to `value`.
 fn with(base: &Config, key: &str, value: &str) -> Result<Config, StudyError> {
     if MODEL_OPTIONS.contains(&key) {
-        let model: ModelSpec = base.model.parse().map_err(TrainError::from)?;
-        let model = model.with(key, value).map_err(TrainError::from)?.to_string();
+        let model = base.model.parse::<ModelSpec>()?.with(key, value)?.to_string();
         return Ok(Config { model, ..base.clone() });
     }
     let problem = |problem: String| StudyError::value("grid", format!("{key}={value}"), problem);

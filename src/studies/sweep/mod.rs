@@ -16,9 +16,7 @@ use std::time::{Duration, Instant};
 use super::error::StudyError;
 use crate::data::{Batches, Source};
 use crate::graph::Mode;
-use crate::train::{
-    Adapter, Config, EpochRow, Event, Kernels, RunDirectory, Settings, Trainer, checkpoint, input_of,
-};
+use crate::train::{Adapter, Config, EpochRow, Event, Kernels, RunDirectory, Settings, Trainer, checkpoint, input_of};
 
 pub use aggregate::{MedianRange, SeedGroup, groups, median_range};
 use grid::distinct;
@@ -242,7 +240,11 @@ impl Sweep {
     /// # Errors
     /// Where a file or the adapter fails. Runs that were trained before that
     /// are kept.
-    pub fn train(&self, adapter: &Adapter, report: &mut dyn FnMut(&SweepProgress)) -> Result<Vec<TrainedPoint>, StudyError> {
+    pub fn train(
+        &self,
+        adapter: &Adapter,
+        report: &mut dyn FnMut(&SweepProgress),
+    ) -> Result<Vec<TrainedPoint>, StudyError> {
         let mut clock = Clock::new(&self.planned);
         let mut results = Vec::new();
         for (index, planned) in self.planned.iter().enumerate() {
@@ -293,7 +295,13 @@ fn work(sizes: &PointSizes, batch_size: usize, steps: u32) -> f64 {
 ///
 /// # Errors
 /// Where the run has other settings than `point`.
-fn steps_done(point: &SweepPoint, settings: &Settings, path: &Path, of: u32, per_epoch: u32) -> Result<u32, StudyError> {
+fn steps_done(
+    point: &SweepPoint,
+    settings: &Settings,
+    path: &Path,
+    of: u32,
+    per_epoch: u32,
+) -> Result<u32, StudyError> {
     let Ok(run) = RunDirectory::open(path) else {
         return Ok(0);
     };
