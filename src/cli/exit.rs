@@ -43,7 +43,7 @@ impl<E: Into<TrainError>> From<E> for CliError {
         let error = error.into();
         CliError {
             argument: error.is_argument(),
-            message: error.to_string(),
+            message: with_flags(&error),
         }
     }
 }
@@ -68,12 +68,35 @@ impl From<StudyError> for CliError {
                 };
                 format!("--{flag}{value}: {problem}")
             }
+            StudyError::Train(error) => with_flags(error),
             _ => error.to_string(),
         };
         CliError {
             argument: error.is_argument(),
             message,
         }
+    }
+}
+
+/// The library's error in the words of the programs: settings are named by
+/// their flags, and a flag or command that helps is named as well.
+fn with_flags(error: &TrainError) -> String {
+    let message = match error {
+        TrainError::Value { setting, problem } => format!("--{setting} {problem}"),
+        _ => error.to_string(),
+    };
+    match hint(error) {
+        Some(hint) => format!("{message}; {hint}"),
+        None => message,
+    }
+}
+
+/// Which flag or command helps?
+fn hint(error: &TrainError) -> Option<&'static str> {
+    match error {
+        TrainError::Diverged { .. } | TrainError::DivergedWeights { .. } => Some("use a smaller --lr or a --warmup"),
+        TrainError::DivergedGradients { .. } => Some("use a smaller --lr, a --warmup or --precision f32"),
+        _ => None,
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use toml::{Table, Value};
+
 use super::args::AdapterArgs;
 use super::exit::CliError;
 use super::progress::{bar, note};
@@ -14,9 +17,15 @@ use crate::train::{
     Config, Decay, Depth, DepthPer, DepthRule, Event, Kernels, Run, RunDirectory, Trainer, read_book, read_config,
 };
 
-/// How to train. Everything not given is taken from --config, else from the
-/// default.
-#[derive(Debug, clap::Args)]
+/// The settings of a training. What is not given is taken from --config, else
+/// from the default.
+///
+/// Serialized, it is the table of the settings that were given: the flags' names
+/// and values, which are the keys and values of `run.toml` except where
+/// [`Self::over`] says otherwise. A new setting is a field here, one of `Config`
+/// and one of `Settings`; the compiler and the tests report one that is missing.
+#[derive(Debug, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct SettingArgs {
     /// Model: resnetD, plain-D, preact-D, wrn-D-K, vgg15-128, with options
     /// behind a colon (resnet20:shortcut=B) [default: wrn-16-1]
@@ -65,6 +74,7 @@ pub struct SettingArgs {
     momentum: Option<f64>,
     /// Nesterov momentum
     #[arg(long)]
+    #[serde(skip_serializing_if = "not")]
     nesterov: bool,
     /// Weight decay [default: 0.0005]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
@@ -95,7 +105,7 @@ pub struct SettingArgs {
     #[arg(long, value_name = "WHAT", value_enum)]
     recompute: Option<Recompute>,
     /// Seed of initial weights, order, augmentation, dropout and synthetic images [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Use only the first N training images [default: all]
     #[arg(long, value_name = "N")]
@@ -115,19 +125,23 @@ pub struct SettingArgs {
     padding: Option<String>,
     /// Take the images in the order of the data set
     #[arg(long)]
+    #[serde(skip_serializing_if = "not")]
     no_shuffle: bool,
     /// Keep steps.csv: step, loss, error, learning rate
     #[arg(long)]
+    #[serde(skip_serializing_if = "not")]
     log_steps: bool,
     /// Keep gradients.csv: step, mean absolute gradient of the first
     /// convolution, 16 steps an epoch
     #[arg(long)]
+    #[serde(skip_serializing_if = "not")]
     log_gradients: bool,
     /// Steps between checkpoints, besides the one at each epoch's end
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u32>,
     /// Settings from a file like a run's run.toml
     #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
     config: Option<PathBuf>,
 }
 
@@ -154,6 +168,11 @@ pub struct TrainArgs {
     json: bool,
 }
 
+/// Whether a switch was not given.
+fn not(switch: &bool) -> bool {
+    !switch
+}
+
 impl SettingArgs {
     /// The settings that were asked for.
     pub fn config(&self) -> Result<Config, CliError> {
@@ -162,85 +181,38 @@ impl SettingArgs {
         self.over(read.unwrap_or_else(default))
     }
 
-    /// The settings of the run: what the arguments say, over what `base` says.
-    fn over(&self, base: Config) -> Result<Config, CliError> {
-        let own = |value: &Option<String>, base: String| value.clone().unwrap_or(base);
-        let mut model = own(&self.model, base.model);
-        if let Some(p) = self.dropout {
-            model = model.parse::<ModelSpec>()?.with("dropout", &p.to_string())?.to_string();
-        }
-        Ok(Config {
-            model,
-            data: own(&self.data, base.data),
-            mean: self.mean.clone().or(base.mean),
-            std: self.std.clone().or(base.std),
-            epochs: self.epochs.unwrap_or(base.epochs),
-            steps: self.steps.or(base.steps.filter(|_| self.epochs.is_none())),
-            batch_size: self.batch_size.unwrap_or(base.batch_size),
-            precision: self.precision.unwrap_or(base.precision),
-            lr: self.lr.unwrap_or(base.lr),
-            schedule: own(&self.schedule, base.schedule),
-            warmup: self.warmup.unwrap_or(base.warmup),
-            warmup_lr: self.warmup_lr.or(base.warmup_lr),
-            momentum: self.momentum.unwrap_or(base.momentum),
-            nesterov: self.nesterov || base.nesterov,
-            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
-            decay: self.decay.unwrap_or(base.decay),
-            stochastic_depth: self.stochastic_depth.or(base.stochastic_depth),
-            depth_rule: self.depth_rule.unwrap_or(base.depth_rule),
-            depth_per: self.depth_per.unwrap_or(base.depth_per),
-            sample_blocks: self.sample_blocks.or(base.sample_blocks),
-            recompute: self.recompute.unwrap_or(base.recompute),
-            seed: self.seed.unwrap_or(base.seed),
-            limit_train: self.limit_train.or(base.limit_train),
-            limit_test: self.limit_test.or(base.limit_test),
-            init: self.init.as_deref().map(absolute).or(base.init),
-            augment: own(&self.augment, base.augment),
-            padding: own(&self.padding, base.padding),
-            shuffle: base.shuffle && !self.no_shuffle,
-            log_steps: self.log_steps || base.log_steps,
-            log_gradients: self.log_gradients || base.log_gradients,
-            checkpoint_every: self.checkpoint_every.or(base.checkpoint_every),
-        })
+    /// The settings that were given, by their flags.
+    fn given(&self) -> Result<Table, CliError> {
+        Table::try_from(self).map_err(CliError::argument)
     }
 
-    /// The first setting that was given.
-    fn given(&self) -> Option<&'static str> {
-        let given = [
-            ("--model", self.model.is_some()),
-            ("--data", self.data.is_some()),
-            ("--mean", self.mean.is_some()),
-            ("--std", self.std.is_some()),
-            ("--epochs", self.epochs.is_some()),
-            ("--steps", self.steps.is_some()),
-            ("--batch-size", self.batch_size.is_some()),
-            ("--precision", self.precision.is_some()),
-            ("--lr", self.lr.is_some()),
-            ("--schedule", self.schedule.is_some()),
-            ("--warmup", self.warmup.is_some()),
-            ("--warmup-lr", self.warmup_lr.is_some()),
-            ("--momentum", self.momentum.is_some()),
-            ("--nesterov", self.nesterov),
-            ("--weight-decay", self.weight_decay.is_some()),
-            ("--decay", self.decay.is_some()),
-            ("--dropout", self.dropout.is_some()),
-            ("--stochastic-depth", self.stochastic_depth.is_some()),
-            ("--depth-rule", self.depth_rule.is_some()),
-            ("--depth-per", self.depth_per.is_some()),
-            ("--sample-blocks", self.sample_blocks.is_some()),
-            ("--recompute", self.recompute.is_some()),
-            ("--seed", self.seed.is_some()),
-            ("--limit-train", self.limit_train.is_some()),
-            ("--limit-test", self.limit_test.is_some()),
-            ("--init", self.init.is_some()),
-            ("--augment", self.augment.is_some()),
-            ("--padding", self.padding.is_some()),
-            ("--no-shuffle", self.no_shuffle),
-            ("--log-steps", self.log_steps),
-            ("--log-gradients", self.log_gradients),
-            ("--checkpoint-every", self.checkpoint_every.is_some()),
-        ];
-        given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    /// `base` with the settings that were given.
+    fn over(&self, base: Config) -> Result<Config, CliError> {
+        let mut given = self.given()?;
+        let mut table = Table::try_from(&base).map_err(CliError::argument)?;
+        // Who asks for epochs does not want the steps of a configuration file.
+        if given.contains_key("epochs") {
+            table.remove("steps");
+        }
+        if given.remove("no-shuffle").is_some() {
+            given.insert("shuffle".into(), false.into());
+        }
+        if let Some(init) = &self.init {
+            given.insert(
+                "init".into(),
+                Value::try_from(absolute(init)).map_err(CliError::argument)?,
+            );
+        }
+        let dropout = given.remove("dropout");
+        table.extend(given);
+        let mut config: Config = table
+            .try_into()
+            .map_err(|error: toml::de::Error| CliError::argument(error.message()))?;
+        if let Some(p) = dropout {
+            let model = config.model.parse::<ModelSpec>()?;
+            config.model = model.with("dropout", &p.to_string())?.to_string();
+        }
+        Ok(config)
     }
 }
 
@@ -253,11 +225,12 @@ fn absolute(path: &Path) -> PathBuf {
 pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let (config, resumed) = match &args.resume {
         Some(path) => {
-            let out = args.out.is_some().then_some("--out");
-            let tuning = args.tuning.is_some().then_some("--tuning");
-            if let Some(flag) = args.settings.given().or(out).or(tuning) {
+            let given = args.settings.given()?;
+            let out = args.out.is_some().then_some("out");
+            let tuning = args.tuning.is_some().then_some("tuning");
+            if let Some(flag) = given.keys().map(String::as_str).next().or(out).or(tuning) {
                 return Err(CliError::argument(format!(
-                    "{flag} cannot be changed with --resume; start a new run"
+                    "--{flag} cannot be changed with --resume; start a new run"
                 )));
             }
             let run = RunDirectory::open(path)?;
@@ -400,4 +373,114 @@ fn follow(run: &mut Run) -> Result<(), CliError> {
         });
     bar.finish_and_clear();
     Ok(trained?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn settings() -> Command {
+        SettingArgs::augment_args(Command::new("settings"))
+    }
+
+    fn parsed(arguments: &[&str]) -> SettingArgs {
+        let arguments = ["settings"].iter().chain(arguments);
+        let matches = settings().try_get_matches_from(arguments).unwrap();
+        SettingArgs::from_arg_matches(&matches).unwrap()
+    }
+
+    /// A value of the setting `flag` that is not its default.
+    fn value(flag: &str) -> &'static str {
+        match flag {
+            "model" => "wrn-10-2",
+            "data" => "cifar10:folder",
+            "mean" | "std" => "imagenet",
+            "precision" => "f16",
+            "schedule" => "constant",
+            "decay" => "weights",
+            "depth-rule" => "uniform",
+            "depth-per" => "sample",
+            "recompute" => "blocks",
+            "init" => "weights.safetensors",
+            "augment" => "flip",
+            "padding" => "reflect",
+            "lr" | "warmup-lr" | "momentum" | "weight-decay" | "dropout" | "stochastic-depth" => "0.25",
+            _ => "7",
+        }
+    }
+
+    #[test]
+    fn every_flag_changes_the_settings_and_is_refused_with_resume() {
+        let command = settings();
+        let mut keys: Vec<String> = Vec::new();
+        for argument in command.get_arguments() {
+            let flag = argument.get_long().expect("settings have long flags");
+            if flag == "config" {
+                continue;
+            }
+            let long = format!("--{flag}");
+            let words = match argument.get_action().takes_values() {
+                true => vec![long.as_str(), value(flag)],
+                false => vec![long.as_str()],
+            };
+            let given = parsed(&words);
+            assert_ne!(
+                given.over(Config::default()).unwrap(),
+                Config::default(),
+                "{flag} is ignored"
+            );
+            assert_eq!(given.given().unwrap().keys().collect::<Vec<_>>(), [flag]);
+            keys.push(flag.to_string());
+        }
+        assert!(parsed(&[]).given().unwrap().is_empty());
+
+        // Every key of run.toml has a flag.
+        let all = SettingArgs {
+            config: None,
+            ..parsed(&[])
+        };
+        assert_eq!(all.over(Config::default()).unwrap(), Config::default());
+        let config = Config {
+            mean: Some("none".into()),
+            std: Some("none".into()),
+            steps: Some(1),
+            warmup_lr: Some(0.1),
+            stochastic_depth: Some(0.5),
+            sample_blocks: Some(1),
+            limit_train: Some(1),
+            limit_test: Some(1),
+            init: Some("file".into()),
+            checkpoint_every: Some(1),
+            ..Config::default()
+        };
+        let table = Table::try_from(&config).unwrap();
+        let mut written: Vec<String> = table.keys().map(|key| key.replace("shuffle", "no-shuffle")).collect();
+        written.push("dropout".into());
+        keys.sort();
+        written.sort();
+        assert_eq!(written, keys);
+    }
+
+    #[test]
+    fn what_is_given_stands_over_the_file() {
+        let base = Config {
+            steps: Some(30),
+            nesterov: true,
+            shuffle: false,
+            lr: 0.3,
+            ..Config::default()
+        };
+        let over = |arguments: &[&str]| parsed(arguments).over(base.clone()).unwrap();
+        assert_eq!(over(&[]), base);
+        let epochs = over(&["--epochs", "3"]);
+        assert_eq!((epochs.epochs, epochs.steps, epochs.nesterov), (3, None, true));
+        let steps = over(&["--epochs", "3", "--steps", "5", "--lr", "NaN"]);
+        assert_eq!((steps.steps, steps.shuffle, steps.lr.is_nan()), (Some(5), false, true));
+        assert_eq!(over(&["--dropout", "0.3"]).model, "wrn-16-1:dropout=0.3");
+        assert!(over(&["--init", "weights"]).init.unwrap().is_absolute());
+        let built_in = parsed(&["--data", "synthetic:96,32"]).config().unwrap();
+        assert_eq!((built_in.batch_size, built_in.epochs), (32, 2));
+    }
 }

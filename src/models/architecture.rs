@@ -2,6 +2,7 @@
 //! one?
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{InputShape, ModelError, ModelSpec, Network, limits};
@@ -78,6 +79,15 @@ pub struct Model {
 enum Kind {
     BuiltIn(ModelSpec),
     Own(Arc<dyn Architecture>),
+}
+
+/// A built-in network by its name.
+impl FromStr for Model {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        Ok(name.parse::<ModelSpec>()?.into())
+    }
 }
 
 impl From<ModelSpec> for Model {

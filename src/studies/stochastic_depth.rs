@@ -381,7 +381,7 @@ impl<'a> Condition<'a> {
 
     /// The expected number of blocks that run in training.
     fn expected_depth(&self) -> f64 {
-        let settings = self.group.runs[0].point.config.check();
+        let settings = self.group.runs[0].point.config.settings();
         settings.map_or(self.blocks as f64, |settings| settings.depth.expected(self.blocks))
     }
 

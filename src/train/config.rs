@@ -1,41 +1,19 @@
-//! What is a run told to do?
+//! What does `run.toml` say?
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::depth::{Depth, DepthPer, DepthRule};
-use super::open::TrainOptions;
-use super::rate::{Schedule, WarmUp};
-use crate::data::{Augment, Normalization, Padding, Source, Splits};
-use crate::graph::{Param, ParamKind, Precision, Recompute};
-use crate::models::{Model, ModelSpec};
+use super::rate::WarmUp;
+use super::settings::{Decay, Settings, batch_size};
+use crate::data::{ArgumentError, DataError, Normalization, Source};
+use crate::graph::{Precision, Recompute};
+use crate::models::Model;
 
-/// Which parameters weight decay is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum Decay {
-    /// Every parameter, as the papers' code has it.
-    #[default]
-    All,
-    /// Convolution and linear weights only.
-    Weights,
-}
-
-impl Decay {
-    /// The rule as a function.
-    pub fn rule(self) -> fn(&Param) -> bool {
-        match self {
-            Decay::All => |_| true,
-            Decay::Weights => |param| matches!(param.kind, ParamKind::ConvWeight | ParamKind::LinearWeight),
-        }
-    }
-}
-
-/// All settings of a training run, as `run.toml` holds them.
+/// All settings of a training run as text and numbers, as `run.toml` stores
+/// them. [`Settings`] has the same as typed values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Config {
@@ -43,13 +21,13 @@ pub struct Config {
     pub model: String,
     /// Data source.
     pub data: String,
-    /// Mean of the images' channels, or a named set; the data's own if none.
+    /// Mean of the images' channels, or a named set; `None`: the data set's.
     pub mean: Option<String>,
     /// Standard deviation, or a named set.
     pub std: Option<String>,
     /// Passes over the training images.
     pub epochs: u32,
-    /// Stop after so many steps instead.
+    /// Stop after this number of steps instead.
     pub steps: Option<u32>,
     /// Images in a batch.
     pub batch_size: u32,
@@ -57,7 +35,7 @@ pub struct Config {
     pub precision: Precision,
     /// Learning rate.
     pub lr: f64,
-    /// Its shape over the run.
+    /// The learning rate over the run.
     pub schedule: String,
     /// Steps of warm-up.
     pub warmup: u32,
@@ -65,237 +43,219 @@ pub struct Config {
     pub warmup_lr: Option<f64>,
     /// Momentum.
     pub momentum: f64,
-    /// Nesterov momentum.
+    /// Whether the momentum is Nesterov's.
     pub nesterov: bool,
     /// Weight decay.
     pub weight_decay: f64,
-    /// What it is for.
+    /// Which parameters decay.
     pub decay: Decay,
     /// Stochastic depth: survival probability of the last block.
     pub stochastic_depth: Option<f64>,
-    /// How the other blocks' survival follows.
+    /// Survival probability of the other blocks.
     pub depth_rule: DepthRule,
     /// What one draw of stochastic depth is for.
     pub depth_per: DepthPer,
-    /// Train so many blocks a mini-batch.
+    /// Train this number of blocks in each mini-batch.
     pub sample_blocks: Option<usize>,
-    /// What is made again for the way back instead of being kept.
+    /// What the backward pass recomputes instead of reading it from memory.
     pub recompute: Recompute,
-    /// Seed of all that is random.
+    /// Seed of everything random.
     pub seed: u64,
-    /// Use only the first so many training images.
+    /// Use only the first training images, this number of them.
     pub limit_train: Option<usize>,
-    /// Use only the first so many test images.
+    /// Use only the first test images, this number of them.
     pub limit_test: Option<usize>,
-    /// Weights to start from.
+    /// Weights file to start from.
     pub init: Option<PathBuf>,
     /// Random changes to training images.
     pub augment: String,
     /// How crops are padded.
     pub padding: String,
-    /// Whether each epoch has an order of its own.
+    /// Whether each epoch has a random order of its own.
     pub shuffle: bool,
-    /// Whether `steps.csv` is kept.
+    /// Whether `steps.csv` is written.
     pub log_steps: bool,
-    /// Whether `gradients.csv` is kept.
+    /// Whether `gradients.csv` is written.
     pub log_gradients: bool,
-    /// Steps between checkpoints, besides the one at each epoch's end.
+    /// Steps between checkpoints, in addition to the one after each epoch.
     pub checkpoint_every: Option<u32>,
 }
 
 impl Default for Config {
     fn default() -> Self {
+        Config::from(&Settings::default())
+    }
+}
+
+impl From<&Settings> for Config {
+    fn from(settings: &Settings) -> Self {
+        let words = |values: &[f32]| {
+            let words: Vec<String> = values.iter().map(f32::to_string).collect();
+            words.join(",")
+        };
+        let normalization = settings.normalization.as_ref();
+        let (stochastic_depth, depth_rule, depth_per, sample_blocks) = match settings.depth {
+            Depth::Constant => (None, DepthRule::default(), DepthPer::default(), None),
+            Depth::Stochastic { p_last, rule } => (Some(p_last), rule, DepthPer::Batch, None),
+            Depth::BySample { p_last, rule } => (Some(p_last), rule, DepthPer::Sample, None),
+            Depth::Sampled(count) => (None, DepthRule::default(), DepthPer::default(), Some(count)),
+        };
         Config {
-            model: "wrn-16-1".into(),
-            data: "synthetic".into(),
-            mean: None,
-            std: None,
-            epochs: 10,
-            steps: None,
-            batch_size: 128,
-            precision: Precision::F32,
-            lr: 0.1,
-            schedule: "cosine".into(),
-            warmup: 0,
-            warmup_lr: None,
-            momentum: 0.9,
-            nesterov: false,
-            weight_decay: 5e-4,
-            decay: Decay::All,
-            stochastic_depth: None,
-            depth_rule: DepthRule::Linear,
-            depth_per: DepthPer::Batch,
-            sample_blocks: None,
-            recompute: Recompute::None,
-            seed: 0,
-            limit_train: None,
-            limit_test: None,
-            init: None,
-            augment: "crop-flip".into(),
-            padding: "zero".into(),
-            shuffle: true,
-            log_steps: false,
-            log_gradients: false,
-            checkpoint_every: None,
+            model: settings.model.name(),
+            data: settings.data.to_string(),
+            mean: normalization.map(|normalization| words(normalization.mean())),
+            std: normalization.map(|normalization| words(normalization.std())),
+            epochs: settings.epochs,
+            steps: settings.steps,
+            // A larger number stays out of range, so that it is still refused.
+            batch_size: u32::try_from(settings.batch_size.get()).unwrap_or(u32::MAX),
+            precision: settings.precision,
+            lr: settings.learning_rate,
+            schedule: settings.schedule.to_string(),
+            warmup: settings.warm_up.steps,
+            warmup_lr: settings.warm_up.rate,
+            momentum: settings.momentum,
+            nesterov: settings.nesterov,
+            weight_decay: settings.weight_decay,
+            decay: settings.decay,
+            stochastic_depth,
+            depth_rule,
+            depth_per,
+            sample_blocks,
+            recompute: settings.recompute,
+            seed: settings.seed,
+            limit_train: settings.limit_train,
+            limit_test: settings.limit_test,
+            init: settings.init.clone(),
+            augment: settings.augment.to_string(),
+            padding: settings.padding.to_string(),
+            shuffle: settings.shuffle,
+            log_steps: settings.log_steps,
+            log_gradients: settings.log_gradients,
+            checkpoint_every: settings.checkpoint_every,
         }
     }
 }
 
-/// A configuration whose every value has been looked at.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// The model.
-    pub model: Model,
-    /// The data.
-    pub data: Source,
-    /// Images in a batch.
-    pub batch_size: NonZeroUsize,
-    /// The learning rate's shape.
-    pub schedule: Schedule,
-    /// Its beginning.
-    pub warm_up: WarmUp,
-    /// Random changes to training images.
-    pub augment: Augment,
-    /// How crops are padded.
-    pub padding: Padding,
-    /// Which blocks run.
-    pub depth: Depth,
-    /// Which parameters decay.
-    pub decay: Decay,
-    /// What is made again for the way back.
-    pub recompute: Recompute,
-    /// How activations and their gradients are stored.
-    pub precision: Precision,
-}
-
-impl Settings {
-    /// What an engine must know that trains so.
-    pub fn learning(&self) -> TrainOptions {
-        TrainOptions {
-            decay: self.decay,
-            depth: self.depth,
-            recompute: self.recompute,
-            precision: self.precision,
-        }
-    }
-}
-
-impl Settings {
-    /// Whether a model with so many blocks can be trained as asked.
-    pub fn check_blocks(&self, blocks: usize) -> Result<(), TrainError> {
-        match self.depth {
-            Depth::Sampled(count) if count > blocks => Err(TrainError::Argument(format!(
-                "--sample-blocks {count}: the model has {blocks} blocks"
-            ))),
-            _ => Ok(()),
-        }
+impl From<Settings> for Config {
+    fn from(settings: Settings) -> Self {
+        Config::from(&settings)
     }
 }
 
 impl Config {
-    /// The defaults for a data source: the built-in images are few, and many
-    /// small steps learn them sooner.
+    /// The defaults for a data source, as [`Settings::for_data`]; for text that
+    /// names no data source, the defaults of any other than the built-in one.
     pub fn for_data(data: &str) -> Self {
-        let built_in = matches!(data.parse(), Ok(Source::Synthetic { .. }));
+        let settings = data.parse().map(Settings::for_data).unwrap_or_default();
         Config {
             data: data.to_string(),
-            batch_size: if built_in { 32 } else { 128 },
-            epochs: if built_in { 2 } else { 10 },
-            ..Config::default()
+            ..Config::from(&settings)
         }
     }
 
-    /// Looks at every value: an error names the first that is out of range.
-    pub fn check(&self) -> Result<Settings, TrainError> {
-        self.check_for(self.model.parse::<ModelSpec>()?.into())
+    /// Reads every value.
+    ///
+    /// # Errors
+    /// For the first value that cannot be read or is out of its range.
+    pub fn settings(&self) -> Result<Settings, TrainError> {
+        self.settings_for(self.model.parse()?)
     }
 
-    /// As [`Config::check`], for `model` instead of the one named by
-    /// [`Config::model`].
-    pub fn check_for(&self, model: Model) -> Result<Settings, TrainError> {
-        let argument = TrainError::Argument;
-        let batch_size = NonZeroUsize::new(self.batch_size as usize)
-            .filter(|size| size.get() <= 65_536)
-            .ok_or_else(|| {
-                argument(format!(
-                    "--batch-size {} is not between 1 and 65536 images",
-                    self.batch_size
-                ))
-            })?;
-        if self.epochs == 0 || self.epochs > 1_000_000 {
-            return Err(argument(format!(
-                "--epochs {} is not between 1 and 1000000",
-                self.epochs
-            )));
-        }
-        for (flag, count) in [("--steps", self.steps), ("--checkpoint-every", self.checkpoint_every)] {
-            if count == Some(0) {
-                return Err(argument(format!("{flag} 0: at least one step is needed")));
-            }
-        }
-        let within = |flag: &str, value: f64, most: f64| {
-            if (0.0..=most).contains(&value) {
-                Ok(())
-            } else {
-                Err(argument(format!("{flag} {value} is not between 0 and {most}")))
-            }
-        };
-        within("--lr", self.lr, 1e6)?;
-        within("--warmup-lr", self.warmup_lr.unwrap_or(0.0), 1e6)?;
-        within("--weight-decay", self.weight_decay, 1e3)?;
-        within("--momentum", self.momentum, 1.0)?;
-        let depth = match (self.stochastic_depth, self.sample_blocks) {
+    /// As [`Config::settings`], with `model` instead of the one that
+    /// [`Config::model`] names.
+    ///
+    /// # Errors
+    /// As [`Config::settings`].
+    pub fn settings_for(&self, model: Model) -> Result<Settings, TrainError> {
+        // By name, so that the compiler reports a setting that is not read.
+        let Config {
+            model: _,
+            data,
+            mean,
+            std,
+            epochs,
+            steps,
+            batch_size: images,
+            precision,
+            lr,
+            schedule,
+            warmup,
+            warmup_lr,
+            momentum,
+            nesterov,
+            weight_decay,
+            decay,
+            stochastic_depth,
+            depth_rule: rule,
+            depth_per,
+            sample_blocks,
+            recompute,
+            seed,
+            limit_train,
+            limit_test,
+            init,
+            augment,
+            padding,
+            shuffle,
+            log_steps,
+            log_gradients,
+            checkpoint_every,
+        } = self;
+        let rule = *rule;
+        let depth = match (*stochastic_depth, *sample_blocks) {
             (None, None) => Depth::Constant,
-            (Some(p_last), None) if p_last > 0.0 && p_last <= 1.0 => {
-                let rule = self.depth_rule;
-                match self.depth_per {
-                    DepthPer::Batch => Depth::Stochastic { p_last, rule },
-                    DepthPer::Sample => Depth::BySample { p_last, rule },
-                }
-            }
-            (Some(p), None) => {
-                return Err(argument(format!(
-                    "--stochastic-depth {p} is not a probability above 0, at most 1"
-                )));
-            }
-            (None, Some(count)) if count > 0 => Depth::Sampled(count),
-            (None, Some(count)) => return Err(argument(format!("--sample-blocks {count}: at least one must run"))),
-            (Some(_), Some(_)) => {
-                return Err(argument(
-                    "--stochastic-depth and --sample-blocks exclude each other".into(),
-                ));
+            (Some(p_last), None) => match depth_per {
+                DepthPer::Batch => Depth::Stochastic { p_last, rule },
+                DepthPer::Sample => Depth::BySample { p_last, rule },
+            },
+            (None, Some(count)) => Depth::Sampled(count),
+            (Some(_), Some(count)) => {
+                let problem = format!("{count} cannot be combined with stochastic depth; use one of them");
+                return Err(TrainError::value("sample-blocks", problem));
             }
         };
-        Ok(Settings {
-            depth,
-            decay: self.decay,
-            recompute: self.recompute,
-            precision: self.precision,
+        let data: Source = data.parse().map_err(argument)?;
+        let normalization = match (mean, std) {
+            (None, None) => None,
+            (mean, std) => {
+                let default = data.normalization();
+                Some(Normalization::resolve(mean.as_deref(), std.as_deref(), &default).map_err(argument)?)
+            }
+        };
+        let settings = Settings {
             model,
-            data: self
-                .data
-                .parse::<Source>()
-                .map_err(|error| TrainError::Data(error.into()))?,
-            batch_size,
-            schedule: self.schedule.parse().map_err(argument)?,
+            data,
+            normalization,
+            epochs: *epochs,
+            steps: *steps,
+            batch_size: batch_size(*images as usize)?,
+            precision: *precision,
+            learning_rate: *lr,
+            schedule: schedule.parse().map_err(TrainError::Argument)?,
             warm_up: WarmUp {
-                steps: self.warmup,
-                rate: self.warmup_lr,
+                steps: *warmup,
+                rate: *warmup_lr,
             },
-            augment: self
-                .augment
-                .parse()
-                .map_err(|error: crate::data::ArgumentError| TrainError::Data(error.into()))?,
-            padding: self
-                .padding
-                .parse()
-                .map_err(|error: crate::data::ArgumentError| TrainError::Data(error.into()))?,
-        })
-    }
-
-    /// The images of a configuration with these `settings`.
-    pub fn load(&self, settings: &Settings) -> Result<Splits, TrainError> {
-        Ok(settings.data.load(self.limit_train, self.limit_test, self.seed)?)
+            momentum: *momentum,
+            nesterov: *nesterov,
+            weight_decay: *weight_decay,
+            decay: *decay,
+            depth,
+            recompute: *recompute,
+            seed: *seed,
+            limit_train: *limit_train,
+            limit_test: *limit_test,
+            init: init.clone(),
+            augment: augment.parse().map_err(argument)?,
+            padding: padding.parse().map_err(argument)?,
+            shuffle: *shuffle,
+            log_steps: *log_steps,
+            log_gradients: *log_gradients,
+            checkpoint_every: *checkpoint_every,
+        };
+        settings.check()?;
+        Ok(settings)
     }
 
     /// Steps of the whole run, where an epoch has `per_epoch`.
@@ -303,11 +263,17 @@ impl Config {
         self.steps.unwrap_or_else(|| per_epoch.saturating_mul(self.epochs))
     }
 
-    /// The normalisation that `--mean` and `--std` ask for.
+    /// The normalisation of the images; `default` is the data set's.
+    ///
+    /// # Errors
+    /// For text that is no list of numbers, one for each channel.
     pub fn normalization(&self, default: &Normalization) -> Result<Normalization, TrainError> {
-        Normalization::resolve(self.mean.as_deref(), self.std.as_deref(), default)
-            .map_err(|error| TrainError::Data(error.into()))
+        Normalization::resolve(self.mean.as_deref(), self.std.as_deref(), default).map_err(argument)
     }
+}
+
+fn argument(error: ArgumentError) -> TrainError {
+    TrainError::Data(DataError::from(error))
 }
 
 #[cfg(test)]
@@ -317,7 +283,12 @@ mod tests {
     #[test]
     fn the_default_is_valid_and_survives_toml() {
         let config = Config::default();
-        config.check().unwrap();
+        assert_eq!((config.model.as_str(), config.data.as_str()), ("wrn-16-1", "synthetic"));
+        assert_eq!(
+            (config.schedule.as_str(), config.augment.as_str()),
+            ("cosine", "crop-flip")
+        );
+        config.settings().unwrap();
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
     }
@@ -327,15 +298,30 @@ mod tests {
         let with = |change: fn(&mut Config)| {
             let mut config = Config::default();
             change(&mut config);
-            config.check().unwrap_err().to_string()
+            config.settings().unwrap_err().to_string()
         };
-        assert!(with(|c| c.batch_size = 0).contains("--batch-size 0"));
-        assert!(with(|c| c.epochs = 0).contains("--epochs 0"));
-        assert!(with(|c| c.steps = Some(0)).contains("--steps 0"));
-        assert!(with(|c| c.lr = f64::NAN).contains("--lr NaN"));
-        assert!(with(|c| c.lr = -0.1).contains("--lr -0.1"));
-        assert!(with(|c| c.momentum = 1.5).contains("--momentum 1.5"));
+        assert!(with(|c| c.batch_size = 0).contains("batch size 0"));
+        assert!(with(|c| c.epochs = 0).contains("epochs 0"));
+        assert!(with(|c| c.steps = Some(0)).contains("steps 0"));
+        assert!(with(|c| c.lr = f64::NAN).contains("learning rate NaN"));
+        assert!(with(|c| c.lr = -0.1).contains("learning rate -0.1"));
+        assert!(with(|c| c.momentum = 1.5).contains("momentum 1.5"));
         assert!(with(|c| c.model = "resnet21".into()).contains("21"));
+        assert!(with(|c| c.mean = Some("0.5".into())).contains("mean '0.5'"));
+        let both = |c: &mut Config| (c.stochastic_depth, c.sample_blocks) = (Some(0.5), Some(1));
+        assert!(with(both).contains("sample blocks 1"));
         assert!(toml::from_str::<Config>("learning-rate = 1").is_err());
+    }
+
+    #[test]
+    fn the_built_in_images_have_other_defaults() {
+        let small = Config::for_data("synthetic:96,32");
+        assert_eq!(
+            (small.batch_size, small.epochs, small.data.as_str()),
+            (32, 2, "synthetic:96,32")
+        );
+        let large = Config::for_data("cifar10:folder");
+        assert_eq!((large.batch_size, large.epochs), (128, 10));
+        assert_eq!(Config::for_data("nonsense").data, "nonsense");
     }
 }

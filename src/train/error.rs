@@ -35,7 +35,16 @@ pub enum TrainError {
     /// A file of the run directory.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A value outside its range.
+    /// A setting with a value that it cannot have.
+    #[error("{} {problem}", in_words(.setting))]
+    Value {
+        /// The setting, as the key of `run.toml` and the flag of the programs
+        /// are named: `batch-size`.
+        setting: &'static str,
+        /// The value, what is wrong with it, and what to do.
+        problem: String,
+    },
+    /// Something else that was asked for and cannot be done.
     #[error("{0}")]
     Argument(String),
     /// Images were asked for before any were loaded.
@@ -43,8 +52,8 @@ pub enum TrainError {
     NoImages,
     /// The loss is infinite or not a number.
     #[error(
-        "training diverged: the loss of step {step} is {loss} (learning rate {lr}); use a smaller --lr or a --warmup; \
-         the last checkpoint is as it was"
+        "training diverged: the loss of step {step} is {loss} (learning rate {lr}); the last checkpoint is \
+         unchanged"
     )]
     Diverged {
         /// The step, from 1.
@@ -56,8 +65,8 @@ pub enum TrainError {
     },
     /// The loss was still finite, but the weights are not.
     #[error(
-        "training diverged: after step {step} tensor {tensor} holds {value} (learning rate {lr}); use a smaller --lr or \
-         a --warmup; the last checkpoint is as it was"
+        "training diverged: after step {step} tensor {tensor} holds {value} (learning rate {lr}); the last checkpoint \
+         is unchanged"
     )]
     DivergedWeights {
         /// The step, from 1.
@@ -71,8 +80,8 @@ pub enum TrainError {
     },
     /// Gradients overflow their 16 bits even where the loss is not scaled.
     #[error(
-        "training diverged: by step {step} gradients overflow 16 bits at every loss scale (learning rate {lr}); use a \
-         smaller --lr, a --warmup or --precision f32; the last checkpoint is as it was"
+        "training diverged: by step {step} gradients overflow 16 bits at every loss scale (learning rate {lr}); the last \
+         checkpoint is unchanged"
     )]
     DivergedGradients {
         /// The last step looked at, from 1.
@@ -112,6 +121,14 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// An error of the setting `setting`; `problem` begins with its value.
+    pub(crate) fn value(setting: &'static str, problem: impl Into<String>) -> Self {
+        TrainError::Value {
+            setting,
+            problem: problem.into(),
+        }
+    }
+
     /// The step (from 1) at which training diverged, if that is what happened.
     pub fn diverged_at(&self) -> Option<u32> {
         match self {
@@ -125,12 +142,21 @@ impl TrainError {
     /// Whether the arguments are at fault, rather than files or the device.
     pub fn is_argument(&self) -> bool {
         match self {
-            TrainError::Model(_) | TrainError::Route(_) | TrainError::Argument(_) => true,
+            TrainError::Model(_) | TrainError::Route(_) | TrainError::Value { .. } | TrainError::Argument(_) => true,
             TrainError::Data(error) => matches!(error, DataError::Argument(_)),
             TrainError::Session(SessionError::Route(_)) | TrainError::Reference(ReferenceError::Route(_)) => true,
             TrainError::Weights(error) => matches!(error, WeightsError::NoDialect { .. }),
             _ => false,
         }
+    }
+}
+
+/// A setting's name in a sentence.
+fn in_words(setting: &str) -> String {
+    match setting {
+        "lr" => "learning rate".to_string(),
+        "warmup-lr" => "learning rate of the warm-up".to_string(),
+        _ => setting.replace('-', " "),
     }
 }
 

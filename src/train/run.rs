@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::TrainError;
 use super::checkpoint::{self, Position};
-use super::config::{Config, Settings};
+use super::config::Config;
 use super::curves::curves;
 use super::directory::{EpochRow, GradientRow, RunDirectory, StepRow};
 use super::engine::{Engine, StepPlan};
@@ -13,6 +13,7 @@ use super::evaluate::evaluate;
 use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
 use super::rate::Rate;
+use super::settings::Settings;
 use crate::data::Split;
 use crate::data::{Batches, ImageOrder, Normalization, Splits};
 use crate::kernels::LossScale;

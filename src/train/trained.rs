@@ -13,6 +13,7 @@ use super::engine::Engine;
 use super::error::TrainError;
 use super::open::{Adapter, TrainOptions, open};
 use super::run::weights_of;
+use super::settings::batch_size;
 use super::trainer::input_of;
 use super::tuning::{Kernels, TuningNews, Workload, choose_kernels};
 use super::{Split, checkpoint};
@@ -23,8 +24,6 @@ use crate::weights::hash;
 
 /// Images per batch unless another number is given.
 const BATCH_SIZE: u32 = 128;
-/// The largest batch size.
-const LARGEST_BATCH: u32 = 65_536;
 
 /// Which trained network to open, and how: the weights, the images, the
 /// adapter.
@@ -242,13 +241,7 @@ impl TrainedNetworkOptions {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(&self, report: &mut dyn FnMut(&TuningNews)) -> Result<TrainedNetwork, TrainError> {
-        let batch_size = NonZeroUsize::new(self.batch_size as usize).filter(|_| self.batch_size <= LARGEST_BATCH);
-        let batch_size = batch_size.ok_or_else(|| {
-            TrainError::Argument(format!(
-                "--batch-size {} is not between 1 and {LARGEST_BATCH} images",
-                self.batch_size
-            ))
-        })?;
+        let batch_size = batch_size(self.batch_size as usize)?;
         let model = self.model()?;
         let (run, weights) = match &self.weights {
             WeightsSource::Run(directory) => {
@@ -282,7 +275,7 @@ impl TrainedNetworkOptions {
             engine.load(Split::Train, train, &normalization)?;
         }
         let depth = match config {
-            Some(config) => config.check_for(model.clone())?.depth,
+            Some(config) => config.settings_for(model.clone())?.depth,
             None => Depth::default(),
         };
         Ok(TrainedNetwork {

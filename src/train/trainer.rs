@@ -2,11 +2,12 @@
 //! network on a device, and a directory.
 
 use super::TrainError;
-use super::config::{Config, Settings};
+use super::config::Config;
 use super::directory::{MadeBy, RunDirectory};
 use super::engine::Engine;
 use super::open::{Adapter, open};
 use super::run::Run;
+use super::settings::Settings;
 use super::tuning::{Kernels, TuningNews, Workload, choose_kernels, replay_run};
 use crate::data::{ImageSet, Splits};
 use crate::models::{InputShape, Model, ModelSpec};
@@ -51,10 +52,24 @@ impl Trainer {
         {
             config.model = model.name();
         }
-        let settings = config.check_for(model)?;
-        let splits = config.load(&settings)?;
+        let settings = config.settings_for(model)?;
+        Self::open_checked(config, settings, adapter)
+    }
+
+    /// As [`Trainer::open`], with typed settings. Their network may be one of
+    /// your own.
+    ///
+    /// # Errors
+    /// As [`Trainer::open`].
+    pub fn open_settings(settings: Settings, adapter: &Adapter) -> Result<Self, TrainError> {
+        settings.check()?;
+        Self::open_checked(Config::from(&settings), settings, adapter)
+    }
+
+    fn open_checked(config: Config, settings: Settings, adapter: &Adapter) -> Result<Self, TrainError> {
+        let splits = settings.load()?;
         let input = input_of(&splits.train);
-        let engine = open(adapter, &settings.model, &input, Some(settings.learning()))?;
+        let engine = open(adapter, &settings.model, &input, Some(settings.train_options()))?;
         Ok(Trainer {
             config,
             settings,

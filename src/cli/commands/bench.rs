@@ -13,6 +13,7 @@ use crate::models::ModelSpec;
 use crate::report::Report;
 use crate::schedule::{Device, choice_file, read_choices, target};
 use crate::studies::split_values;
+use crate::train::batch_size;
 use serde::Serialize;
 
 /// Networks and batches on a processor …
@@ -145,10 +146,8 @@ impl Args {
 
     /// The networks that take part.
     fn contests(&self, gpu: &Gpu) -> Result<Vec<Contest>, CliError> {
-        if let Some(size) = self.batch_size.filter(|size| !(1..=65_536).contains(size)) {
-            return Err(CliError::argument(format!(
-                "--batch-size {size} is not between 1 and 65536 images"
-            )));
+        if let Some(images) = self.batch_size {
+            batch_size(images)?;
         }
         let own: Vec<(String, usize)> = match &self.models {
             Some(list) => split_values(list).into_iter().map(|name| (name, BATCH)).collect(),

@@ -7,7 +7,7 @@ use crate::graph::{Block, Graph, Mode, NodeId, Precision, Recompute};
 use crate::kernels::Target;
 use crate::models::{InputShape, ModelSpec};
 use crate::schedule::{footprint, memory};
-use crate::train::Adapter;
+use crate::train::{Adapter, batch_size};
 use serde::Serialize;
 
 use super::plan;
@@ -70,12 +70,7 @@ struct MemoryRow {
 }
 
 pub fn inspect(args: &Args) -> Result<String, CliError> {
-    if !(1..=65_536).contains(&args.batch_size) {
-        return Err(CliError::argument(format!(
-            "--batch-size {} is not between 1 and 65536 images",
-            args.batch_size
-        )));
-    }
+    batch_size(args.batch_size)?;
     let spec: ModelSpec = args.model.parse()?;
     let mut input: InputShape = args.input.parse()?;
     input.classes = args.classes;

@@ -12,7 +12,7 @@ use crate::models::{InputShape, ModelSpec};
 use crate::schedule::{
     Book, Choices, Device, Job, Progress, Session, Tuned, add_choices, choice_file, clear_choices, read_choices,
 };
-use crate::train::{Adapter, RunDirectory, TrainError, TuningNews, read_book, tune_jobs};
+use crate::train::{Adapter, RunDirectory, TrainError, TuningNews, batch_size, read_book, tune_jobs};
 use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
@@ -113,11 +113,7 @@ fn subject(args: &Args) -> Result<Subject, CliError> {
         }
     };
     let batch = args.batch_size.unwrap_or(batch);
-    if !(1..=65_536).contains(&batch) {
-        return Err(CliError::argument(format!(
-            "--batch-size {batch} is not between 1 and 65536 images"
-        )));
-    }
+    batch_size(batch)?;
     Ok(Subject {
         model: name.parse()?,
         input,

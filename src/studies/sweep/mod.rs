@@ -173,13 +173,13 @@ impl Sweep {
         let mut planned = Vec::new();
         for point in points {
             let config = &point.config;
-            let settings = config.check()?;
+            let settings = config.settings()?;
             let seed = matches!(settings.data, Source::Synthetic { .. }).then_some(config.seed);
             let key = (config.data.clone(), config.limit_train, config.limit_test, seed);
             let images = match shapes.get(&key) {
                 Some(images) => images,
                 None => {
-                    let splits = config.load(&settings)?;
+                    let splits = settings.load()?;
                     let images = (input_of(&splits.train), splits.train.len(), splits.test.len());
                     shapes.entry(key).or_insert((images, splits.normalization))
                 }
@@ -523,7 +523,7 @@ mod tests {
         };
         for (text, part) in [
             ("model=resnet20,resnet21", "21"),
-            ("sample-blocks=3,7", "--sample-blocks 7"),
+            ("sample-blocks=3,7", "sample blocks 7"),
             ("limit-test=16,0", "0"),
             ("std=cifar10|0,0,0", "0"),
         ] {

@@ -1,0 +1,335 @@
+//! With which settings is a network trained?
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+use super::depth::Depth;
+use super::open::TrainOptions;
+use super::rate::{Schedule, WarmUp};
+use crate::data::{Augment, Normalization, Padding, Source, Splits};
+use crate::graph::{Param, ParamKind, Precision, Recompute};
+use crate::models::Model;
+
+/// The largest number of images in a batch.
+const LARGEST_BATCH: usize = 65_536;
+/// The largest number of epochs.
+const MOST_EPOCHS: u32 = 1_000_000;
+/// The largest seed: `run.toml` stores integers with 64 bits and a sign.
+const LARGEST_SEED: u64 = i64::MAX as u64;
+
+/// `images` as the number of images in a batch.
+///
+/// # Errors
+/// [`TrainError::Value`] if it is not between 1 and 65536.
+pub fn batch_size(images: usize) -> Result<NonZeroUsize, TrainError> {
+    NonZeroUsize::new(images)
+        .filter(|size| size.get() <= LARGEST_BATCH)
+        .ok_or_else(|| {
+            TrainError::value(
+                "batch-size",
+                format!("{images} is not between 1 and {LARGEST_BATCH} images"),
+            )
+        })
+}
+
+/// Which parameters weight decay applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Every parameter, as in the papers' code.
+    #[default]
+    All,
+    /// Convolution and linear weights only.
+    Weights,
+}
+
+impl Decay {
+    /// The rule as a function.
+    pub fn rule(self) -> fn(&Param) -> bool {
+        match self {
+            Decay::All => |_| true,
+            Decay::Weights => |param| matches!(param.kind, ParamKind::ConvWeight | ParamKind::LinearWeight),
+        }
+    }
+}
+
+/// All settings of a training run, as typed values.
+///
+/// [`Config`](super::Config) is the same as text, which `run.toml` stores: a
+/// configuration is made of settings by `Config::from`, and read as settings by
+/// [`Config::settings`](super::Config::settings).
+///
+/// ```
+/// use residua::data::Augment;
+/// use residua::train::{Config, Depth, DepthRule, Schedule, Settings};
+///
+/// # fn main() -> Result<(), residua::train::TrainError> {
+/// let settings = Settings {
+///     model: "resnet20".parse()?,
+///     epochs: 5,
+///     schedule: Schedule::MultiStep { epochs: vec![3.0, 4.0], factor: 0.1 },
+///     depth: Depth::Stochastic { p_last: 0.5, rule: DepthRule::Linear },
+///     augment: Augment::Flip,
+///     ..Settings::default()
+/// };
+/// let config = Config::from(&settings);
+/// assert_eq!(config.schedule, "multi-step:3,4@0.1");
+/// assert_eq!(config.settings()?, settings);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The network: a built-in one, or one of your own ([`Model::own`]).
+    pub model: Model,
+    /// The images.
+    pub data: Source,
+    /// Mean and standard deviation of the images; `None`: those of the data
+    /// set.
+    pub normalization: Option<Normalization>,
+    /// Passes over the training images, from 1 to 1000000.
+    pub epochs: u32,
+    /// Stop after this number of steps instead of `epochs`.
+    pub steps: Option<u32>,
+    /// Images in a batch, from 1 to 65536.
+    pub batch_size: NonZeroUsize,
+    /// How activations and their gradients are stored.
+    pub precision: Precision,
+    /// Learning rate, from 0 to 1000000.
+    pub learning_rate: f64,
+    /// The learning rate over the run.
+    pub schedule: Schedule,
+    /// The learning rate at the beginning of the run.
+    pub warm_up: WarmUp,
+    /// Momentum, from 0 to 1.
+    pub momentum: f64,
+    /// Whether the momentum is Nesterov's.
+    pub nesterov: bool,
+    /// Weight decay, from 0 to 1000.
+    pub weight_decay: f64,
+    /// Which parameters decay.
+    pub decay: Decay,
+    /// Which blocks run in a training step.
+    pub depth: Depth,
+    /// What the backward pass recomputes instead of reading it from memory.
+    pub recompute: Recompute,
+    /// Seed of initial weights, order, augmentation, dropout and synthetic
+    /// images; below 2⁶³.
+    pub seed: u64,
+    /// Use only the first training images, this number of them.
+    pub limit_train: Option<usize>,
+    /// Use only the first test images, this number of them.
+    pub limit_test: Option<usize>,
+    /// Weights file to start from; `None`: weights are drawn from the seed.
+    pub init: Option<PathBuf>,
+    /// Random changes to training images.
+    pub augment: Augment,
+    /// How crops are padded.
+    pub padding: Padding,
+    /// Whether each epoch has a random order of its own.
+    pub shuffle: bool,
+    /// Whether `steps.csv` is written.
+    pub log_steps: bool,
+    /// Whether `gradients.csv` is written.
+    pub log_gradients: bool,
+    /// Steps between checkpoints, in addition to the one after each epoch.
+    pub checkpoint_every: Option<u32>,
+}
+
+impl Default for Settings {
+    /// wrn-16-1 on the built-in images, 10 epochs with batches of 128.
+    fn default() -> Self {
+        Settings {
+            model: "wrn-16-1".parse().expect("the default model exists"),
+            data: Source::default(),
+            normalization: None,
+            epochs: 10,
+            steps: None,
+            batch_size: NonZeroUsize::new(128).expect("not 0"),
+            precision: Precision::F32,
+            learning_rate: 0.1,
+            schedule: Schedule::Cosine,
+            warm_up: WarmUp::default(),
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 5e-4,
+            decay: Decay::All,
+            depth: Depth::Constant,
+            recompute: Recompute::None,
+            seed: 0,
+            limit_train: None,
+            limit_test: None,
+            init: None,
+            augment: Augment::CropFlip,
+            padding: Padding::Zero,
+            shuffle: true,
+            log_steps: false,
+            log_gradients: false,
+            checkpoint_every: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults for a data source. The built-in images are few: more and
+    /// smaller steps learn them sooner, so that they get 2 epochs with batches
+    /// of 32.
+    pub fn for_data(data: Source) -> Self {
+        let default = Settings::default();
+        match data {
+            Source::Synthetic { .. } => Settings {
+                data,
+                epochs: 2,
+                batch_size: NonZeroUsize::new(32).expect("not 0"),
+                ..default
+            },
+            _ => Settings { data, ..default },
+        }
+    }
+
+    /// Checks that every value is in its range.
+    ///
+    /// # Errors
+    /// [`TrainError::Value`] for the first one that is not.
+    pub fn check(&self) -> Result<(), TrainError> {
+        batch_size(self.batch_size.get())?;
+        if self.epochs == 0 || self.epochs > MOST_EPOCHS {
+            let problem = format!("{} is not between 1 and {MOST_EPOCHS}", self.epochs);
+            return Err(TrainError::value("epochs", problem));
+        }
+        if self.seed > LARGEST_SEED {
+            let problem = format!("{} is not between 0 and {LARGEST_SEED}", self.seed);
+            return Err(TrainError::value("seed", problem));
+        }
+        for (setting, steps) in [("steps", self.steps), ("checkpoint-every", self.checkpoint_every)] {
+            if steps == Some(0) {
+                return Err(TrainError::value(setting, "0 is too few: at least one step is needed"));
+            }
+        }
+        let within = |setting, value: f64, most: f64| match (0.0..=most).contains(&value) {
+            true => Ok(()),
+            false => Err(TrainError::value(
+                setting,
+                format!("{value} is not between 0 and {most}"),
+            )),
+        };
+        within("lr", self.learning_rate, 1e6)?;
+        within("warmup-lr", self.warm_up.rate.unwrap_or(0.0), 1e6)?;
+        within("weight-decay", self.weight_decay, 1e3)?;
+        within("momentum", self.momentum, 1.0)?;
+        match self.depth {
+            Depth::Stochastic { p_last, .. } | Depth::BySample { p_last, .. } if !(p_last > 0.0 && p_last <= 1.0) => {
+                let problem = format!("{p_last} is not a probability above 0, at most 1");
+                Err(TrainError::value("stochastic-depth", problem))
+            }
+            Depth::Sampled(0) => Err(TrainError::value(
+                "sample-blocks",
+                "0 is too few: at least one must run",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that a model with `blocks` blocks can be trained with these
+    /// settings.
+    ///
+    /// # Errors
+    /// If more blocks are to be sampled than there are.
+    pub fn check_blocks(&self, blocks: usize) -> Result<(), TrainError> {
+        match self.depth {
+            Depth::Sampled(count) if count > blocks => Err(TrainError::value(
+                "sample-blocks",
+                format!("{count} is too many: the model has {blocks} blocks"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The settings that the engine needs.
+    pub fn train_options(&self) -> TrainOptions {
+        TrainOptions {
+            decay: self.decay,
+            depth: self.depth,
+            recompute: self.recompute,
+            precision: self.precision,
+        }
+    }
+
+    /// Loads the images.
+    ///
+    /// # Errors
+    /// If files are missing or damaged, or a limit is 0.
+    pub fn load(&self) -> Result<Splits, TrainError> {
+        Ok(self.data.load(self.limit_train, self.limit_test, self.seed)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Config;
+
+    #[test]
+    fn values_out_of_range_are_named_by_setting_and_value() {
+        let with = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.check().unwrap_err().to_string()
+        };
+        let large = NonZeroUsize::new(65_537).unwrap();
+        assert!(
+            batch_size(0)
+                .unwrap_err()
+                .to_string()
+                .starts_with("batch size 0 is not")
+        );
+        let mut settings = Settings::default();
+        settings.batch_size = large;
+        assert!(settings.check().unwrap_err().to_string().contains("batch size 65537"));
+        assert_eq!(with(|s| s.epochs = 0), "epochs 0 is not between 1 and 1000000");
+        assert!(with(|s| s.steps = Some(0)).contains("steps 0"));
+        assert!(with(|s| s.checkpoint_every = Some(0)).contains("checkpoint every 0"));
+        assert!(with(|s| s.learning_rate = f64::NAN).contains("learning rate NaN"));
+        assert!(with(|s| s.learning_rate = -0.1).contains("learning rate -0.1"));
+        assert!(with(|s| s.momentum = 1.5).contains("momentum 1.5"));
+        assert!(with(|s| s.seed = u64::MAX).contains("seed 18446744073709551615"));
+        let none = |s: &mut Settings| s.depth = Depth::Sampled(0);
+        assert!(with(none).contains("sample blocks 0"));
+    }
+
+    #[test]
+    fn settings_survive_their_text() {
+        let settings = [
+            Settings::default(),
+            Settings::for_data("cifar100:some folder".parse().unwrap()),
+            Settings {
+                model: "wrn-16-2:dropout=0.3".parse().unwrap(),
+                normalization: Normalization::named("cifar10-legacy", 3),
+                schedule: Schedule::MultiStep {
+                    epochs: vec![1.5, 60.0],
+                    factor: 0.2,
+                },
+                warm_up: WarmUp {
+                    steps: 400,
+                    rate: Some(0.01),
+                },
+                depth: Depth::BySample {
+                    p_last: 0.8,
+                    rule: crate::train::DepthRule::Uniform,
+                },
+                padding: Padding::Reflect,
+                shuffle: false,
+                ..Settings::default()
+            },
+        ];
+        for settings in settings {
+            let text = toml::to_string(&Config::from(&settings)).unwrap();
+            let config: Config = toml::from_str(&text).unwrap();
+            assert_eq!(config.settings().unwrap(), settings, "{text}");
+        }
+    }
+}
