@@ -4,6 +4,7 @@
 mod curves;
 mod error;
 mod evaluator;
+mod file_name;
 mod lesion;
 mod paths;
 mod recalibrate;

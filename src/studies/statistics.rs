@@ -1,10 +1,11 @@
-//! How sure is a number, and how do many of them lie?
+//! Statistics of studies: confidence intervals, quartiles, rank correlation.
 
-/// Quantile of the normal distribution for 95 %.
+/// The 97.5 % quantile of the normal distribution, for two-sided 95 %
+/// intervals.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The 95 % interval of a proportion of which `wrong` of `images` were seen
-/// (Wilson 1927).
+/// The 95 % confidence interval of an error rate, if `wrong` of `images` images
+/// are wrong (Wilson 1927).
 pub fn wilson(wrong: usize, images: usize) -> [f64; 2] {
     if images == 0 {
         return [0.0, 1.0];
@@ -18,7 +19,7 @@ pub fn wilson(wrong: usize, images: usize) -> [f64; 2] {
 }
 
 /// Smallest value, lower quartile, median, upper quartile, largest value, by
-/// linear interpolation between ranks; zeros for no values at all.
+/// linear interpolation between ranks; zeros if there are no values.
 pub fn five_numbers(values: &[f64]) -> [f64; 5] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -34,13 +35,13 @@ fn quantile(sorted: &[f64], fraction: f64) -> f64 {
     low + (high - low) * rank.fract()
 }
 
-/// Arithmetic mean; 0 of nothing.
+/// Arithmetic mean; 0 if there are no values.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// Kendall's rank correlation of `order`, a permutation, with the natural
-/// order: 1 in order, −1 reversed.
+/// order: 1 for the natural order, −1 for the reverse.
 pub fn kendall_tau(order: &[usize]) -> f64 {
     let n = order.len();
     if n < 2 {
@@ -56,8 +57,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_are_wilsons() {
-        // 10 of 100: worked by hand from the formula, to four digits.
+    fn intervals_are_those_of_wilsons_formula() {
+        // 10 of 100, computed by hand from the formula, to four digits.
         let [low, high] = wilson(10, 100);
         assert!((low - 0.0552).abs() < 1e-4 && (high - 0.1744).abs() < 1e-4);
         let [low, high] = wilson(0, 50);

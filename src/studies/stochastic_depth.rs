@@ -8,12 +8,13 @@
 
 use serde_json::{Value, json};
 
+use super::error::StudyError;
+use super::file_name::file_name;
 use super::sweep::{
-    SEED, SeedGroup, SweepPoint, TrainedPoint, curves_figure, file_name, groups, heat_cells, heat_figure, median_range,
+    SEED, SeedGroup, SweepPoint, TrainedPoint, curves_figure, groups, heat_cells, heat_figure, median_range,
     sweep_json, sweep_provenance,
 };
 use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Report, Table};
-use crate::studies::error::StudyError;
 use crate::train::{Config, DepthRule, RunDirectory};
 
 /// What the study varies.

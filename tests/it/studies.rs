@@ -1,6 +1,6 @@
-//! The studies as a user meets them: what they find on a small trained run,
-//! what they write, how they go on after an interruption, and whether their
-//! pages work in a browser.
+//! Do the study commands work as a user runs them? Their results on a small
+//! trained run, the files that they write, how they continue after an
+//! interruption, and whether their pages work in a browser.
 
 use crate::support::browser;
 use std::fs;
@@ -12,7 +12,7 @@ use assert_cmd::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Names of one command's results that depend on the clock.
+/// Keys of results that depend on the clock.
 const CLOCK: [&str; 2] = ["seconds", "cost"];
 
 /// Trains in batches of 16.
@@ -22,7 +22,7 @@ fn train(model: &str, data: &str, extra: &[&str], out: &Path) {
     train.args(extra).arg("--out").arg(out).assert().success();
 }
 
-/// A pre-activation network of six blocks, trained for a few steps.
+/// A pre-activation network with six blocks, trained for a few steps.
 fn run() -> &'static Path {
     static RUN: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = RUN.get_or_init(|| {
@@ -46,7 +46,7 @@ fn tools(arguments: &[&str], out: &Path) -> Command {
     command
 }
 
-/// Results without what the clock made of them.
+/// Results without the values that depend on the clock.
 fn timeless(value: &Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -58,7 +58,8 @@ fn timeless(value: &Value) -> Value {
     }
 }
 
-/// Cuts the ledger of a study down to its first `lines` lines and a half.
+/// Cuts the result log of a study in the middle of the line after `lines`
+/// lines, as an interruption would.
 fn interrupt(out: &Path, lines: usize) -> String {
     let path = out.join("results.jsonl");
     let text = fs::read_to_string(&path).unwrap();
@@ -69,7 +70,8 @@ fn interrupt(out: &Path, lines: usize) -> String {
     kept
 }
 
-/// Every figure of a page is there, and answers to the mouse.
+/// The page has `figures` figures, nothing in them is cut off, and each series
+/// has a tooltip.
 fn check_page(path: &Path, figures: usize) {
     let mut page = browser::open_report(path);
     let drawn = page.figures();
@@ -113,7 +115,7 @@ const EVERYTHING: [&str; 19] = [
 ];
 
 #[test]
-fn a_lesion_study_tells_everything_and_goes_on_where_it_stopped() {
+fn a_lesion_study_reports_all_results_and_continues_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("study");
     let found = json(&mut tools(&EVERYTHING, &out));
@@ -131,11 +133,12 @@ fn a_lesion_study_tells_everything_and_goes_on_where_it_stopped() {
         4 * 3,
         "two blocks downsample"
     );
-    // One block deleted at random is one of those deleted in turn.
+    // A single block deleted at random gives the same result as in the list of
+    // single deletions.
     let random = &pools[0]["lesions"][0];
     let number = random["blocks"][0].as_u64().unwrap() as usize;
     assert_eq!(random["loss"], found["lesions"][number - 1]["loss"]);
-    // The first of the greedy curve is the least missed.
+    // Greedy deletion begins with the block whose deletion costs least loss.
     let losses = found["lesions"]
         .as_array()
         .unwrap()
@@ -177,18 +180,18 @@ fn a_lesion_study_tells_everything_and_goes_on_where_it_stopped() {
     fs::remove_file(out.join("results.json")).unwrap();
     let again = json(&mut tools(&EVERYTHING, &out));
     assert_eq!(timeless(&again), timeless(&found));
-    let ledger = fs::read_to_string(out.join("results.jsonl")).unwrap();
-    assert!(ledger.starts_with(&kept), "what was found before is as it was");
+    let log = fs::read_to_string(out.join("results.jsonl")).unwrap();
+    assert!(log.starts_with(&kept), "earlier results are unchanged");
     assert!(out.join("results.json").exists());
 
     let (code, line) = failure(&mut tools(&["lesion", "--recalibrate", "16"], &out));
     assert_eq!(code, 1);
     assert!(line.contains("recalibrate null instead of 16"), "{line}");
-    assert_eq!(fs::read_to_string(out.join("results.jsonl")).unwrap(), ledger);
+    assert_eq!(fs::read_to_string(out.join("results.jsonl")).unwrap(), log);
 }
 
 #[test]
-fn networks_stand_beside_each_other() {
+fn networks_are_compared_with_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("study");
     let plain = folder.path().join("plain");
@@ -200,7 +203,7 @@ fn networks_stand_beside_each_other() {
     ));
     let beside = found["beside"].as_array().unwrap();
     assert_eq!(beside.len(), 2);
-    // The same network, by its weights and by its run.
+    // The same network, opened from its weights and from its run.
     assert_eq!(timeless(&beside[0]["lesions"]), timeless(&beside[1]["lesions"]));
     assert_eq!(beside[1]["model"], "plain-8 (plain)");
     check_page(&out.join("report.html"), 2);
@@ -212,7 +215,7 @@ fn networks_stand_beside_each_other() {
 }
 
 #[test]
-fn recalibrated_lesions_differ_and_leave_no_trace() {
+fn recalibrated_lesions_differ_and_repeat_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let study = |extra: &[&str], name: &str| {
         let arguments = [&["lesion", "--delete-block", "2"], extra].concat();
@@ -295,7 +298,7 @@ fn paths_are_counted_sampled_and_resumed() {
 }
 
 #[test]
-fn runs_are_drawn_side_by_side() {
+fn curves_of_runs_are_drawn_together() {
     let folder = tempfile::tempdir().unwrap();
     let sampled = folder.path().join("sampled");
     let by_sample = ["--epochs", "2", "--stochastic-depth", "0.5", "--depth-per", "sample"];
@@ -314,6 +317,8 @@ fn runs_are_drawn_side_by_side() {
     assert_eq!(found["runs"][1]["depth"], "linear to 0.5, by sample");
     assert_eq!(found["runs"][1]["epochs"].as_array().unwrap().len(), 2);
     check_page(&out.join("report.html"), 2);
+    let text = fs::read_to_string(out.join("results.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), found);
     let (code, line) = failure(program("tools").args(["curves", "/nonexistent-run"]));
     assert_eq!(code, 1, "{line}");
 }

@@ -1,5 +1,5 @@
-//! Sweeps as a user meets them: wrong grids, a sweep that grows and is killed,
-//! and what it writes.
+//! Do sweeps work as a user runs them? Invalid grids, a sweep that is killed
+//! and later extended, and the files that it writes.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::program::{failure, json, program};
 use assert_cmd::Command;
 use serde_json::Value;
 
-/// Runs small enough to train in seconds on a software device.
+/// Settings of runs that train in seconds on a software adapter.
 const SMALL: [&str; 10] = [
     "--data",
     "synthetic",
@@ -35,7 +35,7 @@ fn changed(path: &Path) -> SystemTime {
 }
 
 #[test]
-fn wrong_sweeps_exit_with_2_and_one_line_and_make_nothing() {
+fn invalid_sweeps_exit_with_2_and_one_line_and_write_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let cases: &[(&str, &[&str], &str)] = &[
@@ -66,13 +66,13 @@ fn wrong_sweeps_exit_with_2_and_one_line_and_make_nothing() {
 }
 
 #[test]
-fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
+fn a_sweep_that_is_killed_and_extended_trains_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("sweep");
     let runs = out.join("runs");
     let first = runs.join("resnet8_seed-0");
 
-    // Killed while the second point trains.
+    // The sweep is killed while it trains the second point.
     let grid = ["--grid", "model=resnet8", "--grid", "seed=0,1"];
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("tools"));
     child.arg("sweep").args(SMALL).args(grid).arg("--out").arg(&out);
@@ -86,7 +86,7 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
     let finished = changed(&first.join("last.safetensors"));
     assert!(!out.join("report.json").exists());
 
-    // A larger sweep finds it and trains the others.
+    // A larger sweep finds the first run and trains the others.
     let more = ["--grid", "seed=0,1,2", "--grid", "model=resnet8"];
     let found = json(tools("sweep", &more, &out).arg("--json"));
     assert_eq!(changed(&first.join("last.safetensors")), finished);
@@ -111,12 +111,14 @@ fn a_sweep_that_is_killed_and_grows_trains_nothing_twice() {
     let spread = serde_json::json!({ "median": errors[1], "least": errors[0], "most": errors[2] });
     assert_eq!(found["groups"][0]["test_error"], spread);
     assert!(out.join("report.json").is_file());
+    let text = fs::read_to_string(out.join("results.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), found);
 
-    // Again: nothing is trained, and the results are the same.
+    // The same sweep again trains nothing and gives the same results.
     let again = json(tools("sweep", &more, &out).arg("--json"));
     assert_eq!(again, found);
 
-    // Other settings under the same names are refused, and nothing changes.
+    // Other settings for the same names are refused, and nothing changes.
     let mut other = tools("sweep", &["--lr", "0.05"], &out);
     let (code, line) = failure(other.args(grid));
     assert_eq!(code, 1, "{line}");
@@ -155,7 +157,7 @@ fn stochastic_depth_is_compared_with_constant_depth() {
         (&groups[0]["expected_depth"], &groups[0]["relative_speed"]),
         (&3.0.into(), &1.0.into())
     );
-    // (3L − 1) / 4 of L = 3 blocks.
+    // (3L − 1) / 4 for L = 3 blocks.
     assert_eq!(groups[1]["expected_depth"], 2.0);
     for (group, point) in groups.iter().zip(found["points"].as_array().unwrap()) {
         let run = Path::new(point["run"].as_str().unwrap());
@@ -163,7 +165,7 @@ fn stochastic_depth_is_compared_with_constant_depth() {
         assert_eq!(kept.lines().next(), Some("step,mean_abs_gradient"));
         let row = |line: &str| line.split_once(',').and_then(|(_, value)| value.parse::<f64>().ok());
         let gradients: Vec<f64> = kept.lines().skip(1).map(|line| row(line).unwrap()).collect();
-        // An epoch of four steps keeps them all.
+        // All gradients of an epoch with four steps are logged.
         assert_eq!(gradients.len(), 4);
         assert!(gradients.iter().all(|&gradient| gradient > 0.0), "{gradients:?}");
         let mean = gradients.iter().sum::<f64>() / 4.0;

@@ -6,29 +6,30 @@ use super::{BlockResponse, Lesion, Reordering};
 use crate::graph::Block;
 use crate::studies::evaluator::Evaluation;
 
-/// Random deletions from one pool of blocks.
+/// Results of random deletions from one pool of blocks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RandomDeletions {
-    /// Which blocks: "all blocks", "blocks that do not downsample".
+    /// The pool: "all blocks", "blocks that do not downsample".
     pub pool: String,
-    /// For each trial, what was deleted.
+    /// The result of each trial.
     pub lesions: Vec<Lesion>,
 }
 
-/// Another network on the same axes.
+/// Results of another network, for comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComparedNetwork {
     /// Its name.
     pub label: String,
     /// The whole network.
     pub whole: Evaluation,
-    /// Each block deleted in turn.
+    /// Each block deleted alone.
     pub single: Vec<Lesion>,
     /// Numbers of the blocks that downsample.
     pub downsampling: Vec<usize>,
 }
 
-/// Everything that a lesion study found.
+/// All results of a lesion study. Lists of experiments that were not run are
+/// empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LesionFindings {
     /// The network's name.
@@ -37,41 +38,42 @@ pub struct LesionFindings {
     pub blocks: Vec<Block>,
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Test images of each class.
+    /// Number of test images of each class.
     pub class_images: Vec<usize>,
     /// Nothing deleted.
     pub whole: Evaluation,
-    /// What was asked for by number, or each block in turn.
+    /// The blocks of [`LesionStudy::deletions`](super::LesionStudy::deletions).
     pub lesions: Vec<Lesion>,
-    /// Many at random.
+    /// Random deletions of several blocks.
     pub random: Vec<RandomDeletions>,
-    /// Blocks in another order.
+    /// Random orders of the blocks.
     pub reorderings: Vec<Reordering>,
-    /// All pairs.
+    /// All pairs of blocks deleted.
     pub pairs: Vec<Lesion>,
-    /// One after the other, the least missed first.
+    /// Blocks deleted one after the other, each time the block whose deletion
+    /// increases the loss least.
     pub greedy: Vec<Lesion>,
-    /// The shortcut taken instead of the branch.
+    /// Shortcuts removed instead of branches.
     pub without_shortcut: Vec<Lesion>,
-    /// What each block adds.
+    /// The contribution of each block.
     pub responses: Vec<BlockResponse>,
-    /// Other networks.
+    /// Other networks, for comparison.
     pub compared: Vec<ComparedNetwork>,
 }
 
 impl LesionFindings {
-    /// Each block deleted alone, by number, where all were.
+    /// The lesions of a single block, ordered by its number.
     pub(super) fn singles(&self) -> Vec<&Lesion> {
         let mut singles: Vec<&Lesion> = self.lesions.iter().filter(|lesion| lesion.blocks.len() == 1).collect();
         singles.sort_by_key(|lesion| lesion.blocks[0]);
         singles
     }
 
-    /// What programs read.
+    /// The results as one JSON object.
     pub fn json(&self) -> Value {
         let mut object = json!({ "baseline": self.whole, "lesions": self.lesions });
-        let mut set = |key: &str, value: Value, there: bool| {
-            if there {
+        let mut set = |key: &str, value: Value, present: bool| {
+            if present {
                 object[key] = value;
             }
         };
@@ -102,7 +104,8 @@ impl LesionFindings {
         object
     }
 
-    /// What deleting each block in turn cost, against whole passes.
+    /// The time of deleting each block alone, relative to passes of the whole
+    /// network.
     pub(super) fn saving(&self) -> Option<Value> {
         let singles = self.singles();
         let whole = self.whole.seconds;

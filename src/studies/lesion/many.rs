@@ -57,8 +57,7 @@ impl LesionFindings {
         items.push(Item::Figure(Figure {
             name: "random".into(),
             title: format!("{}: test error with many blocks deleted", self.label),
-            caption: "Boxes are quartiles with the median, whiskers the smallest and largest error of the trials."
-                .into(),
+            caption: "Boxes show quartiles and median, whiskers the smallest and largest error of the trials.".into(),
             x: Axis::linear("number of blocks deleted"),
             y: Axis::linear("test error (%)"),
             layers,
@@ -71,9 +70,9 @@ impl LesionFindings {
                 Column::plain("deleted", "deleted"),
                 Column::plain("trials", "trials"),
                 Column::percent("smallest", "smallest (%)"),
-                Column::percent("lower_quartile", "quartile (%)"),
+                Column::percent("lower_quartile", "lower quartile (%)"),
                 Column::percent("median", "median (%)"),
-                Column::percent("upper_quartile", "quartile (%)"),
+                Column::percent("upper_quartile", "upper quartile (%)"),
                 Column::percent("largest", "largest (%)"),
                 Column::percent("mean", "mean (%)"),
                 Column::number("mean_loss", "mean loss (nats)", 4),
@@ -114,7 +113,7 @@ impl LesionFindings {
         if self.reorderings.is_empty() {
             return;
         }
-        items.push(heading("Blocks in another order"));
+        items.push(heading("Reordered blocks"));
         let marks = self.reorderings.iter().map(|reordering| {
             Mark::new(
                 reordering.tau,
@@ -130,7 +129,7 @@ impl LesionFindings {
         });
         let mut by_tau: Vec<&Reordering> = self.reorderings.iter().collect();
         by_tau.sort_by(|a, b| a.tau.total_cmp(&b.tau));
-        // As many values in each bin as there are, up to the square root of all.
+        // √n values per bin gives about √n bins.
         let per_bin = (by_tau.len() as f64).sqrt().ceil() as usize;
         let means = by_tau.chunks(per_bin.max(1)).map(|bin| {
             let of = |value: fn(&Reordering) -> f64| mean(&bin.iter().map(|&one| value(one)).collect::<Vec<_>>());
@@ -143,8 +142,8 @@ impl LesionFindings {
         });
         items.push(Item::Figure(Figure {
             name: "reorder".into(),
-            title: format!("{}: test error with blocks in another order", self.label),
-            caption: "Pairs of blocks of one shape change places; Kendall's τ is 1 in the trained order.".into(),
+            title: format!("{}: test error with reordered blocks", self.label),
+            caption: "Parameters of random pairs of blocks with the same shape are exchanged. Kendall's τ is 1 for the trained order.".into(),
             x: Axis::linear("Kendall's rank correlation τ"),
             y: Axis::linear("test error (%)"),
             layers: vec![
@@ -217,11 +216,13 @@ impl LesionFindings {
                 ),
             }
         });
-        items.push(heading("One after the other, the least missed first"));
+        items.push(heading("Greedy deletion"));
         items.push(Item::Figure(Figure {
             name: "greedy".into(),
-            title: format!("{}: the least missed block deleted, again and again", self.label),
-            caption: "Each time the block goes whose absence costs the least loss.".into(),
+            title: format!("{}: test error with blocks deleted greedily", self.label),
+            caption:
+                "Blocks are deleted one after the other, each time the block whose deletion increases the loss least."
+                    .into(),
             x: Axis::linear("number of blocks deleted"),
             y: Axis::linear("test error (%)"),
             layers: vec![
@@ -248,7 +249,7 @@ impl LesionFindings {
         });
         items.push(Item::Table(Table {
             name: "greedy".into(),
-            title: "In which order blocks can go".into(),
+            title: "Order of greedy deletion".into(),
             columns: [
                 Column::plain("deleted", "deleted"),
                 Column::plain("block", "last block"),

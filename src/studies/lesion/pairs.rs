@@ -56,15 +56,15 @@ impl LesionFindings {
         items.push(figure(
             "pairs",
             "test error with two blocks deleted",
-            "Each cell is a pair; the matrix is symmetric.",
+            "Each cell is a pair of deleted blocks. The matrix is symmetric.",
             "test error (%)",
             cells(&|lesion| lesion.evaluation.error, "test error (%)"),
         ));
         items.push(figure(
             "interaction",
-            "how blocks depend on each other",
-            "Error without both, less the errors that each alone adds: above zero, the two are missed together more \
-             than apart.",
+            "interaction of two deleted blocks",
+            "Increase of the error with both blocks deleted, minus the increases for each alone. Above zero, \
+             deleting both costs more than the sum of deleting each.",
             "interaction (percentage points)",
             cells(&interaction, "interaction (points)"),
         ));

@@ -7,7 +7,7 @@ use crate::report::{Column, Item, Mark};
 use crate::studies::evaluator::Evaluation;
 
 impl LesionFindings {
-    /// The parts of the report.
+    /// The sections of the report.
     pub fn items(&self) -> Vec<Item> {
         let mut items = Vec::new();
         self.single_items(&mut items);
@@ -73,10 +73,11 @@ impl LesionFindings {
     }
 }
 
-/// Columns of [`LesionFindings::row`]; `what` heads the blocks.
-pub(super) fn lesion_columns(what: &str) -> Vec<Column> {
+/// Columns of [`LesionFindings::row`]; `title` is the title of the blocks'
+/// column.
+pub(super) fn lesion_columns(title: &str) -> Vec<Column> {
     vec![
-        Column::plain("blocks", what),
+        Column::plain("blocks", title),
         Column::plain("names", "names"),
         Column::plain("images", "images"),
         Column::plain("wrong", "wrong"),
@@ -88,7 +89,7 @@ pub(super) fn lesion_columns(what: &str) -> Vec<Column> {
     ]
 }
 
-/// Columns of a evaluation's wrong answers, error and loss.
+/// Columns for the number of wrong images, the error and the loss.
 pub(super) fn evaluation_columns() -> [Column; 3] {
     [
         Column::plain("wrong", "wrong"),

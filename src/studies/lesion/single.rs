@@ -6,15 +6,15 @@ use super::report::{heading, lesion_columns, numbers, percent, text};
 use super::{Lesion, LesionFindings};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Table};
 use crate::studies::evaluator::Evaluation;
-use crate::studies::sweep::file_name;
+use crate::studies::file_name::file_name;
 
 impl LesionFindings {
     pub(super) fn single_items(&self, items: &mut Vec<Item>) {
         items.push(heading("Deleted blocks"));
         if let Some(saving) = self.saving() {
             items.push(text(format!(
-                "What the lesions have in common was computed once: {} lesions took {:.1} s, as long as {:.2} passes of \
-                 the whole network ({:.2} s each), {:.0} % of what they cost apart.",
+                "{} lesions took {:.1} s, the time of {:.2} passes of the whole network ({:.2} s each). This is {:.0} % of \
+                 the time of separate passes, because shared computations were done once.",
                 saving["lesions"],
                 saving["seconds"].as_f64().unwrap_or_default(),
                 saving["passes"].as_f64().unwrap_or_default(),
@@ -33,7 +33,7 @@ impl LesionFindings {
         );
         items.push(Item::Table(Table {
             name: "lesions".into(),
-            title: format!("{}: what is lost with each block", self.label),
+            title: format!("{}: error and loss with deleted blocks", self.label),
             columns: lesion_columns("deleted"),
             rows: rows.collect(),
             file_only: false,
@@ -113,7 +113,7 @@ impl LesionFindings {
             name: "lesions".into(),
             title: format!("{}: test error with one block deleted", self.label),
             caption:
-                "One block deleted at a time; whiskers are 95 % Wilson intervals, shades (if any) are stages, and \
+                "One block deleted at a time. Whiskers are 95 % Wilson intervals, shaded areas (if any) are stages, and \
                       emphasised marks are blocks that downsample."
                     .into(),
             x: Axis::linear("deleted block").within(0.5, last + 0.5),
@@ -122,8 +122,8 @@ impl LesionFindings {
         }
     }
 
-    /// Every other stage, shaded; none where networks of other stages stand
-    /// beside.
+    /// Shades for every other stage. There are none if networks with other
+    /// stages are compared.
     fn stages(&self) -> Vec<Layer> {
         let mut shades = Vec::new();
         if !self.compared.is_empty() {
@@ -182,7 +182,7 @@ impl LesionFindings {
         items.push(heading("By class"));
         items.push(Item::Figure(Figure {
             name: "classes".into(),
-            title: format!("{}: change of each class's error", self.label),
+            title: format!("{}: change of the error of each class", self.label),
             caption: "Percentage points by which the error of a class changes when one block is deleted.".into(),
             x: Axis::named("deleted block", self.block_names()),
             y: Axis::named("class", self.classes.clone()),
@@ -193,7 +193,7 @@ impl LesionFindings {
         }));
         items.push(Item::Table(Table {
             name: "classes".into(),
-            title: "Change of each class's error, percentage points".into(),
+            title: "Change of the error of each class (percentage points)".into(),
             columns,
             rows: rows.collect(),
             file_only: self.blocks.len() > 30,
@@ -213,13 +213,14 @@ impl LesionFindings {
             lesions.iter().map(mark).collect()
         };
         let controls: Vec<&Lesion> = self.without_shortcut.iter().collect();
-        items.push(heading("Control: the shortcut taken instead of the branch"));
+        items.push(heading("Control: shortcut deleted instead of branch"));
         items.push(Item::Figure(Figure {
             name: "without-shortcut".into(),
             title: format!("{}: branch deleted, and shortcut deleted", self.label),
-            caption: "A network that is an ensemble of paths survives the loss of a branch, which halves the paths, \
-                      and not that of a shortcut, which leaves one way through."
-                .into(),
+            caption:
+                "If a network behaves like an ensemble of paths, it tolerates a deleted branch, which removes half of \
+                      the paths, but not a deleted shortcut, after which all paths go through the branch."
+                    .into(),
             x: Axis::linear("block").within(0.5, self.blocks.len() as f64 + 0.5),
             y: Axis::linear("test error (%)"),
             layers: vec![
@@ -264,11 +265,11 @@ impl LesionFindings {
                 response.deviation
             ),
         });
-        items.push(heading("Responses"));
+        items.push(heading("Contribution of each block"));
         items.push(Item::Figure(Figure {
             name: "responses".into(),
-            title: format!("{}: what each block adds, ‖F(x)‖ / ‖x‖", self.label),
-            caption: "Mean over images of the branch's norm against the shortcut's.".into(),
+            title: format!("{}: contribution of each block, ‖F(x)‖ / ‖x‖", self.label),
+            caption: "Ratio of the norms of branch and shortcut, averaged over images.".into(),
             x: Axis::linear("block").within(0.5, self.blocks.len() as f64 + 0.5),
             y: Axis::linear("‖F(x)‖ / ‖x‖"),
             layers: vec![Layer::Bars {
@@ -287,7 +288,7 @@ impl LesionFindings {
         });
         items.push(Item::Table(Table {
             name: "responses".into(),
-            title: "What each block adds".into(),
+            title: "Contribution of each block".into(),
             columns: vec![
                 Column::plain("block", "block"),
                 Column::plain("name", "name"),

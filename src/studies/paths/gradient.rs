@@ -1,9 +1,8 @@
 //! How much gradient reaches the input along paths of each length?
 //!
-//! One forward pass through the whole network; then the way back through the
-//! branches of chosen blocks and the shortcuts of all others, again and again
-//! on the values of that one pass (Veit, Wilber and Belongie 2016, section
-//! 4.2).
+//! One forward pass goes through the whole network. Many backward passes reuse
+//! its values. Each goes through the branches of some blocks and through the
+//! shortcuts of all others (Veit, Wilber and Belongie 2016, section 4.2).
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -17,38 +16,42 @@ use crate::studies::error::StudyError;
 use crate::studies::result_log::ResultLog;
 use crate::train::{BatchRef, Engine, Split};
 
-/// Paths of each length that one forward pass serves.
+/// Number of paths of each length that share one forward pass.
 const PATHS_PER_PASS: u32 = 20;
 
-/// What is to be sampled.
+/// Which paths are sampled, and on which images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PathSampling {
     /// Lengths, in blocks.
     pub lengths: RangeInclusive<usize>,
-    /// Paths of each length.
+    /// Number of paths of each length.
     pub samples: u32,
     /// Training images that each path is measured on.
     pub images: NonZeroUsize,
-    /// Training images there are.
+    /// Number of training images that are loaded.
     pub available: usize,
-    /// By the running statistics ([`Mode::Eval`]) or the batch's.
+    /// The statistics of batch norm: the running ones ([`Mode::Eval`]) or the
+    /// batch's ([`Mode::Train`]).
     pub batch_norm: Mode,
-    /// Chooses images and paths.
+    /// The seed that selects images and paths.
     pub seed: u64,
 }
 
 /// Norms of the gradient at the input.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PathNorms {
-    /// For each length asked for, one norm a sample: the mean over the images
-    /// of ‖∂ loss of the image / ∂ the image‖₂.
+    /// For each length, one norm per sample: the mean over the images of
+    /// ‖∂ loss of the image / ∂ image‖₂.
     pub by_length: Vec<Vec<f64>>,
-    /// The same for the whole gradient, one a forward pass.
+    /// The same for the whole gradient, one norm per forward pass.
     pub whole: Vec<f64>,
 }
 
-/// Samples paths of `route`; tells `progress` how many of how many samples
-/// are done.
+/// Samples paths of `route`. Reports to `progress` the number of paths done and
+/// the total.
+///
+/// # Errors
+/// Where the adapter fails, or a result cannot be written.
 pub fn path_norms(
     engine: &mut dyn Engine,
     route: &Route,
@@ -90,7 +93,7 @@ fn one_pass(
     trials: std::ops::Range<u32>,
 ) -> Result<PathNorms, StudyError> {
     let draws = images_of(sampling, pass);
-    let look = BatchRef {
+    let batch = BatchRef {
         part: Split::Train,
         draws: &draws,
         seed: sampling.seed,
@@ -103,7 +106,7 @@ fn one_pass(
             routes.push(route.clone().following(&through)?);
         }
     }
-    let gradients = engine.input_gradients(&look, &routes, sampling.batch_norm)?;
+    let gradients = engine.input_gradients(&batch, &routes, sampling.batch_norm)?;
     let mut norms = gradients.iter().map(|gradient| mean_norm(gradient, draws.len()));
     Ok(PathNorms {
         whole: norms.by_ref().take(1).collect(),
@@ -115,7 +118,7 @@ fn one_pass(
     })
 }
 
-/// The images of a forward pass: the next in a random order of all.
+/// The images of a forward pass: the next ones in a random order of all images.
 fn images_of(sampling: &PathSampling, pass: u32) -> Vec<Draw> {
     let images = sampling.images.get().min(sampling.available);
     let passes_per_epoch = (sampling.available / images.max(1)).max(1);
@@ -140,15 +143,16 @@ fn blocks_of(seed: u64, blocks: usize, length: usize, trial: u32) -> Vec<usize> 
     order
 }
 
-/// The mean over images of the norm of each image's own gradient. The loss is
-/// the batch's mean, so its gradient is short by the number of images.
+/// The mean over images of the norm of the gradient of each image's own loss.
+/// `gradient` is that of the batch's mean loss, so it is smaller by the number
+/// of images.
 fn mean_norm(gradient: &[f32], images: usize) -> f64 {
     let per_image = (gradient.len() / images.max(1)).max(1);
     let norms = gradient.chunks(per_image).map(|image| {
         let squares: f64 = image.iter().map(|&value| f64::from(value).powi(2)).sum();
         squares.sqrt()
     });
-    // Mean over images times the number of images.
+    // The mean over images, times the number of images, is the sum.
     norms.sum()
 }
 
@@ -157,13 +161,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn norms_are_of_each_images_own_loss() {
-        // Two images: gradients of the mean loss are half of their own.
+    fn norms_belong_to_the_loss_of_each_image() {
+        // With two images, the gradient of the mean loss is half of each image's
+        // own gradient.
         assert!((mean_norm(&[1.5, 2.0, 0.0, 0.5], 2) - (5.0 + 1.0) / 2.0).abs() < 1e-12);
     }
 
     #[test]
-    fn paths_have_their_length_and_differ() {
+    fn paths_have_the_requested_length_and_differ() {
         for length in [0, 3, 9] {
             let mut blocks = blocks_of(4, 9, length, 1);
             blocks.sort_unstable();
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_go_through_all_images_before_any_comes_again() {
+    fn passes_use_all_images_before_they_repeat_one() {
         let sampling = PathSampling {
             lengths: 0..=3,
             samples: 40,

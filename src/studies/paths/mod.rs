@@ -1,7 +1,8 @@
 //! How long are the paths of a network, and which lengths carry the gradient?
 //!
-//! A network of n blocks is a sum over 2ⁿ paths, each of which takes the
-//! branch or the shortcut of every block (Veit, Wilber and Belongie 2016).
+//! A network with n blocks is a sum over 2ⁿ paths. Each path takes the branch
+//! or the shortcut of every block (Veit, Wilber and Belongie 2016,
+//! arXiv:1605.06431). [`PathStudy`] runs the whole study.
 
 mod gradient;
 mod report;
@@ -15,17 +16,16 @@ pub use gradient::{PathNorms, PathSampling, path_norms};
 pub use report::PathFindings;
 pub use study::PathStudy;
 
-/// The probability of each length, from 0, of a path drawn evenly from all;
-/// the length of a path is the number of branches it takes. Binomial for
-/// residual blocks alone; a block without a shortcut is in every path.
+/// The share of paths of each length, from length 0. The length of a path is
+/// the number of branches it takes. The distribution is binomial if all blocks
+/// are residual. A block without a shortcut is part of every path.
 pub fn lengths_in_blocks(graph: &Graph) -> Vec<f64> {
     let sides = graph.blocks.iter().map(|block| sides(block, 1, 0));
     convolve(sides)
 }
 
-/// As [`lengths_in_blocks`], where the length is the number of convolutions
-/// on the way, those of projections included, and of `stem` layers that all
-/// paths share besides.
+/// As [`lengths_in_blocks`], but the length is the number of convolutions on
+/// the path. Convolutions in projections and outside blocks count.
 pub fn lengths_in_convolutions(graph: &Graph) -> Vec<f64> {
     let sides = graph.blocks.iter().map(|block| {
         let count = |side| convolutions(graph, side, block.input);
@@ -41,14 +41,15 @@ pub fn lengths_in_convolutions(graph: &Graph) -> Vec<f64> {
         .iter()
         .map(|block| convolutions(graph, block.branch, block.input) + convolutions(graph, block.shortcut, block.input))
         .sum();
-    // The stem lies before all blocks; shared pieces of two sides count twice
-    // in `in_blocks` and never make this negative.
+    // The convolutions outside blocks are on every path. `in_blocks` counts
+    // those that both sides of a block share twice; the difference must not
+    // become negative.
     let mut shifted = vec![0.0; all.saturating_sub(in_blocks)];
     shifted.append(&mut lengths);
     shifted
 }
 
-/// For a block: the lengths and probabilities of its sides.
+/// The lengths and probabilities of the two sides of a block.
 fn sides(block: &Block, branch: usize, shortcut: usize) -> Vec<(usize, f64)> {
     let open = |gain: f32| f64::from(u8::from(gain != 0.0));
     let (a, b) = (open(block.default.branch), open(block.default.shortcut));
@@ -74,7 +75,7 @@ fn convolve(sides: impl Iterator<Item = Vec<(usize, f64)>>) -> Vec<f64> {
     lengths
 }
 
-/// Convolutions between `input` and `end`.
+/// Number of convolutions between `input` and `end`.
 fn convolutions(graph: &Graph, end: NodeId, input: NodeId) -> usize {
     let mut reached = vec![false; graph.nodes.len()];
     reached[end.0] = true;
@@ -91,9 +92,9 @@ fn convolutions(graph: &Graph, end: NodeId, input: NodeId) -> usize {
     count
 }
 
-/// What each length contributes to the gradient: its probability times the
-/// mean norm of the gradient on such a path, as a share of all. A length
-/// without a norm counts as nothing.
+/// The contribution of each length to the gradient: its share of paths times
+/// the mean norm of the gradient on such a path, divided by the sum over all
+/// lengths. A length without a norm contributes 0.
 pub fn contributions(lengths: &[f64], norms: &[Option<f64>]) -> Vec<f64> {
     let product = |(probability, norm): (&f64, &Option<f64>)| probability * norm.unwrap_or(0.0);
     let products: Vec<f64> = lengths.iter().zip(norms).map(product).collect();
@@ -104,12 +105,12 @@ pub fn contributions(lengths: &[f64], norms: &[Option<f64>]) -> Vec<f64> {
         .collect()
 }
 
-/// The shortest range of lengths that holds at least `share` of `parts`, the
-/// one that holds most where several are as short.
+/// The shortest range of lengths that holds at least `share` of the sum of
+/// `parts`. If there are several, the one that holds most.
 pub fn effective_range(parts: &[f64], share: f64) -> RangeInclusive<usize> {
     let count = parts.len();
     let held = |range: &RangeInclusive<usize>| parts[range.clone()].iter().sum::<f64>();
-    // Rounding must not push a range over all lengths below the share.
+    // Because of rounding, the range of all lengths could miss the share.
     let enough = share.min(1.0) * parts.iter().sum::<f64>() * (1.0 - 1e-12);
     (1..=count)
         .find_map(|length| {
@@ -121,21 +122,21 @@ pub fn effective_range(parts: &[f64], share: f64) -> RangeInclusive<usize> {
         .unwrap_or(0..=count.saturating_sub(1))
 }
 
-/// The part of all paths whose length lies in `range`.
+/// The share of all paths whose length is in `range`.
 pub fn share_of_paths(lengths: &[f64], range: &RangeInclusive<usize>) -> f64 {
     let end = lengths.len().min(range.end() + 1);
     lengths[(*range.start()).min(end)..end].iter().sum()
 }
 
-/// Slope and intercept of the line through `points` that least squares choose;
-/// none for fewer than two different places.
+/// Slope and intercept of the least-squares line through `points`; `None` if
+/// there are fewer than two different x.
 pub fn line_through(points: &[(f64, f64)]) -> Option<(f64, f64)> {
     let n = points.len() as f64;
     let mean = |value: fn(&(f64, f64)) -> f64| points.iter().map(value).sum::<f64>() / n;
     let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    let common: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    (spread > 0.0).then(|| (common / spread, y - common / spread * x))
+    let variance: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let covariance: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    (variance > 0.0).then(|| (covariance / variance, y - covariance / variance * x))
 }
 
 #[cfg(test)]
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn effective_paths_are_the_papers_share() {
+    fn the_share_of_effective_paths_is_that_of_the_paper() {
         let lengths = lengths_in_blocks(&graph("preact-110"));
         assert_eq!(lengths.len(), 55);
         assert!((lengths.iter().sum::<f64>() - 1.0).abs() < 1e-12);
@@ -161,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn convolutions_on_the_way_count_projections() {
-        // The stem, then three blocks of two convolutions, two of which have a
-        // projection in their shortcut: 1 + {0,2} + {1,2} + {1,2}.
+    fn convolutions_of_projections_count() {
+        // The stem, then three blocks with two convolutions each. Two blocks
+        // have a projection as shortcut: 1 + {0,2} + {1,2} + {1,2}.
         let lengths = lengths_in_convolutions(&graph("resnet8:shortcut=B"));
         let eighth = |paths: f64| paths / 8.0;
         let expected = [0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 1.0].map(eighth);
         assert_eq!(lengths, expected);
-        // Without projections all lengths are even, but for the stem.
+        // Without projections, every length is 1 (the stem) plus an even number.
         let lengths = lengths_in_convolutions(&graph("resnet8"));
         assert_eq!(lengths, [0.0, 1.0, 0.0, 3.0, 0.0, 3.0, 0.0, 1.0].map(eighth));
         // A chain has one path.

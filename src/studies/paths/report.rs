@@ -1,4 +1,4 @@
-//! How is a study of paths told?
+//! How does the report present a path study?
 
 use std::ops::RangeInclusive;
 
@@ -9,28 +9,28 @@ use super::{contributions, effective_range, line_through, share_of_paths};
 use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Table};
 use crate::studies::statistics::{five_numbers, mean};
 
-/// The part of the gradient that the effective range holds.
+/// The share of the gradient that the effective range of lengths holds.
 const SHARE: f64 = 0.95;
 
-/// Everything that a study of paths found.
+/// All results of a path study.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PathFindings {
     /// The network's name.
     pub label: String,
-    /// Number of blocks that have both sides.
+    /// Number of blocks with a shortcut.
     pub residual_blocks: usize,
     /// The share of paths by number of branches.
     pub in_blocks: Vec<f64>,
     /// The share of paths by number of convolutions.
     pub in_convolutions: Vec<f64>,
-    /// Lengths that were sampled, and what was measured.
+    /// The lengths that were sampled, and the measured norms.
     pub sampled: Option<(RangeInclusive<usize>, PathNorms)>,
-    /// Whether a ReLU follows each sum, so that the forward pass is no plain
-    /// sum over paths.
+    /// Whether a ReLU follows the sum of a block, so that the forward pass is
+    /// not exactly a sum over paths.
     pub post_activation: bool,
 }
 
-/// One length.
+/// The results for one length.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     length: usize,
@@ -65,8 +65,8 @@ impl PathFindings {
         all.into_iter().zip(parts).enumerate().map(row).collect()
     }
 
-    /// The shortest range that holds most of the gradient, and its share of
-    /// all paths.
+    /// The shortest range of lengths that holds [`SHARE`] of the gradient, and
+    /// its share of all paths.
     fn effective(&self, rows: &[Row]) -> Option<(RangeInclusive<usize>, f64)> {
         self.sampled.as_ref()?;
         let parts: Vec<f64> = rows.iter().map(|row| row.contribution).collect();
@@ -75,8 +75,8 @@ impl PathFindings {
         Some((range, share))
     }
 
-    /// Factor of the mean norm from one length to the next, fitted to the
-    /// logarithms of the lengths that were sampled.
+    /// Slope and intercept of a line fitted to the logarithm of the mean norm
+    /// over the length, for the lengths that were sampled.
     fn decay(rows: &[Row]) -> Option<(f64, f64)> {
         let sampled = rows.iter().filter(|row| !row.norms.is_empty());
         let points: Vec<(f64, f64)> = sampled
@@ -86,7 +86,7 @@ impl PathFindings {
         line_through(&points)
     }
 
-    /// What programs read.
+    /// The results as one JSON object.
     pub fn json(&self) -> Value {
         let rows = self.rows();
         let lengths: Vec<Value> = rows
@@ -114,12 +114,12 @@ impl PathFindings {
         })
     }
 
-    /// The parts of the report.
+    /// The sections of the report.
     pub fn items(&self) -> Vec<Item> {
         let rows = self.rows();
         let mut items = vec![
             Item::Heading {
-                text: "How long paths are".into(),
+                text: "Length of paths".into(),
             },
             Item::Text {
                 text: self.count_text(),
@@ -130,7 +130,7 @@ impl PathFindings {
         ];
         if self.sampled.is_some() {
             items.push(Item::Heading {
-                text: "Which paths carry the gradient".into(),
+                text: "Gradient by path length".into(),
             });
             items.push(Item::Text {
                 text: self.gradient_text(&rows),
@@ -147,13 +147,14 @@ impl PathFindings {
         let middle = effective_range(&self.in_blocks, SHARE);
         let held = share_of_paths(&self.in_blocks, &middle);
         let activation = if self.post_activation {
-            " A ReLU follows each sum of this network: going forward its paths are not exactly additive; going back, \
-             with the ReLUs as they were, they are."
+            " In this network a ReLU follows the sum of each block. In the forward pass the output is therefore not \
+             exactly a sum over paths. In the backward pass, with the activation pattern of the ReLUs fixed, the \
+             gradient is exactly such a sum."
         } else {
             ""
         };
         format!(
-            "{n} residual blocks make 2^{n} paths; {:.2} % of them are {} to {} blocks long.{activation}",
+            "{n} residual blocks give 2^{n} paths. {:.2} % of them are {} to {} blocks long.{activation}",
             100.0 * held,
             middle.start(),
             middle.end()
@@ -164,22 +165,22 @@ impl PathFindings {
         let mut text = String::new();
         if let Some((range, share)) = self.effective(rows) {
             text.push_str(&format!(
-                "{:.0} % of the gradient comes by paths of {} to {} blocks, which are {:.4} % of all paths. ",
-                100.0 * SHARE,
+                "Paths of {} to {} blocks carry {:.0} % of the gradient. They are {:.4} % of all paths. ",
                 range.start(),
                 range.end(),
+                100.0 * SHARE,
                 100.0 * share
             ));
         }
         if let Some((slope, _)) = Self::decay(rows) {
             text.push_str(&format!(
-                "With each further block the norm is multiplied by {:.3}. ",
+                "Each additional block multiplies the norm by {:.3}. ",
                 slope.exp()
             ));
         }
         if let Some((_, norms)) = &self.sampled {
             text.push_str(&format!(
-                "The whole gradient has a mean norm of {:.4}.",
+                "The mean norm of the whole gradient is {:.4}.",
                 mean(&norms.whole)
             ));
         }
@@ -193,8 +194,8 @@ impl PathFindings {
         });
         Figure {
             name: "lengths".into(),
-            title: format!("{}: how long its paths are", self.label),
-            caption: "The share of paths that take so many branches: binomial for residual blocks.".into(),
+            title: format!("{}: length of its paths", self.label),
+            caption: "Share of paths by the number of branches that they take: binomial for residual blocks.".into(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::linear("share of all paths (%)"),
             layers: vec![Layer::Bars {
@@ -205,19 +206,19 @@ impl PathFindings {
     }
 
     fn convolution_figure(&self) -> Figure {
-        let there = self
+        let present = self
             .in_convolutions
             .iter()
             .enumerate()
             .filter(|(_, share)| **share > 0.0);
-        let marks = there.map(|(length, share)| {
+        let marks = present.map(|(length, share)| {
             let text = format!("{length} convolutions: {:.4} % of all paths", 100.0 * share);
             Mark::new(length as f64, 100.0 * share, text)
         });
         Figure {
             name: "convolutions".into(),
-            title: format!("{}: how many convolutions are on its paths", self.label),
-            caption: "With the stem; the projections of shortcuts count, too.".into(),
+            title: format!("{}: number of convolutions on its paths", self.label),
+            caption: "The stem and the projections of shortcuts are included.".into(),
             x: Axis::linear("path length (convolutions)"),
             y: Axis::linear("share of all paths (%)"),
             layers: vec![Layer::Bars {
@@ -227,13 +228,13 @@ impl PathFindings {
         }
     }
 
-    /// What deletion leaves (Veit et al. 2016, figure 7).
+    /// The paths that remain after deletions (Veit et al. 2016, figure 7).
     fn remaining_figure(&self) -> Figure {
         let n = self.residual_blocks;
         let always = self.in_blocks.iter().position(|share| *share > 0.0).unwrap_or(0);
-        let mut gone: Vec<usize> = [0, n / 10, n / 5, 2 * n / 5].to_vec();
-        gone.dedup();
-        let layers = gone.into_iter().map(|deleted| {
+        let mut counts: Vec<usize> = [0, n / 10, n / 5, 2 * n / 5].to_vec();
+        counts.dedup();
+        let layers = counts.into_iter().map(|deleted| {
             let mut share = vec![0.5_f64.powi(deleted as i32)];
             for _ in deleted..n {
                 let mut next = vec![0.0; share.len() + 1];
@@ -245,7 +246,7 @@ impl PathFindings {
             }
             let marks = share.iter().enumerate().map(|(length, share)| {
                 let length = always + length;
-                let text = format!("{deleted} deleted, {length} blocks: {:.3e} of all paths", share);
+                let text = format!("{deleted} deleted, {length} blocks: {share:.3e} of all paths");
                 Mark::new(length as f64, *share, text)
             });
             Layer::Line {
@@ -256,7 +257,7 @@ impl PathFindings {
         Figure {
             name: "remaining".into(),
             title: format!("{}: paths that remain when blocks are deleted", self.label),
-            caption: "As shares of the paths of the whole network: deletion takes long paths first.".into(),
+            caption: "As shares of the paths of the whole network. Deleting blocks removes long paths first.".into(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::log("share of the whole network's paths"),
             layers: layers.collect(),
@@ -292,14 +293,14 @@ impl PathFindings {
                 Mark::new(row.length as f64, y, format!("fit at {} blocks: {y:.3e}", row.length))
             };
             layers.push(Layer::Line {
-                label: format!("fit: × {:.3} a block", slope.exp()),
+                label: format!("fit: × {:.3} per block", slope.exp()),
                 marks: sampled().map(at).collect(),
             });
         }
         Figure {
             name: "norms".into(),
             title: format!("{}: gradient at the input by path length", self.label),
-            caption: "Mean norm of the gradient on single paths; whiskers are quartiles.".into(),
+            caption: "Mean norm of the gradient on single paths. Whiskers are quartiles.".into(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::log("norm of the gradient at the input"),
             layers,
@@ -334,8 +335,10 @@ impl PathFindings {
         });
         Figure {
             name: "contributions".into(),
-            title: format!("{}: which lengths carry the gradient", self.label),
-            caption: "Number of paths of a length times the mean norm on one of them, as a share of all.".into(),
+            title: format!("{}: share of the gradient by path length", self.label),
+            caption:
+                "Number of paths of a length times the mean norm on such a path, divided by the sum over all lengths."
+                    .into(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::linear("share of the gradient (%)"),
             layers,
@@ -374,9 +377,9 @@ impl PathFindings {
                 },
                 Column::plain("samples", "sampled"),
                 Column::number("mean_norm", "mean norm", 6),
-                Column::number("lower_quartile", "quartile", 6),
+                Column::number("lower_quartile", "lower quartile", 6),
                 Column::number("median_norm", "median", 6),
-                Column::number("upper_quartile", "quartile", 6),
+                Column::number("upper_quartile", "upper quartile", 6),
                 Column {
                     digits: 3,
                     ..Column::percent("contribution", "of the gradient (%)")

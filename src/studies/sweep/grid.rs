@@ -6,10 +6,9 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
-
 use crate::models::ModelSpec;
 use crate::studies::error::StudyError;
+use crate::studies::file_name::file_name;
 use crate::train::Config;
 
 /// Options of a model's name that a grid can vary like settings.
@@ -20,8 +19,6 @@ const WITH_COMMAS: [&str; 5] = ["mean", "std", "schedule", "data", "init"];
 pub const SEED: &str = "seed";
 /// The largest number of points.
 const MOST_POINTS: usize = 10_000;
-/// The largest number of characters of a name. File systems allow 255 bytes.
-const MOST_CHARACTERS: usize = 120;
 
 /// A setting and its values: `dropout=0,0.3`.
 ///
@@ -272,22 +269,6 @@ fn name_of(values: &[(String, String)]) -> String {
     };
     let whole = sorted.iter().map(word).collect::<Vec<_>>().join("_");
     file_name(&whole)
-}
-
-/// `text` as a valid file name on every system. A text that is too long is cut
-/// and ends with a hash, so that different texts get different names.
-pub fn file_name(text: &str) -> String {
-    let allowed = |c: char| match c {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' => c,
-        _ => '-',
-    };
-    let name: String = text.chars().map(allowed).collect();
-    if name.len() <= MOST_CHARACTERS {
-        return name;
-    }
-    let hash = Sha256::digest(text.as_bytes());
-    let hex: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{hex}", &name[..MOST_CHARACTERS])
 }
 
 #[cfg(test)]
