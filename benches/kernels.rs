@@ -1,6 +1,8 @@
-//! How fast is each kernel, by criterion's statistics? The same cases under the
-//! same clock as `tools bench --kernels`, with criterion's comparison to the
-//! run before: `cargo bench`, or `cargo bench -- conv-16ch` for some of them.
+//! How fast is each kernel, with criterion's statistics?
+//!
+//! The same cases and the same clock as `residua bench --kernels`, and criterion's
+//! comparison with the previous run: `cargo bench`, or `cargo bench -- conv-16ch`
+//! for some of them.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,12 +13,12 @@ use residua::bench::{BenchError, Case, Workbench, cases};
 use residua::gpu::{AdapterChoice, Gpu};
 use residua::schedule::target;
 
-/// What criterion may take for one kernel, beside its estimates.
+/// Time for one kernel, besides criterion's estimates.
 const WARM_UP: Duration = Duration::from_millis(200);
 const MEASUREMENT: Duration = Duration::from_millis(500);
 
-/// Operations of convolutions and linear layers, two for each multiply-add, so
-/// that Gelem/s are GFLOP/s; bytes of the others.
+/// Two operations for each multiply-add of convolutions and linear layers, so that
+/// Gelem/s are GFLOP/s; bytes for the other kernels.
 fn throughput(case: &Case) -> Throughput {
     if case.macs > 0 {
         Throughput::Elements(2 * case.macs)
@@ -28,16 +30,16 @@ fn throughput(case: &Case) -> Throughput {
 fn kernels(criterion: &mut Criterion) -> Result<(), BenchError> {
     let gpu = Arc::new(Gpu::open(&AdapterChoice::Best)?);
     let cases = cases(&target(&gpu));
-    let pieces: Vec<_> = cases.iter().map(|case| case.piece.clone()).collect();
-    let bench = Workbench::new(&gpu, &pieces)?;
+    let workloads: Vec<_> = cases.iter().map(|case| case.workload.clone()).collect();
+    let bench = Workbench::new(&gpu, &workloads)?;
     let mut group = criterion.benchmark_group("kernels");
     let mut failure = None;
     for (index, case) in cases.iter().enumerate() {
         group.throughput(throughput(case));
-        group.bench_function(&case.piece.name, |bencher| {
+        group.bench_function(&case.workload.name, |bencher| {
             bencher.iter_custom(|repetitions| {
-                // Criterion takes no errors: the first one is kept, and the
-                // rest of its answers do not matter.
+                // Criterion accepts no errors: store the first one, after which
+                // the results do not matter.
                 let seconds = bench.seconds(index, repetitions as usize);
                 let seconds = seconds.unwrap_or_else(|error| {
                     failure.get_or_insert(error);

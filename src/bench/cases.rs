@@ -5,7 +5,7 @@
 //! side.
 
 use super::BenchError;
-use super::workbench::Piece;
+use super::workbench::Workload;
 use crate::graph::{Conv, Shape};
 use crate::kernels::{Algorithm, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
 use crate::schedule::Choices;
@@ -14,20 +14,20 @@ use crate::schedule::Choices;
 #[derive(Debug, Clone)]
 pub struct Case {
     /// Its dispatches, under its name.
-    pub piece: Piece,
+    pub workload: Workload,
     /// The shapes of what it reads and makes, for people.
     pub shape: String,
     /// Bytes of inputs and outputs, once each; twice what is changed in place.
     pub bytes: u64,
     /// Multiply-adds of a convolution or linear layer.
     pub macs: u64,
-    /// Which way the work is done, where there are several.
-    pub way: Option<Way>,
+    /// The algorithm, where there are several.
+    pub algorithm: Option<CaseAlgorithm>,
 }
 
-/// One of several ways to do a piece of work.
+/// One of several algorithms for an operation.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub struct CaseAlgorithm {
     /// The kernel.
     pub kernel: Algorithm,
     /// Whether it was chosen by timing; else by rule.
@@ -41,20 +41,22 @@ pub struct Way {
 impl Case {
     /// This case by the kernel of `choices`, where that is another one.
     fn tuned(&self, choices: &Choices, target: &Target) -> Option<Case> {
-        let way = self.way.as_ref()?;
-        let inputs: Vec<&Shape> = way.inputs.iter().collect();
-        let signature = way.work.signature(&inputs, &way.output);
+        let algorithm = self.algorithm.as_ref()?;
+        let inputs: Vec<&Shape> = algorithm.inputs.iter().collect();
+        let signature = algorithm.work.signature(&inputs, &algorithm.output);
         let kernel = choices
-            .kernel(&signature, way.batch)
-            .filter(|kernel| *kernel != way.kernel)?;
-        let lowered = way.work.lower_as(&kernel, &inputs, &way.output, way.batch, target)?;
+            .kernel(&signature, algorithm.batch)
+            .filter(|kernel| *kernel != algorithm.kernel)?;
+        let lowered = algorithm
+            .work
+            .lower_as(&kernel, &inputs, &algorithm.output, algorithm.batch, target)?;
         let mut case = self.clone();
-        case.piece.name.push_str("-tuned");
-        case.piece.calls = lowered.calls;
-        case.way = Some(Way {
+        case.workload.name.push_str("-tuned");
+        case.workload.calls = lowered.calls;
+        case.algorithm = Some(CaseAlgorithm {
             kernel,
             tuned: true,
-            ..way.clone()
+            ..algorithm.clone()
         });
         Some(case)
     }
@@ -89,8 +91,8 @@ pub fn cases(target: &Target) -> Vec<Case> {
 /// wanted.
 pub fn select(cases: Vec<Case>, wanted: &[String]) -> Result<Vec<Case>, BenchError> {
     for part in wanted {
-        if !cases.iter().any(|case| case.piece.name.contains(part.as_str())) {
-            let names: Vec<&str> = cases.iter().map(|case| case.piece.name.as_str()).collect();
+        if !cases.iter().any(|case| case.workload.name.contains(part.as_str())) {
+            let names: Vec<&str> = cases.iter().map(|case| case.workload.name.as_str()).collect();
             return Err(BenchError::NoSuchCase {
                 wanted: part.clone(),
                 names: names.join(", "),
@@ -98,7 +100,7 @@ pub fn select(cases: Vec<Case>, wanted: &[String]) -> Result<Vec<Case>, BenchErr
         }
     }
     let is_wanted =
-        |case: &Case| wanted.is_empty() || wanted.iter().any(|part| case.piece.name.contains(part.as_str()));
+        |case: &Case| wanted.is_empty() || wanted.iter().any(|part| case.workload.name.contains(part.as_str()));
     Ok(cases.into_iter().filter(is_wanted).collect())
 }
 
@@ -207,12 +209,12 @@ fn dims(shape: &Shape, batch: usize) -> String {
     shape.to_string().replace('N', &batch.to_string())
 }
 
-/// A piece of work for `batch` images. Its shape is that of its output.
+/// A workload of work for `batch` images. Its shape is that of its output.
 fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Case {
     let read: u64 = inputs.iter().map(|shape| shape.bytes(batch)).sum();
     let by_rule = work.candidates(inputs, output, target).first().copied();
     Case {
-        way: by_rule.map(|kernel| Way {
+        algorithm: by_rule.map(|kernel| CaseAlgorithm {
             kernel,
             tuned: false,
             work,
@@ -220,7 +222,7 @@ fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize,
             output: output.clone(),
             batch,
         }),
-        piece: Piece {
+        workload: Workload {
             name: name.to_string(),
             calls: work.lower(inputs, output, batch, target).calls,
             contents: Vec::new(),
@@ -336,7 +338,7 @@ fn head(target: &Target) -> Vec<Case> {
 fn update(parameters: u64, target: &Target) -> Case {
     let bytes = (4 * parameters).next_multiple_of(16);
     Case {
-        piece: Piece {
+        workload: Workload {
             name: format!("sgd-{parameters}"),
             calls: sgd(bytes, bytes, false, target),
             contents: Vec::new(),
@@ -345,7 +347,7 @@ fn update(parameters: u64, target: &Target) -> Case {
         // Parameters and momenta are read and written, gradients read.
         bytes: 5 * bytes,
         macs: 0,
-        way: None,
+        algorithm: None,
     }
 }
 
@@ -366,7 +368,7 @@ fn gathering(target: &Target) -> Case {
     };
     let scale = [0.02_f32.to_bits(), (-2.0_f32).to_bits()];
     Case {
-        piece: Piece {
+        workload: Workload {
             name: "gather".to_string(),
             calls: gather(&part, IMAGES, &Shape::batched(&dims), 4, false, BATCH, target),
             contents: vec![
@@ -380,7 +382,7 @@ fn gathering(target: &Target) -> Case {
         // A byte in and four out for each value; draws and labels.
         bytes: (BATCH * (5 * pixels + 8 + 8)) as u64,
         macs: 0,
-        way: None,
+        algorithm: None,
     }
 }
 
@@ -395,22 +397,26 @@ mod tests {
     fn the_work_is_what_the_kernels_say_they_do() {
         for cpu in [true, false] {
             for case in cases(&Target::portable(cpu)) {
-                let macs: u64 = case.piece.calls.iter().map(|call| call.macs).sum();
+                let macs: u64 = case.workload.calls.iter().map(|call| call.macs).sum();
                 // Kernels that divide a layer may lose the remainder.
                 assert!(
                     case.macs.abs_diff(macs) <= case.macs / 1000,
                     "{}: {} and {macs}",
-                    case.piece.name,
+                    case.workload.name,
                     case.macs
                 );
-                assert!(!case.piece.calls.is_empty() && case.bytes > 0, "{}", case.piece.name);
+                assert!(
+                    !case.workload.calls.is_empty() && case.bytes > 0,
+                    "{}",
+                    case.workload.name
+                );
             }
         }
     }
 
     #[test]
     fn names_tell_cases_apart_and_are_the_same_everywhere() {
-        let names = |cpu| cases(&Target::portable(cpu)).into_iter().map(|case| case.piece.name);
+        let names = |cpu| cases(&Target::portable(cpu)).into_iter().map(|case| case.workload.name);
         let cpu: Vec<String> = names(true).collect();
         assert_eq!(cpu, names(false).collect::<Vec<_>>());
         assert_eq!(cpu.iter().collect::<HashSet<_>>().len(), cpu.len());
@@ -425,7 +431,7 @@ mod tests {
             "add-16ch".into(),
         ];
         let rules = select(cases(&target), &wanted).unwrap();
-        let kernel = |index: usize| rules[index].way.as_ref().map(|way| way.kernel);
+        let kernel = |index: usize| rules[index].algorithm.as_ref().map(|algorithm| algorithm.kernel);
         assert_eq!((rules.len(), kernel(1)), (3, None));
         let mut choices = Choices::default();
         let timed = None;
@@ -440,11 +446,14 @@ mod tests {
             TunedKernel { kernel: square, timed },
         );
         let both = with_choices(rules, &choices, &target);
-        let ways = both
-            .iter()
-            .map(|case| (case.piece.name.as_str(), case.way.as_ref().map(|way| way.tuned)));
+        let algorithms = both.iter().map(|case| {
+            (
+                case.workload.name.as_str(),
+                case.algorithm.as_ref().map(|algorithm| algorithm.tuned),
+            )
+        });
         assert_eq!(
-            ways.collect::<Vec<_>>(),
+            algorithms.collect::<Vec<_>>(),
             [
                 ("conv-16ch-32-weights", Some(false)),
                 ("conv-16ch-32-weights-tuned", Some(true)),
@@ -452,8 +461,11 @@ mod tests {
                 ("linear-weights", Some(false)),
             ]
         );
-        assert_eq!(both[1].way.as_ref().map(|way| way.kernel), Some(strip));
-        assert!(both[1].piece.calls != both[0].piece.calls && both[1].macs == both[0].macs);
+        assert_eq!(
+            both[1].algorithm.as_ref().map(|algorithm| algorithm.kernel),
+            Some(strip)
+        );
+        assert!(both[1].workload.calls != both[0].workload.calls && both[1].macs == both[0].macs);
     }
 
     #[test]
@@ -463,7 +475,7 @@ mod tests {
             &["conv-16ch-32".into(), "sgd-27".into()],
         )
         .unwrap();
-        let names: Vec<&str> = chosen.iter().map(|case| case.piece.name.as_str()).collect();
+        let names: Vec<&str> = chosen.iter().map(|case| case.workload.name.as_str()).collect();
         assert_eq!(
             names,
             [

@@ -1,67 +1,72 @@
-//! How do two devices, or two states of this program, stand side by side?
+//! How are two results compared: of two devices, or of two versions?
 
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Adapter, BenchError, Results};
+use super::{AdapterRecord, BenchError, BenchResults};
 
-/// One measurement in both results. Rates: more is faster.
+/// One measurement in both results. All values are rates: more is faster.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Line {
+pub struct ComparisonRow {
     /// What was measured: "peak", "kernel", "training" or "inference".
     pub part: String,
     /// The kernel, or the model.
     pub name: String,
     /// The kernel's shape, or the network's batch.
     pub shape: String,
-    /// What `a` and `b` are: "GFLOP/s", "GB/s" or "images/s".
+    /// The unit of `a` and `b`: "GFLOP/s", "GB/s" or "images/s".
     pub unit: String,
-    /// The best rate in the first result, where it is there.
+    /// The best rate in the first result, if it has this measurement.
     pub a: Option<f64>,
-    /// The best rate in the second.
+    /// The best rate in the second result, if it has this measurement.
     pub b: Option<f64>,
-    /// b / a, where both are there: above 1, the second is faster.
+    /// `b / a`, if both are there: above 1, the second is faster.
     pub ratio: Option<f64>,
 }
 
-/// Where one of two results comes from.
+/// The origin of one of two compared results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Side {
+pub struct ComparisonSource {
     /// Its file.
     pub file: String,
     /// The device.
-    pub adapter: Adapter,
+    pub adapter: AdapterRecord,
     /// The program's version.
     pub version: String,
-    /// The command that measured.
+    /// The command that measured it.
     pub command: String,
 }
 
-/// Two results, line by line.
+/// Two results, measurement by measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The first.
-    pub a: Side,
+    pub a: ComparisonSource,
     /// The second.
-    pub b: Side,
-    /// All that is in either, the first's order first.
-    pub lines: Vec<Line>,
+    pub b: ComparisonSource,
+    /// All measurements: those of the first result in its order, then those that
+    /// only the second has.
+    pub lines: Vec<ComparisonRow>,
 }
 
 /// Reads the `bench.json` at `path`.
-pub fn read(path: &Path) -> Result<Results, BenchError> {
+///
+/// # Errors
+/// When the file cannot be read, is not a result, or has a rate that is not above
+/// 0.
+pub fn read(path: &Path) -> Result<BenchResults, BenchError> {
     let problem = |problem: String| BenchError::File {
         path: path.display().to_string(),
         problem,
     };
     let text = std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
-    let results: Results = serde_json::from_str(&text).map_err(|error| {
+    let results: BenchResults = serde_json::from_str(&text).map_err(|error| {
         problem(format!(
-            "not a result of this version's `tools bench` ({error}); measure again with --out or --json"
+            "not a result of this version's bench command ({error}); measure again"
         ))
     })?;
-    let is_rate = |line: &RateOf| line.rate.is_finite() && line.rate > 0.0;
+    let is_rate = |line: &Rate| line.rate.is_finite() && line.rate > 0.0;
     match rates(&results).into_iter().find(|line| !is_rate(line)) {
         Some(line) => Err(problem(format!(
             "the rate of {} is {}, not above 0",
@@ -71,9 +76,9 @@ pub fn read(path: &Path) -> Result<Results, BenchError> {
     }
 }
 
-/// Puts `a` and `b`, which come from the files `names`, side by side.
-pub fn compare(a: &Results, b: &Results, names: [&Path; 2]) -> Comparison {
-    let side = |results: &Results, name: &Path| Side {
+/// Compares `a` and `b`, which come from the files `names`.
+pub fn compare(a: &BenchResults, b: &BenchResults, names: [&Path; 2]) -> Comparison {
+    let side = |results: &BenchResults, name: &Path| ComparisonSource {
         file: name.display().to_string(),
         adapter: results.adapter.clone(),
         version: results.version.clone(),
@@ -95,7 +100,7 @@ pub fn compare(a: &Results, b: &Results, names: [&Path; 2]) -> Comparison {
 }
 
 /// One rate of a result.
-struct RateOf {
+struct Rate {
     part: &'static str,
     name: String,
     shape: String,
@@ -103,13 +108,13 @@ struct RateOf {
     rate: f64,
 }
 
-impl RateOf {
-    fn is_same(&self, other: &RateOf) -> bool {
+impl Rate {
+    fn is_same(&self, other: &Rate) -> bool {
         (self.part, &self.name, &self.shape, self.unit) == (other.part, &other.name, &other.shape, other.unit)
     }
 
-    fn line(&self, a: Option<f64>, b: Option<f64>) -> Line {
-        Line {
+    fn line(&self, a: Option<f64>, b: Option<f64>) -> ComparisonRow {
+        ComparisonRow {
             part: self.part.to_string(),
             name: self.name.clone(),
             shape: self.shape.clone(),
@@ -122,10 +127,10 @@ impl RateOf {
 }
 
 /// All rates of `results`, in order.
-fn rates(results: &Results) -> Vec<RateOf> {
+fn rates(results: &BenchResults) -> Vec<Rate> {
     let mut rates = Vec::new();
     let mut push = |part, name: &str, shape: String, unit, rate| {
-        rates.push(RateOf {
+        rates.push(Rate {
             part,
             name: name.to_string(),
             shape,

@@ -7,62 +7,64 @@ use serde::{Deserialize, Serialize};
 use super::cases::Case;
 use super::peak::{Peak, Probes};
 use super::workbench::Workbench;
-use super::{BenchError, Effort, Listener};
+use super::{BenchBudget, BenchError, ProgressCallback};
 use crate::gpu::Gpu;
 use crate::schedule::target;
 
-/// How fast one kernel is at one shape.
+/// The rates of one kernel at one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelRates {
     /// Its name.
     pub name: String,
-    /// The shapes of what it reads and makes.
+    /// The shapes of its inputs and output.
     pub shape: String,
-    /// Which way it does its work, such as `tile 8x4x8 by 32`; none where there
-    /// is only one.
-    #[serde(default)]
-    pub way: Option<String>,
-    /// Whether that was chosen by timing; else by rule.
+    /// The algorithm, such as `tile 8x4x8 by 32`; none where there is only one.
+    #[serde(default, rename = "way")]
+    pub algorithm: Option<String>,
+    /// Whether it was chosen by tuning; otherwise it is the default algorithm.
     #[serde(default)]
     pub tuned: bool,
-    /// The shortest time, seconds.
+    /// The shortest time, in seconds.
     pub seconds: f64,
-    /// The median, seconds.
+    /// The median time, in seconds.
     pub median_seconds: f64,
-    /// 10⁹ operations a second at the shortest time, two for each multiply-add
+    /// 10⁹ operations per second at the shortest time, two for each multiply-add
     /// of a convolution or linear layer; none for other kernels.
     pub gflops: Option<f64>,
-    /// 10⁹ bytes a second at the shortest time: inputs and outputs, once each.
+    /// 10⁹ bytes per second at the shortest time: each input and output once.
     pub gbps: f64,
-    /// The larger share of the device's peak rates, in per cent.
+    /// Per cent of the device's peak: the larger of the shares of both rates.
     pub percent_of_peak: f64,
 }
 
-/// Times `cases` on `gpu` beside what shows its peak, all in the same rounds:
-/// on a machine that does other things as well, rates of different minutes
-/// cannot be compared.
+/// Times `cases` and the kernels that show the peak of `gpu`, all in the same
+/// rounds: on a machine that runs other programs, rates of different minutes are
+/// not comparable.
+///
+/// # Errors
+/// When the device fails.
 pub fn kernel_rates(
     gpu: &Arc<Gpu>,
     cases: &[Case],
-    effort: &Effort,
-    listener: Listener,
+    budget: &BenchBudget,
+    listener: ProgressCallback,
 ) -> Result<(Peak, Vec<KernelRates>), BenchError> {
     let probes = Probes::new(&target(gpu));
-    let mut pieces = probes.pieces();
-    let first = pieces.len();
-    pieces.extend(cases.iter().map(|case| case.piece.clone()));
-    let bench = Workbench::new(gpu, &pieces)?;
-    let times = bench.measure(effort.rounds, effort.kernel_seconds, listener)?;
+    let mut workloads = probes.workloads();
+    let first = workloads.len();
+    workloads.extend(cases.iter().map(|case| case.workload.clone()));
+    let bench = Workbench::new(gpu, &workloads)?;
+    let times = bench.measure(budget.rounds, budget.kernel_seconds, listener)?;
     let (of_probes, of_cases) = times.split_at(first);
     let peak = probes.peak(of_probes);
     let rates = cases.iter().zip(of_cases).map(|(case, time)| {
         let gflops = (case.macs > 0).then(|| 2e-9 * case.macs as f64 / time.best);
         let gbps = 1e-9 * case.bytes as f64 / time.best;
         KernelRates {
-            name: case.piece.name.clone(),
+            name: case.workload.name.clone(),
             shape: case.shape.clone(),
-            way: case.way.as_ref().map(|way| way.kernel.to_string()),
-            tuned: case.way.as_ref().is_some_and(|way| way.tuned),
+            algorithm: case.algorithm.as_ref().map(|case| case.kernel.to_string()),
+            tuned: case.algorithm.as_ref().is_some_and(|case| case.tuned),
             seconds: time.best,
             median_seconds: time.median,
             gflops,

@@ -1,10 +1,10 @@
-//! How fast is a device at what residual networks do?
+//! How fast does a device run residual networks?
 //!
-//! Its peak rates by kernels that do nothing else, every kernel of a training
-//! step at the shapes of real networks, and whole networks. What is measured
-//! is what runs: the same lowering and the same dispatches as in training.
-//! All times are taken in interleaved rounds, so that whatever else a machine
-//! does hits everything alike; the best and the median are kept.
+//! Measured are the device's peak rates, every kernel of a training step at the
+//! shapes of real networks, and whole networks. Kernels use the lowering and the
+//! dispatches of training. All times are taken in interleaved rounds, so that
+//! other programs on the machine affect everything alike; the results are the best
+//! and the median of the rounds.
 
 mod cases;
 mod compare;
@@ -12,37 +12,37 @@ mod kernels;
 mod networks;
 mod peak;
 mod report;
-mod spread;
+mod timing;
 mod workbench;
 
 use serde::{Deserialize, Serialize};
 
-pub use cases::{Case, Way, cases, select, with_choices};
-pub use compare::{Comparison, Line, Side, compare, read};
+pub use cases::{Case, CaseAlgorithm, cases, select, with_choices};
+pub use compare::{Comparison, ComparisonRow, ComparisonSource, compare, read};
 pub use kernels::{KernelRates, kernel_rates};
-pub use networks::{Contest, NetworkRates, network_rates};
+pub use networks::{NetworkCase, NetworkRates, network_rates};
 pub use peak::Peak;
-pub use spread::Spread;
-pub use workbench::{Piece, Workbench};
+pub use timing::TimingSummary;
+pub use workbench::{Workbench, Workload};
 
 use crate::gpu::Gpu;
 use crate::train::TrainError;
 
-/// What can go wrong here.
+/// Errors of measurements.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// The device, or a network on it.
+    /// An error of the device, or of a network on it.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// A part of a name that no kernel has.
-    #[error("no kernel's name has '{wanted}' in it; there are: {names}")]
+    /// A text that no kernel's name contains.
+    #[error("no kernel's name contains '{wanted}'; there are: {names}")]
     NoSuchCase {
-        /// What was asked for.
+        /// The text asked for.
         wanted: String,
-        /// What there is.
+        /// The names of all kernels, separated by commas.
         names: String,
     },
-    /// A file of results that cannot be read.
+    /// A file of results that cannot be used.
     #[error("{path}: {problem}")]
     File {
         /// The file.
@@ -58,62 +58,62 @@ impl From<crate::gpu::GpuError> for BenchError {
     }
 }
 
-/// How long is measured.
+/// How often and how long everything is measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Effort {
-    /// Rounds over everything.
+pub struct BenchBudget {
+    /// Number of rounds.
     pub rounds: usize,
-    /// Seconds that a kernel is repeated for in a round, at least once.
+    /// Seconds for which a kernel is repeated in a round, at least once.
     pub kernel_seconds: f64,
-    /// Seconds that a network trains, and that it infers, in a round.
+    /// Seconds of training and seconds of inference of a network in a round.
     pub network_seconds: f64,
 }
 
-impl Effort {
-    /// Enough for a machine that does other things as well.
-    pub const FULL: Effort = Effort {
+impl BenchBudget {
+    /// Enough for a machine that also runs other programs.
+    pub const FULL: BenchBudget = BenchBudget {
         rounds: 5,
         kernel_seconds: 0.02,
         network_seconds: 1.0,
     };
-    /// A first look.
-    pub const QUICK: Effort = Effort {
+    /// A quick, rough measurement.
+    pub const QUICK: BenchBudget = BenchBudget {
         rounds: 2,
         kernel_seconds: 0.005,
         network_seconds: 0.2,
     };
 }
 
-/// How far a measurement is.
+/// The progress of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress<'a> {
-    /// What is measured now.
+pub struct BenchProgress<'a> {
+    /// The kernel or network that is measured now.
     pub what: &'a str,
-    /// Measurements done.
+    /// Number of finished measurements.
     pub done: usize,
-    /// Measurements in all.
+    /// Number of all measurements.
     pub of: usize,
 }
 
-/// Who is told of progress.
-pub type Listener<'a> = &'a mut dyn FnMut(Progress);
+/// Is called with the progress of a measurement.
+pub type ProgressCallback<'a> = &'a mut dyn FnMut(BenchProgress);
 
-/// What a device is called.
+/// The names of an adapter and its driver, as results record them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adapter {
+pub struct AdapterRecord {
     /// The marketing name.
     pub name: String,
-    /// The interface: Vulkan, Metal or Dx12.
+    /// The graphics API: Vulkan, Metal or Dx12.
     pub backend: String,
     /// The driver and its version.
     pub driver: String,
 }
 
-impl Adapter {
-    /// The adapter of `gpu`.
+impl AdapterRecord {
+    /// The record of the adapter of `gpu`.
     pub fn of(gpu: &Gpu) -> Self {
         let info = gpu.info();
-        Adapter {
+        AdapterRecord {
             name: info.name.clone(),
             backend: info.backend.clone(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
@@ -121,26 +121,26 @@ impl Adapter {
     }
 }
 
-impl std::fmt::Display for Adapter {
+impl std::fmt::Display for AdapterRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({}, {})", self.name, self.backend, self.driver)
     }
 }
 
-/// All that was measured on one device: the contents of `bench.json`.
+/// All measurements of one device: the contents of `bench.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Results {
+pub struct BenchResults {
     /// The device.
-    pub adapter: Adapter,
-    /// This program's version.
+    pub adapter: AdapterRecord,
+    /// The version of this crate.
     pub version: String,
     /// The command that measured.
     pub command: String,
-    /// Whether kernels were timed by the device itself.
+    /// Whether kernels were timed by the device's timestamps.
     pub device_timestamps: bool,
-    /// Rounds of every measurement.
+    /// Number of rounds.
     pub rounds: usize,
-    /// What the device can do at best, where that was measured.
+    /// The device's peak rates, if they were measured.
     pub peak: Option<Peak>,
     /// The kernels.
     pub kernels: Vec<KernelRates>,

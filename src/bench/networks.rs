@@ -1,12 +1,12 @@
-//! How many images a second does a network learn from, and judge?
+//! How many images per second does a network train on and evaluate?
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::spread::Spread;
-use super::{BenchError, Effort, Listener, Progress};
+use super::timing::TimingSummary;
+use super::{BenchBudget, BenchError, BenchProgress, ProgressCallback};
 use crate::data::{Draw, Padding, Source};
 use crate::gpu::Gpu;
 use crate::graph::{Mode, Recompute, Route};
@@ -14,12 +14,12 @@ use crate::models::{InputShape, ModelSpec};
 use crate::schedule::{Update, memory, target};
 use crate::train::{DeviceEngine, Engine, Split, StepPlan, TrainError, initialise};
 
-/// Most batches between two looks at the clock.
+/// Most batches in one timed interval.
 const MOST_BATCHES: usize = 1000;
 
-/// A network that takes part, and its batch.
+/// A network to be measured, and its batch size.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Contest {
+pub struct NetworkCase {
     /// The model.
     pub model: ModelSpec,
     /// Images in a batch.
@@ -33,33 +33,33 @@ pub struct NetworkRates {
     pub model: String,
     /// Images in a batch.
     pub batch: usize,
-    /// Training: images a second in the best round.
+    /// Training: images per second in the best round.
     pub training_images_per_second: f64,
-    /// The same in the median round.
+    /// Training: images per second in the median round.
     pub training_images_per_second_median: f64,
-    /// Inference with loss: images a second in the best round.
+    /// Inference with loss: images per second in the best round.
     pub inference_images_per_second: f64,
-    /// The same in the median round.
+    /// Inference with loss: images per second in the median round.
     pub inference_images_per_second_median: f64,
-    /// 10⁹ operations a second of convolutions and linear layers in the best
+    /// 10⁹ operations per second of convolutions and linear layers in the best
     /// round of training, two for each multiply-add.
     pub training_gflops: f64,
-    /// The same of inference.
+    /// The same for inference.
     pub inference_gflops: f64,
-    /// Bytes of device memory that the network holds after training and
-    /// inference, images included.
+    /// Device memory of the network after training and inference, in bytes,
+    /// including the images.
     pub bytes: u64,
-    /// Bytes that the memory plan gives to training: activations and their
-    /// gradients, parameters, gradients and momenta.
+    /// The memory planned for training, in bytes: activations and their gradients,
+    /// parameters, their gradients and momenta.
     pub planned_bytes: u64,
-    /// Seconds that the program takes to record and submit a training step.
+    /// Seconds that the CPU needs to record and submit a training step.
     pub recording_seconds: f64,
-    /// … as a share of the step's own seconds, in which the device works.
+    /// That time as a share of the whole step's time.
     pub recording_share: f64,
 }
 
 /// A network on the device, ready to run.
-struct Runner {
+struct NetworkRunner {
     model: String,
     batch: usize,
     engine: DeviceEngine,
@@ -72,29 +72,32 @@ struct Runner {
     inference_macs: u64,
 }
 
-/// Times all of `contests`, each on batches of its own.
+/// Times all of `networks`, each with its own batch size.
+///
+/// # Errors
+/// When a network cannot be built, or the device fails.
 pub fn network_rates(
     gpu: &Arc<Gpu>,
-    contests: &[Contest],
-    effort: &Effort,
-    listener: Listener,
+    networks: &[NetworkCase],
+    budget: &BenchBudget,
+    listener: ProgressCallback,
 ) -> Result<Vec<NetworkRates>, BenchError> {
-    let rounds = effort.rounds.max(1);
-    let of = contests.len() * (rounds + 1);
-    let mut runners = Vec::with_capacity(contests.len());
-    let mut batches = Vec::with_capacity(contests.len());
-    for (done, contest) in contests.iter().enumerate() {
-        let what = &format!("{}, first steps", contest.model);
-        listener(Progress { what, done, of });
-        let mut runner = Runner::open(gpu, contest)?;
-        batches.push(runner.warm_up(effort.network_seconds)?);
+    let rounds = budget.rounds.max(1);
+    let of = networks.len() * (rounds + 1);
+    let mut runners = Vec::with_capacity(networks.len());
+    let mut batches = Vec::with_capacity(networks.len());
+    for (done, network) in networks.iter().enumerate() {
+        let what = &format!("{}, first steps", network.model);
+        listener(BenchProgress { what, done, of });
+        let mut runner = NetworkRunner::open(gpu, network)?;
+        batches.push(runner.warm_up(budget.network_seconds)?);
         runners.push(runner);
     }
     let mut times = vec![Times::default(); runners.len()];
     for round in 0..rounds {
         for (index, runner) in runners.iter_mut().enumerate() {
-            let done = contests.len() * (round + 1) + index;
-            listener(Progress {
+            let done = networks.len() * (round + 1) + index;
+            listener(BenchProgress {
                 what: &runner.model,
                 done,
                 of,
@@ -110,8 +113,8 @@ pub fn network_rates(
     Ok(rates.filter_map(|(runner, times)| runner.rates(times)).collect())
 }
 
-/// Seconds by round: of a batch of training and of inference; of recording a
-/// step.
+/// Seconds in each round: of a training step, of a batch of inference, and of
+/// recording a step.
 #[derive(Debug, Clone, Default)]
 struct Times {
     training: Vec<f64>,
@@ -119,9 +122,9 @@ struct Times {
     recording: Vec<f64>,
 }
 
-impl Runner {
-    fn open(gpu: &Arc<Gpu>, contest: &Contest) -> Result<Self, TrainError> {
-        let Contest { model, batch } = contest;
+impl NetworkRunner {
+    fn open(gpu: &Arc<Gpu>, network: &NetworkCase) -> Result<Self, TrainError> {
+        let NetworkCase { model, batch } = network;
         let input = InputShape::default();
         let before = gpu.allocated();
         let (train, eval) = (model.build(&input, Mode::Train)?, model.build(&input, Mode::Eval)?);
@@ -141,7 +144,7 @@ impl Runner {
             let kernels = engine.session().kernels(training, *batch, &route)?;
             Ok::<u64, TrainError>(kernels.iter().map(|kernel| kernel.macs).sum())
         };
-        let mut runner = Runner {
+        let mut runner = NetworkRunner {
             model: model.to_string(),
             batch: *batch,
             training_macs: macs(true)?,
@@ -153,14 +156,15 @@ impl Runner {
             bytes: 0,
             planned_bytes: planned + 3 * parameters,
         };
-        // The first batches compile, and take what memory they need.
+        // The first batches compile the kernels and allocate memory.
         runner.train(1)?;
         runner.infer(1)?;
         runner.bytes = gpu.allocated().saturating_sub(before);
         Ok(runner)
     }
 
-    /// How many batches of training and of inference take `seconds` each.
+    /// The numbers of training steps and of inference batches that take `seconds`
+    /// each.
     fn warm_up(&mut self, seconds: f64) -> Result<(usize, usize), TrainError> {
         let count = |once: f64| ((seconds / once).ceil() as usize).clamp(1, MOST_BATCHES);
         Ok((count(self.train(1)?), count(self.infer(1)?)))
@@ -189,7 +193,7 @@ impl Runner {
         Ok(self.engine.session().gpu().wait_for_all()?)
     }
 
-    /// Seconds of one of `count` training steps.
+    /// Seconds per training step, over `count` steps.
     fn train(&mut self, count: usize) -> Result<f64, TrainError> {
         self.wait()?;
         let begin = Instant::now();
@@ -200,7 +204,7 @@ impl Runner {
         Ok(begin.elapsed().as_secs_f64() / count as f64)
     }
 
-    /// Seconds of one of `count` batches of inference, their losses read.
+    /// Seconds per batch of inference, over `count` batches whose losses are read.
     fn infer(&mut self, count: usize) -> Result<f64, TrainError> {
         self.wait()?;
         let begin = Instant::now();
@@ -211,8 +215,8 @@ impl Runner {
         Ok(begin.elapsed().as_secs_f64() / count as f64)
     }
 
-    /// Seconds until one step is recorded and submitted, from an idle device:
-    /// nothing is waited for.
+    /// Seconds to record and submit one step while the device is idle, without
+    /// waiting for it.
     fn record(&mut self) -> Result<f64, TrainError> {
         self.wait()?;
         let begin = Instant::now();
@@ -222,11 +226,11 @@ impl Runner {
         Ok(seconds)
     }
 
-    /// `None` where nothing was measured.
+    /// The rates; `None` where nothing was measured.
     fn rates(&self, times: &Times) -> Option<NetworkRates> {
-        let training = Spread::of(&times.training)?;
-        let inference = Spread::of(&times.inference)?;
-        let recording = Spread::of(&times.recording)?;
+        let training = TimingSummary::of(&times.training)?;
+        let inference = TimingSummary::of(&times.inference)?;
+        let recording = TimingSummary::of(&times.recording)?;
         let images = self.batch as f64;
         Some(NetworkRates {
             model: self.model.clone(),

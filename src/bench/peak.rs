@@ -1,30 +1,30 @@
-//! What can a device do at best?
+//! What are a device's peak rates?
 
 use serde::{Deserialize, Serialize};
 
-use super::spread::Spread;
-use super::workbench::Piece;
+use super::timing::TimingSummary;
+use super::workbench::Workload;
 use crate::kernels::{Call, MultiplyAddShape, StreamShape, Target};
 
-/// The best rates that any of several shapes of a kernel has reached.
+/// The best rates that kernels of several shapes reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
-    /// 10⁹ operations a second, two for each multiply-add of 32-bit floats.
+    /// 10⁹ operations per second, two for each multiply-add of 32-bit floats.
     pub gflops: f64,
-    /// 10⁹ bytes a second, read and written, of the fastest copy or sum of two
-    /// arrays, which may stay within a cache.
+    /// 10⁹ bytes per second, read and written, of the fastest copy or sum of two
+    /// arrays; the arrays may fit in a cache.
     pub gbps: f64,
-    /// The same of arrays that are too large for one: 128 MiB each.
+    /// The same for arrays that are too large for a cache: 128 MiB each.
     pub memory_gbps: f64,
-    /// Shapes of multiply-adds that were tried.
+    /// Number of multiply-add kernels that were tried.
     pub multiply_add_candidates: usize,
-    /// Shapes of copies and sums that were tried.
+    /// Number of copies and sums that were tried.
     pub stream_candidates: usize,
 }
 
 impl Peak {
-    /// Which share of the peak `gflops` and `gbps` are, in per cent: the
-    /// larger of both.
+    /// Per cent of the peak that `gflops` and `gbps` reach: the larger of the two
+    /// shares.
     pub fn percent(&self, gflops: Option<f64>, gbps: f64) -> f64 {
         let compute = gflops.unwrap_or(0.0) / self.gflops;
         100.0 * compute.max(gbps / self.gbps)
@@ -34,12 +34,12 @@ impl Peak {
 /// The kernels that show the peak of a device.
 pub(super) struct Probes {
     multiply_adds: Vec<Call>,
-    /// With whether they are of memory.
+    /// Each with whether its arrays are too large for a cache.
     streams: Vec<(Call, bool)>,
 }
 
 impl Probes {
-    /// Those for `target`.
+    /// The probes for `target`.
     pub(super) fn new(target: &Target) -> Self {
         let multiply_adds = MultiplyAddShape::candidates();
         let streams = StreamShape::candidates(target);
@@ -52,22 +52,25 @@ impl Probes {
         }
     }
 
-    /// What is to be timed, in order.
-    pub(super) fn pieces(&self) -> Vec<Piece> {
-        let piece = |name: &str, call: &Call| Piece {
+    /// The workloads to be timed: multiply-adds, then streams.
+    pub(super) fn workloads(&self) -> Vec<Workload> {
+        let workload = |name: &str, call: &Call| Workload {
             name: name.to_string(),
             calls: vec![call.clone()],
             contents: Vec::new(),
         };
-        let multiply_adds = self.multiply_adds.iter().map(|call| piece("peak multiply-adds", call));
-        let streams = self.streams.iter().map(|(call, _)| piece("peak streams", call));
+        let multiply_adds = self
+            .multiply_adds
+            .iter()
+            .map(|call| workload("peak multiply-adds", call));
+        let streams = self.streams.iter().map(|(call, _)| workload("peak streams", call));
         multiply_adds.chain(streams).collect()
     }
 
-    /// The peak, from the times of the pieces.
-    pub(super) fn peak(&self, times: &[Spread]) -> Peak {
+    /// The peak, from the times of [`Probes::workloads`].
+    pub(super) fn peak(&self, times: &[TimingSummary]) -> Peak {
         let (computing, streaming) = times.split_at(self.multiply_adds.len().min(times.len()));
-        let rate = |work: u64, time: &Spread| 1e-9 * work as f64 / time.best;
+        let rate = |work: u64, time: &TimingSummary| 1e-9 * work as f64 / time.best;
         let computing = self.multiply_adds.iter().zip(computing);
         let streaming = || self.streams.iter().zip(streaming);
         Peak {
@@ -109,11 +112,11 @@ mod tests {
     fn the_peak_is_the_best_of_its_probes() {
         let target = Target::portable(true);
         let probes = Probes::new(&target);
-        let pieces = probes.pieces();
-        let mut times = vec![Spread { best: 1.0, median: 2.0 }; pieces.len()];
+        let workloads = probes.workloads();
+        let mut times = vec![TimingSummary { best: 1.0, median: 2.0 }; workloads.len()];
         times[3].best = 0.5;
         let peak = probes.peak(&times);
-        assert_eq!(pieces.len(), peak.multiply_add_candidates + peak.stream_candidates);
+        assert_eq!(workloads.len(), peak.multiply_add_candidates + peak.stream_candidates);
         // 2^28 multiply-adds in half a second; three arrays of 128 MiB in one.
         assert_eq!(peak.gflops, 2e-9 * f64::from(1 << 28) / 0.5);
         assert_eq!(peak.gbps, 1e-9 * f64::from(3 << 27));

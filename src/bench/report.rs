@@ -1,12 +1,12 @@
-//! How do measurements look on paper?
+//! How are measurements presented as tables?
 
 use serde_json::{Value, json};
 
-use super::{Comparison, Results, Side};
+use super::{BenchResults, Comparison, ComparisonSource};
 use crate::report::{Column, Item, Report, Table};
 
-impl Results {
-    /// The results as tables.
+impl BenchResults {
+    /// A report with the results as tables.
     pub fn report(&self) -> Report {
         let clock = if self.device_timestamps {
             "the device's timestamps"
@@ -41,19 +41,24 @@ impl Results {
         let peak = self.peak.as_ref()?;
         Some(format!(
             "Peak: {:.1} GFLOP/s of 32-bit multiply-adds (best of {} kernels); {:.2} GB/s, read and written, of copies and \
-             sums, {:.2} GB/s where their arrays are too large for a cache (best of {}). Per cent of the peak is the larger of \
-             both shares.",
+             sums, {:.2} GB/s where the arrays are too large for a cache (best of {}). Per cent of the peak is the larger \
+             of the two shares.",
             peak.gflops, peak.multiply_add_candidates, peak.gbps, peak.memory_gbps, peak.stream_candidates
         ))
     }
 
     fn kernel_table(&self) -> Table {
         let rows = self.kernels.iter().map(|kernel| {
-            let by = if kernel.tuned { "tuned" } else { "by rule" };
+            let by = if kernel.tuned { "tuned" } else { "default" };
             vec![
                 json!(kernel.name),
                 json!(kernel.shape),
-                json!(kernel.way.as_ref().map_or(String::new(), |way| format!("{way}, {by}"))),
+                json!(
+                    kernel
+                        .algorithm
+                        .as_ref()
+                        .map_or(String::new(), |name| format!("{name}, {by}"))
+                ),
                 json!(kernel.seconds),
                 json!(kernel.median_seconds),
                 json!(kernel.gflops),
@@ -67,7 +72,7 @@ impl Results {
             vec![
                 Column::plain("name", "kernel"),
                 Column::plain("shape", "shape"),
-                Column::plain("way", "done by"),
+                Column::plain("way", "algorithm"),
                 microseconds("seconds", "best (µs)"),
                 microseconds("median_seconds", "median (µs)"),
                 Column::number("gflops", "GFLOP/s", 1),
@@ -116,7 +121,7 @@ impl Results {
 }
 
 impl Comparison {
-    /// Both results in one table.
+    /// A report with both results in one table.
     pub fn report(&self) -> Report {
         let rows = self.lines.iter().map(|line| {
             let note = match (line.a, line.b) {
@@ -146,7 +151,7 @@ impl Comparison {
             Column::plain("note", ""),
         ];
         let facts = [("A", &self.a), ("B", &self.b)].map(|(name, side)| {
-            let Side {
+            let ComparisonSource {
                 file,
                 adapter,
                 version,

@@ -1,59 +1,65 @@
-//! How does a piece of work run alone, again and again, under a clock?
+//! How are single kernels run repeatedly and timed?
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::spread::Spread;
-use super::{Listener, Progress};
+use super::timing::TimingSummary;
+use super::{BenchProgress, ProgressCallback};
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError};
 use crate::kernels::{Call, LossScale, Operand, STEP_BYTES, StepRecord};
 use crate::random::{Philox, Stream};
 use crate::schedule::dispatch;
 
-/// Most repetitions in one submission: some systems end what takes seconds.
+/// Most repetitions in one submission: some systems stop a submission that takes
+/// seconds.
 const MOST_REPETITIONS: usize = 2000;
-/// Random numbers that fill all inputs, over and over.
+/// Number of random values; larger inputs repeat them.
 const NUMBERS: usize = 1 << 20;
 
-/// One thing to be timed.
+/// Dispatches that are timed together.
 #[derive(Debug, Clone)]
-pub struct Piece {
-    /// Its name, for progress.
+pub struct Workload {
+    /// Its name.
     pub name: String,
     /// Its dispatches, in order.
     pub calls: Vec<Call>,
-    /// What some operands must hold, as words. A piece that has any gets
-    /// memory of its own; all others read random numbers within [-1, 1].
+    /// The contents of operands that must not be random, as 32-bit words. A
+    /// workload with any of these gets memory of its own. All others read random
+    /// numbers in [-1, 1].
     pub contents: Vec<(Operand, Vec<u32>)>,
 }
 
-/// Pieces of work, bound to memory and compiled.
+/// Compiled workloads with bound memory.
 #[derive(Debug)]
 pub struct Workbench {
     gpu: Arc<Gpu>,
-    pieces: Vec<(String, Vec<Dispatch>)>,
+    workloads: Vec<(String, Vec<Dispatch>)>,
 }
 
-/// Memory by operand.
+/// The buffer of each operand.
 type Memory = Vec<(Operand, Arc<Buffer>)>;
 
 impl Workbench {
-    /// Makes `pieces` ready. Their memory is shared: what a kernel reads does
-    /// not change how long it takes, as long as it is ordinary numbers.
-    pub fn new(gpu: &Arc<Gpu>, pieces: &[Piece]) -> Result<Self, GpuError> {
-        let usual: Vec<&Call> = pieces
+    /// Compiles `workloads` and binds memory to them. They share their memory: the
+    /// values that a kernel reads do not change its time, as long as they are of
+    /// ordinary size.
+    ///
+    /// # Errors
+    /// When the device refuses a kernel or is out of memory.
+    pub fn new(gpu: &Arc<Gpu>, workloads: &[Workload]) -> Result<Self, GpuError> {
+        let usual: Vec<&Call> = workloads
             .iter()
-            .filter(|piece| piece.contents.is_empty())
-            .flat_map(|piece| &piece.calls)
+            .filter(|workload| workload.contents.is_empty())
+            .flat_map(|workload| &workload.calls)
             .collect();
         let shared = memory(gpu, &usual, &[])?;
-        let mut ready = Vec::with_capacity(pieces.len());
-        for piece in pieces {
+        let mut ready = Vec::with_capacity(workloads.len());
+        for workload in workloads {
             let own;
-            let memory = if piece.contents.is_empty() {
+            let memory = if workload.contents.is_empty() {
                 &shared
             } else {
-                own = memory(gpu, &piece.calls.iter().collect::<Vec<_>>(), &piece.contents)?;
+                own = memory(gpu, &workload.calls.iter().collect::<Vec<_>>(), &workload.contents)?;
                 &own
             };
             let place = |operand: Operand| {
@@ -61,17 +67,20 @@ impl Workbench {
                 found.map(|(_, buffer)| Binding::whole(buffer))
             };
             let dispatches: Result<Vec<Dispatch>, GpuError> =
-                piece.calls.iter().map(|call| dispatch(gpu, call, place)).collect();
-            ready.push((piece.name.clone(), dispatches?));
+                workload.calls.iter().map(|call| dispatch(gpu, call, place)).collect();
+            ready.push((workload.name.clone(), dispatches?));
         }
         Ok(Workbench {
             gpu: gpu.clone(),
-            pieces: ready,
+            workloads: ready,
         })
     }
 
-    /// Seconds that `repetitions` of piece `index` take together: by the
-    /// device's clock where it has one, else from recording to the end.
+    /// Total seconds of `repetitions` of workload `index`: by the device's
+    /// timestamps, or from recording to completion where it has none.
+    ///
+    /// # Errors
+    /// When the device fails.
     pub fn seconds(&self, index: usize, repetitions: usize) -> Result<f64, GpuError> {
         let mut seconds = 0.0;
         let mut left = repetitions;
@@ -83,12 +92,12 @@ impl Workbench {
         Ok(seconds)
     }
 
-    /// Seconds of `repetitions` in one submission.
+    /// Total seconds of `repetitions` in one submission.
     fn submission(&self, index: usize, repetitions: usize) -> Result<f64, GpuError> {
-        let dispatches = &self.pieces[index].1;
+        let dispatches = &self.workloads[index].1;
         let all: Vec<&Dispatch> = std::iter::repeat_n(dispatches, repetitions).flatten().collect();
         let timed = self.gpu.time_passes(&[&all])?;
-        // Some drivers stamp the end no later than the beginning.
+        // Some drivers report an end that is not after the beginning.
         if let Some(seconds) = timed
             .and_then(|times| times.first().copied())
             .filter(|&time| time > 0.0)
@@ -105,40 +114,48 @@ impl Workbench {
         Ok(begin.elapsed().as_secs_f64())
     }
 
-    /// How often piece `index` must be repeated to take `wanted` seconds. The
-    /// first run, which compiles, is not looked at.
+    /// The number of repetitions of workload `index` that take `wanted` seconds.
+    /// The first run may compile and is not counted.
     fn repetitions(&self, index: usize, wanted: f64) -> Result<usize, GpuError> {
         self.seconds(index, 1)?;
         let once = self.seconds(index, 1)?;
         Ok(((wanted / once).ceil() as usize).clamp(1, MOST_REPETITIONS))
     }
 
-    /// Times each piece in each of `rounds` rounds, for about `wanted` seconds
-    /// at a time; the seconds are those of one repetition.
-    pub fn measure(&self, rounds: usize, wanted: f64, listener: Listener) -> Result<Vec<Spread>, GpuError> {
-        let count = self.pieces.len();
+    /// Times each workload in each of `rounds` rounds, for about `wanted` seconds.
+    /// Returns the seconds of one repetition of each workload.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn measure(
+        &self,
+        rounds: usize,
+        wanted: f64,
+        listener: ProgressCallback,
+    ) -> Result<Vec<TimingSummary>, GpuError> {
+        let count = self.workloads.len();
         let of = count * (rounds.max(1) + 1);
-        let mut tell = |done: usize| {
-            let what = &self.pieces[done % count].0;
-            listener(Progress { what, done, of });
+        let mut report = |done: usize| {
+            let what = &self.workloads[done % count].0;
+            listener(BenchProgress { what, done, of });
         };
         let mut repetitions = Vec::with_capacity(count);
         for index in 0..count {
-            tell(index);
+            report(index);
             repetitions.push(self.repetitions(index, wanted)?);
         }
         let mut times = vec![Vec::new(); count];
         for round in 0..rounds.max(1) {
             for index in 0..count {
-                tell((round + 1) * count + index);
+                report((round + 1) * count + index);
                 times[index].push(self.seconds(index, repetitions[index])? / repetitions[index] as f64);
             }
         }
-        Ok(times.iter().filter_map(|times| Spread::of(times)).collect())
+        Ok(times.iter().filter_map(|times| TimingSummary::of(times)).collect())
     }
 }
 
-/// A buffer for every operand of `calls`, as large as any of them needs it.
+/// A buffer for every operand of `calls`, as large as the largest use of it.
 fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Result<Memory, GpuError> {
     let mut sizes: Vec<(Operand, u64)> = Vec::new();
     for arg in calls.iter().flat_map(|call| &call.args) {
@@ -158,7 +175,7 @@ fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Resul
             (Operand::Gains, None) => gpu.write(&buffer, 0, &[1.0_f32; 4]),
             (Operand::LossScale, None) => gpu.write(&buffer, 0, &[LossScale::INITIAL]),
             (Operand::Input(_), None) => fill(gpu, &buffer, &numbers),
-            // What is written before it is read.
+            // These are written before they are read.
             (Operand::Output | Operand::Second | Operand::Scratch(_) | Operand::Running, None) => {}
         }
         Ok((operand, buffer))
@@ -166,6 +183,7 @@ fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Resul
     sizes.iter().map(buffer).collect()
 }
 
+/// Fills `buffer` with `numbers`, repeated.
 fn fill(gpu: &Gpu, buffer: &Buffer, numbers: &[f32]) {
     let mut offset = 0;
     while offset < buffer.size() {
@@ -175,14 +193,14 @@ fn fill(gpu: &Gpu, buffer: &Buffer, numbers: &[f32]) {
     }
 }
 
-/// Numbers of ordinary size: a device may be faster at zeros, and slower at
-/// what is next to nothing.
+/// Random numbers of ordinary size: a device may be faster with zeros and slower
+/// with subnormal numbers.
 fn numbers() -> Vec<f32> {
     let mut draws = Philox::new(0).draws(Stream::Study, 0, 0);
     (0..NUMBERS).map(|_| draws.between(-1.0, 1.0)).collect()
 }
 
-/// A step that hardly moves what it updates.
+/// A step with a small learning rate, so that repeated updates stay finite.
 fn step() -> StepRecord {
     debug_assert_eq!(size_of::<StepRecord>() as u64, STEP_BYTES);
     StepRecord {

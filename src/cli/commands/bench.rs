@@ -1,10 +1,11 @@
-//! `tools bench`: how fast is an adapter at what residual networks do?
+//! `residua bench`: how fast is an adapter at what residual networks do?
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bench::{
-    self, Adapter, BenchError, Contest, Effort, Progress, Results, cases, kernel_rates, network_rates, with_choices,
+    self, AdapterRecord, BenchBudget, BenchError, BenchProgress, BenchResults, NetworkCase, cases, kernel_rates,
+    network_rates, with_choices,
 };
 use crate::cli::{self, AdapterArgs, CliError};
 use crate::files::write_atomic;
@@ -90,12 +91,16 @@ pub fn bench(args: &Args) -> Result<String, CliError> {
 }
 
 impl Args {
-    fn measure(&self) -> Result<Results, CliError> {
+    fn measure(&self) -> Result<BenchResults, CliError> {
         let gpu = Arc::new(self.open()?);
         let all = !(self.peak || self.kernels || self.networks);
-        let effort = if self.quick { Effort::QUICK } else { Effort::FULL };
-        let contests = if all || self.networks {
-            self.contests(&gpu)?
+        let budget = if self.quick {
+            BenchBudget::QUICK
+        } else {
+            BenchBudget::FULL
+        };
+        let networks = if all || self.networks {
+            self.networks(&gpu)?
         } else {
             Vec::new()
         };
@@ -110,27 +115,27 @@ impl Args {
             Vec::new()
         };
         let bar = cli::bar(0, "measurements");
-        let mut listener = |progress: Progress| {
+        let mut listener = |progress: BenchProgress| {
             bar.set_length(progress.of as u64);
             bar.set_position(progress.done as u64);
             bar.set_message(progress.what.to_string());
         };
-        let mut results = Results {
-            adapter: Adapter::of(&gpu),
+        let mut results = BenchResults {
+            adapter: AdapterRecord::of(&gpu),
             version: env!("CARGO_PKG_VERSION").to_string(),
             command: cli::command_line(),
             device_timestamps: gpu.has_timestamps(),
-            rounds: effort.rounds,
+            rounds: budget.rounds,
             peak: None,
             kernels: Vec::new(),
             networks: Vec::new(),
         };
         if all || self.peak || self.kernels {
-            let (peak, kernels) = kernel_rates(&gpu, &cases, &effort, &mut listener).map_err(fault)?;
+            let (peak, kernels) = kernel_rates(&gpu, &cases, &budget, &mut listener).map_err(fault)?;
             results.peak = Some(peak);
             results.kernels = kernels;
         }
-        results.networks = network_rates(&gpu, &contests, &effort, &mut listener).map_err(fault)?;
+        results.networks = network_rates(&gpu, &networks, &budget, &mut listener).map_err(fault)?;
         bar.finish_and_clear();
         Ok(results)
     }
@@ -145,7 +150,7 @@ impl Args {
     }
 
     /// The networks that take part.
-    fn contests(&self, gpu: &Gpu) -> Result<Vec<Contest>, CliError> {
+    fn networks(&self, gpu: &Gpu) -> Result<Vec<NetworkCase>, CliError> {
         if let Some(images) = self.batch_size {
             batch_size(images)?;
         }
@@ -154,16 +159,16 @@ impl Args {
             None if gpu.info().kind == AdapterKind::Cpu => SMALL.map(|(name, size)| (name.to_string(), size)).to_vec(),
             None => LARGE.map(|(name, size)| (name.to_string(), size)).to_vec(),
         };
-        let mut contests: Vec<Contest> = Vec::with_capacity(own.len());
+        let mut networks: Vec<NetworkCase> = Vec::with_capacity(own.len());
         for (name, size) in own {
             let model: ModelSpec = name.parse()?;
             let batch = self.batch_size.unwrap_or(size);
-            let contest = Contest { model, batch };
-            if !contests.contains(&contest) {
-                contests.push(contest);
+            let network = NetworkCase { model, batch };
+            if !networks.contains(&network) {
+                networks.push(network);
             }
         }
-        Ok(contests)
+        Ok(networks)
     }
 
     /// Writes what was found, and gives what goes to standard output.
