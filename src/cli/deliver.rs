@@ -1,7 +1,8 @@
-//! How do a study's results reach the user?
+//! How are the results of a command delivered?
 
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::CliError;
@@ -10,22 +11,33 @@ use crate::files::write_atomic;
 use crate::report::Report;
 use crate::train::TrainedNetwork;
 
-/// Writes the report and `results.json` to `out`, if it is given; gives what
-/// goes to standard output: `results` as one object where `json`, else the
-/// report in words.
-pub fn deliver(report: &Report, results: &Value, out: Option<&Path>, json: bool) -> Result<String, CliError> {
-    if let Some(out) = out {
-        report.write(out).map_err(CliError::failure)?;
-        write_atomic(&out.join("results.json"), format!("{results:#}\n").as_bytes())?;
-        note(out.join("report.html").display());
-    }
-    if json {
-        return Ok(format!("{results}\n"));
-    }
-    Ok(report.text())
+/// Writes the report and `results.json` to `out`, if given; returns what goes
+/// to standard output: `results` as one JSON object with `json`, else the report
+/// as text.
+pub fn deliver(report: &Report, results: &impl Serialize, out: Option<&Path>, json: bool) -> Result<String, CliError> {
+    deliver_as("results.json", report, results, out, json)
 }
 
-/// `found` as one object, after what it was found on.
+/// As [`deliver`], with another name for the file of results. It holds the same
+/// text that `json` prints.
+pub fn deliver_as(
+    file: &str,
+    report: &Report,
+    results: &impl Serialize,
+    out: Option<&Path>,
+    json: bool,
+) -> Result<String, CliError> {
+    let results = serde_json::to_string_pretty(results).map_err(CliError::failure)? + "\n";
+    if let Some(out) = out {
+        report.write(out).map_err(CliError::failure)?;
+        write_atomic(&out.join(file), results.as_bytes())?;
+        note(format_args!("the report and {file} are in {}", out.display()));
+    }
+    Ok(if json { results } else { report.text() })
+}
+
+/// `found` with the network, images, adapter and seed that it depends on, as one
+/// object.
 pub fn results_of(network: &TrainedNetwork, seed: u64, found: Value) -> Value {
     let mut results = serde_json::json!({
         "model": network.model.to_string(),

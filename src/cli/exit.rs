@@ -10,6 +10,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 use super::commands::Program;
+use crate::gpu::GpuError;
+use crate::schedule::SessionError;
 use crate::studies::StudyError;
 use crate::train::TrainError;
 
@@ -78,8 +80,8 @@ impl From<StudyError> for CliError {
     }
 }
 
-/// The library's error in the words of the programs: settings are named by
-/// their flags, and a flag or command that helps is named as well.
+/// The library's error in the words of the programs: a setting has the name of
+/// its flag, and a flag or command that helps is named.
 fn with_flags(error: &TrainError) -> String {
     let message = match error {
         TrainError::Value { setting, problem } => format!("--{setting} {problem}"),
@@ -93,16 +95,44 @@ fn with_flags(error: &TrainError) -> String {
 
 /// Which flag or command helps?
 fn hint(error: &TrainError) -> Option<&'static str> {
-    match error {
-        TrainError::Diverged { .. } | TrainError::DivergedWeights { .. } => Some("use a smaller --lr or a --warmup"),
-        TrainError::DivergedGradients { .. } => Some("use a smaller --lr, a --warmup or --precision f32"),
-        _ => None,
-    }
+    Some(match error {
+        TrainError::Value {
+            setting: "precision", ..
+        }
+        | TrainError::Session(SessionError::NoF16 { .. }) => {
+            "use --precision f32, or an adapter with 16-bit floats (see `residua devices`)"
+        }
+        TrainError::Session(SessionError::LoneHalf { .. }) => "use --precision f32",
+        TrainError::Session(SessionError::Gpu(error)) => return gpu_hint(error),
+        TrainError::Diverged { .. } | TrainError::DivergedWeights { .. } => "use a smaller --lr or a --warmup",
+        TrainError::DivergedGradients { .. } => "use a smaller --lr, a --warmup or --precision f32",
+        TrainError::RunExists { .. } => "choose another --out, or continue the run: --resume",
+        TrainError::NoRun { .. } => "give the directory of a run that `residua train` made",
+        TrainError::NoRuns { .. } => {
+            "train a network first (`residua train`), or name weights: --weights FILE --model NAME"
+        }
+        _ => return None,
+    })
+}
+
+fn gpu_hint(error: &GpuError) -> Option<&'static str> {
+    Some(match error {
+        GpuError::NoAdapter => "the reference engine is --adapter reference",
+        GpuError::NoSuchAdapter { .. } | GpuError::Open { .. } => "`residua devices` lists the adapters",
+        GpuError::Lost { .. } => "residua train --resume DIR continues a run",
+        GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "the batch size is --batch-size",
+        GpuError::Validation(_) => return None,
+    })
 }
 
 /// Parses the arguments, runs the command of the program `name`, prints what it
 /// returns on standard output, and gives the exit code.
+///
+/// The environment variable `RUST_LOG` turns on log lines on standard error:
+/// `RUST_LOG=residua=debug`.
 pub fn main(name: &'static str) -> ExitCode {
+    // Off without the variable: an error is one line, and it is the program's.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
     let matches = Program::command().name(name).try_get_matches();
     let result = match matches.and_then(|matches| Program::from_arg_matches(&matches)) {
         Ok(program) => program.run(name),
@@ -128,15 +158,18 @@ pub fn main(name: &'static str) -> ExitCode {
     }
 }
 
-/// The first paragraph of clap's message, which says what is wrong.
+/// clap's message in one line: what is wrong, and its tips.
 fn usage(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "a command is missing; --help lists them".to_string();
     }
     let text = error.render().to_string();
-    let paragraph = text.split("\n\n").next().unwrap_or_default();
-    format!(
-        "{}; --help lists the arguments",
-        paragraph.trim_start_matches("error: ").trim()
-    )
+    let problem = text.split("\n\n").next().unwrap_or_default();
+    let tips = text.lines().filter_map(|line| line.trim_start().strip_prefix("tip: "));
+    let parts: Vec<&str> = [problem.trim_start_matches("error: ").trim()]
+        .into_iter()
+        .chain(tips)
+        .chain(["--help lists the arguments"])
+        .collect();
+    parts.join("; ")
 }

@@ -13,7 +13,7 @@ mod trained;
 mod tuning;
 
 use args::{AdapterArgs, SubjectArgs, range};
-use deliver::{command_line, deliver, results_of};
+use deliver::{command_line, deliver, deliver_as, results_of};
 use exit::CliError;
 pub use exit::main;
 use progress::{WHOLE, bar, note, share_bar, show};

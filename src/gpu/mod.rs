@@ -161,6 +161,7 @@ impl Gpu {
             adapter: info.name.clone(),
             reason: error.to_string(),
         })?;
+        log::debug!("{info}: opened");
         let fault = Fault::watch(&device);
         let limits = device.limits();
         let cache = features

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Gpu, GpuError};
 
@@ -47,7 +48,13 @@ impl Gpu {
             return Ok(pipeline.clone());
         }
         // The lock is not held here, so that threads compile in parallel.
+        let start = Instant::now();
         let pipeline = Arc::new(self.compile(program)?);
+        log::debug!(
+            "{}: compiled in {:.1} ms",
+            program.label,
+            1e3 * start.elapsed().as_secs_f64()
+        );
         Ok(lock().entry(program.clone()).or_insert(pipeline).clone())
     }
 

@@ -35,15 +35,13 @@ pub enum SessionError {
     #[error(transparent)]
     Route(#[from] RouteError),
     /// An adapter without 16-bit floats.
-    #[error("{adapter} knows no 16-bit floats; use --precision f32, or an adapter that does (see `residua devices`)")]
+    #[error("{adapter} has no 16-bit floats")]
     NoF16 {
         /// The adapter's name.
         adapter: String,
     },
     /// A network with a value of one number an image.
-    #[error(
-        "a {op} of the network gives one number an image, which is too little for 16-bit storage; use --precision f32"
-    )]
+    #[error("a {op} of the network gives one number an image, which is too little for 16-bit storage")]
     LoneHalf {
         /// The operation.
         op: &'static str,

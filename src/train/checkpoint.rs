@@ -152,7 +152,9 @@ pub fn save(engine: &mut dyn Engine, path: &Path, model: &str, position: Option<
         let position = serde_json::to_string(position).expect("plain numbers are JSON");
         metadata.insert("position".to_string(), position);
     }
-    Ok(weights::write(path, &tensors, &metadata)?)
+    weights::write(path, &tensors, &metadata)?;
+    log::debug!("{}: {} tensors written", path.display(), tensors.len());
+    Ok(())
 }
 
 /// Reads a weights file of any known dialect into the network.

@@ -97,7 +97,7 @@ impl RunDirectory {
             path: path.to_path_buf(),
         };
         if run.config_path().exists() {
-            return Err(run.problem("a run is there already; choose another --out, or go on with it: --resume"));
+            return Err(TrainError::RunExists { path: run.path });
         }
         let made = std::fs::create_dir_all(path);
         made.map_err(|error| run.problem(&format!("cannot be made: {error}")))?;
@@ -110,7 +110,7 @@ impl RunDirectory {
             path: path.to_path_buf(),
         };
         if !run.config_path().is_file() {
-            return Err(run.problem("no run is here (no run.toml); give the directory that `residua train` made"));
+            return Err(TrainError::NoRun { path: run.path });
         }
         Ok(run)
     }
@@ -126,10 +126,8 @@ impl RunDirectory {
                 .ok()
         };
         let runs = entries.filter_map(|entry| RunDirectory::open(&entry.path()).ok());
-        runs.max_by_key(changed).ok_or_else(|| TrainError::Run {
+        runs.max_by_key(changed).ok_or_else(|| TrainError::NoRuns {
             path: folder.to_path_buf(),
-            problem: "no run is here; train one first (`residua train`), or name weights: --weights FILE --model NAME"
-                .into(),
         })
     }
 

@@ -110,6 +110,24 @@ pub enum TrainError {
         /// The network's name.
         name: String,
     },
+    /// A new run in the directory of another one.
+    #[error("{path}: a run is there already")]
+    RunExists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A directory without a run.
+    #[error("{path}: no run is there (no run.toml)")]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A folder without directories of runs.
+    #[error("{path}: no run is there")]
+    NoRuns {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A run directory that cannot be used.
     #[error("{path}: {problem}")]
     Run {

@@ -85,10 +85,9 @@ pub fn open(
     let decays = decay.rule();
     Ok(match adapter {
         Adapter::Reference if precision == Precision::F16 => {
-            return Err(TrainError::Argument(
-                "--precision f16: the reference computes in 64 bits; use --precision f32, or an adapter with 16-bit \
-                 floats (see `residua devices`)"
-                    .into(),
+            return Err(TrainError::value(
+                "precision",
+                "f16 is not possible: the reference computes in 64 bits",
             ));
         }
         Adapter::Reference => Box::new(ReferenceEngine::new(train, eval, decays)),

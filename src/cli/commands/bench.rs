@@ -1,6 +1,6 @@
 //! `residua bench`: how fast is an adapter at what residual networks do?
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bench::{
@@ -8,14 +8,11 @@ use crate::bench::{
     network_rates, with_choices,
 };
 use crate::cli::{self, AdapterArgs, CliError};
-use crate::files::write_atomic;
 use crate::gpu::{AdapterKind, Gpu};
 use crate::models::ModelSpec;
-use crate::report::Report;
 use crate::schedule::{Device, choice_file, read_choices, target};
 use crate::studies::split_values;
 use crate::train::batch_size;
-use serde::Serialize;
 
 /// Networks and batches on a processor …
 const SMALL: [(&str, usize); 2] = [("resnet20", 128), ("wrn-16-4", 32)];
@@ -81,13 +78,14 @@ pub struct Args {
 }
 
 pub fn bench(args: &Args) -> Result<String, CliError> {
+    let out = args.out.as_deref();
     if let Some([a, b]) = args.compare.as_deref() {
         let (of_a, of_b) = (bench::read(a).map_err(fault)?, bench::read(b).map_err(fault)?);
         let comparison = bench::compare(&of_a, &of_b, [a, b]);
-        return args.hand_over("comparison.json", &comparison, &comparison.report());
+        return cli::deliver_as("comparison.json", &comparison.report(), &comparison, out, args.json);
     }
     let results = args.measure()?;
-    args.hand_over("bench.json", &results, &results.report())
+    cli::deliver_as("bench.json", &results.report(), &results, out, args.json)
 }
 
 impl Args {
@@ -170,25 +168,6 @@ impl Args {
         }
         Ok(networks)
     }
-
-    /// Writes what was found, and gives what goes to standard output.
-    fn hand_over(&self, name: &str, found: &impl Serialize, report: &Report) -> Result<String, CliError> {
-        let json = serde_json::to_string_pretty(found).map_err(CliError::failure)? + "\n";
-        let mut text = if self.json { json.clone() } else { report.text() };
-        if let Some(out) = &self.out {
-            write(out, name, &json, report)?;
-            if !self.json {
-                text.push_str(&format!("\nthe report and {name} are in {}\n", out.display()));
-            }
-        }
-        Ok(text)
-    }
-}
-
-fn write(out: &Path, name: &str, json: &str, report: &Report) -> Result<(), CliError> {
-    report.write(out).map_err(CliError::failure)?;
-    write_atomic(&out.join(name), json.as_bytes())?;
-    Ok(())
 }
 
 fn fault(error: BenchError) -> CliError {
