@@ -18,4 +18,5 @@ pub mod report;
 pub mod schedule;
 pub mod studies;
 pub mod train;
+pub mod tuning;
 pub mod weights;

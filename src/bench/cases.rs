@@ -8,7 +8,7 @@ use super::BenchError;
 use super::workbench::Workload;
 use crate::graph::{Conv, Shape};
 use crate::kernels::{Algorithm, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
-use crate::schedule::Choices;
+use crate::schedule::KernelChoices;
 
 /// A kernel at a shape.
 #[derive(Debug, Clone)]
@@ -40,12 +40,12 @@ pub struct CaseAlgorithm {
 
 impl Case {
     /// This case by the kernel of `choices`, where that is another one.
-    fn tuned(&self, choices: &Choices, target: &Target) -> Option<Case> {
+    fn tuned(&self, choices: &KernelChoices, target: &Target) -> Option<Case> {
         let algorithm = self.algorithm.as_ref()?;
         let inputs: Vec<&Shape> = algorithm.inputs.iter().collect();
         let signature = algorithm.work.signature(&inputs, &algorithm.output);
         let kernel = choices
-            .kernel(&signature, algorithm.batch)
+            .algorithm(&signature, algorithm.batch)
             .filter(|kernel| *kernel != algorithm.kernel)?;
         let lowered = algorithm
             .work
@@ -64,7 +64,7 @@ impl Case {
 
 /// `cases`, and behind each the same by the kernel of `choices`, where that is
 /// another than the rules'.
-pub fn with_choices(cases: Vec<Case>, choices: &Choices, target: &Target) -> Vec<Case> {
+pub fn with_choices(cases: Vec<Case>, choices: &KernelChoices, target: &Target) -> Vec<Case> {
     let both = |case: Case| {
         let tuned = case.tuned(choices, target);
         std::iter::once(case).chain(tuned)
@@ -433,17 +433,16 @@ mod tests {
         let rules = select(cases(&target), &wanted).unwrap();
         let kernel = |index: usize| rules[index].algorithm.as_ref().map(|algorithm| algorithm.kernel);
         assert_eq!((rules.len(), kernel(1)), (3, None));
-        let mut choices = Choices::default();
-        let timed = None;
+        let mut choices = KernelChoices::default();
         let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
         let strip: Algorithm = "strip 4x4x2 in 64 by 64".parse().unwrap();
-        choices.set(work, 128, TunedKernel { kernel: strip, timed });
+        choices.set(work, 128, TunedKernel::untimed(strip));
         // The rules' own choice is measured once.
         let square = kernel(2).unwrap();
         choices.set(
             "linear weight gradient, N×64 to N×10",
             128,
-            TunedKernel { kernel: square, timed },
+            TunedKernel::untimed(square),
         );
         let both = with_choices(rules, &choices, &target);
         let algorithms = both.iter().map(|case| {

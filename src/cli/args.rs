@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::schedule::choice_file;
-use crate::train::{Adapter, Kernels};
+use crate::train::Adapter;
+use crate::tuning::{KernelSource, cache_path};
 
 /// Which device computes.
 #[derive(Debug, Clone, Args)]
@@ -33,11 +33,11 @@ impl AdapterArgs {
     }
 
     /// Where kernels come from.
-    pub fn kernels(&self) -> Kernels {
+    pub fn kernels(&self) -> KernelSource {
         if self.no_autotune {
-            Kernels::Rules
+            KernelSource::Default
         } else {
-            Kernels::Chosen { file: choice_file() }
+            KernelSource::Tuned { file: cache_path() }
         }
     }
 }

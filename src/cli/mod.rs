@@ -19,5 +19,5 @@ pub use exit::main;
 use progress::{WHOLE, bar, note, share_bar, show};
 use train::SettingArgs;
 use trained::open_network;
-use tuning::TuningTeller;
-pub use tuning::{set_aside, summary_lines};
+use tuning::TuningReporter;
+pub use tuning::{rejected_lines, summary_lines};

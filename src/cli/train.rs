@@ -9,13 +9,12 @@ use super::args::AdapterArgs;
 use super::exit::CliError;
 use super::progress::{bar, note};
 use super::trained::RUNS;
-use super::tuning::TuningTeller;
+use super::tuning::TuningReporter;
 use crate::graph::{Precision, Recompute};
 use crate::models::ModelSpec;
 use crate::schedule::Footprint;
-use crate::train::{
-    Config, Decay, Depth, DepthPer, DepthRule, Event, Kernels, Run, RunDirectory, Trainer, read_book, read_config,
-};
+use crate::train::{Config, Decay, Depth, DepthPer, DepthRule, Event, Run, RunDirectory, Trainer, read_config};
+use crate::tuning::{KernelSource, read_tuning_file};
 
 /// The settings of a training. What is not given is taken from --config, else
 /// from the default.
@@ -260,12 +259,12 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let resume = resumed.is_some();
     if !resume {
         let kernels = match &args.tuning {
-            Some(path) => Kernels::Replay(read_book(path)?),
+            Some(path) => KernelSource::Replay(read_tuning_file(path)?),
             None => args.adapter.kernels(),
         };
-        let mut teller = TuningTeller::new(&config.model);
-        teller.tells_short = true;
-        trainer.choose_kernels(&kernels, &mut |news| teller.tell(news))?;
+        let mut reporter = TuningReporter::new(&config.model);
+        reporter.reports_short = true;
+        trainer.choose_kernels(&kernels, &mut |event| reporter.report(event))?;
     }
     let directory = match resumed {
         Some(run) => run,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::args::{AdapterArgs, SubjectArgs};
 use super::exit::CliError;
-use super::tuning::TuningTeller;
+use super::tuning::TuningReporter;
 use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions};
 
 /// The folder of runs, unless another is given.
@@ -60,6 +60,6 @@ impl SubjectArgs {
 /// # Errors
 /// As [`TrainedNetworkOptions::open`].
 pub fn open_network(options: &TrainedNetworkOptions) -> Result<TrainedNetwork, CliError> {
-    let mut teller = TuningTeller::new(&options.model()?.to_string());
-    Ok(options.open_with(&mut |news| teller.tell(news))?)
+    let mut reporter = TuningReporter::new(&options.model()?.to_string());
+    Ok(options.open_with(&mut |event| reporter.report(event))?)
 }

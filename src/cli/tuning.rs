@@ -1,42 +1,42 @@
-//! What does the user see while kernels are chosen?
+//! What does the user read while kernels are tuned?
 
 use indicatif::ProgressBar;
 
 use super::progress::{bar, note};
-use crate::schedule::{Aside, Kept, Progress, Tuned};
-use crate::train::{TuningNews, TuningSummary};
+use crate::kernels::Algorithm;
+use crate::tuning::{KeptDefault, Rejected, Tuned, TuningEvent, TuningProgress, TuningSummary};
 
-/// Tells what happens while kernels for `subject`, a model's name, are chosen.
-/// Nothing at all where nothing is left to choose.
-pub struct TuningTeller {
-    subject: String,
-    /// Whether it is said that a job is too short to choose kernels for it.
-    pub tells_short: bool,
+/// Reports on standard error what happens while kernels are tuned for
+/// `model`. It reports nothing where the cache holds all kernels already.
+pub struct TuningReporter {
+    model: String,
+    /// Whether to report that a job is too short to tune kernels for it.
+    pub reports_short: bool,
     bar: Option<ProgressBar>,
 }
 
-impl TuningTeller {
-    /// A teller for `subject`.
-    pub fn new(subject: &str) -> Self {
-        TuningTeller {
-            subject: subject.to_string(),
-            tells_short: false,
+impl TuningReporter {
+    /// A reporter for the model with the name `model`.
+    pub fn new(model: &str) -> Self {
+        TuningReporter {
+            model: model.to_string(),
+            reports_short: false,
             bar: None,
         }
     }
 
-    /// Tells `news`.
-    pub fn tell(&mut self, news: &TuningNews) {
-        match news {
-            TuningNews::File(problem) => note(format_args!("kernel choices: {problem}")),
-            TuningNews::TooShort { ahead, cost } if self.tells_short => note(format_args!(
-                "kernels by the rules: about {ahead:.0} s of work would not repay {cost:.0} s of tuning \
+    /// Reports `event`.
+    pub fn report(&mut self, event: &TuningEvent) {
+        match event {
+            TuningEvent::CacheFile(problem) => note(format_args!("tuning cache: {problem}")),
+            TuningEvent::TooShort { work, tuning } if self.reports_short => note(format_args!(
+                "default kernels: about {work:.0} s of work would not repay {tuning:.0} s of tuning \
                  (`tools tune {}` does it once)",
-                self.subject
+                self.model
             )),
-            TuningNews::TooShort { .. } => {}
-            TuningNews::Progress(progress) => self.progress(progress),
-            TuningNews::Done(summary) => {
+            TuningEvent::TooShort { .. } => {}
+            TuningEvent::Progress(progress) => self.progress(progress),
+            TuningEvent::Done(summary) => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();
                 }
@@ -45,82 +45,88 @@ impl TuningTeller {
         }
     }
 
-    fn progress(&mut self, progress: &Progress) {
+    fn progress(&mut self, progress: &TuningProgress) {
         match progress {
-            Progress::Job { done, of } => {
+            TuningProgress::Job { done, total } => {
                 let bar = self.bar.get_or_insert_with(|| {
                     note(format_args!(
-                        "tuning {of} kernels for {}, once on this device",
-                        self.subject
+                        "tuning {total} kernels for {}, once on this device",
+                        self.model
                     ));
-                    let bar = bar(*of as u64, "kernels");
+                    let bar = bar(*total as u64, "kernels");
                     bar.set_message("tuning");
                     bar
                 });
                 bar.set_position(*done as u64);
             }
-            Progress::Tuned(tuned) => {
-                for line in set_aside(tuned) {
+            TuningProgress::Tuned(tuned) => {
+                for line in rejected_lines(tuned) {
                     match &self.bar {
                         Some(bar) => bar.suspend(|| note(&line)),
                         None => note(&line),
                     }
                 }
             }
-            Progress::Kept {
+            TuningProgress::KeptDefault {
                 jobs,
                 share,
-                why: Kept::NoTime,
+                reason: KeptDefault::OutOfTime,
             } => note(format_args!(
-                "tuning: out of time; {jobs} kernels, {:.1} % of the work, keep the rules' choice (`tools tune {}` goes on)",
+                "tuning: out of time; {jobs} kernels, {:.1} % of the work, keep the default algorithm \
+                 (`tools tune {}` continues)",
                 100.0 * share,
-                self.subject
+                self.model
             )),
-            Progress::Kept { why: Kept::Small, .. } => {}
+            TuningProgress::KeptDefault {
+                reason: KeptDefault::TooSmall,
+                ..
+            } => {}
         }
     }
 }
 
-/// What was timed, what was kept by rule and what was set aside, a line each.
-/// Nothing is said of what there was none of.
+/// What was timed, what kept the default algorithm and what was rejected, one
+/// line each. A line without anything to count is left out.
 pub fn summary_lines(summary: &TuningSummary) -> Vec<String> {
     let all = summary.tuned + summary.small + summary.no_time;
     let counted = |parts: &[(usize, &str)]| -> Option<String> {
-        let there = parts.iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = there.map(|(count, what)| format!("{count} {what}")).collect();
+        let some = parts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = some.map(|(count, what)| format!("{count} {what}")).collect();
         (!words.is_empty()).then(|| words.join(", "))
     };
     let mut lines = vec![format!(
-        "tuned {} of {all} kernels, {:.1} % of the work that can be done in several ways, in {:.0} s: {} faster than the \
-         rules' choice",
+        "tuned {} of {all} kernels, {:.1} % of the work that has several algorithms, in {:.0} s: {} faster than the \
+         default algorithm",
         summary.tuned,
         100.0 * summary.share,
         summary.seconds,
         summary.faster
     )];
-    let by_rule = [
-        (summary.small, "too small to be noticed"),
+    let kept = [
+        (summary.small, "too small to matter"),
         (summary.no_time, "for lack of time"),
     ];
-    lines.extend(counted(&by_rule).map(|kept| format!("kept by rule: {kept}")));
-    let aside = [
+    lines.extend(counted(&kept).map(|kept| format!("kept the default algorithm: {kept}")));
+    let rejected = [
         (summary.wrong, "refused or wrong"),
-        (summary.compiles, "too long to compile"),
-        (summary.untried, "without a turn"),
+        (summary.slow_to_compile, "too slow to compile"),
+        (summary.untried, "not tried for lack of time"),
     ];
-    lines.extend(counted(&aside).map(|aside| format!("set aside of {} candidates: {aside}", summary.candidates)));
+    lines.extend(
+        counted(&rejected).map(|rejected| format!("rejected of {} algorithms: {rejected}", summary.algorithms)),
+    );
     lines
 }
 
-/// A line for each candidate that failed; those that only had no turn are
-/// no news.
-pub fn set_aside(tuned: &Tuned) -> Vec<String> {
-    let line = |(candidate, outcome): &(crate::kernels::Algorithm, Result<f64, Aside>)| match outcome {
-        Ok(_) | Err(Aside::NoTime) => None,
-        Err(aside) => Some(format!(
-            "{}: kernel '{candidate}' {aside}; set aside",
+/// A line for each algorithm that was rejected. Those that were not tried for
+/// lack of time are not listed.
+pub fn rejected_lines(tuned: &Tuned) -> Vec<String> {
+    let line = |(algorithm, result): &(Algorithm, Result<f64, Rejected>)| match result {
+        Ok(_) | Err(Rejected::OutOfTime) => None,
+        Err(rejected) => Some(format!(
+            "{}: algorithm '{algorithm}' {rejected}; rejected",
             tuned.job.signature()
         )),
     };
-    tuned.trials.iter().filter_map(line).collect()
+    tuned.results.iter().filter_map(line).collect()
 }

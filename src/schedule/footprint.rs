@@ -1,7 +1,7 @@
 //! How much device memory does a session take, before it takes any?
 
 use super::memory::fit;
-use super::plan::MemoryPlan;
+use super::memory_plan::MemoryPlan;
 use super::weights::Weights;
 use crate::graph::Graph;
 

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use super::fuse::{Action, Task, tasks};
-use super::memory::Piece;
-use super::plan::PlanRequest;
+use super::memory::Allocation;
+use super::request::PlanRequest;
 use crate::graph::{NodeId, Op};
 
 /// The tasks of a request and the memory that their values take.
@@ -20,7 +20,7 @@ pub struct LiveRanges {
     /// Which of them are made in the memory of an input, see [`overwrites`].
     pub in_place: Vec<bool>,
     /// Memory of all values but those in arenas.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<Allocation>,
     /// The piece of each value that has one.
     pub piece_of: HashMap<NodeId, usize>,
 }
@@ -81,7 +81,7 @@ impl LiveRanges {
 
     fn place(&mut self, id: NodeId, bytes: u64, first: usize, last: usize) {
         self.piece_of.insert(id, self.pieces.len());
-        self.pieces.push(Piece { bytes, first, last });
+        self.pieces.push(Allocation { bytes, first, last });
     }
 }
 

@@ -10,7 +10,7 @@ use crate::gpu::{Buffer, Gpu, GpuError};
 
 /// A piece of memory to be placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub struct Allocation {
     /// Bytes.
     pub bytes: u64,
     /// The first task that touches it.
@@ -21,7 +21,7 @@ pub struct Piece {
 
 /// Which slot each piece takes, and how large the slots are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Layout {
+pub struct MemoryLayout {
     /// The slot of each piece.
     pub slot: Vec<usize>,
     /// Bytes of each slot.
@@ -29,7 +29,7 @@ pub struct Layout {
 }
 
 /// The most bytes that pieces take at one time: no layout takes less.
-pub fn peak(pieces: &[Piece]) -> u64 {
+pub fn peak(pieces: &[Allocation]) -> u64 {
     let end = pieces.iter().map(|piece| piece.last + 2).max().unwrap_or(0);
     let mut change = vec![0i64; end];
     for piece in pieces {
@@ -53,14 +53,14 @@ struct Timetable {
 }
 
 impl Timetable {
-    fn of(piece: Piece) -> Self {
+    fn of(piece: Allocation) -> Self {
         Timetable {
             taken: BTreeMap::from([(piece.first, piece.last)]),
             longest: (piece.first, piece.last),
         }
     }
 
-    fn insert(&mut self, piece: Piece) {
+    fn insert(&mut self, piece: Allocation) {
         self.taken.insert(piece.first, piece.last);
         let (first, last) = self.longest;
         if piece.last - piece.first > last - first {
@@ -70,7 +70,7 @@ impl Timetable {
 
     /// Tasks for which the slot would lie idle around `piece`; `None` where
     /// it is not free.
-    fn idle_around(&self, piece: Piece, end: usize) -> Option<usize> {
+    fn idle_around(&self, piece: Allocation, end: usize) -> Option<usize> {
         let (first, last) = self.longest;
         if piece.first <= last && first <= piece.last {
             return None;
@@ -82,15 +82,15 @@ impl Timetable {
     }
 }
 
-impl Layout {
+impl MemoryLayout {
     /// Places `pieces`, the largest first: each takes, of the smallest slots
     /// that are free during its life, the one that lies idle for the shortest
     /// time around it (Pisarchyk and Lee 2020, arXiv:2001.03288).
-    pub fn plan(pieces: &[Piece]) -> Self {
+    pub fn plan(pieces: &[Allocation]) -> Self {
         let end = pieces.iter().map(|piece| piece.last + 1).max().unwrap_or(0);
         let mut order: Vec<usize> = (0..pieces.len()).collect();
         order.sort_by_key(|&index| (Reverse(pieces[index].bytes), pieces[index].first));
-        let mut layout = Layout {
+        let mut layout = MemoryLayout {
             slot: vec![usize::MAX; pieces.len()],
             sizes: Vec::new(),
         };
@@ -123,11 +123,11 @@ impl Layout {
 /// Buffers that several plans take turns to use: training, evaluation, the
 /// smaller last batch of an epoch. No two of them run at once.
 #[derive(Debug, Default)]
-pub struct Pool {
+pub struct BufferPool {
     buffers: Vec<Arc<Buffer>>,
 }
 
-impl Pool {
+impl BufferPool {
     /// Buffers of at least the given sizes, all different.
     pub fn take(&mut self, gpu: &Gpu, sizes: &[u64]) -> Result<Vec<Arc<Buffer>>, GpuError> {
         let held: Vec<u64> = self.buffers.iter().map(|buffer| buffer.size()).collect();
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn pieces_whose_lives_do_not_meet_share_a_slot() {
-        let piece = |bytes, first, last| Piece { bytes, first, last };
+        let piece = |bytes, first, last| Allocation { bytes, first, last };
         let pieces = [
             piece(8, 0, 2),
             piece(4, 1, 3),
@@ -175,7 +175,7 @@ mod tests {
             piece(2, 4, 5),
             piece(16, 6, 6),
         ];
-        let layout = Layout::plan(&pieces);
+        let layout = MemoryLayout::plan(&pieces);
         for (a, left) in pieces.iter().enumerate() {
             assert!(layout.sizes[layout.slot[a]] >= left.bytes);
             for (b, right) in pieces.iter().enumerate().skip(a + 1) {
@@ -189,11 +189,11 @@ mod tests {
 
     #[test]
     fn the_largest_pieces_are_placed_first() {
-        let piece = |bytes, first, last| Piece { bytes, first, last };
+        let piece = |bytes, first, last| Allocation { bytes, first, last };
         // In the order of time the small piece would take a slot of its own,
         // which the large one, later, could not use.
         let pieces = [piece(2, 0, 1), piece(8, 2, 3), piece(4, 3, 5), piece(8, 4, 5)];
-        let layout = Layout::plan(&pieces);
+        let layout = MemoryLayout::plan(&pieces);
         assert_eq!(layout.sizes, [8, 4]);
         assert_eq!(peak(&pieces), layout.bytes());
     }

@@ -1,28 +1,37 @@
-//! From a graph to dispatches: fusion, the memory plan, routes that skip what
-//! they leave out, and the recording of a step.
+//! From a graph to dispatches: fusion, the memory plan, routes that leave
+//! parts of the network out, and the recording of a step.
+//!
+//! The modules build on each other in this order: `request` (what must be
+//! computed) → `live_ranges` (when each value is needed) → `memory_plan`
+//! (where it is stored) → `plan` (dispatches) → `pass` (what a training step
+//! or an evaluation asks of a plan) → `session` (one network on one device).
 
-mod choice_file;
-mod choices;
+mod bind;
+mod error;
 mod footprint;
 mod fuse;
-mod job;
+mod kernel_choices;
 mod live_ranges;
 mod memory;
+mod memory_plan;
+mod pass;
 mod plan;
+mod request;
+mod resident_set;
 mod segments;
 mod session;
-mod tune;
-mod tuner;
 mod weights;
 
-pub use choice_file::{add_choices, choice_file, clear_choices, read_choices};
-pub use choices::{Book, Choices, Device, TunedKernel};
+pub use bind::{dispatch, target};
+pub use error::SessionError;
 pub use footprint::Footprint;
 pub use fuse::{Action, Task, tasks};
-pub use job::{Job, Trial};
-pub use memory::{Layout, Piece, Pool};
-pub use plan::{Kernel, MemoryPlan, Plan, PlanRequest, dispatch, target};
-pub use session::{Batch, Crop, ResidentSet, Session, SessionError, Update, footprint, jobs, memory};
-pub use tune::{Budget, Kept, Progress, tune};
-pub use tuner::{Aside, Tuned, Tuner};
+pub use kernel_choices::{KernelChoices, Timing, TunedKernel};
+pub use memory::{Allocation, BufferPool, MemoryLayout};
+pub use memory_plan::MemoryPlan;
+pub use pass::{footprint, memory, step_request};
+pub use plan::{Kernel, Plan};
+pub use request::PlanRequest;
+pub use resident_set::{Batch, Crop, ResidentSet};
+pub use session::{Session, Update};
 pub use weights::Weights;

@@ -3,64 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::choices::Choices;
-use super::fuse::{Action, Task, tasks};
-use super::live_ranges::LiveRanges;
-use super::memory::{Layout, Piece, Pool};
+use super::bind::{dispatch, target};
+use super::fuse::{Action, Task};
+use super::memory::BufferPool;
+use super::memory_plan::MemoryPlan;
+use super::request::PlanRequest;
 use super::weights::Weights;
-use crate::gpu::{AdapterKind, Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
-use crate::graph::{Active, BlockId, Gradients, Graph, NodeId, ParamId, Route, Shape};
-use crate::kernels::{Call, Lowered, Operand, Pointwise, Target, Work};
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
+use crate::graph::{Active, BlockId, Graph, NodeId, ParamId, Route};
+use crate::kernels::{Call, Operand, Pointwise, Target, Work};
 
 /// Bytes from one block's gains to the next: every adapter's alignment
 /// divides it.
 const GAINS_STRIDE: u64 = 256;
-
-/// What kernels need to know of `gpu`.
-pub fn target(gpu: &Gpu) -> Target {
-    let limits = gpu.limits();
-    let cpu = gpu.info().kind == AdapterKind::Cpu;
-    Target {
-        cpu,
-        binding: limits.binding,
-        alignment: limits.alignment.max(16),
-        workgroups: limits.workgroups,
-        subgroup: limits.subgroup as usize,
-        eights: cpu && limits.int64,
-    }
-}
-
-/// What a plan is made for.
-#[derive(Debug, Clone)]
-pub struct PlanRequest {
-    /// The network, differentiated where gradients are wanted.
-    pub graph: Graph,
-    /// Where its gradients are.
-    pub gradients: Gradients,
-    /// Values that stay readable after a run.
-    pub keep: Vec<NodeId>,
-    /// Images in a batch.
-    pub batch: usize,
-    /// Whether routes may have backward gains other than 0 and 1.
-    pub scaled: bool,
-    /// Kernels that were chosen by timing; the rules choose the others.
-    pub choices: Choices,
-}
-
-impl PlanRequest {
-    /// All work to be done, with the shapes of its inputs and its output.
-    pub(super) fn works(&self) -> Vec<(Work, Vec<&Shape>, &Shape)> {
-        let shapes = |task: Task| match task.action {
-            Action::Work(work) => {
-                let inputs = task.inputs.iter().map(|&input| self.graph.shape(input));
-                Some((work.first(), inputs.collect(), self.graph.shape(task.output)))
-            }
-            _ => None,
-        };
-        let tasks = tasks(&self.graph, &self.keep, self.scaled);
-        tasks.into_iter().filter_map(shapes).collect()
-    }
-}
 
 /// One dispatch of a plan, with what it should cost.
 #[derive(Debug, Clone)]
@@ -106,85 +61,6 @@ pub struct Plan {
     absent_gradients: HashMap<ParamId, Binding>,
 }
 
-/// Memory that values take, before any buffer exists.
-#[derive(Debug, Clone)]
-pub struct MemoryPlan {
-    tasks: Vec<Task>,
-    lowered: Vec<Option<Lowered>>,
-    /// The piece of each value that needs one.
-    piece_of: HashMap<NodeId, usize>,
-    /// First piece of each task's scratch memory.
-    scratch_of: Vec<usize>,
-    layout: Layout,
-    /// Tasks that are made in the memory of an input.
-    in_place: Vec<bool>,
-}
-
-impl MemoryPlan {
-    /// Plans the memory of `request` on `target`.
-    pub fn new(request: &PlanRequest, target: &Target) -> Self {
-        let LiveRanges {
-            tasks,
-            in_place,
-            mut pieces,
-            piece_of,
-        } = LiveRanges::new(request);
-        let lowered = tasks.iter().zip(&in_place);
-        let lowered: Vec<Option<Lowered>> = lowered
-            .map(|(task, &in_place)| lower(request, task, in_place, target))
-            .collect();
-        let mut scratch_of = Vec::with_capacity(tasks.len());
-        for (position, lowered) in lowered.iter().enumerate() {
-            scratch_of.push(pieces.len());
-            pieces.extend(lowered.iter().flat_map(|lowered| &lowered.scratch).map(|&bytes| Piece {
-                bytes,
-                first: position,
-                last: position,
-            }));
-        }
-        let layout = Layout::plan(&pieces);
-        MemoryPlan {
-            tasks,
-            lowered,
-            piece_of,
-            scratch_of,
-            layout,
-            in_place,
-        }
-    }
-
-    /// Bytes of activations, their gradients and scratch memory at the peak.
-    pub fn bytes(&self) -> u64 {
-        self.layout.bytes()
-    }
-
-    /// The dispatches that every route chooses from, but for sums of two
-    /// values, which are made in place or apart as the route says.
-    pub fn calls(&self) -> impl Iterator<Item = &Call> {
-        self.lowered.iter().flatten().flat_map(|lowered| &lowered.calls)
-    }
-
-    /// Bytes of each buffer that holds them.
-    pub fn sizes(&self) -> &[u64] {
-        &self.layout.sizes
-    }
-}
-
-fn lower(request: &PlanRequest, task: &Task, in_place: bool, target: &Target) -> Option<Lowered> {
-    let Action::Work(work) = &task.action else { return None };
-    let graph = &request.graph;
-    let inputs: Vec<_> = task.inputs.iter().map(|&input| graph.shape(input)).collect();
-    let output = graph.shape(task.output);
-    let chosen = if request.choices.is_empty() {
-        None
-    } else {
-        request.choices.kernel(&work.signature(&inputs, output), request.batch)
-    };
-    let chosen = chosen.and_then(|kernel| work.lower_as(&kernel, &inputs, output, request.batch, target));
-    let lowered = chosen.unwrap_or_else(|| work.lower(&inputs, output, request.batch, target));
-    Some(if in_place { lowered.in_place() } else { lowered })
-}
-
 /// Everything that a call's operands can refer to.
 struct Operands<'a> {
     inputs: Vec<Option<Binding>>,
@@ -212,18 +88,6 @@ impl Operands<'_> {
     }
 }
 
-/// A dispatch for `call`, with `resolve` to say where its operands are.
-pub fn dispatch(gpu: &Gpu, call: &Call, resolve: impl Fn(Operand) -> Option<Binding>) -> Result<Dispatch, GpuError> {
-    let pipeline = gpu.pipeline(&call.variant.program())?;
-    let mut bindings = Vec::with_capacity(call.args.len());
-    for arg in &call.args {
-        if let Some(whole) = resolve(arg.operand) {
-            bindings.push((arg.binding, whole.part(arg.offset..arg.offset + arg.size)));
-        }
-    }
-    gpu.dispatch(&pipeline, &bindings, call.workgroups)
-}
-
 impl Plan {
     /// Makes `request` ready: places values in buffers of `pool`, compiles
     /// kernels, binds everything. `step` is where the step's record will be.
@@ -231,7 +95,7 @@ impl Plan {
         gpu: &Gpu,
         request: PlanRequest,
         weights: &Weights,
-        pool: &mut Pool,
+        pool: &mut BufferPool,
         step: &Binding,
     ) -> Result<Self, GpuError> {
         let target = target(gpu);

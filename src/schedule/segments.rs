@@ -5,8 +5,8 @@
 //! al. 2016 do, arXiv:1604.06174).
 
 use super::live_ranges::LiveRanges;
-use super::memory::{Layout, peak};
-use super::plan::PlanRequest;
+use super::memory::{MemoryLayout, peak};
+use super::request::PlanRequest;
 use crate::graph::Recompute;
 
 /// `request` as it is where training makes again what `how` says, in the
@@ -32,7 +32,7 @@ pub fn recomputing(request: PlanRequest, how: Recompute) -> PlanRequest {
         if peak >= lightest.0 {
             break;
         }
-        lightest = lightest.min((Layout::plan(&pieces).bytes(), segments));
+        lightest = lightest.min((MemoryLayout::plan(&pieces).bytes(), segments));
     }
     cut(lightest.1)
 }

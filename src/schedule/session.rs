@@ -2,90 +2,28 @@
 //! device?
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use super::choices::Choices;
+use super::bind::{dispatch, target};
+use super::error::SessionError;
 use super::footprint::Footprint;
-use super::job::{Job, jobs_of};
-use super::memory::Pool;
-use super::plan::{Kernel, MemoryPlan, Plan, PlanRequest, dispatch, target};
-use super::segments::recomputing;
+use super::kernel_choices::KernelChoices;
+use super::memory::BufferPool;
+use super::memory_plan::MemoryPlan;
+use super::pass::{Pass, Purpose, check_storage, loss_of, request};
+use super::plan::{Kernel, Plan};
+use super::request::PlanRequest;
+use super::resident_set::{Batch, Crop, Gathering, ResidentSet};
 use super::weights::Weights;
-use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
-use crate::graph::{
-    Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, Shape, StateId,
-};
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Submission};
+use crate::graph::{Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, Shape, StateId};
 use crate::half;
-use crate::kernels::{
-    ImageDims, ImagePart, LossScale, Operand, STEP_BYTES, StepRecord, gather, judge_step, record, sgd,
-};
+use crate::kernels::{ImageDims, LossScale, Operand, STEP_BYTES, StepRecord, judge_step, record, sgd};
 
 /// Steps whose metrics are kept on the device until they are read.
 const SLOTS: usize = 1024;
 /// Submissions that may be under way: the next is recorded while one runs.
 const IN_FLIGHT: usize = 2;
-
-/// What can go wrong in a session.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The device.
-    #[error(transparent)]
-    Gpu(#[from] GpuError),
-    /// The route.
-    #[error(transparent)]
-    Route(#[from] RouteError),
-    /// An adapter without 16-bit floats.
-    #[error("{adapter} has no 16-bit floats")]
-    NoF16 {
-        /// The adapter's name.
-        adapter: String,
-    },
-    /// A network with a value of one number an image.
-    #[error("a {op} of the network gives one number an image, which is too little for 16-bit storage")]
-    LoneHalf {
-        /// The operation.
-        op: &'static str,
-    },
-    /// An image that the set does not have.
-    #[error("image {index} was asked for, of a set of {images}")]
-    NoSuchImage {
-        /// The index asked for.
-        index: u32,
-        /// Images there are.
-        images: usize,
-    },
-}
-
-/// Images and labels that stay on the device.
-#[derive(Debug)]
-pub struct ResidentSet {
-    bytes: Arc<Buffer>,
-    parts: Vec<ImagePart>,
-    labels: Arc<Buffer>,
-    scales: Arc<Buffer>,
-    images: usize,
-    dims: ImageDims,
-}
-
-/// How images are padded for a random crop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Crop {
-    /// Pixels added on every side.
-    pub pad: usize,
-    /// By reflection instead of black.
-    pub reflect: bool,
-}
-
-/// Which images make a batch.
-#[derive(Debug, Clone, Copy)]
-pub struct Batch<'a> {
-    /// Where they are.
-    pub set: &'a ResidentSet,
-    /// For each: its index; the crop's x, y and a flip, a byte each.
-    pub draws: &'a [[u32; 2]],
-    /// How they are padded.
-    pub crop: Crop,
-}
 
 /// How parameters change at the end of a step; by default not at all.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -100,53 +38,6 @@ pub struct Update {
     pub nesterov: bool,
 }
 
-/// What is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Pass {
-    /// A training step.
-    Train,
-    /// The loss, by the running statistics.
-    Evaluate,
-    /// The loss, by the batch's statistics; the running ones advance.
-    Statistics,
-    /// The image gradient; batch norm as the mode says.
-    InputGradient(Mode),
-    /// Both sides of every block, by the running statistics.
-    Blocks,
-}
-
-/// What a plan is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Purpose {
-    pass: Pass,
-    /// Images in a batch.
-    size: usize,
-    /// Whether gradients are multiplied by backward gains other than 0 and 1.
-    scaled: bool,
-    /// Whether the output of every block stays in place, for another route to
-    /// go on from.
-    resumable: bool,
-}
-
-impl Purpose {
-    fn of(pass: Pass, batch: Batch) -> Self {
-        Purpose {
-            pass,
-            size: batch.draws.len(),
-            scaled: false,
-            resumable: false,
-        }
-    }
-}
-
-/// The dispatches that gather a batch from one set.
-#[derive(Debug)]
-struct Gathering {
-    /// As long as this is kept, no other set can have the same address.
-    set: Weak<Buffer>,
-    dispatches: Vec<Dispatch>,
-}
-
 /// One network on one device.
 #[derive(Debug)]
 pub struct Session {
@@ -154,28 +45,20 @@ pub struct Session {
     train: Option<Graph>,
     eval: Graph,
     weights: Weights,
-    pool: Pool,
+    pool: BufferPool,
     step: Binding,
     draws: Option<Arc<Buffer>>,
     metrics: Arc<Buffer>,
     update: Vec<Dispatch>,
     plans: HashMap<Purpose, Plan>,
-    gathers: HashMap<(usize, Crop, Purpose), Gathering>,
+    gathers: HashMap<((usize, Crop), Purpose), Gathering>,
     records: HashMap<Purpose, Dispatch>,
     in_flight: VecDeque<Submission>,
     last_gains: Option<(Purpose, Route)>,
     /// Whether the loss scale has been judged since the last gradients.
     judged: bool,
-    choices: Choices,
+    choices: KernelChoices,
     recompute: Recompute,
-}
-
-impl ResidentSet {
-    /// Bytes of device memory that a set takes of `images` images of shape
-    /// `dims`.
-    pub fn footprint(images: usize, dims: ImageDims) -> u64 {
-        images as u64 * (dims.iter().product::<usize>() as u64 + 4)
-    }
 }
 
 impl Session {
@@ -213,14 +96,14 @@ impl Session {
         Ok(Session {
             metrics: gpu.buffer("metrics", 8 * SLOTS as u64)?,
             draws: None,
-            pool: Pool::default(),
+            pool: BufferPool::default(),
             plans: HashMap::new(),
             gathers: HashMap::new(),
             records: HashMap::new(),
             in_flight: VecDeque::new(),
             last_gains: None,
             judged: false,
-            choices: Choices::default(),
+            choices: KernelChoices::default(),
             recompute: Recompute::None,
             gpu,
             train,
@@ -243,7 +126,7 @@ impl Session {
 
     /// Takes the kernels of `choices` where there is one, from the next step
     /// on; the rules choose the others.
-    pub fn set_choices(&mut self, choices: Choices) {
+    pub fn set_choices(&mut self, choices: KernelChoices) {
         if self.choices != choices {
             self.choices = choices;
             self.forget_plans();
@@ -265,17 +148,20 @@ impl Session {
         self.records.clear();
         self.last_gains = None;
         // Other plans want other sizes.
-        self.pool = Pool::default();
+        self.pool = BufferPool::default();
     }
 
-    /// The work of a training step, or else of an evaluation, with batches of
-    /// `batch` images that can be done in several ways, the dearest first.
-    pub fn jobs(&self, training: bool, batch: usize) -> Vec<Job> {
-        let pass = if training { Pass::Train } else { Pass::Evaluate };
-        jobs_of(
-            &request(self.graph_of(pass), pass, batch, self.recompute),
-            &target(&self.gpu),
-        )
+    /// What a training step, or else an evaluation, with batches of `batch`
+    /// images asks of a plan, with the session's kernels.
+    pub fn request(&self, training: bool, batch: usize) -> PlanRequest {
+        self.request_of(Pass::step(training), batch)
+    }
+
+    fn request_of(&self, pass: Pass, batch: usize) -> PlanRequest {
+        PlanRequest {
+            choices: self.choices.clone(),
+            ..request(self.graph_of(pass), pass, batch, self.recompute)
+        }
     }
 
     /// The device memory that the session takes to train with batches of the
@@ -283,15 +169,9 @@ impl Session {
     /// counted.
     pub fn footprint(&self, training: &[usize], evaluation: &[usize]) -> Footprint {
         let target = target(&self.gpu);
-        let plan = |pass: Pass, batch: usize| {
-            let request = PlanRequest {
-                choices: self.choices.clone(),
-                ..request(self.graph_of(pass), pass, batch, self.recompute)
-            };
-            MemoryPlan::new(&request, &target)
-        };
-        let training = training.iter().map(|&batch| plan(Pass::Train, batch));
-        let evaluation = evaluation.iter().map(|&batch| plan(Pass::Evaluate, batch));
+        let plan = |training: bool, batch: usize| MemoryPlan::new(&self.request(training, batch), &target);
+        let training = training.iter().map(|&batch| plan(true, batch));
+        let evaluation = evaluation.iter().map(|&batch| plan(false, batch));
         let plans: Vec<MemoryPlan> = training.chain(evaluation).collect();
         Footprint::new(&plans, &self.eval, self.train.is_some(), self.gpu.limits().alignment)
     }
@@ -302,8 +182,10 @@ impl Session {
         SLOTS
     }
 
-    /// Copies a set to the device: `bytes` are N×C×H×W, a byte a channel.
-    /// `mean` and `std` are by channel, in units of pixel value / 255.
+    /// Copies a set to the device, see [`ResidentSet::load`].
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
     pub fn load(
         &self,
         bytes: &[u8],
@@ -312,45 +194,7 @@ impl Session {
         mean: &[f32],
         std: &[f32],
     ) -> Result<ResidentSet, SessionError> {
-        let image = dims.iter().product::<usize>();
-        let images = labels.len();
-        let limits = self.gpu.limits();
-        // A part begins at an aligned byte and fits a binding.
-        let alignment = (limits.alignment as usize).max(16);
-        let unit = (1..=alignment)
-            .find(|unit| (unit * image).is_multiple_of(alignment))
-            .unwrap_or(alignment);
-        let per_part = (limits.binding as usize / image / unit * unit)
-            .max(unit)
-            .min(images.max(1));
-        let buffer = self.gpu.buffer("images", bytes.len() as u64)?;
-        let whole = bytes.len() / 4 * 4;
-        self.gpu.write(&buffer, 0, &bytes[..whole]);
-        if whole < bytes.len() {
-            let mut tail = [0; 4];
-            tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.gpu.write(&buffer, whole as u64, &tail);
-        }
-        let parts = (0..images).step_by(per_part).map(|first| ImagePart {
-            first,
-            bytes: (((first + per_part).min(images) - first) * image).next_multiple_of(4) as u64,
-        });
-        let scale = |(mean, std): (&f32, &f32)| {
-            let (mean, std) = (f64::from(*mean), f64::from(*std));
-            [(1.0 / (255.0 * std)) as f32, (-mean / std) as f32]
-        };
-        let scales: Vec<[f32; 2]> = mean.iter().zip(std).map(scale).collect();
-        let set = ResidentSet {
-            parts: parts.collect(),
-            labels: self.gpu.buffer("labels", 4 * images as u64)?,
-            scales: self.gpu.buffer("normalisation", 8 * scales.len() as u64)?,
-            bytes: buffer,
-            images,
-            dims,
-        };
-        self.gpu.write(&set.labels, 0, labels);
-        self.gpu.write(&set.scales, 0, &scales);
-        Ok(set)
+        ResidentSet::load(&self.gpu, bytes, labels, dims, mean, std)
     }
 
     /// Takes one training step: gather, forward, backward, update. Its mean
@@ -386,7 +230,7 @@ impl Session {
         }
         let purpose = Purpose {
             scaled: !route.is_binary_backward(),
-            ..Purpose::of(Pass::Train, batch)
+            ..Purpose::of(Pass::Train, batch.draws.len())
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
@@ -427,7 +271,7 @@ impl Session {
         }
         let purpose = Purpose {
             resumable: routes.len() > 1,
-            ..Purpose::of(Pass::Evaluate, batch)
+            ..Purpose::of(Pass::Evaluate, batch.draws.len())
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
@@ -482,7 +326,7 @@ impl Session {
         if route.is_reordered() {
             return Err(RouteError::Reordered.into());
         }
-        let purpose = Purpose::of(Pass::Statistics, batch);
+        let purpose = Purpose::of(Pass::Statistics, batch.draws.len());
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
         self.gpu.write(&self.step.buffer, 0, &[draws_of(seed, step)]);
@@ -495,7 +339,7 @@ impl Session {
     /// the branch F(x) and the shortcut, each N×C×H×W.
     pub fn block_values(&mut self, batch: Batch, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, SessionError> {
         route.check()?;
-        let purpose = Purpose::of(Pass::Blocks, batch);
+        let purpose = Purpose::of(Pass::Blocks, batch.draws.len());
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
         self.hand_gains(purpose, route);
@@ -535,7 +379,7 @@ impl Session {
         let scaled = routes.iter().any(|route| !route.is_binary_backward());
         let purpose = Purpose {
             scaled,
-            ..Purpose::of(Pass::InputGradient(mode), batch)
+            ..Purpose::of(Pass::InputGradient(mode), batch.draws.len())
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
@@ -607,8 +451,7 @@ impl Session {
 
     /// The forward graph that `pass` goes through.
     fn graph_of(&self, pass: Pass) -> &Graph {
-        let trains = matches!(pass, Pass::Train | Pass::Statistics | Pass::InputGradient(Mode::Train));
-        if trains {
+        if pass.uses_training_graph() {
             self.train.as_ref().expect("a session that trains has a training graph")
         } else {
             &self.eval
@@ -622,8 +465,7 @@ impl Session {
         }
         let mut request = PlanRequest {
             scaled: purpose.scaled,
-            choices: self.choices.clone(),
-            ..request(self.graph_of(purpose.pass), purpose.pass, purpose.size, self.recompute)
+            ..self.request_of(purpose.pass, purpose.size)
         };
         if purpose.resumable {
             // The images, too: block 1 may be the first that differs.
@@ -649,12 +491,10 @@ impl Session {
         Ok(())
     }
 
-    /// Hands the batch's draws to the device, and prepares its gathering.
+    /// Writes the batch's draws to the device, and prepares its gathering
+    /// where that was not done before.
     fn upload(&mut self, batch: Batch, purpose: Purpose) -> Result<(), SessionError> {
-        let images = batch.set.images;
-        if let Some(draw) = batch.draws.iter().find(|draw| draw[0] as usize >= images) {
-            return Err(SessionError::NoSuchImage { index: draw[0], images });
-        }
+        batch.check()?;
         let bytes = 8 * purpose.size as u64;
         if self.draws.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
             self.draws = Some(self.gpu.buffer("draws", bytes)?);
@@ -666,33 +506,19 @@ impl Session {
         if self.gathers.contains_key(&key) {
             return Ok(());
         }
-        // Sets that are gone give their memory back.
-        self.gathers.retain(|_, gathering| gathering.set.strong_count() > 0);
+        // Free what was prepared for sets that no longer exist.
+        self.gathers.retain(|_, gathering| gathering.is_alive());
         let plan = &self.plans[&purpose];
         let place = |wanted: Op| plan.graph().find(|op| *op == wanted).and_then(|id| plan.place(id));
-        let target = target(&self.gpu);
-        let image = batch.set.dims.iter().product::<usize>();
-        let shape = Shape::batched(&batch.set.dims).stored_in(self.eval.precision());
-        let mut dispatches = Vec::new();
-        for part in &batch.set.parts {
-            let Crop { pad, reflect } = batch.crop;
-            let operands = [
-                Some(Binding::new(&batch.set.bytes, (part.first * image) as u64, part.bytes)),
-                Some(Binding::whole(&batch.set.labels)),
-                Some(Binding::whole(draws)),
-                Some(Binding::whole(&batch.set.scales)),
-                place(Op::Images).cloned(),
-                place(Op::Labels).cloned(),
-            ];
-            for call in gather(part, images, &shape, pad, reflect, purpose.size, &target) {
-                dispatches.push(dispatch(&self.gpu, &call, |operand| match operand {
-                    Operand::Input(index) => operands[index].clone(),
-                    _ => None,
-                })?);
-            }
-        }
-        let set = Arc::downgrade(&batch.set.bytes);
-        self.gathers.insert(key, Gathering { set, dispatches });
+        let gathering = Gathering::new(
+            &self.gpu,
+            batch,
+            draws,
+            place(Op::Images),
+            place(Op::Labels),
+            self.eval.precision(),
+        )?;
+        self.gathers.insert(key, gathering);
         Ok(())
     }
 
@@ -769,7 +595,7 @@ impl Session {
     /// under `route`, in order.
     pub fn kernels(&mut self, training: bool, size: usize, route: &Route) -> Result<Vec<Kernel>, SessionError> {
         let purpose = Purpose {
-            pass: if training { Pass::Train } else { Pass::Evaluate },
+            pass: Pass::step(training),
             size,
             scaled: training && !route.is_binary_backward(),
             resumable: false,
@@ -780,8 +606,8 @@ impl Session {
     }
 }
 
-fn gathering_key(batch: Batch, purpose: Purpose) -> (usize, Crop, Purpose) {
-    (Arc::as_ptr(&batch.set.bytes) as usize, batch.crop, purpose)
+fn gathering_key(batch: Batch, purpose: Purpose) -> ((usize, Crop), Purpose) {
+    (batch.gather_key(), purpose)
 }
 
 /// The order in which routes share most: each next to those that begin alike.
@@ -789,102 +615,6 @@ fn sharing_order(routes: &[Route]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..routes.len()).collect();
     order.sort_by(|&a, &b| routes[a].compare(&routes[b]));
     order
-}
-
-/// The loss node of a graph that a model built.
-fn loss_of(graph: &Graph) -> NodeId {
-    graph
-        .find(|op| *op == Op::CrossEntropy)
-        .expect("a model's graph ends in its loss")
-}
-
-/// Whether `gpu` can hold the values of `graph` as it stores them.
-fn check_storage(gpu: &Gpu, graph: &Graph) -> Result<(), SessionError> {
-    if graph.precision() == Precision::F16 && !gpu.info().f16 {
-        let adapter = gpu.info().name.clone();
-        return Err(SessionError::NoF16 { adapter });
-    }
-    match graph.scalar_f16() {
-        Some(lone) => Err(SessionError::LoneHalf {
-            op: graph.node(lone).op.name(),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// What a session asks of a plan for `pass` through the graph `forward`.
-/// Training steps make again what `recompute` says.
-fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Recompute) -> PlanRequest {
-    let mut graph = forward.clone();
-    let loss = loss_of(&graph);
-    let gradients = match pass {
-        Pass::Train => graph.differentiate(loss, true, false),
-        Pass::InputGradient(_) => graph.differentiate(loss, false, true),
-        Pass::Evaluate | Pass::Statistics | Pass::Blocks => Gradients::default(),
-    };
-    let keep = match pass {
-        Pass::Train | Pass::Evaluate | Pass::Statistics => vec![loss],
-        Pass::Blocks => graph
-            .blocks
-            .iter()
-            .flat_map(|block| [block.branch, block.shortcut])
-            .collect(),
-        // What the way back reads stays, so that it can be gone again.
-        Pass::InputGradient(_) => {
-            let forward = forward.nodes.len();
-            let backward = graph.nodes[forward..].iter();
-            let mut read: Vec<NodeId> = backward.flat_map(|node| node.inputs.iter().copied()).collect();
-            read.retain(|&id| id.0 < forward && graph.param_of(id).is_none());
-            read.sort_unstable();
-            read.dedup();
-            read.extend(gradients.images);
-            read
-        }
-    };
-    let request = PlanRequest {
-        graph,
-        gradients,
-        keep,
-        batch,
-        scaled: false,
-        choices: Choices::default(),
-    };
-    match pass {
-        Pass::Train => recomputing(request, recompute),
-        _ => request,
-    }
-}
-
-/// The memory that a training step, or else an evaluation, with batches of
-/// `batch` images takes, without a device: activations, their gradients and
-/// scratch memory.
-pub fn memory(
-    forward: &Graph,
-    training: bool,
-    batch: usize,
-    recompute: Recompute,
-    target: &crate::kernels::Target,
-) -> MemoryPlan {
-    let pass = if training { Pass::Train } else { Pass::Evaluate };
-    MemoryPlan::new(&request(forward, pass, batch, recompute), target)
-}
-
-/// The device memory of a session that makes the plan `training`, then the
-/// plan `evaluation`, for the network `graph`; images not counted.
-pub fn footprint(
-    graph: &Graph,
-    training: MemoryPlan,
-    evaluation: MemoryPlan,
-    target: &crate::kernels::Target,
-) -> Footprint {
-    Footprint::new(&[training, evaluation], graph, true, target.alignment)
-}
-
-/// The work of a step with batches of `batch` images that can be done in
-/// several ways, without a device: the dearest first.
-pub fn jobs(forward: &Graph, training: bool, batch: usize, target: &crate::kernels::Target) -> Vec<Job> {
-    let pass = if training { Pass::Train } else { Pass::Evaluate };
-    jobs_of(&request(forward, pass, batch, Recompute::None), target)
 }
 
 /// The record of a step that draws random numbers and updates nothing.

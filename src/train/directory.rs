@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::config::Config;
-use super::tuning::read_book;
 use crate::files::write_atomic;
 use crate::models::{ModelError, ModelSpec};
-use crate::schedule::Book;
+use crate::tuning::{TuningCache, read_tuning_file};
 
 const METRICS_HEADER: &str = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds";
 const STEPS_HEADER: &str = "step,loss,error,lr";
@@ -215,12 +214,12 @@ impl RunDirectory {
         self.path.join("tuning.toml")
     }
 
-    /// Writes `tuning.toml`: the kernels that the run takes. Where the rules
-    /// choose them all there is no such file.
-    pub fn write_tuning(&self, book: Option<&Book>) -> Result<(), TrainError> {
+    /// Writes `tuning.toml`: the kernels that the run takes. Where all
+    /// of them are default algorithms there is no such file.
+    pub fn write_tuning(&self, cache: Option<&TuningCache>) -> Result<(), TrainError> {
         let path = self.tuning_path();
-        match book {
-            Some(book) => Ok(write_atomic(&path, book.to_text().as_bytes())?),
+        match cache {
+            Some(cache) => Ok(write_atomic(&path, cache.to_text().as_bytes())?),
             // Of a run that was cut off before its first file.
             None if path.exists() => std::fs::remove_file(&path)
                 .map_err(|error| self.problem(&format!("the old tuning.toml cannot be removed: {error}"))),
@@ -229,11 +228,11 @@ impl RunDirectory {
     }
 
     /// Reads `tuning.toml`; nothing where the file is not there.
-    pub fn read_tuning(&self) -> Result<Book, TrainError> {
+    pub fn read_tuning(&self) -> Result<TuningCache, TrainError> {
         if !self.tuning_path().exists() {
-            return Ok(Book::default());
+            return Ok(TuningCache::default());
         }
-        read_book(&self.tuning_path())
+        Ok(read_tuning_file(&self.tuning_path())?)
     }
 
     /// Writes `metrics.csv`.

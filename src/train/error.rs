@@ -9,6 +9,7 @@ use crate::graph::RouteError;
 use crate::models::ModelError;
 use crate::reference::ReferenceError;
 use crate::schedule::SessionError;
+use crate::tuning::TuningError;
 use crate::weights::WeightsError;
 
 /// An error of training or evaluation.
@@ -26,6 +27,9 @@ pub enum TrainError {
     /// The device.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Tuned kernels, or a file of them.
+    #[error(transparent)]
+    Tuning(#[from] TuningError),
     /// The reference on the CPU.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
@@ -161,6 +165,7 @@ impl TrainError {
     pub fn is_argument(&self) -> bool {
         match self {
             TrainError::Model(_) | TrainError::Route(_) | TrainError::Value { .. } | TrainError::Argument(_) => true,
+            TrainError::Tuning(error) => matches!(error, TuningError::OtherDevices { .. }),
             TrainError::Data(error) => matches!(error, DataError::Argument(_)),
             TrainError::Session(SessionError::Route(_)) | TrainError::Reference(ReferenceError::Route(_)) => true,
             TrainError::Weights(error) => matches!(error, WeightsError::NoDialect { .. }),

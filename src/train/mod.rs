@@ -35,4 +35,4 @@ pub use run::{Event, Run, weights_of};
 pub use settings::{Decay, Settings, batch_size};
 pub use trained::{TrainedNetwork, TrainedNetworkOptions};
 pub use trainer::{Trainer, input_of};
-pub use tuning::{Kernels, TuningNews, TuningSummary, Workload, choose_kernels, read_book, replay_run, tune_jobs};
+pub use tuning::{choose_kernels, replay_run};

@@ -15,11 +15,12 @@ use super::open::{Adapter, TrainOptions, open};
 use super::run::weights_of;
 use super::settings::batch_size;
 use super::trainer::input_of;
-use super::tuning::{Kernels, TuningNews, Workload, choose_kernels};
+use super::tuning::choose_kernels;
 use super::{Split, checkpoint};
 use crate::data::{DataError, ImageSet, Normalization, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
 use crate::models::{Model, ModelSpec};
+use crate::tuning::{KernelSource, TuningEvent, Workload};
 use crate::weights::hash;
 
 /// Images per batch unless another number is given.
@@ -54,7 +55,7 @@ pub struct TrainedNetworkOptions {
     batch_size: u32,
     training_images: bool,
     adapter: Adapter,
-    kernels: Kernels,
+    kernels: KernelSource,
 }
 
 /// Where the weights are stored.
@@ -79,7 +80,7 @@ impl TrainedNetworkOptions {
             batch_size: BATCH_SIZE,
             training_images: false,
             adapter: Adapter::default(),
-            kernels: Kernels::default(),
+            kernels: KernelSource::default(),
         }
     }
 
@@ -192,7 +193,7 @@ impl TrainedNetworkOptions {
 
     /// How kernels are chosen; by default each is the default algorithm.
     #[must_use]
-    pub fn kernels(mut self, kernels: Kernels) -> Self {
+    pub fn kernels(mut self, kernels: KernelSource) -> Self {
         self.kernels = kernels;
         self
     }
@@ -240,7 +241,7 @@ impl TrainedNetworkOptions {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_with(&self, report: &mut dyn FnMut(&TuningNews)) -> Result<TrainedNetwork, TrainError> {
+    pub fn open_with(&self, report: &mut dyn FnMut(&TuningEvent)) -> Result<TrainedNetwork, TrainError> {
         let batch_size = batch_size(self.batch_size as usize)?;
         let model = self.model()?;
         let (run, weights) = match &self.weights {

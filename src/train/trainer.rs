@@ -8,10 +8,11 @@ use super::engine::Engine;
 use super::open::{Adapter, open};
 use super::run::Run;
 use super::settings::Settings;
-use super::tuning::{Kernels, TuningNews, Workload, choose_kernels, replay_run};
+use super::tuning::{choose_kernels, replay_run};
 use crate::data::{ImageSet, Splits};
 use crate::models::{InputShape, Model, ModelSpec};
-use crate::schedule::{Book, Choices, Device, Footprint, ResidentSet};
+use crate::schedule::{Footprint, KernelChoices, ResidentSet};
+use crate::tuning::{KernelSource, TuningCache, TuningEvent, TuningKey, Workload};
 
 /// A configuration with its images loaded and its network on a device.
 /// Nothing has been written yet.
@@ -23,7 +24,7 @@ pub struct Trainer {
     pub splits: Splits,
     /// The network, without weights as yet.
     pub engine: Box<dyn Engine>,
-    choices: Choices,
+    choices: KernelChoices,
 }
 
 impl Trainer {
@@ -75,16 +76,20 @@ impl Trainer {
             settings,
             splits,
             engine,
-            choices: Choices::default(),
+            choices: KernelChoices::default(),
         })
     }
 
-    /// Takes the kernels that `kernels` says, for the run to come; without
-    /// this they are the rules'. A run that goes on keeps those it has.
+    /// Takes the kernels that `source` names, for the run to come; without
+    /// this they are the default ones. A resumed run replays its own.
     ///
     /// # Errors
     /// As [`choose_kernels`].
-    pub fn choose_kernels(&mut self, kernels: &Kernels, report: &mut dyn FnMut(&TuningNews)) -> Result<(), TrainError> {
+    pub fn choose_kernels(
+        &mut self,
+        source: &KernelSource,
+        report: &mut dyn FnMut(&TuningEvent),
+    ) -> Result<(), TrainError> {
         let batch = self.settings.batch_size.get();
         let per_epoch = self.splits.train.len().div_ceil(batch) as u32;
         let work = Workload {
@@ -92,7 +97,7 @@ impl Trainer {
             batch,
             images: u64::from(self.config.total_steps(per_epoch)) * batch as u64,
         };
-        self.choices = choose_kernels(self.engine.as_mut(), kernels, &work, report)?;
+        self.choices = choose_kernels(self.engine.as_mut(), source, &work, report)?;
         Ok(())
     }
 
@@ -157,10 +162,10 @@ impl Trainer {
     }
 
     /// The kernels that were chosen, for the record.
-    fn tuning(&mut self) -> Option<Book> {
+    fn tuning(&mut self) -> Option<TuningCache> {
         let session = self.engine.session()?;
-        let device = Device::of(session.gpu().info());
-        (!self.choices.is_empty()).then(|| Book::of(&device, &self.choices))
+        let key = TuningKey::of(session.gpu().info());
+        (!self.choices.is_empty()).then(|| TuningCache::of(&key, &self.choices))
     }
 }
 

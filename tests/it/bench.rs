@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use residua::gpu::{AdapterChoice, Gpu};
-use residua::schedule::{Book, Choices, Device, TunedKernel};
+use residua::schedule::{KernelChoices, TunedKernel};
+use residua::tuning::{TuningCache, TuningKey};
 use serde_json::{Value, json};
 
 use crate::support::program::program;
@@ -46,11 +47,11 @@ fn one_kernel_is_measured_beside_the_peak() {
     // Where another kernel was chosen for this device, both are measured.
     let gpu = Gpu::open(&AdapterChoice::Best).unwrap();
     let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
-    let kernel = "strip 4x4x2 in 64 by 64".parse().unwrap();
-    let mut choices = Choices::default();
-    choices.set(work, 128, TunedKernel { kernel, timed: None });
+    let algorithm = "strip 4x4x2 in 64 by 64".parse().unwrap();
+    let mut choices = KernelChoices::default();
+    choices.set(work, 128, TunedKernel::untimed(algorithm));
     let book = folder.path().join("book.toml");
-    fs::write(&book, Book::of(&Device::of(gpu.info()), &choices).to_text()).unwrap();
+    fs::write(&book, TuningCache::of(&TuningKey::of(gpu.info()), &choices).to_text()).unwrap();
     let mut import = program("tools");
     let caches = ["XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"].map(|variable| (variable, folder.path()));
     import

@@ -17,6 +17,7 @@ use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Precision, Recompute
 use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Value, Work};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule;
+use residua::tuning;
 
 /// wgpu's default limits, which every adapter has.
 const STORAGE_BUFFERS: usize = 8;
@@ -313,9 +314,9 @@ fn all_calls() -> Vec<Call> {
         for precision in PRECISIONS {
             let mut graph = others(Mode::Train);
             graph.store_in(precision);
-            for job in schedule::jobs(&graph, true, 5, &target) {
-                let trials = job.trials(5, &target);
-                calls_of.extend(trials.into_iter().flat_map(|trial| trial.lowered.calls));
+            for job in tuning::jobs(&schedule::step_request(&graph, true, 5, Recompute::None), &target) {
+                let algorithms = job.algorithms(5, &target);
+                calls_of.extend(algorithms.into_iter().flat_map(|one| one.lowered.calls));
             }
             for reflect in [false, true] {
                 let part = ImagePart { first: 64, bytes: 4096 };

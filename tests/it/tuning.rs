@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use crate::support::twin::Twin;
 use residua::gpu::{AdapterKind, Gpu};
-use residua::graph::{Conv, Graph, GraphError, Init, Mode, NodeId};
+use residua::graph::{Conv, Graph, GraphError, Init, Mode, NodeId, Recompute};
 use residua::kernels::Algorithm;
 use residua::models::{InputShape, ModelSpec};
-use residua::schedule::{
-    Aside, Book, Budget, Choices, Device, Kept, Progress, Session, TunedKernel, Tuner, jobs, tune,
+use residua::schedule::{KernelChoices, Session, TunedKernel, step_request};
+use residua::train::{DeviceEngine, choose_kernels};
+use residua::tuning::{
+    Budget, Job, KeptDefault, KernelSource, Rejected, Tuner, TuningCache, TuningEvent, TuningKey, TuningProgress,
+    TuningSummary, Workload, jobs, tune,
 };
-use residua::train::{DeviceEngine, Kernels, TuningNews, TuningSummary, Workload, choose_kernels};
 
 const DIMS: [usize; 3] = [3, 8, 8];
 const BATCH: usize = 6;
@@ -61,16 +63,21 @@ fn session(gpu: &Arc<Gpu>, build: twin::Build) -> Session {
     Session::new(gpu.clone(), Some(train), eval, |_| true).unwrap()
 }
 
+/// The jobs of the session's training step.
+fn jobs_of(session: &Session) -> Vec<Job> {
+    jobs(&session.request(true, BATCH), &residua::schedule::target(session.gpu()))
+}
+
 /// The way in place `rank` of each piece of work, or its last.
-fn choices_of_rank(session: &Session, rank: usize) -> (Choices, usize) {
+fn choices_of_rank(session: &Session, rank: usize) -> (KernelChoices, usize) {
     let target = residua::schedule::target(session.gpu());
-    let mut choices = Choices::default();
+    let mut choices = KernelChoices::default();
     let mut most = 0;
-    for job in session.jobs(true, BATCH) {
-        let trials = job.trials(BATCH, &target);
-        most = most.max(trials.len());
-        let kernel = trials[rank.min(trials.len() - 1)].candidate;
-        choices.set(&job.signature(), BATCH, TunedKernel { kernel, timed: None });
+    for job in jobs_of(session) {
+        let algorithms = job.algorithms(BATCH, &target);
+        most = most.max(algorithms.len());
+        let algorithm = algorithms[rank.min(algorithms.len() - 1)].algorithm;
+        choices.set(&job.signature(), BATCH, TunedKernel::untimed(algorithm));
     }
     (choices, most)
 }
@@ -102,10 +109,10 @@ fn every_way_agrees_with_its_twin(kind: AdapterKind) {
     }
     assert!(rank > 3 && others > 0, "{others} of {rank} ways differ from the rules'");
     let target = residua::schedule::target(&gpu);
-    let jobs = twin.session.jobs(true, BATCH);
-    let kernels = || jobs.iter().flat_map(|job| job.trials(BATCH, &target));
-    let winograds = kernels().filter(|trial| matches!(trial.candidate, Algorithm::Winograd { .. }));
-    let gemms = kernels().filter(|trial| matches!(trial.candidate, Algorithm::Gemm { .. }));
+    let jobs = jobs_of(&twin.session);
+    let kernels = || jobs.iter().flat_map(|job| job.algorithms(BATCH, &target));
+    let winograds = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Winograd { .. }));
+    let gemms = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Gemm { .. }));
     for count in [winograds.count(), gemms.count()] {
         assert_eq!(count > 3, kind == AdapterKind::Discrete);
     }
@@ -146,12 +153,10 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
     let route = twin.default_route();
     let by_rule = twin.on_device(&route);
     let is_gemm = |candidate: &Algorithm| matches!(candidate, Algorithm::Gemm { .. });
-    let works: Vec<(String, Vec<Algorithm>)> = twin
-        .session
-        .jobs(true, BATCH)
+    let works: Vec<(String, Vec<Algorithm>)> = jobs_of(&twin.session)
         .iter()
         .map(|job| {
-            let all = job.trials(BATCH, &target).into_iter().map(|trial| trial.candidate);
+            let all = job.algorithms(BATCH, &target).into_iter().map(|trial| trial.algorithm);
             (job.signature(), all.filter(is_gemm).collect())
         })
         .filter(|(_, gemms): &(_, Vec<_>)| !gemms.is_empty())
@@ -160,10 +165,10 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
     assert_eq!(works.len(), 20);
     let most = works.iter().map(|(_, gemms)| gemms.len()).max().unwrap_or(0);
     for rank in 0..most {
-        let mut choices = Choices::default();
+        let mut choices = KernelChoices::default();
         for (signature, gemms) in &works {
-            let kernel = gemms[rank % gemms.len()];
-            choices.set(signature, BATCH, TunedKernel { kernel, timed: None });
+            let algorithm = gemms[rank % gemms.len()];
+            choices.set(signature, BATCH, TunedKernel::untimed(algorithm));
         }
         twin.session.set_choices(choices);
         println!("products {rank} of {most}: {}", twin.check(&route));
@@ -173,13 +178,13 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
     // Sums in one part need no partial ones; in more parts than there are
     // terms they are as many as can be.
     for splits in [1, 3, 1 << 20] {
-        let mut choices = Choices::default();
+        let mut choices = KernelChoices::default();
         for (signature, gemms) in &works {
             let Algorithm::Gemm { tile, .. } = gemms[0] else {
                 panic!("{:?} is no product", gemms[0]);
             };
-            let kernel = Algorithm::Gemm { tile, splits };
-            choices.set(signature, BATCH, TunedKernel { kernel, timed: None });
+            let algorithm = Algorithm::Gemm { tile, splits };
+            choices.set(signature, BATCH, TunedKernel::untimed(algorithm));
         }
         twin.session.set_choices(choices);
         println!("in {splits} parts: {}", twin.check(&route));
@@ -196,10 +201,10 @@ fn wide_layers_are_products_by_rule_on_gpus() {
         Ok(graph.linear("fc", x, 5, Init::Zero))
     });
     let target = residua::schedule::target(&gpu);
-    let jobs = twin.session.jobs(true, BATCH);
+    let jobs = jobs_of(&twin.session);
     let by_rule = jobs
         .iter()
-        .map(|job| (job.signature(), job.trials(BATCH, &target)[0].candidate));
+        .map(|job| (job.signature(), job.algorithms(BATCH, &target)[0].algorithm));
     let products = by_rule.filter(|(_, rule)| matches!(rule, Algorithm::Gemm { .. }));
     // All of the 1×1 kernel, and both gradients of the one at a stride.
     assert_eq!(products.count(), 5);
@@ -221,15 +226,15 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
     let gpu = device::of_kind(kind);
     let session = session(&gpu, &small);
     let target = residua::schedule::target(&gpu);
-    let jobs = session.jobs(true, BATCH);
+    let jobs = jobs_of(&session);
     let job = jobs
         .iter()
         .find(|job| job.signature().starts_with("convolution"))
         .unwrap();
-    let mut trials = job.trials(BATCH, &target);
+    let mut trials = job.algorithms(BATCH, &target);
     // Only the first images are computed: as fast as nothing, and wrong.
     let mut lazy = trials[0].clone();
-    lazy.candidate = Algorithm::Square { side: 2, lanes: 32 };
+    lazy.algorithm = Algorithm::Square { side: 2, lanes: 32 };
     for call in lazy.lowered.calls.iter_mut().skip(1) {
         call.args.iter_mut().for_each(|arg| {
             if arg.operand == residua::kernels::Operand::Output {
@@ -239,33 +244,33 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
     }
     // Does nothing at all.
     let mut idle = trials[0].clone();
-    idle.candidate = Algorithm::Square { side: 8, lanes: 32 };
+    idle.algorithm = Algorithm::Square { side: 8, lanes: 32 };
     idle.lowered.calls.truncate(1);
     // The device refuses it: an output that is not bound.
     let mut broken = trials[0].clone();
-    broken.candidate = Algorithm::Square { side: 4, lanes: 32 };
+    broken.algorithm = Algorithm::Square { side: 4, lanes: 32 };
     for call in &mut broken.lowered.calls {
         call.args.clear();
     }
-    let wrong = [&lazy, &idle, &broken].map(|trial| trial.candidate);
+    let wrong = [&lazy, &idle, &broken].map(|trial| trial.algorithm);
     trials.splice(1..1, [lazy, idle, broken]);
     let mut tuner = Tuner::new(&gpu, &Budget::default()).unwrap();
     let tuned = tuner.job(job, BATCH, &trials).unwrap();
-    for (candidate, outcome) in &tuned.trials {
+    for (candidate, outcome) in &tuned.results {
         println!("{candidate}: {outcome:?}");
         assert_eq!(outcome.is_err(), wrong.contains(candidate), "{candidate}: {outcome:?}");
     }
-    assert!(matches!(tuned.trials[1].1, Err(Aside::Disagrees(off)) if off > 0.1));
-    assert!(matches!(tuned.trials[2].1, Err(Aside::Disagrees(_))));
-    assert!(matches!(tuned.trials[3].1, Err(Aside::Failed(_))));
-    assert!(!wrong.contains(&tuned.choice.kernel) && tuned.choice.timed.is_some());
-    assert_eq!(residua::cli::set_aside(&tuned).len(), 3);
+    assert!(matches!(tuned.results[1].1, Err(Rejected::Disagrees(off)) if off > 0.1));
+    assert!(matches!(tuned.results[2].1, Err(Rejected::Disagrees(_))));
+    assert!(matches!(tuned.results[3].1, Err(Rejected::Failed(_))));
+    assert!(!wrong.contains(&tuned.choice.algorithm) && tuned.choice.timing.is_some());
+    assert_eq!(residua::cli::rejected_lines(&tuned).len(), 3);
     // The rules' own choice may be wrong as well: the plain one is left.
-    let mut trials = job.trials(BATCH, &target);
+    let mut trials = job.algorithms(BATCH, &target);
     trials.drain(1..trials.len() - 1);
     trials[0].lowered.calls.truncate(1);
     let tuned = tuner.job(job, BATCH, &trials).unwrap();
-    assert_eq!(tuned.choice.kernel, Algorithm::Plain, "{tuned:?}");
+    assert_eq!(tuned.choice.algorithm, Algorithm::Plain, "{tuned:?}");
     // The device is as good as before.
     gpu.check().unwrap();
 }
@@ -275,22 +280,22 @@ fn without_time_the_rules_choose() {
     let gpu = device::of_kind(AdapterKind::Cpu);
     let session = session(&gpu, &small);
     let target = residua::schedule::target(&gpu);
-    let jobs = session.jobs(true, BATCH);
+    let jobs = jobs_of(&session);
     let mut left = 0;
     let budget = Budget {
         compile: 5.0,
         total: 0.0,
     };
     let choices = tune(&gpu, &jobs, &budget, &mut |progress| match progress {
-        Progress::Kept { jobs, .. } => left += jobs,
+        TuningProgress::KeptDefault { jobs, .. } => left += jobs,
         progress => panic!("{progress:?}"),
     });
     let choices = choices.unwrap();
     assert_eq!((left, choices.len()), (jobs.len(), jobs.len()));
     for job in &jobs {
         let choice = choices.exact(&job.signature(), BATCH).unwrap();
-        assert_eq!(choice.kernel, job.trials(BATCH, &target)[0].candidate);
-        assert_eq!(choice.timed, None);
+        assert_eq!(choice.algorithm, job.algorithms(BATCH, &target)[0].algorithm);
+        assert_eq!(choice.timing, None);
     }
     // A budget for compiling that nothing keeps: only the rules' are left.
     let mut tuner = Tuner::new(
@@ -301,10 +306,10 @@ fn without_time_the_rules_choose() {
         },
     )
     .unwrap();
-    let tuned = tuner.job(&jobs[0], BATCH, &jobs[0].trials(BATCH, &target)).unwrap();
-    let compiles = |(_, outcome): &&(_, Result<f64, Aside>)| matches!(outcome, Err(Aside::Compiles(_)));
-    assert!(tuned.trials.iter().filter(compiles).count() >= 1, "{tuned:?}");
-    assert!(tuned.trials[0].1.is_ok());
+    let tuned = tuner.job(&jobs[0], BATCH, &jobs[0].algorithms(BATCH, &target)).unwrap();
+    let compiles = |(_, outcome): &&(_, Result<f64, Rejected>)| matches!(outcome, Err(Rejected::SlowToCompile(_)));
+    assert!(tuned.results.iter().filter(compiles).count() >= 1, "{tuned:?}");
+    assert!(tuned.results[0].1.is_ok());
 }
 
 #[test]
@@ -314,7 +319,7 @@ fn what_is_small_keeps_the_rules_choice() {
     let spec: ModelSpec = "resnet20".parse().unwrap();
     let input: InputShape = "3x32x32".parse().unwrap();
     let graph = spec.build(&input, Mode::Train).unwrap().graph;
-    let jobs = jobs(&graph, true, 128, &target);
+    let jobs = jobs(&step_request(&graph, true, 128, Recompute::None), &target);
     // All of the work, the dearest first, as it is trained: with full batches.
     assert!((jobs.iter().map(|job| job.share).sum::<f64>() - 1.0).abs() < 1e-9);
     assert!(jobs.is_sorted_by(|a, b| a.share >= b.share));
@@ -329,11 +334,11 @@ fn what_is_small_keeps_the_rules_choice() {
     );
     let mut kept = Vec::new();
     let choices = tune(&gpu, &small, &Budget::default(), &mut |progress| match progress {
-        Progress::Kept { jobs, why, share } => kept.push((*jobs, *why, *share < 0.004)),
+        TuningProgress::KeptDefault { jobs, reason, share } => kept.push((*jobs, *reason, *share < 0.004)),
         progress => panic!("{progress:?}"),
     });
-    assert_eq!(kept, [(4, Kept::Small, true)]);
-    assert!(choices.unwrap().iter().all(|(_, _, choice)| choice.timed.is_none()));
+    assert_eq!(kept, [(4, KeptDefault::TooSmall, true)]);
+    assert!(choices.unwrap().iter().all(|(_, _, choice)| choice.timing.is_none()));
 }
 
 #[test]
@@ -342,20 +347,20 @@ fn a_summary_says_what_was_tuned_kept_and_set_aside() {
         tuned: 20,
         faster: 3,
         share: 0.954,
-        candidates: 80,
+        algorithms: 80,
         seconds: 44.6,
         ..TuningSummary::default()
     };
-    let first = "tuned 20 of 20 kernels, 95.4 % of the work that can be done in several ways, in 45 s: 3 faster than \
-                 the rules' choice";
+    let first = "tuned 20 of 20 kernels, 95.4 % of the work that has several algorithms, in 45 s: 3 faster than \
+                 the default algorithm";
     assert_eq!(residua::cli::summary_lines(&summary), [first]);
     (summary.small, summary.no_time) = (4, 2);
-    (summary.wrong, summary.compiles, summary.untried) = (0, 1, 5);
+    (summary.wrong, summary.slow_to_compile, summary.untried) = (0, 1, 5);
     assert_eq!(
         residua::cli::summary_lines(&summary)[1..],
         [
-            "kept by rule: 4 too small to be noticed, 2 for lack of time",
-            "set aside of 80 candidates: 1 too long to compile, 5 without a turn"
+            "kept the default algorithm: 4 too small to matter, 2 for lack of time",
+            "rejected of 80 algorithms: 1 too slow to compile, 5 not tried for lack of time"
         ]
     );
 }
@@ -380,7 +385,7 @@ fn a_device_is_tuned_once_and_its_choices_replayed() {
         let gpu = device::of_kind(AdapterKind::Cpu);
         DeviceEngine::new(gpu, Some(network(Mode::Train)), network(Mode::Eval), |_| true).unwrap()
     };
-    let choose = |kernels: &Kernels, images: u64| {
+    let choose = |kernels: &KernelSource, images: u64| {
         let mut engine = engine();
         let work = Workload {
             training: true,
@@ -389,13 +394,13 @@ fn a_device_is_tuned_once_and_its_choices_replayed() {
         };
         let (mut jobs, mut short) = (0, 0);
         let choices = choose_kernels(&mut engine, kernels, &work, &mut |news| match news {
-            TuningNews::Progress(Progress::Job { .. }) => jobs += 1,
-            TuningNews::TooShort { .. } => short += 1,
+            TuningEvent::Progress(TuningProgress::Job { .. }) => jobs += 1,
+            TuningEvent::TooShort { .. } => short += 1,
             _ => {}
         });
         (choices.unwrap(), jobs, short)
     };
-    let chosen = Kernels::Chosen {
+    let chosen = KernelSource::Tuned {
         file: Some(file.clone()),
     };
     // Too short to repay: nothing is timed, nothing is written.
@@ -407,18 +412,18 @@ fn a_device_is_tuned_once_and_its_choices_replayed() {
     let (second, jobs, short) = choose(&chosen, u64::MAX);
     assert_eq!((jobs, short), (0, 0), "the second run times nothing");
     let kernels =
-        |choices: &Choices| -> Vec<Algorithm> { choices.iter().map(|(_, _, choice)| choice.kernel).collect() };
+        |choices: &KernelChoices| -> Vec<Algorithm> { choices.iter().map(|(_, _, choice)| choice.algorithm).collect() };
     assert_eq!(kernels(&second), kernels(&first));
-    assert_eq!(choose(&Kernels::Rules, u64::MAX).0, Choices::default());
+    assert_eq!(choose(&KernelSource::Default, u64::MAX).0, KernelChoices::default());
     // Another driver's choices are not this one's; as a file to replay they are.
     let text = std::fs::read_to_string(&file).unwrap();
     let other = text.replace("driver-version = \"", "driver-version = \"other ");
     std::fs::write(&file, &other).unwrap();
-    assert_eq!(choose(&chosen, 100).0, Choices::default());
-    let book = Book::from_text(&other).unwrap();
-    assert_eq!(kernels(&choose(&Kernels::Replay(book), 100).0), kernels(&first));
+    assert_eq!(choose(&chosen, 100).0, KernelChoices::default());
+    let cache = TuningCache::from_text(&other).unwrap();
+    assert_eq!(kernels(&choose(&KernelSource::Replay(cache), 100).0), kernels(&first));
     assert_eq!(
-        Book::from_text(&text).unwrap().pages[0].0,
-        Device::of(engine().session().gpu().info())
+        TuningCache::from_text(&text).unwrap().entries[0].0,
+        TuningKey::of(engine().session().gpu().info())
     );
 }

@@ -10,9 +10,10 @@ use crate::bench::{
 use crate::cli::{self, AdapterArgs, CliError};
 use crate::gpu::{AdapterKind, Gpu};
 use crate::models::ModelSpec;
-use crate::schedule::{Device, choice_file, read_choices, target};
+use crate::schedule::target;
 use crate::studies::split_values;
 use crate::train::batch_size;
+use crate::tuning::{TuningKey, cache_path, load_cache};
 
 /// Networks and batches on a processor …
 const SMALL: [(&str, usize); 2] = [("resnet20", 128), ("wrn-16-4", 32)];
@@ -104,8 +105,8 @@ impl Args {
         };
         let cases = if all || self.kernels {
             let by_rule = bench::select(cases(&target(&gpu)), &self.only).map_err(fault)?;
-            let (book, _) = choice_file().map(|file| read_choices(&file)).unwrap_or_default();
-            match book.page(&Device::of(gpu.info())) {
+            let (cache, _) = cache_path().map(|file| load_cache(&file)).unwrap_or_default();
+            match cache.entry(&TuningKey::of(gpu.info())) {
                 Some(choices) => with_choices(by_rule, choices, &target(&gpu)),
                 None => by_rule,
             }

@@ -4,15 +4,18 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cli::{self, AdapterArgs, CliError, TuningTeller};
+use crate::cli::{self, AdapterArgs, CliError, TuningReporter};
 use crate::files::write_atomic;
 use crate::gpu::Gpu;
 use crate::graph::{Mode, Precision};
+use crate::kernels::Algorithm;
 use crate::models::{InputShape, ModelSpec};
-use crate::schedule::{
-    Book, Choices, Device, Job, Progress, Session, Tuned, add_choices, choice_file, clear_choices, read_choices,
+use crate::schedule::{KernelChoices, Session, TunedKernel, target};
+use crate::train::{Adapter, RunDirectory, TrainError, batch_size};
+use crate::tuning::{
+    Job, Rejected, Tuned, TuningCache, TuningEvent, TuningKey, TuningProgress, add_to_cache, cache_path, clear_cache,
+    jobs, load_cache, read_tuning_file, tune_jobs,
 };
-use crate::train::{Adapter, RunDirectory, TrainError, TuningNews, batch_size, read_book, tune_jobs};
 use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
@@ -40,16 +43,16 @@ pub struct Args {
     #[arg(long)]
     again: bool,
     /// Write all choices to a file, for another computer of the same kind
-    #[arg(long, value_name = "FILE", group = "book")]
+    #[arg(long, value_name = "FILE", group = "cache")]
     export: Option<PathBuf>,
     /// Take over the choices of a file: an exported one, or a run's tuning.toml
-    #[arg(long, value_name = "FILE", group = "book")]
+    #[arg(long, value_name = "FILE", group = "cache")]
     import: Option<PathBuf>,
     /// List all choices
-    #[arg(long, group = "book")]
+    #[arg(long, group = "cache")]
     list: bool,
     /// Forget all choices
-    #[arg(long, group = "book")]
+    #[arg(long, group = "cache")]
     clear: bool,
     #[command(flatten)]
     adapter: AdapterArgs,
@@ -59,28 +62,28 @@ pub struct Args {
 }
 
 pub fn tune(args: &Args) -> Result<String, CliError> {
-    let file = choice_file().ok_or_else(|| {
-        CliError::failure("there is no folder for choices: neither XDG_CACHE_HOME nor HOME is set; set one")
+    let file = cache_path().ok_or_else(|| {
+        CliError::failure("there is no folder for the tuning cache: neither XDG_CACHE_HOME nor HOME is set; set one")
     })?;
     if args.clear {
-        clear_choices(&file).map_err(CliError::failure)?;
+        clear_cache(&file).map_err(CliError::failure)?;
         return Ok(format!("{}: cleared\n", file.display()));
     }
     if let Some(from) = &args.import {
-        let book = read_book(from)?;
-        add_choices(&file, &book).map_err(CliError::failure)?;
-        return Ok(format!("{}: {} choices taken over\n", file.display(), book.len()));
+        let cache = read_tuning_file(from)?;
+        add_to_cache(&file, &cache).map_err(CliError::failure)?;
+        return Ok(format!("{}: {} kernels imported\n", file.display(), cache.len()));
     }
-    let (book, note) = read_choices(&file);
+    let (cache, note) = load_cache(&file);
     if let Some(note) = note {
         cli::note(note);
     }
     if let Some(to) = &args.export {
-        write_atomic(to, book.to_text().as_bytes()).map_err(TrainError::from)?;
-        return Ok(format!("{}: {} choices\n", to.display(), book.len()));
+        write_atomic(to, cache.to_text().as_bytes()).map_err(TrainError::from)?;
+        return Ok(format!("{}: {} kernels exported\n", to.display(), cache.len()));
     }
     if args.list {
-        return Ok(list(&book, args.json));
+        return Ok(list(&cache, args.json));
     }
     tune_model(args, &file)
 }
@@ -140,31 +143,31 @@ fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
     eval.store_in(precision);
     let gpu = Arc::new(Gpu::open(&choice)?);
     let session = Session::new(gpu.clone(), Some(train), eval, |_| true)?;
-    let (book, _) = read_choices(file);
-    let known = book.page(&Device::of(gpu.info())).cloned().unwrap_or_default();
-    let all = session.jobs(true, batch);
-    // What was left to the rules for lack of time has no time noted; what is
-    // too small to be timed never has.
+    let (cache, _) = load_cache(file);
+    let known = cache.entry(&TuningKey::of(gpu.info())).cloned().unwrap_or_default();
+    let all = jobs(&session.request(true, batch), &target(&gpu));
+    // Work that was left out for lack of time has no timing and is tuned now;
+    // work that is too small never has one.
     let is_known = |job: &&Job| {
-        let choice = known.exact(&job.signature(), batch);
-        !args.again && choice.is_some_and(|choice| choice.timed.is_some() || !job.matters())
+        let tuned = known.exact(&job.signature(), batch);
+        !args.again && tuned.is_some_and(|tuned| tuned.timing.is_some() || !job.matters())
     };
-    let jobs: Vec<Job> = all.iter().filter(|job| !is_known(job)).cloned().collect();
+    let missing: Vec<Job> = all.iter().filter(|job| !is_known(job)).cloned().collect();
     let mut tuned = Vec::new();
-    if !jobs.is_empty() {
-        let mut teller = TuningTeller::new(&model.to_string());
-        tune_jobs(&session, &jobs, Some(file), &mut |news| {
-            if let TuningNews::Progress(Progress::Tuned(job)) = news {
+    if !missing.is_empty() {
+        let mut reporter = TuningReporter::new(&model.to_string());
+        tune_jobs(&session, &missing, Some(file), &mut |event| {
+            if let TuningEvent::Progress(TuningProgress::Tuned(job)) = event {
                 tuned.push((*job).clone());
             }
-            teller.tell(news);
+            reporter.report(event);
         })?;
     }
     if args.json {
         let kernels: Vec<Value> = tuned.iter().map(row).collect();
         let value = json!({
             "model": model.to_string(), "batch_size": batch, "adapter": gpu.info().to_string(),
-            "known": all.len() - jobs.len(), "tuned": kernels,
+            "known": all.len() - missing.len(), "tuned": kernels,
         });
         return Ok(format!("{value}\n"));
     }
@@ -173,7 +176,7 @@ fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
     if before > 0.0 {
         let _ = writeln!(
             text,
-            "in all, each as often as a training step does it: {:.1} ms by the rules, {:.1} ms as chosen",
+            "total, each as often as a training step does it: {:.1} ms with the default algorithms, {:.1} ms as tuned",
             1e3 * before,
             1e3 * after
         );
@@ -183,24 +186,29 @@ fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
         "{}: {} kernels of {model} at {batch} images, {} known before",
         file.display(),
         all.len(),
-        all.len() - jobs.len()
+        all.len() - missing.len()
     );
     Ok(text)
 }
 
-/// Seconds of a step's tuned kernels, by the rules or as chosen. Jobs that
-/// were tuned with fewer images count in proportion.
-fn total(tuned: &[Tuned], by_rules: bool) -> f64 {
+/// Seconds of a step's tuned kernels, with the default algorithms or as tuned.
+/// Jobs that were tuned with fewer images count in proportion.
+fn total(tuned: &[Tuned], default: bool) -> f64 {
     let seconds = |tuned: &Tuned| {
-        let (own, rule) = tuned.choice.timed?;
+        let timing = tuned.choice.timing?;
+        let milliseconds = if default {
+            timing.default_milliseconds
+        } else {
+            timing.milliseconds
+        };
         let share = tuned.job.batch as f64 / tuned.images as f64;
-        Some(1e-3 * share * tuned.job.count as f64 * if by_rules { rule } else { own })
+        Some(1e-3 * share * tuned.job.count as f64 * milliseconds)
     };
     tuned.iter().filter_map(seconds).sum()
 }
 
 fn row(tuned: &Tuned) -> Value {
-    let trial = |(candidate, outcome): &(crate::kernels::Algorithm, Result<f64, crate::schedule::Aside>)| {
+    let trial = |(candidate, outcome): &(Algorithm, Result<f64, Rejected>)| {
         json!({
             "kernel": candidate.to_string(),
             "seconds": outcome.as_ref().ok(),
@@ -212,84 +220,89 @@ fn row(tuned: &Tuned) -> Value {
         "times_a_step": tuned.job.count,
         "images": tuned.images,
         "macs": tuned.macs,
-        "candidates": tuned.trials.iter().map(trial).collect::<Vec<_>>(),
-        "chosen": tuned.choice.kernel.to_string(),
+        "candidates": tuned.results.iter().map(trial).collect::<Vec<_>>(),
+        "chosen": tuned.choice.algorithm.to_string(),
     })
 }
 
-/// For each piece of work its ways, the chosen one marked.
+/// For each piece of work its algorithms, the chosen one marked.
 fn table(tuned: &[Tuned]) -> String {
     let mut text = String::new();
     for one in tuned {
-        let gain = one.choice.timed.map_or(String::new(), |(own, rule)| {
-            if own < rule {
-                format!(", {:.0} % faster than the rules' choice", 100.0 * (rule / own - 1.0))
-            } else {
-                String::new()
-            }
+        let gain = one
+            .choice
+            .timing
+            .map(|timing| timing.default_milliseconds / timing.milliseconds);
+        let gain = gain.filter(|gain| *gain > 1.0).map_or(String::new(), |gain| {
+            format!(", {:.0} % faster than the default algorithm", 100.0 * (gain - 1.0))
         });
         let _ = writeln!(
             text,
-            "{} · {} a step, timed with {} images{gain}",
+            "{} · {} per step, timed with {} images{gain}",
             one.job.signature(),
             one.job.count,
             one.images
         );
-        for (index, (candidate, outcome)) in one.trials.iter().enumerate() {
-            let mark = if *candidate == one.choice.kernel { "→" } else { " " };
-            let by = if index == 0 { "  (the rules')" } else { "" };
-            let result = match outcome {
+        for (index, (algorithm, result)) in one.results.iter().enumerate() {
+            let mark = if *algorithm == one.choice.algorithm { "→" } else { " " };
+            let default = if index == 0 { "  (default)" } else { "" };
+            let result = match result {
                 Ok(seconds) if one.macs > 0 => format!(
                     "{:>10.3} ms {:>8.1} GFLOP/s",
                     1e3 * seconds,
                     2e-9 * one.macs as f64 / seconds
                 ),
                 Ok(seconds) => format!("{:>10.3} ms", 1e3 * seconds),
-                Err(aside) => aside.to_string(),
+                Err(rejected) => rejected.to_string(),
             };
-            let _ = writeln!(text, "  {mark} {:<28} {result}{by}", candidate.to_string());
+            let _ = writeln!(text, "  {mark} {:<28} {result}{default}", algorithm.to_string());
         }
     }
     text
 }
 
-fn list(book: &Book, json: bool) -> String {
-    let choices = |choices: &Choices| -> Vec<Value> {
-        let one = |(work, batch, choice): (&str, usize, crate::schedule::TunedKernel)| {
+fn list(cache: &TuningCache, json: bool) -> String {
+    let kernels = |choices: &KernelChoices| -> Vec<Value> {
+        let one = |(work, batch, tuned): (&str, usize, TunedKernel)| {
+            let default = tuned.timing.map(|timing| timing.default_milliseconds);
             json!({
-                "work": work, "batch": batch, "kernel": choice.kernel.to_string(),
-                "milliseconds": choice.timed.map(|timed| timed.0),
-                "rule_milliseconds": choice.timed.map(|timed| timed.1),
+                "work": work, "batch": batch, "kernel": tuned.algorithm.to_string(),
+                "milliseconds": tuned.timing.map(|timing| timing.milliseconds),
+                "default_milliseconds": default,
+                "rule_milliseconds": default,
             })
         };
         choices.iter().map(one).collect()
     };
     if json {
-        let devices: Vec<Value> = book
-            .pages
+        let devices: Vec<Value> = cache
+            .entries
             .iter()
-            .map(|(device, own)| json!({ "device": device, "choices": choices(own) }))
+            .map(|(key, choices)| json!({ "device": key, "choices": kernels(choices) }))
             .collect();
         return format!("{}\n", json!({ "devices": devices }));
     }
     let mut text = String::new();
-    for (device, own) in &book.pages {
+    for (key, choices) in &cache.entries {
         let _ = writeln!(
             text,
             "{} ({}, {} {}), residua {}, kernels {}",
-            device.adapter, device.backend, device.driver, device.driver_version, device.residua, device.kernels
+            key.adapter, key.backend, key.driver, key.driver_version, key.residua, key.kernels
         );
-        for (work, batch, choice) in own.iter() {
-            let times = choice
-                .timed
-                .map_or("the rules' choice, untimed".to_string(), |(own, rule)| {
-                    format!("{own:.3} ms, by the rules {rule:.3}")
+        for (work, batch, tuned) in choices.iter() {
+            let times = tuned
+                .timing
+                .map_or("default algorithm, not timed".to_string(), |timing| {
+                    format!(
+                        "{:.3} ms, default {:.3}",
+                        timing.milliseconds, timing.default_milliseconds
+                    )
                 });
-            let _ = writeln!(text, "  {work}, batch {batch}: {} ({times})", choice.kernel);
+            let _ = writeln!(text, "  {work}, batch {batch}: {} ({times})", tuned.algorithm);
         }
     }
     if text.is_empty() {
-        text.push_str("no kernels were chosen yet\n");
+        text.push_str("no kernels were tuned yet\n");
     }
     text
 }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use super::error::StudyError;
 use crate::data::{Batches, Source};
 use crate::graph::Mode;
-use crate::train::{Adapter, Config, EpochRow, Event, Kernels, RunDirectory, Settings, Trainer, checkpoint, input_of};
+use crate::train::{Adapter, Config, EpochRow, Event, RunDirectory, Settings, Trainer, checkpoint, input_of};
+use crate::tuning::KernelSource;
 
 pub use aggregate::{MedianRange, SeedGroup, groups, median_range};
 use grid::distinct;
@@ -31,7 +32,7 @@ const RUNS: &str = "runs";
 #[derive(Debug, Clone)]
 pub struct Sweep {
     planned: Vec<PlannedPoint>,
-    kernels: Kernels,
+    kernels: KernelSource,
 }
 
 /// A point before it is trained.
@@ -209,13 +210,13 @@ impl Sweep {
         }
         Ok(Sweep {
             planned,
-            kernels: Kernels::Rules,
+            kernels: KernelSource::Default,
         })
     }
 
     /// Chooses kernels by `kernels` for points whose training begins. A run
     /// that continues keeps its kernels.
-    pub fn with_kernels(self, kernels: Kernels) -> Self {
+    pub fn with_kernels(self, kernels: KernelSource) -> Self {
         Sweep { kernels, ..self }
     }
 
@@ -363,7 +364,7 @@ impl PlannedPoint {
     fn train(
         &self,
         adapter: &Adapter,
-        kernels: &Kernels,
+        kernels: &KernelSource,
         report: &mut dyn FnMut(&Event),
     ) -> Result<TrainedPoint, StudyError> {
         let mut trainer = Trainer::open(self.point.config.clone(), adapter)?;

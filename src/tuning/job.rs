@@ -1,17 +1,19 @@
-//! Which work can be done in several ways, and how much of a step is it?
+//! Which work of a step has several algorithms, and how large is its share of
+//! the step?
 
-use super::plan::PlanRequest;
 use crate::graph::Shape;
 use crate::kernels::{Algorithm, Lowered, Target, Work};
+use crate::schedule::PlanRequest;
 
-/// Multiply-adds that take as long as reading or writing a byte of memory: on
-/// processors and on GPUs about as many, since those are fast at both.
+/// Multiply-adds that take as long as reading or writing one byte of memory.
+/// The number is about the same on processors and on GPUs: GPUs are faster at
+/// both.
 const MACS_PER_BYTE: u64 = 8;
-/// What is less of a step's work repays no search: a tenth of it is gained at
-/// best.
+/// Below this share of a step, tuning cannot pay back: it gains a tenth of the
+/// share at best.
 const SMALL: f64 = 0.001;
 
-/// A piece of work that can be done in several ways, and its shapes.
+/// A piece of work that has several algorithms, and its shapes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// The work.
@@ -22,11 +24,20 @@ pub struct Job {
     pub output: Shape,
     /// Images in a batch.
     pub batch: usize,
-    /// How many times a pass does it.
+    /// The number of times that a pass does this work.
     pub count: usize,
-    /// Its share of all such work of a pass, as estimated from multiply-adds
-    /// and bytes.
+    /// Its share (0 to 1) of all such work of a pass, estimated from
+    /// multiply-adds and bytes.
     pub share: f64,
+}
+
+/// An algorithm for a job, lowered to dispatches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoweredAlgorithm {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// Its calls and scratch memory.
+    pub lowered: Lowered,
 }
 
 impl Job {
@@ -34,65 +45,68 @@ impl Job {
         self.inputs.iter().collect()
     }
 
-    /// Whether a better kernel would be noticed at all.
+    /// Whether a faster kernel could make a measurable difference.
     pub fn matters(&self) -> bool {
         self.share >= SMALL
     }
 
-    /// What files of choices call it.
+    /// Its name in tuning caches.
     pub fn signature(&self) -> String {
         self.work.signature(&self.shapes(), &self.output)
     }
 
-    /// Its ways on `target` for `images` images: the rules' choice first, the
-    /// plain one last.
-    pub fn trials(&self, images: usize, target: &Target) -> Vec<Trial> {
+    /// Its algorithms on `target` for `images` images: the default algorithm
+    /// first, the plain one last.
+    pub fn algorithms(&self, images: usize, target: &Target) -> Vec<LoweredAlgorithm> {
         let shapes = self.shapes();
-        let candidates = self.work.candidates(&shapes, &self.output, target).into_iter();
-        let trial = |candidate: Algorithm| {
-            let lowered = self.work.lower_as(&candidate, &shapes, &self.output, images, target)?;
-            Some(Trial { candidate, lowered })
+        let algorithms = self.work.candidates(&shapes, &self.output, target).into_iter();
+        let lower = |algorithm: Algorithm| {
+            let lowered = self.work.lower_as(&algorithm, &shapes, &self.output, images, target)?;
+            Some(LoweredAlgorithm { algorithm, lowered })
         };
-        candidates.filter_map(trial).collect()
+        algorithms.filter_map(lower).collect()
     }
 
-    /// Multiply-adds of one image, where they can be counted.
+    /// Multiply-adds per image; 0 where they cannot be counted.
     pub fn macs_per_image(&self, target: &Target) -> u64 {
         let lowered = self.work.lower(&self.shapes(), &self.output, 1, target);
         lowered.calls.iter().map(|call| call.macs).sum()
     }
 
-    /// Multiply-adds that all its times in a pass are worth, an image.
+    /// The cost of the job in one pass, all its repetitions together, in
+    /// multiply-adds per image.
     fn cost(&self, target: &Target) -> u64 {
         let shapes = self.inputs.iter().chain([&self.output]);
         let bytes: u64 = shapes.map(|shape| shape.bytes(self.batch)).sum();
         self.count as u64 * (self.macs_per_image(target) + MACS_PER_BYTE * bytes / self.batch as u64)
     }
 
-    /// The rules' choice.
-    pub(super) fn rule(&self, target: &Target) -> Algorithm {
+    /// The default algorithm.
+    pub(super) fn default_algorithm(&self, target: &Target) -> Algorithm {
         let all = self.work.candidates(&self.shapes(), &self.output, target);
         all.first().copied().unwrap_or(Algorithm::Plain)
     }
 
-    /// The plain kernel on an eighth of `images` images, and how many those are:
-    /// where the output is by image, a processor is spared the rest. None where
-    /// that spares nothing.
-    pub(super) fn sample(&self, images: usize, target: &Target) -> Option<(usize, Trial)> {
+    /// The plain kernel for an eighth of `images` images, and the number of
+    /// those images. On a processor this saves most of the plain kernel's
+    /// time. `None` where it would save nothing, and where the output does not
+    /// have one part per image.
+    pub(super) fn plain_sample(&self, images: usize, target: &Target) -> Option<(usize, LoweredAlgorithm)> {
         let few = images / 8;
         if !target.cpu || few == 0 || !self.output.batched || self.macs_per_image(target) == 0 {
             return None;
         }
-        let candidate = Algorithm::Plain;
+        let algorithm = Algorithm::Plain;
         let lowered = self
             .work
-            .lower_as(&candidate, &self.shapes(), &self.output, few, target)?;
-        Some((few, Trial { candidate, lowered }))
+            .lower_as(&algorithm, &self.shapes(), &self.output, few, target)?;
+        Some((few, LoweredAlgorithm { algorithm, lowered }))
     }
 
-    /// Images to tune with: the batch, or as many as the plain kernel, which
-    /// says what is true, does within a second. What wins with few images need
-    /// not win with many: small planes of a small batch leave a core idle.
+    /// The number of images to tune with: the batch, or as many as the plain
+    /// kernel, which gives the reference output, computes within a second.
+    /// Fewer images would favour other kernels: small planes of a small batch
+    /// leave a core idle.
     pub fn images(&self, target: &Target) -> usize {
         let (macs, bytes) = if target.cpu {
             (400_000_000, 64 << 20)
@@ -106,17 +120,8 @@ impl Job {
     }
 }
 
-/// One way to do a job, ready to be tried.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Trial {
-    /// Its name.
-    pub candidate: Algorithm,
-    /// Its dispatches.
-    pub lowered: Lowered,
-}
-
-/// The jobs of `request`, each once, those that cost most first.
-pub(super) fn jobs_of(request: &PlanRequest, target: &Target) -> Vec<Job> {
+/// The jobs of `request` on `target`, each once, the most expensive first.
+pub fn jobs(request: &PlanRequest, target: &Target) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     for (work, inputs, output) in request.works() {
         if work.candidates(&inputs, output, target).is_empty() {
@@ -139,7 +144,7 @@ pub(super) fn jobs_of(request: &PlanRequest, target: &Target) -> Vec<Job> {
     for job in &mut jobs {
         job.share = job.cost(target) as f64 / all.max(1) as f64;
     }
-    // What is left at the end of the budget should matter least.
+    // Where the time budget ends, the cheapest jobs are left.
     jobs.sort_by(|a, b| b.share.total_cmp(&a.share));
     jobs
 }

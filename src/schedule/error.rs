@@ -1,0 +1,36 @@
+//! What can go wrong when a network is prepared for a device and run on it?
+
+use crate::gpu::GpuError;
+use crate::graph::RouteError;
+
+/// What can go wrong in a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The route is not valid for this network or this pass.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The network is stored in 16 bits and the adapter has no 16-bit floats.
+    #[error("{adapter} has no 16-bit floats")]
+    NoF16 {
+        /// The adapter's name.
+        adapter: String,
+    },
+    /// The network is stored in 16 bits and has a value with a single number
+    /// per image: devices read 16-bit floats two at a time.
+    #[error("a {op} of the network gives one number per image, which is too few for 16-bit storage")]
+    LoneHalf {
+        /// The operation.
+        op: &'static str,
+    },
+    /// An image index that the set does not have.
+    #[error("image {index} was requested from a set with {images} images")]
+    NoSuchImage {
+        /// The requested index.
+        index: u32,
+        /// The number of images in the set.
+        images: usize,
+    },
+}

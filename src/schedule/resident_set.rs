@@ -1,0 +1,178 @@
+//! How do images and labels lie on the device, and how is a batch gathered
+//! from them?
+
+use std::sync::{Arc, Weak};
+
+use super::bind::{dispatch, target};
+use super::error::SessionError;
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu};
+use crate::graph::{Precision, Shape};
+use crate::kernels::{ImageDims, ImagePart, Operand, gather};
+
+/// Images and labels that stay on the device.
+#[derive(Debug)]
+pub struct ResidentSet {
+    bytes: Arc<Buffer>,
+    /// The images in parts that each fit a binding.
+    parts: Vec<ImagePart>,
+    labels: Arc<Buffer>,
+    /// Scale and offset of each channel's normalization.
+    scales: Arc<Buffer>,
+    images: usize,
+    dims: ImageDims,
+}
+
+/// How images are padded for a random crop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Crop {
+    /// Pixels added on every side.
+    pub pad: usize,
+    /// Whether the padding reflects the image; otherwise it is black.
+    pub reflect: bool,
+}
+
+/// The images of one batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// The set that they are taken from.
+    pub set: &'a ResidentSet,
+    /// For each image: its index; the crop's x, y and a flip, a byte each.
+    pub draws: &'a [[u32; 2]],
+    /// How they are padded.
+    pub crop: Crop,
+}
+
+impl ResidentSet {
+    /// Bytes of device memory that `images` images with shape `dims`
+    /// (C, H, W) and their labels take.
+    pub fn footprint(images: usize, dims: ImageDims) -> u64 {
+        images as u64 * (dims.iter().product::<usize>() as u64 + 4)
+    }
+
+    /// Copies images to `gpu`: `bytes` are N×C×H×W, one byte per channel of a
+    /// pixel; `mean` and `std` have one value per channel, in units of pixel
+    /// value / 255.
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
+    pub fn load(
+        gpu: &Gpu,
+        bytes: &[u8],
+        labels: &[u32],
+        dims: ImageDims,
+        mean: &[f32],
+        std: &[f32],
+    ) -> Result<Self, SessionError> {
+        let image = dims.iter().product::<usize>();
+        let images = labels.len();
+        let limits = gpu.limits();
+        // A part begins at an aligned byte and fits a binding.
+        let alignment = (limits.alignment as usize).max(16);
+        let unit = (1..=alignment)
+            .find(|unit| (unit * image).is_multiple_of(alignment))
+            .unwrap_or(alignment);
+        let per_part = (limits.binding as usize / image / unit * unit)
+            .max(unit)
+            .min(images.max(1));
+        let buffer = gpu.buffer("images", bytes.len() as u64)?;
+        let whole = bytes.len() / 4 * 4;
+        gpu.write(&buffer, 0, &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut tail = [0; 4];
+            tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            gpu.write(&buffer, whole as u64, &tail);
+        }
+        let parts = (0..images).step_by(per_part).map(|first| ImagePart {
+            first,
+            bytes: (((first + per_part).min(images) - first) * image).next_multiple_of(4) as u64,
+        });
+        let scale = |(mean, std): (&f32, &f32)| {
+            let (mean, std) = (f64::from(*mean), f64::from(*std));
+            [(1.0 / (255.0 * std)) as f32, (-mean / std) as f32]
+        };
+        let scales: Vec<[f32; 2]> = mean.iter().zip(std).map(scale).collect();
+        let set = ResidentSet {
+            parts: parts.collect(),
+            labels: gpu.buffer("labels", 4 * images as u64)?,
+            scales: gpu.buffer("normalisation", 8 * scales.len() as u64)?,
+            bytes: buffer,
+            images,
+            dims,
+        };
+        gpu.write(&set.labels, 0, labels);
+        gpu.write(&set.scales, 0, &scales);
+        Ok(set)
+    }
+}
+
+impl Batch<'_> {
+    /// Checks that the set has every image of the batch.
+    ///
+    /// # Errors
+    /// [`SessionError::NoSuchImage`].
+    pub(super) fn check(&self) -> Result<(), SessionError> {
+        let images = self.set.images;
+        match self.draws.iter().find(|draw| draw[0] as usize >= images) {
+            Some(draw) => Err(SessionError::NoSuchImage { index: draw[0], images }),
+            None => Ok(()),
+        }
+    }
+
+    /// A key that differs between two sets that exist at the same time, and
+    /// between two kinds of padding.
+    pub(super) fn gather_key(&self) -> (usize, Crop) {
+        (Arc::as_ptr(&self.set.bytes) as usize, self.crop)
+    }
+}
+
+/// The dispatches that gather a batch from one set.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    /// While this reference exists, no other set can have the same address.
+    set: Weak<Buffer>,
+    pub(super) dispatches: Vec<Dispatch>,
+}
+
+impl Gathering {
+    /// Prepares the gathering of batches like `batch` into the memory
+    /// `images` and `labels`; the draws are read from `draws`, and images are
+    /// stored in `precision`.
+    pub(super) fn new(
+        gpu: &Gpu,
+        batch: Batch,
+        draws: &Arc<Buffer>,
+        images: Option<&Binding>,
+        labels: Option<&Binding>,
+        precision: Precision,
+    ) -> Result<Self, SessionError> {
+        let target = target(gpu);
+        let image = batch.set.dims.iter().product::<usize>();
+        let shape = Shape::batched(&batch.set.dims).stored_in(precision);
+        let Crop { pad, reflect } = batch.crop;
+        let mut dispatches = Vec::new();
+        for part in &batch.set.parts {
+            let operands = [
+                Some(Binding::new(&batch.set.bytes, (part.first * image) as u64, part.bytes)),
+                Some(Binding::whole(&batch.set.labels)),
+                Some(Binding::whole(draws)),
+                Some(Binding::whole(&batch.set.scales)),
+                images.cloned(),
+                labels.cloned(),
+            ];
+            let size = batch.draws.len();
+            for call in gather(part, batch.set.images, &shape, pad, reflect, size, &target) {
+                dispatches.push(dispatch(gpu, &call, |operand| match operand {
+                    Operand::Input(index) => operands[index].clone(),
+                    _ => None,
+                })?);
+            }
+        }
+        let set = Arc::downgrade(&batch.set.bytes);
+        Ok(Gathering { set, dispatches })
+    }
+
+    /// Whether its set still exists.
+    pub(super) fn is_alive(&self) -> bool {
+        self.set.strong_count() > 0
+    }
+}
