@@ -53,23 +53,12 @@ impl<E: Into<TrainError>> From<E> for CliError {
 impl From<StudyError> for CliError {
     fn from(error: StudyError) -> Self {
         let message = match &error {
-            StudyError::Value {
-                setting,
-                value,
-                problem,
-            } => {
-                // Most settings of a study have the name of their flag.
-                let flag = match *setting {
-                    "survivals" => "p-last",
-                    "rules" => "rule",
-                    other => other,
-                };
-                let value = match value.as_str() {
-                    "" => String::new(),
-                    value => format!(" {value}"),
-                };
-                format!("--{flag}{value}: {problem}")
-            }
+            // Most settings of a study have the name of their flag.
+            StudyError::Value { setting, problem } => match *setting {
+                "survivals" => format!("--p-last {problem}"),
+                "rules" => format!("--rule {problem}"),
+                setting => format!("--{setting} {problem}"),
+            },
             StudyError::Train(error) => with_flags(error),
             _ => error.to_string(),
         };

@@ -11,14 +11,12 @@ pub enum StudyError {
     #[error(transparent)]
     Train(TrainError),
     /// A setting of the study with a value that it cannot have.
-    #[error("{setting}{}: {problem}", spaced(.value))]
+    #[error("{} {problem}", .setting.replace('-', " "))]
     Value {
         /// The setting: the name of the study's field, with hyphens:
         /// `sample-images`.
         setting: &'static str,
-        /// The value, in words; empty for a setting that is only on or off.
-        value: String,
-        /// What is wrong with its value, and what to do.
+        /// The value, what is wrong with it, and what to do.
         problem: String,
     },
     /// A file or directory of the study that cannot be used.
@@ -32,11 +30,10 @@ pub enum StudyError {
 }
 
 impl StudyError {
-    /// An error of `setting` with `value`.
-    pub(crate) fn value(setting: &'static str, value: impl Into<String>, problem: impl Into<String>) -> Self {
+    /// An error of `setting`; `problem` begins with its value.
+    pub(crate) fn value(setting: &'static str, problem: impl Into<String>) -> Self {
         StudyError::Value {
             setting,
-            value: value.into(),
             problem: problem.into(),
         }
     }
@@ -48,14 +45,6 @@ impl StudyError {
             StudyError::Value { .. } => true,
             StudyError::File { .. } => false,
         }
-    }
-}
-
-/// `value` after a space, or nothing.
-pub(crate) fn spaced(value: &str) -> String {
-    match value {
-        "" => String::new(),
-        value => format!(" {value}"),
     }
 }
 

@@ -42,18 +42,14 @@ pub fn depth_points(base: &Config, grid: &DepthGrid) -> Result<Vec<SweepPoint>, 
     let stochastic = base.stochastic_depth.map(|p| ("stochastic-depth", p.to_string()));
     if let Some((setting, value)) = stochastic.or(sampled) {
         let problem = "the study varies the depth itself; give survival probabilities and rules instead";
-        return Err(StudyError::value(setting, value, problem));
+        return Err(StudyError::value(setting, format!("{value}: {problem}")));
     }
     if let Some(p) = grid.survivals.iter().find(|&&p| !(p > 0.0 && p <= 1.0)) {
-        let problem = "not a probability above 0, at most 1";
-        return Err(StudyError::value("survivals", p.to_string(), problem));
+        let problem = format!("{p} is not a probability above 0, at most 1");
+        return Err(StudyError::value("survivals", problem));
     }
     let Some(&first_rule) = grid.rules.first() else {
-        return Err(StudyError::value(
-            "rules",
-            "",
-            "no rule is given; use linear, uniform or both",
-        ));
+        return Err(StudyError::value("rules", "is empty; use linear, uniform or both"));
     };
     let seeds = match grid.seeds.is_empty() {
         true => vec![None],
@@ -468,13 +464,13 @@ mod tests {
             survivals: vec![p],
             ..grid()
         };
-        assert!(wrong(Config::default(), with_p(0.0)).contains("survivals 0:"));
-        assert!(wrong(Config::default(), with_p(f64::NAN)).contains("survivals NaN:"));
+        assert!(wrong(Config::default(), with_p(0.0)).contains("survivals 0 "));
+        assert!(wrong(Config::default(), with_p(f64::NAN)).contains("survivals NaN "));
         let sampled = Config {
             sample_blocks: Some(3),
             ..Config::default()
         };
-        assert!(wrong(sampled, grid()).contains("sample-blocks 3:"));
+        assert!(wrong(sampled, grid()).contains("sample blocks 3:"));
     }
 
     /// Invented results: error and speed are functions of the depth.

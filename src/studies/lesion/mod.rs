@@ -162,8 +162,7 @@ pub fn reorder(evaluator: &mut Evaluator, whole: &Route, trials: &Trials) -> Res
         let (from, to) = (trials.counts.start(), trials.counts.end());
         return Err(StudyError::value(
             "reorder",
-            format!("{from}..{to}"),
-            "the model has no two blocks of one shape that could be exchanged",
+            format!("{from}..{to}: the model has no two blocks of one shape that could be exchanged"),
         ));
     }
     let mut chosen = Vec::new();

@@ -149,7 +149,7 @@ impl LesionStudy {
         other: &mut TrainedNetwork,
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<(), StudyError> {
-        self.check_each("compared networks", true)?;
+        self.check_each("comparison", true)?;
         let study = LesionStudy {
             deletions: Deletions::Each,
             recalibrate: self.recalibrate,
@@ -178,23 +178,17 @@ impl LesionStudy {
         if self.recalibrate == Some(0) {
             return Err(StudyError::value(
                 "recalibrate",
-                "0",
-                "at least one training image is needed",
+                "0: at least one training image is needed",
             ));
         }
         if let Some(images) = self.recalibrate.filter(|_| self.reorder.is_some()) {
             return Err(StudyError::value(
                 "recalibrate",
-                images.to_string(),
-                "cannot be combined with other orders of blocks",
+                format!("{images}: cannot be combined with other orders of blocks"),
             ));
         }
         if self.save_images && self.out.is_none() {
-            return Err(StudyError::value(
-                "save-images",
-                "",
-                "a directory for the results is needed",
-            ));
+            return Err(StudyError::value("save-images", "needs a directory for the results"));
         }
         self.check_each("pairs", self.pairs)?;
         self.check_each("without-shortcut", self.without_shortcut)
@@ -203,7 +197,7 @@ impl LesionStudy {
     /// An error where `setting` is used without deleting each block alone.
     fn check_each(&self, setting: &'static str, used: bool) -> Result<(), StudyError> {
         if used && matches!(self.deletions, Deletions::Together(_)) {
-            return Err(StudyError::value(setting, "", "each block must be deleted alone, too"));
+            return Err(StudyError::value(setting, "needs each block deleted alone, too"));
         }
         Ok(())
     }
@@ -218,8 +212,7 @@ impl LesionStudy {
         if let Some(images) = self.recalibrate.filter(|_| network.training_images == 0) {
             return Err(StudyError::value(
                 "recalibrate",
-                images.to_string(),
-                "the network must be opened with its training images",
+                format!("{images}: the network must be opened with its training images"),
             ));
         }
         let label = network.label();

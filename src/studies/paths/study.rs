@@ -78,8 +78,7 @@ impl PathStudy {
             let (from, to) = (lengths.start(), lengths.end());
             return Err(StudyError::value(
                 "lengths",
-                format!("{from}..{to}"),
-                format!("the longest path has {longest} blocks"),
+                format!("{from}..{to}: the longest path has {longest} blocks"),
             ));
         }
         let has_shortcut = |block: &&crate::graph::Block| block.default.shortcut != 0.0;
@@ -87,11 +86,10 @@ impl PathStudy {
         if residual_blocks < graph.blocks.len() && self.samples > 0 {
             return Err(StudyError::value(
                 "samples",
-                self.samples.to_string(),
                 format!(
-                    "{} has blocks without a shortcut, so it has no paths to sample; use a residual model, or sample \
-                     0 paths",
-                    network.model
+                    "{}: {} has blocks without a shortcut, so it has no paths to sample; use a residual model, or \
+                     sample 0 paths",
+                    self.samples, network.model
                 ),
             ));
         }
@@ -126,8 +124,7 @@ impl PathStudy {
         if network.training_images == 0 {
             return Err(StudyError::value(
                 "samples",
-                self.samples.to_string(),
-                "the network must be opened with its training images",
+                format!("{}: the network must be opened with its training images", self.samples),
             ));
         }
         let mut log = self.log(network, &lengths)?;

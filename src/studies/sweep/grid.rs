@@ -37,7 +37,7 @@ impl FromStr for GridSetting {
     type Err = StudyError;
 
     fn from_str(text: &str) -> Result<Self, StudyError> {
-        let problem = |problem: &str| StudyError::value("grid", text, format!("{problem}; write KEY=VALUE,VALUE"));
+        let problem = |problem: &str| StudyError::value("grid", format!("{text}: {problem}; write KEY=VALUE,VALUE"));
         let (key, list) = text.split_once('=').ok_or_else(|| problem("it has no '='"))?;
         let key = key.trim().to_string();
         let values = match WITH_COMMAS.contains(&key.as_str()) {
@@ -109,15 +109,13 @@ pub fn grid_points(base: &Config, grid: &[GridSetting]) -> Result<Vec<SweepPoint
         let keys: Vec<&str> = grid.iter().map(|setting| setting.key.as_str()).collect();
         return Err(StudyError::value(
             "grid",
-            keys.join(", "),
-            format!("more than {MOST_POINTS} points; give fewer values"),
+            format!("{}: more than {MOST_POINTS} points; give fewer values", keys.join(", ")),
         ));
     }
     if let Some(at) = (1..grid.len()).find(|&at| grid[..at].iter().any(|other| other.key == grid[at].key)) {
         return Err(StudyError::value(
             "grid",
-            &grid[at].key,
-            "the key is given twice; give all its values together",
+            format!("{}: the key is given twice; give all its values together", grid[at].key),
         ));
     }
     let mut combinations: Vec<Vec<(String, String)>> = vec![Vec::new()];
@@ -145,11 +143,12 @@ pub fn distinct(points: &[SweepPoint]) -> Result<(), StudyError> {
         if let Some(other) = names.insert(&point.name, point) {
             return Err(StudyError::value(
                 "grid",
-                describe(&point.values),
                 format!(
-                    "{} would share its directory {}; sweep one of them separately, in another output directory",
-                    describe(&other.values),
-                    point.name
+                    "{}: the directory {} would be shared with {}; sweep one of them separately, in another output \
+                     directory",
+                    describe(&point.values),
+                    point.name,
+                    describe(&other.values)
                 ),
             ));
         }
@@ -161,8 +160,11 @@ pub fn distinct(points: &[SweepPoint]) -> Result<(), StudyError> {
         if let Some(other) = seen.insert(format!("{:?}", point.config), point) {
             return Err(StudyError::value(
                 "grid",
-                describe(&point.values),
-                format!("{} has the same settings; give one of them", describe(&other.values)),
+                format!(
+                    "{}: {} has the same settings; give one of them",
+                    describe(&point.values),
+                    describe(&other.values)
+                ),
             ));
         }
     }
@@ -195,7 +197,7 @@ fn with(base: &Config, key: &str, value: &str) -> Result<Config, StudyError> {
         let model = base.model.parse::<ModelSpec>()?.with(key, value)?.to_string();
         return Ok(Config { model, ..base.clone() });
     }
-    let problem = |problem: String| StudyError::value("grid", format!("{key}={value}"), problem);
+    let problem = |problem: String| StudyError::value("grid", format!("{key}={value}: {problem}"));
     let mut rest = toml::Table::try_from(base).map_err(|error| problem(error.to_string()))?;
     rest.remove(key);
     if key == "epochs" {
@@ -342,7 +344,7 @@ mod tests {
         assert!(wrong(&["lr=0.1,0.1"]).contains("twice"));
         assert!(wrong(&["lr=0.1", "lr=0.2"]).contains("twice"));
         assert!(wrong(&["lr=0.1,0.10"]).contains("the same settings"));
-        assert!(wrong(&["model=resnet20:shortcut=A,resnet20-shortcut=A"]).contains("share"));
+        assert!(wrong(&["model=resnet20:shortcut=A,resnet20-shortcut=A"]).contains("shared"));
         assert!(wrong(&["lr=fast"]).contains("lr=fast"));
         assert!(wrong(&["lr=none"]).contains("lr=none"));
         assert!(wrong(&["seed=-1"]).contains("seed=-1"));
