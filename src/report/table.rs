@@ -30,6 +30,9 @@ pub struct Column {
     pub factor: f64,
     /// Number of decimals on pages. The CSV file has the values unrounded.
     pub digits: usize,
+    /// Whether whole numbers are grouped on pages: 1 234 567.
+    #[serde(skip)]
+    pub grouped: bool,
 }
 
 impl Column {
@@ -45,6 +48,15 @@ impl Column {
             label: label.to_string(),
             factor: 1.0,
             digits,
+            grouped: false,
+        }
+    }
+
+    /// A column of large whole numbers, shown as 1 234 567.
+    pub fn count(key: &str, label: &str) -> Self {
+        Column {
+            grouped: true,
+            ..Column::plain(key, label)
         }
     }
 
@@ -106,7 +118,10 @@ impl Column {
     fn number_text(&self, number: &serde_json::Number) -> String {
         // Integers may have more digits than an f64 can hold.
         if self.factor == 1.0 && self.digits == 0 && !number.is_f64() {
-            return number.to_string();
+            return match (self.grouped, number.as_u64()) {
+                (true, Some(count)) => grouped(count),
+                _ => number.to_string(),
+            };
         }
         let Some(value) = number.as_f64() else {
             return number.to_string();
@@ -184,4 +199,17 @@ mod tests {
         table.rows[0].truncate(1);
         assert_eq!(table.shown()[0], ["a, \"b\"", "–", "–"]);
     }
+}
+
+/// `1234567` as `1 234 567`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
 }

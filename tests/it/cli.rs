@@ -49,7 +49,10 @@ fn cifar(folder: &Path, records: usize) -> String {
 #[test]
 fn wrong_arguments_exit_with_2_and_one_line() {
     let cases: &[(&[&str], &str)] = &[
-        (&["train", "--batch-size", "0"], "--batch-size 0"),
+        (
+            &["train", "--batch-size", "0"],
+            "--batch-size 0 is not between 1 and 65536",
+        ),
         (&["train", "--batch-size", "x"], "--batch-size"),
         (&["train", "--epochs", "0"], "--epochs 0"),
         (&["train", "--lr", "-1"], "--lr -1"),
@@ -66,6 +69,20 @@ fn wrong_arguments_exit_with_2_and_one_line() {
         ),
         (&["train", "--dropout", "1.5"], "1.5"),
         (&["train", "--no-such-flag"], "--no-such-flag"),
+        (&["train", "--epoch", "1"], "a similar argument exists: '--epochs'"),
+        (&["trian"], "a similar subcommand exists: 'train'"),
+        (&["train", "--recompute", "block"], "a similar value exists: 'blocks'"),
+        (&["train", "--sample-blocks", "0"], "--sample-blocks 0"),
+        (&["train", "--seed", "9223372036854775808"], "--seed"),
+        (
+            &["inspect", "resnet20", "--batch-size", "0"],
+            "--batch-size 0 is not between 1 and 65536",
+        ),
+        (
+            &["tune", "resnet20", "--batch-size", "65537"],
+            "--batch-size 65537 is not between 1 and 65536",
+        ),
+        (&["completions", "sh"], "possible values: bash"),
         (&["eval", "--weights", "w.safetensors"], "--model"),
         (&["nonsense"], "nonsense"),
         (&[], "a command is missing"),
@@ -77,6 +94,146 @@ fn wrong_arguments_exit_with_2_and_one_line() {
     }
     let (code, line) = failure(program("tools").args(["inspect", "resnet19"]));
     assert_eq!((code, line.contains("resnet19")), (2, true), "{line}");
+}
+
+/// What a command that must succeed prints on standard output.
+fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The names under "Commands:" of a program's help, but for `help` itself.
+fn commands(name: &str) -> Vec<String> {
+    let help = printed(program(name).arg("--help"));
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| !line.is_empty());
+    let names = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .map(|line| line.split_whitespace().next().unwrap().to_string())
+        .filter(|name| name != "help")
+        .collect()
+}
+
+#[test]
+fn both_programs_have_every_command_and_its_help() {
+    let names = commands("residua");
+    assert_eq!(names, commands("tools"));
+    for name in [
+        "train",
+        "eval",
+        "devices",
+        "lesion",
+        "paths",
+        "sweep",
+        "stochastic-depth",
+        "curves",
+        "inspect",
+        "bench",
+        "tune",
+        "convert",
+        "completions",
+        "man",
+    ] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+        let help = |program_name: &str| printed(program(program_name).args([name, "--help"]));
+        let usage = format!("Usage: residua {name}");
+        assert!(help("residua").contains(&usage), "{name}");
+        assert_eq!(
+            help("residua").replace(&usage, ""),
+            help("tools").replace(&format!("Usage: tools {name}"), "")
+        );
+    }
+    let inspected = |name: &str| json(program(name).args(["inspect", "resnet8", "--json"]));
+    assert_eq!(inspected("residua"), inspected("tools"));
+}
+
+#[test]
+fn without_a_command_the_help_is_shown() {
+    let output = program("residua").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    assert!(
+        text.contains("Commands:") && text.contains("stochastic-depth"),
+        "{text}"
+    );
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("error: a command is missing"), "{text}");
+}
+
+#[test]
+fn each_shell_gets_its_completions() {
+    for (shell, parts) in [
+        ("bash", ["complete -F _residua", "stochastic-depth"]),
+        ("zsh", ["#compdef residua", "--batch-size"]),
+        ("fish", ["complete -c residua", "-l batch-size"]),
+        ("elvish", ["edit:completion:arg-completer[residua]", "--batch-size"]),
+        ("powershell", ["Register-ArgumentCompleter", "'--batch-size'"]),
+    ] {
+        let script = printed(program("residua").args(["completions", shell]));
+        for part in parts {
+            assert!(script.contains(part), "{shell}: {part}");
+        }
+    }
+    assert!(printed(program("tools").args(["completions", "bash"])).contains("complete -F _tools"));
+    // Where the shell is there, it reads the script.
+    let script = printed(program("residua").args(["completions", "bash"]));
+    let mut bash = Command::new("bash");
+    if std::process::Command::new("bash").arg("--version").output().is_ok() {
+        bash.arg("-n").write_stdin(script).assert().success();
+    }
+}
+
+#[test]
+fn manual_pages_are_printed_or_written() {
+    let page = printed(program("residua").arg("man"));
+    assert!(
+        page.contains(".TH residua 1") && page.contains("stochastic\\-depth"),
+        "{page}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("pages");
+    program("residua").args(["man", "--out"]).arg(&out).assert().success();
+    let mut written: Vec<String> = fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let mut expected: Vec<String> = commands("residua")
+        .iter()
+        .map(|name| format!("residua-{name}.1"))
+        .collect();
+    expected.push("residua.1".into());
+    (written.sort(), expected.sort());
+    assert_eq!(written, expected);
+    assert_eq!(fs::read_to_string(out.join("residua.1")).unwrap(), page);
+    let train = fs::read_to_string(out.join("residua-train.1")).unwrap();
+    assert!(train.contains(".TH residua-train 1"), "{train}");
+    assert!(
+        train.contains("residua train") && train.contains("\\-\\-batch\\-size"),
+        "{train}"
+    );
+}
+
+#[test]
+fn log_lines_are_written_where_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |log: Option<&str>, name: &str| {
+        let out = folder.path().join(name);
+        let mut command = train(&["--epochs", "1", "--no-autotune", "--json"], &out);
+        command.env_remove("RUST_LOG").envs(log.map(|log| ("RUST_LOG", log)));
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("one JSON object and nothing else");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!run(None, "quiet").contains("DEBUG"));
+    let text = run(Some("residua=debug"), "loud");
+    for part in ["opened", "compiled in", "last.safetensors"] {
+        assert!(
+            text.lines().any(|line| line.contains("DEBUG") && line.contains(part)),
+            "{part} in {text}"
+        );
+    }
 }
 
 #[test]

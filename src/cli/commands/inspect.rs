@@ -1,11 +1,10 @@
-//! `tools inspect`: what is a model made of, and what will it need?
-
-use std::fmt::Write as _;
+//! `inspect`: which blocks does a model have, and how much memory does it need?
 
 use crate::cli::{AdapterArgs, CliError};
 use crate::graph::{Block, Graph, Mode, NodeId, Precision, Recompute};
 use crate::kernels::Target;
 use crate::models::{InputShape, ModelSpec};
+use crate::report::{Column, Item, Report, Table};
 use crate::schedule::{footprint, memory};
 use crate::train::{Adapter, batch_size};
 use serde::Serialize;
@@ -44,7 +43,7 @@ pub struct Args {
     json: bool,
 }
 
-/// One block, as it is shown.
+/// A block, as `--json` shows it.
 #[derive(Debug, Serialize)]
 struct BlockRow {
     number: usize,
@@ -116,7 +115,7 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
             })
         ));
     }
-    let mut text = table(&spec, &input, &eval, &blocks, &memory);
+    let mut text = report(&spec, &input, &eval, &blocks, &memory).text();
     if let Some((adapter, rows)) = dispatches {
         text.push_str(&plan::table(&adapter, &rows));
     }
@@ -124,7 +123,7 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
 }
 
 fn row(graph: &Graph, index: usize, block: &Block) -> BlockRow {
-    // The branch and the shortcut: what lies between entry and join.
+    // The branch and the shortcut: the nodes between the block's input and join.
     let within: Vec<NodeId> = inside(graph, block);
     let parameters = within
         .iter()
@@ -152,7 +151,7 @@ fn row(graph: &Graph, index: usize, block: &Block) -> BlockRow {
     }
 }
 
-/// The nodes that the block's join depends on and its input does not.
+/// The nodes that the block's join depends on and that its input does not.
 fn inside(graph: &Graph, block: &Block) -> Vec<NodeId> {
     let mut seen = vec![false; graph.nodes.len()];
     let mut open = vec![block.join];
@@ -167,9 +166,8 @@ fn inside(graph: &Graph, block: &Block) -> Vec<NodeId> {
     found
 }
 
-/// What training and evaluation take besides the images, planned for the
-/// limits of a software Vulkan device, which are the tightest: 128 MiB a
-/// binding.
+/// The memory of training and evaluation without the images, planned for the
+/// limits of a software Vulkan device, which are the smallest: 128 MiB a binding.
 fn memory_of(train: &Graph, eval: &Graph, batch: usize, recompute: Recompute) -> MemoryRow {
     let target = Target::portable(true);
     let training = memory(train, true, batch, recompute, &target);
@@ -186,61 +184,63 @@ fn memory_of(train: &Graph, eval: &Graph, batch: usize, recompute: Recompute) ->
     }
 }
 
-fn table(spec: &ModelSpec, input: &InputShape, graph: &Graph, blocks: &[BlockRow], memory: &MemoryRow) -> String {
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "{spec} for {}×{}×{} images and {} classes",
-        input.channels, input.height, input.width, input.classes
-    );
-    let _ = writeln!(
-        text,
-        "{} parameters, {} multiply-adds an image, {} blocks\n",
-        thousands(graph.parameter_count() as u64),
-        thousands(graph.macs()),
-        blocks.len()
-    );
-    let _ = writeln!(
-        text,
-        "block  name              input        output       parameters   multiply-adds"
-    );
-    for row in blocks {
-        let _ = writeln!(
-            text,
-            "{:>5}  {:<16}  {:<11}  {:<11}  {:>10}  {:>14}{}",
-            row.number,
-            row.name,
-            row.input,
-            row.output,
-            thousands(row.parameters as u64),
-            thousands(row.macs),
-            if row.downsamples { "  downsamples" } else { "" }
-        );
-    }
+/// What is printed without `--json`.
+fn report(spec: &ModelSpec, input: &InputShape, graph: &Graph, blocks: &[BlockRow], memory: &MemoryRow) -> Report {
+    let row = |row: &BlockRow| {
+        let downsamples = if row.downsamples { "downsamples" } else { "" };
+        vec![
+            row.number.into(),
+            row.name.as_str().into(),
+            row.input.as_str().into(),
+            row.output.as_str().into(),
+            row.parameters.into(),
+            row.macs.into(),
+            downsamples.into(),
+        ]
+    };
+    let table = Table {
+        name: "blocks".into(),
+        title: "Blocks".into(),
+        columns: vec![
+            Column::plain("block", "block"),
+            Column::plain("name", "name"),
+            Column::plain("input", "input"),
+            Column::plain("output", "output"),
+            Column::count("parameters", "parameters"),
+            Column::count("macs", "multiply-adds"),
+            Column::plain("downsamples", ""),
+        ],
+        rows: blocks.iter().map(row).collect(),
+        file_only: false,
+    };
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let _ = writeln!(
-        text,
-        "\nmemory with batches of {}: {:.1} MiB at the peak of training, besides the images ({:.1} MiB of activations and \
-         their gradients in {} buffers, the rest for parameters, gradients and momenta); {:.1} MiB of activations in \
-         evaluation",
-        memory.batch_size,
-        mib(memory.peak_training),
-        mib(memory.activations_training),
-        memory.buffers,
-        mib(memory.activations_evaluation)
-    );
-    text
-}
-
-/// `1234567` as `1 234 567`.
-fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
+    let grouped = |count: u64| Column::count("", "").show(&count.into());
+    let text = |text: String| Item::Text { text };
+    Report {
+        title: format!("{spec} for {}×{}×{} images", input.channels, input.height, input.width),
+        facts: Vec::new(),
+        items: vec![
+            text(format!(
+                "{spec} for {}×{}×{} images and {} classes: {} parameters, {} multiply-adds an image, {} blocks",
+                input.channels,
+                input.height,
+                input.width,
+                input.classes,
+                grouped(graph.parameter_count() as u64),
+                grouped(graph.macs()),
+                blocks.len()
+            )),
+            Item::Table(table),
+            text(format!(
+                "memory with batches of {} images: {:.1} MiB at the peak of training, without the images ({:.1} MiB of \
+                 activations and their gradients in {} buffers, the rest for parameters, gradients and momenta); {:.1} \
+                 MiB of activations in evaluation",
+                memory.batch_size,
+                mib(memory.peak_training),
+                mib(memory.activations_training),
+                memory.buffers,
+                mib(memory.activations_evaluation)
+            )),
+        ],
     }
-    text
 }
