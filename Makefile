@@ -1,12 +1,13 @@
-# Two commands on a fresh machine: `make train` and `make test`.
-# Both install Mesa's software Vulkan driver where no driver is found; the
-# tests also need a Chromium and install it likewise.
+# Two commands for a new machine: `make train` and `make test`.
+# Both install Mesa's software Vulkan driver if no driver is found. The tests also
+# need Chromium, and install it if it is not found.
 
 .PHONY: train test driver browser lint
 
 train: driver
 	cargo run --release -- train
 
+# Unit tests, integration tests, doctests; the examples are compiled.
 test: driver browser lint
 	cargo test
 

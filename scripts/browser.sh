@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that there is a browser for the tests of pages: where none is
-# found, installs Chromium by the system's package manager, and says so.
+# Ensures that there is a browser for the tests of report pages: if none is found,
+# installs Chromium with the system's package manager and says so.
 set -eu
 
 found() {
@@ -11,7 +11,7 @@ found() {
     [ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ]
 }
 
-# A browser named by hand is one, too.
+# The user may name a browser.
 [ -z "${RESIDUA_BROWSER:-}" ] || exit 0
 if found; then
     exit 0
@@ -19,7 +19,7 @@ fi
 
 as_root=
 [ "$(id -u)" = 0 ] || as_root=sudo
-echo "No Chromium was found: installing it for the tests of pages."
+echo "No Chromium was found: installing it for the tests of report pages."
 if command -v apt-get >/dev/null; then
     $as_root apt-get update -qq
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium

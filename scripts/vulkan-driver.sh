@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that there is a Vulkan driver: where none is found, installs
-# Mesa's software one by the system's package manager, and says so.
+# Ensures that there is a Vulkan driver: if none is found, installs Mesa's software
+# driver with the system's package manager and says so.
 set -eu
 
 found() {
@@ -17,7 +17,7 @@ loader() {
     ldconfig -p 2>/dev/null | grep -q libvulkan.so.1
 }
 
-# macOS and Windows bring Metal and DX12; a driver named by hand is one, too.
+# macOS and Windows have Metal and DX12. The user may name a driver.
 [ "$(uname -s)" = Linux ] || exit 0
 [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] || exit 0
 if found && loader; then
@@ -40,6 +40,6 @@ elif command -v zypper >/dev/null; then
 elif command -v apk >/dev/null; then
     $as_root apk add mesa-vulkan-swrast vulkan-loader
 else
-    echo "No known package manager: install a Vulkan driver by hand (Mesa's is called lavapipe)." >&2
+    echo "No known package manager: install a Vulkan driver by hand (Mesa's software driver is called lavapipe)." >&2
     exit 1
 fi

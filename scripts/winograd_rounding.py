@@ -1,11 +1,15 @@
-"""What Winograd's filtering by tiles of 6 x 6 rounds in 32 bits, by its points.
+"""How large are the rounding errors of Winograd's filtering with 6x6 tiles?
 
-For each pair of points +-near, +-far (beside 0 and infinity): the largest error
-of a weight gradient, F(3x3, 4x4), over 256 patches of random values, as
-a share of the mean magnitude of a sum's terms, beside that of a plain sum in 32
-bits; then the root mean square error of results of a convolution of 64
-channels, F(4x4, 3x3), as a share of their standard deviation, beside the plain
-sum's. The truth is 64 bits. Needs numpy.
+They depend on the interpolation points. For each pair of points +-near, +-far (in
+addition to 0 and infinity) this prints two errors in 32 bits, each followed by the
+error of a plain sum:
+
+- weight gradient, F(3x3, 4x4), over 256 patches of random values: the largest
+  error as a share of the mean magnitude of a sum's terms;
+- convolution with 64 channels, F(4x4, 3x3): the root mean square error of the
+  results as a share of their standard deviation.
+
+The reference is computed in 64 bits. Needs numpy.
 """
 
 import numpy as np
@@ -15,7 +19,7 @@ PATCHES, CHANNELS, ROUNDS = 256, 64, 12
 
 
 def matrices(near, far, taps):
-    """Transforms of the source, of `taps` filter values, and of the products."""
+    """The transforms of the source, of `taps` filter values, and of the products."""
     points = [0, near, -near, far, -far]
     without = lambda skip: np.poly(np.delete(points, skip))[::-1]
     source = np.zeros((6, 6))
@@ -32,12 +36,13 @@ def matrices(near, far, taps):
 
 
 def both_sides(matrix, values):
+    """`matrix @ values @ matrix.T` for the last two axes of `values`."""
     rows = np.einsum("ij,...jk->...ik", matrix, values)
     return np.einsum("...ij,kj->...ik", rows, matrix)
 
 
 def one_by_one(terms):
-    """Sum over the first axis in its order, in 32 bits."""
+    """The sum over the first axis, in order, in 32 bits."""
     total = np.zeros_like(terms[0])
     for term in terms:
         total += term
@@ -49,6 +54,7 @@ def random(rng, *shape):
 
 
 def weights_errors(rng, points):
+    """Errors of the weight gradient: Winograd's and the plain sum's."""
     source, gradient, products = matrices(*points, 4)
     x, dy = np.maximum(random(rng, PATCHES, 6, 6), 0), random(rng, PATCHES, 4, 4)
     terms = np.stack([x[:, i : i + 4, j : j + 4] * dy for i in range(3) for j in range(3)], -1)
@@ -62,6 +68,7 @@ def weights_errors(rng, points):
 
 
 def forward_errors(rng, points):
+    """Errors of the forward convolution: Winograd's and the plain sum's."""
     source, filters, products = matrices(*points, 3)
     x, w = np.maximum(random(rng, CHANNELS, PATCHES, 6, 6), 0), 0.06 * random(rng, CHANNELS, 1, 3, 3)
     terms = [

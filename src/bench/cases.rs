@@ -5,7 +5,7 @@
 //! side.
 
 use super::BenchError;
-use super::workbench::Workload;
+use super::workbench::KernelWorkload;
 use crate::graph::{Conv, Shape};
 use crate::kernels::{Algorithm, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
 use crate::schedule::KernelChoices;
@@ -14,7 +14,7 @@ use crate::schedule::KernelChoices;
 #[derive(Debug, Clone)]
 pub struct Case {
     /// Its dispatches, under its name.
-    pub workload: Workload,
+    pub workload: KernelWorkload,
     /// The shapes of what it reads and makes, for people.
     pub shape: String,
     /// Bytes of inputs and outputs, once each; twice what is changed in place.
@@ -222,7 +222,7 @@ fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize,
             output: output.clone(),
             batch,
         }),
-        workload: Workload {
+        workload: KernelWorkload {
             name: name.to_string(),
             calls: work.lower(inputs, output, batch, target).calls,
             contents: Vec::new(),
@@ -338,7 +338,7 @@ fn head(target: &Target) -> Vec<Case> {
 fn update(parameters: u64, target: &Target) -> Case {
     let bytes = (4 * parameters).next_multiple_of(16);
     Case {
-        workload: Workload {
+        workload: KernelWorkload {
             name: format!("sgd-{parameters}"),
             calls: sgd(bytes, bytes, false, target),
             contents: Vec::new(),
@@ -368,7 +368,7 @@ fn gathering(target: &Target) -> Case {
     };
     let scale = [0.02_f32.to_bits(), (-2.0_f32).to_bits()];
     Case {
-        workload: Workload {
+        workload: KernelWorkload {
             name: "gather".to_string(),
             calls: gather(&part, IMAGES, &Shape::batched(&dims), 4, false, BATCH, target),
             contents: vec![

@@ -23,7 +23,7 @@ pub use kernels::{KernelRates, kernel_rates};
 pub use networks::{NetworkCase, NetworkRates, network_rates};
 pub use peak::Peak;
 pub use timing::TimingSummary;
-pub use workbench::{Workbench, Workload};
+pub use workbench::{KernelWorkload, Workbench};
 
 use crate::gpu::Gpu;
 use crate::train::TrainError;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::timing::TimingSummary;
-use super::workbench::Workload;
+use super::workbench::KernelWorkload;
 use crate::kernels::{Call, MultiplyAddShape, StreamShape, Target};
 
 /// The best rates that kernels of several shapes reached.
@@ -53,8 +53,8 @@ impl Probes {
     }
 
     /// The workloads to be timed: multiply-adds, then streams.
-    pub(super) fn workloads(&self) -> Vec<Workload> {
-        let workload = |name: &str, call: &Call| Workload {
+    pub(super) fn workloads(&self) -> Vec<KernelWorkload> {
+        let workload = |name: &str, call: &Call| KernelWorkload {
             name: name.to_string(),
             calls: vec![call.clone()],
             contents: Vec::new(),

@@ -18,7 +18,7 @@ const NUMBERS: usize = 1 << 20;
 
 /// Dispatches that are timed together.
 #[derive(Debug, Clone)]
-pub struct Workload {
+pub struct KernelWorkload {
     /// Its name.
     pub name: String,
     /// Its dispatches, in order.
@@ -46,7 +46,7 @@ impl Workbench {
     ///
     /// # Errors
     /// When the device refuses a kernel or is out of memory.
-    pub fn new(gpu: &Arc<Gpu>, workloads: &[Workload]) -> Result<Self, GpuError> {
+    pub fn new(gpu: &Arc<Gpu>, workloads: &[KernelWorkload]) -> Result<Self, GpuError> {
         let usual: Vec<&Call> = workloads
             .iter()
             .filter(|workload| workload.contents.is_empty())

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::axis::{Label, Span, Tick, Values};
+use super::axis::{AxisValues, Label, Span, Tick};
 use super::color::{FAINT, GRID, INK, heat};
 use super::figure::{Axis, Figure, Layer};
 use super::plot::{LABEL, MARGIN, Plot, TICK, WIDTH, n, text, tick_text};
@@ -222,9 +222,9 @@ fn color_places((from, to): (f64, f64)) -> Vec<Place> {
     let axis = Axis::linear("").within(from, to);
     let span = Span::of(
         &axis,
-        &Values {
+        &AxisValues {
             points: vec![from, to],
-            ..Values::default()
+            ..AxisValues::default()
         },
     );
     places(&axis, &span, 6)

@@ -2,7 +2,7 @@
 
 use super::figure::{Axis, Scale};
 
-/// Values beyond this are not shown: differences of them could overflow.
+/// AxisValues beyond this are not shown: differences of them could overflow.
 const LARGEST: f64 = 1e300;
 /// A range smaller than this share of its values counts as empty: it is close
 /// to the precision of the values.
@@ -10,7 +10,7 @@ const FINEST: f64 = 1e-9;
 
 /// What lies on an axis.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Values {
+pub(super) struct AxisValues {
     /// Positions of marks and ends of their intervals.
     pub points: Vec<f64>,
     /// How far a mark extends to both sides of its position: half a bar, half
@@ -61,7 +61,7 @@ impl Label {
 
 impl Span {
     /// The range that `axis` shows for `values`.
-    pub fn of(axis: &Axis, values: &Values) -> Span {
+    pub fn of(axis: &Axis, values: &AxisValues) -> Span {
         let span = |from, to, whole| Span {
             scale: axis.scale,
             from,
@@ -222,7 +222,7 @@ fn given(scale: Scale, (from, to): (f64, f64)) -> Option<(f64, f64)> {
     (to - from > FINEST * from.abs().max(to.abs()).max(1e-280)).then_some((from, to))
 }
 
-fn linear_range(low: f64, high: f64, whole: bool, values: &Values) -> (f64, f64) {
+fn linear_range(low: f64, high: f64, whole: bool, values: &AxisValues) -> (f64, f64) {
     let (mut from, mut to) = (low - values.half, high + values.half);
     if values.from_zero {
         (from, to) = (from.min(0.0), to.max(0.0));
@@ -260,7 +260,7 @@ fn linear_range(low: f64, high: f64, whole: bool, values: &Values) -> (f64, f64)
     (below, above)
 }
 
-fn log_range(low: f64, high: f64, values: &Values) -> (f64, f64) {
+fn log_range(low: f64, high: f64, values: &AxisValues) -> (f64, f64) {
     if high - low < FINEST {
         return (low - 0.5, high + 0.5);
     }
@@ -347,9 +347,9 @@ mod tests {
     use super::*;
 
     fn names(axis: &Axis, points: &[f64], count: usize) -> Vec<String> {
-        let values = Values {
+        let values = AxisValues {
             points: points.to_vec(),
-            ..Values::default()
+            ..AxisValues::default()
         };
         let label = |tick: Tick| tick.label.map(|label| label.text + &label.power);
         Span::of(axis, &values)
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn what_has_no_place_is_left_out() {
-        let span = Span::of(&Axis::log(""), &Values::default());
+        let span = Span::of(&Axis::log(""), &AxisValues::default());
         assert_eq!(span.part(0.0), None);
         assert_eq!(span.part(-1.0), None);
         assert_eq!(span.part(f64::NAN), None);
@@ -405,10 +405,10 @@ mod tests {
     #[test]
     fn a_range_that_is_none_is_not_taken() {
         for (from, to) in [(1.0, 1.0), (f64::NAN, 1.0), (0.0, f64::INFINITY)] {
-            let span = Span::of(&Axis::linear("").within(from, to), &Values::default());
+            let span = Span::of(&Axis::linear("").within(from, to), &AxisValues::default());
             assert_eq!(span.part(0.5), Some(0.5));
         }
-        let turned = Span::of(&Axis::linear("").within(4.0, 0.0), &Values::default());
+        let turned = Span::of(&Axis::linear("").within(4.0, 0.0), &AxisValues::default());
         assert_eq!(turned.part(1.0), Some(0.25));
     }
 
@@ -419,7 +419,7 @@ mod tests {
             log in any::<bool>(),
         ) {
             let axis = if log { Axis::log("") } else { Axis::linear("") };
-            let span = Span::of(&axis, &Values { points: points.clone(), ..Values::default() });
+            let span = Span::of(&axis, &AxisValues { points: points.clone(), ..AxisValues::default() });
             for &point in &points {
                 prop_assert_eq!(span.part(point).is_some(), coordinate(axis.scale, point).is_some());
             }

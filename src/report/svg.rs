@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use super::axes::{TickLayout, color_bar, color_bar_width, color_range, frame, grid, places, widest, x_axis, y_axis};
-use super::axis::{Span, Values};
+use super::axis::{AxisValues, Span};
 use super::color::{FAINT, INK, SHADES};
 use super::figure::{Axis, Figure, Layer};
 use super::marks;
@@ -224,8 +224,8 @@ fn plot_height(axis: &Axis) -> f64 {
 }
 
 /// What lies on the horizontal axis.
-fn x_values(figure: &Figure) -> Values {
-    let mut values = Values::default();
+fn x_values(figure: &Figure) -> AxisValues {
+    let mut values = AxisValues::default();
     for layer in &figure.layers {
         match layer {
             Layer::Line { marks, .. } | Layer::Points { marks, .. } | Layer::Bars { marks, .. } => {
@@ -256,10 +256,10 @@ fn x_values(figure: &Figure) -> Values {
 }
 
 /// What lies on the vertical axis.
-fn y_values(figure: &Figure) -> Values {
-    let mut values = Values {
+fn y_values(figure: &Figure) -> AxisValues {
+    let mut values = AxisValues {
         near_zero: true,
-        ..Values::default()
+        ..AxisValues::default()
     };
     for layer in &figure.layers {
         match layer {

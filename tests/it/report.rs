@@ -1,4 +1,4 @@
-//! Does a report work in a browser, with the mouse and with the keyboard?
+//! Does a report's page work in a browser, with the mouse and with the keyboard?
 
 use crate::support::browser;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn figure(name: &str, x: Axis, y: Axis, layers: Vec<Layer>) -> Figure {
     }
 }
 
-/// A lesion study as it comes out of one: 54 blocks, intervals, stages.
+/// A figure like that of a real lesion study: 54 blocks, intervals, stages.
 fn lesions() -> Figure {
     let marks = (1..=54).map(|block| {
         let strong = block == 19 || block == 37;
@@ -142,7 +142,7 @@ fn matrix() -> Figure {
     )
 }
 
-/// Marks by figure, in the order of the page.
+/// The number of marks of each figure, in the order of the page.
 const MARKS: [usize; 6] = [54, 36, 18, 16, 144, 0];
 
 fn report() -> Report {
@@ -165,7 +165,7 @@ fn report() -> Report {
     let facts = [
         (
             "command",
-            "tools lesion --run runs/resnet110 --delete-block each --out reports/resnet110",
+            "residua lesion --run runs/resnet110 --delete-block each --out reports/resnet110",
         ),
         (
             "weights",
@@ -199,7 +199,7 @@ fn report() -> Report {
     }
 }
 
-/// Figures whose names and numbers are as long, many or odd as they get.
+/// Figures with the longest names, the most marks and the most unusual numbers.
 fn hard() -> Report {
     let names = |count: usize| {
         (1..=count)
@@ -313,14 +313,15 @@ fn nothing_is_cut_off_in_hard_figures() {
     page.assert_quiet();
 }
 
-/// The page, in a folder that goes with the test.
+/// Writes the page to a folder that is removed after the test.
 fn written() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = kept(&report(), &folder.path().join("a report"));
     (folder, path)
 }
 
-/// Writes a report; `RESIDUA_KEEP_REPORT` names a folder for copies to look at.
+/// Writes a report and returns the path of its page. `RESIDUA_KEEP_REPORT` names a
+/// folder for copies to inspect by hand.
 fn kept(report: &Report, folder: &Path) -> PathBuf {
     if let Some(keep) = std::env::var_os("RESIDUA_KEEP_REPORT") {
         report

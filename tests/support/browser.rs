@@ -1,5 +1,5 @@
-//! Does a page do in a browser what it says? A headless Chromium, spoken to
-//! over its DevTools protocol.
+//! How do tests open a page in a browser? They control a headless Chromium through
+//! its DevTools protocol.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -10,34 +10,34 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket};
 
-/// How long anything may take: machines that run tests are slow at times.
+/// How long a test waits for the browser: machines that run tests can be slow.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A page in a browser of its own, which ends with it.
+/// A page in its own browser, which is closed when the page is dropped.
 pub struct Page {
     browser: Browser,
     session: String,
     url: String,
 }
 
-/// What a page says of one of its figures.
+/// What a page reports about one of its figures.
 #[derive(Debug, serde::Deserialize)]
 pub struct Drawn {
     /// Its accessible name.
     pub label: String,
-    /// Size on the screen, in pixels.
+    /// Width on the screen, in pixels.
     pub width: f64,
-    /// See `width`.
+    /// Height on the screen, in pixels.
     pub height: f64,
-    /// How many marks it has.
+    /// The number of its marks.
     pub marks: usize,
-    /// The words of marks that reach out of the drawing.
+    /// The texts of marks that extend beyond the drawing.
     pub outside: Vec<String>,
-    /// Pieces of text that reach out of the drawing.
+    /// Text elements that extend beyond the drawing.
     pub cut: Vec<String>,
 }
 
-/// Opens the page of a report and waits until it is there.
+/// Opens the page of a report and waits until it is loaded.
 ///
 /// # Panics
 /// Where there is no browser, or it does not answer.
@@ -63,7 +63,7 @@ pub fn open_report(path: &Path) -> Page {
 }
 
 impl Page {
-    /// What an expression in the page gives.
+    /// The value of an expression in the page.
     pub fn eval(&mut self, expression: &str) -> Value {
         let answer = self.call(
             "Runtime.evaluate",
@@ -73,7 +73,7 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// The same, as text.
+    /// The value of an expression in the page, as text.
     pub fn text(&mut self, expression: &str) -> String {
         let value = self.eval(expression);
         value.as_str().map_or_else(|| value.to_string(), str::to_string)
@@ -104,8 +104,8 @@ impl Page {
         serde_json::from_value(found).expect("figures")
     }
 
-    /// Moves the mouse over each series' first mark that nothing covers, and
-    /// returns pairs of its words and the tooltip's.
+    /// For each series, moves the mouse over the first mark that nothing covers.
+    /// Returns the mark's text and the tooltip's text in pairs.
     pub fn hover_each_series(&mut self, figure: usize) -> Vec<(String, String)> {
         let script = format!(
             r#"(() => {{
@@ -133,7 +133,7 @@ impl Page {
         pairs
     }
 
-    /// The words of the tooltip; none while it is hidden.
+    /// The text of the tooltip; empty while it is hidden.
     pub fn tooltip(&mut self) -> String {
         self.text(
             r#"(() => {
@@ -143,12 +143,12 @@ impl Page {
         )
     }
 
-    /// What a screen reader was told last.
+    /// The last text that was announced to screen readers.
     pub fn announced(&mut self) -> String {
         self.text(r#"document.getElementById("live").textContent"#)
     }
 
-    /// Moves the mouse.
+    /// Moves the mouse to a point of the window, in pixels.
     pub fn move_mouse(&mut self, x: f64, y: f64) {
         self.mouse("mouseMoved", x, y);
     }
@@ -178,7 +178,7 @@ impl Page {
         );
     }
 
-    /// Presses a key: "Tab", "ArrowRight", "Escape", "Enter", " ".
+    /// Presses and releases a key, such as "Tab", "ArrowRight" or " ".
     pub fn press(&mut self, key: &str) {
         let (code, number, text) = match key {
             "Tab" => ("Tab", 9, None),
@@ -219,10 +219,10 @@ impl Page {
         panic!("Tab does not reach {selector}");
     }
 
-    /// Holds the page to its promise: no exception, no message on the console,
-    /// and nothing fetched but the page.
+    /// Asserts that the page threw no exception, wrote nothing to the console, and
+    /// fetched nothing except itself.
     pub fn assert_quiet(&mut self) {
-        // Whatever happened before this call has been reported by its answer.
+        // All earlier events have arrived when this call returns.
         self.eval("new Promise((done) => setTimeout(done, 100))");
         for event in &self.browser.events {
             let method = event["method"].as_str().unwrap_or_default();
@@ -245,7 +245,7 @@ impl Page {
     }
 }
 
-/// A browser process and the line to it.
+/// A browser process and the connection to it.
 struct Browser {
     child: Child,
     socket: Option<WebSocket<TcpStream>>,
@@ -284,7 +284,7 @@ impl Browser {
         browser
     }
 
-    /// The port and path that the browser wrote down when it was ready.
+    /// The port and path that the browser writes to a file when it is ready.
     fn address(&mut self) -> (u16, String) {
         let file = self.profile.path().join("DevToolsActivePort");
         let begin = Instant::now();
@@ -346,8 +346,8 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// Also when a test panics: asked first, in case a script started it and
-    /// is not it, then ended.
+    /// Runs also when a test panics. Asks the browser to close before killing the
+    /// process, because the process may be a script that started the browser.
     fn drop(&mut self) {
         if let Some(socket) = &mut self.socket {
             let close = json!({"id": self.next + 1, "method": "Browser.close"});
@@ -362,7 +362,7 @@ impl Drop for Browser {
     }
 }
 
-/// The browser of this machine.
+/// The path of this machine's browser.
 fn find() -> PathBuf {
     if let Some(named) = std::env::var_os("RESIDUA_BROWSER") {
         return PathBuf::from(named);
