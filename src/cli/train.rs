@@ -296,7 +296,10 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let Some(last) = last else {
         return Ok(String::new());
     };
-    let reported = trainer.engine.session().and_then(|session| session.gpu().reported());
+    let reported = trainer
+        .engine
+        .device_session()
+        .and_then(|session| session.gpu().reported());
     if args.json {
         return Ok(format!(
             "{}\n",

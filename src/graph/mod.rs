@@ -13,6 +13,7 @@
 mod active;
 mod autodiff;
 mod builder;
+mod names;
 mod op;
 mod precision;
 mod recompute;
@@ -22,6 +23,7 @@ mod shape;
 pub use active::Active;
 pub use autodiff::Gradients;
 pub use builder::{BlockInfo, GraphError, Mode, ResidualBlock};
+pub use names::NameError;
 pub use op::{Conv, Op, PadShortcut, Pool, Side};
 pub use precision::Precision;
 pub use recompute::Recompute;

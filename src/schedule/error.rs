@@ -1,7 +1,7 @@
 //! What can go wrong when a network is prepared for a device and run on it?
 
 use crate::gpu::GpuError;
-use crate::graph::RouteError;
+use crate::graph::{NameError, RouteError};
 
 /// What can go wrong in a session.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,9 @@ pub enum SessionError {
     /// The route is not valid for this network or this pass.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// A node whose value cannot be read.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The network is stored in 16 bits and the adapter has no 16-bit floats.
     #[error("{adapter} has no 16-bit floats")]
     NoF16 {

@@ -10,7 +10,7 @@ use super::memory_plan::MemoryPlan;
 use super::request::PlanRequest;
 use super::segments::recomputing;
 use crate::gpu::Gpu;
-use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Precision, Recompute};
+use crate::graph::{Gradients, Graph, Mode, NodeId, Precision, Recompute};
 use crate::kernels::Target;
 
 /// What is computed.
@@ -25,8 +25,9 @@ pub(super) enum Pass {
     /// The gradient with respect to the images; the mode says which
     /// statistics batch norm uses.
     InputGradient(Mode),
-    /// Both sides of every block, with the running statistics.
-    Blocks,
+    /// The values of one of the session's lists of nodes, given by its
+    /// position, with the running statistics.
+    Values(usize),
 }
 
 impl Pass {
@@ -69,9 +70,7 @@ impl Purpose {
 
 /// The loss node of a graph that a model built.
 pub(super) fn loss_of(graph: &Graph) -> NodeId {
-    graph
-        .find(|op| *op == Op::CrossEntropy)
-        .expect("a model's graph ends in its loss")
+    graph.loss().expect("a model's graph ends in its loss")
 }
 
 /// Checks that `gpu` can store the values of `graph` in its precision.
@@ -99,15 +98,12 @@ pub(super) fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Reco
     let gradients = match pass {
         Pass::Train => graph.differentiate(loss, true, false),
         Pass::InputGradient(_) => graph.differentiate(loss, false, true),
-        Pass::Evaluate | Pass::Statistics | Pass::Blocks => Gradients::default(),
+        Pass::Evaluate | Pass::Statistics | Pass::Values(_) => Gradients::default(),
     };
     let keep = match pass {
         Pass::Train | Pass::Evaluate | Pass::Statistics => vec![loss],
-        Pass::Blocks => graph
-            .blocks
-            .iter()
-            .flat_map(|block| [block.branch, block.shortcut])
-            .collect(),
+        // The session adds its list of nodes.
+        Pass::Values(_) => Vec::new(),
         // Keep the values that the backward pass reads, so that it can run
         // again for the next route.
         Pass::InputGradient(_) => {

@@ -57,6 +57,8 @@ pub struct Session {
     last_gains: Option<(Purpose, Route)>,
     /// Whether the loss scale has been judged since the last gradients.
     judged: bool,
+    /// The lists of nodes that [`Session::values`] was asked for.
+    value_lists: Vec<Vec<NodeId>>,
     choices: KernelChoices,
     recompute: Recompute,
 }
@@ -103,6 +105,7 @@ impl Session {
             in_flight: VecDeque::new(),
             last_gains: None,
             judged: false,
+            value_lists: Vec::new(),
             choices: KernelChoices::default(),
             recompute: Recompute::None,
             gpu,
@@ -260,18 +263,57 @@ impl Session {
     }
 
     /// Loss (nats) and error (0 or 1) of each image of `batch` under each of
-    /// `routes`, by the running statistics.
+    /// `routes`, with the running statistics. Routes share work as in
+    /// [`Self::values`].
     ///
-    /// What routes have in common from the input on is computed once: they
-    /// are taken in such an order that each goes on from the last block whose
-    /// output an earlier one has left in place.
+    /// # Errors
+    /// Where a route does not suit the network, an image does not exist, or
+    /// the device fails.
     pub fn evaluate(&mut self, batch: Batch, routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, SessionError> {
+        let loss = loss_of(&self.eval);
+        let values = self.run_routes(batch, routes, Pass::Evaluate, &[loss])?;
+        let results = |values: Vec<Vec<f32>>| values.concat().as_chunks().0.to_vec();
+        Ok(values.into_iter().map(results).collect())
+    }
+
+    /// For each of `routes`, the values of `nodes` of the evaluation graph for
+    /// the images of `batch`, each N×C×H×W or N×F, with the running statistics.
+    ///
+    /// Blocks that routes have in common, counted from the input, are computed
+    /// once: the routes are taken in an order in which each continues from the
+    /// last block whose output an earlier one left in place.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and where a node is not an activation.
+    pub fn values(
+        &mut self,
+        batch: Batch,
+        routes: &[Route],
+        nodes: &[NodeId],
+    ) -> Result<Vec<Vec<Vec<f32>>>, SessionError> {
+        self.eval.check_activations(nodes)?;
+        let known = self.value_lists.iter().position(|list| list == nodes);
+        let list = known.unwrap_or_else(|| {
+            self.value_lists.push(nodes.to_vec());
+            self.value_lists.len() - 1
+        });
+        self.run_routes(batch, routes, Pass::Values(list), nodes)
+    }
+
+    /// Runs `pass`, which keeps `nodes` readable, under each of `routes`.
+    fn run_routes(
+        &mut self,
+        batch: Batch,
+        routes: &[Route],
+        pass: Pass,
+        nodes: &[NodeId],
+    ) -> Result<Vec<Vec<Vec<f32>>>, SessionError> {
         for route in routes {
             route.check()?;
         }
         let purpose = Purpose {
             resumable: routes.len() > 1,
-            ..Purpose::of(Pass::Evaluate, batch.draws.len())
+            ..Purpose::of(pass, batch.draws.len())
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
@@ -288,9 +330,13 @@ impl Session {
             self.hand_gains(purpose, route);
             let plan = &self.plans[&purpose];
             let gathering = &self.gathers[&gathering_key(batch, purpose)];
-            // Outputs beyond the last common block belong to another route.
+            // Values after the last common block belong to another route.
             let common = before.map_or(0, |before| before.common_blocks(route));
-            let at_hand: Vec<NodeId> = plan.graph().blocks[..common].iter().map(|block| block.output).collect();
+            let outputs = plan.graph().blocks[..common].iter().map(|block| block.output);
+            let mut at_hand: Vec<NodeId> = outputs.collect();
+            if let Some(&last) = at_hand.last() {
+                at_hand.extend(nodes.iter().filter(|&&node| node < last));
+            }
             let wanted = self.eval.sources(route);
             self.gpu.submit(|recorder| {
                 self.weights.arrange(&wanted, &sources, recorder);
@@ -301,8 +347,11 @@ impl Session {
                     recorder.dispatch(&kernel.dispatch);
                 }
             });
-            let place = plan.place(loss_of(plan.graph())).expect("the loss is kept");
-            results[index] = self.gpu.read(&place.buffer, place.offset..place.offset + place.size)?;
+            let value = |&node: &NodeId| {
+                let place = plan.place(node).expect("the nodes are kept");
+                read_value(&self.gpu, place, plan.graph().shape(node), batch.draws.len())
+            };
+            results[index] = nodes.iter().map(value).collect::<Result<_, _>>()?;
             before = Some(route);
             sources = wanted;
         }
@@ -333,26 +382,6 @@ impl Session {
         self.hand_gains(purpose, route);
         let submission = self.forward(batch, purpose, route);
         self.pace(submission)
-    }
-
-    /// Both sides of every block under `route`, by the running statistics:
-    /// the branch F(x) and the shortcut, each N×C×H×W.
-    pub fn block_values(&mut self, batch: Batch, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, SessionError> {
-        route.check()?;
-        let purpose = Purpose::of(Pass::Blocks, batch.draws.len());
-        self.prepare(purpose)?;
-        self.upload(batch, purpose)?;
-        self.hand_gains(purpose, route);
-        self.forward(batch, purpose, route);
-        let plan = &self.plans[&purpose];
-        let value = |id: NodeId| {
-            let place = plan.place(id).expect("both sides are kept");
-            read_value(&self.gpu, place, plan.graph().shape(id), batch.draws.len())
-        };
-        let blocks = plan.graph().blocks.iter();
-        blocks
-            .map(|block| Ok([value(block.branch)?, value(block.shortcut)?]))
-            .collect()
     }
 
     /// The gradient of the batch's mean loss by its normalised images, N×C×H×W,
@@ -467,6 +496,9 @@ impl Session {
             scaled: purpose.scaled,
             ..self.request_of(purpose.pass, purpose.size)
         };
+        if let Pass::Values(list) = purpose.pass {
+            request.keep.clone_from(&self.value_lists[list]);
+        }
         if purpose.resumable {
             // The images, too: block 1 may be the first that differs.
             request.keep.extend(request.graph.find(|op| *op == Op::Images));

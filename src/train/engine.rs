@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::TrainError;
 use crate::data::{Draw, ImageSet, Normalization, PAD, Padding, Split};
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Mode, Param, ParamId, Route, StateId};
+use crate::graph::{Block, Graph, Mode, NodeId, Param, ParamId, Route, StateId};
 use crate::kernels::LossScale;
 use crate::models::Network;
 use crate::schedule::{Batch, Crop, ResidentSet, Session, Update};
 
-/// One training step, but for the images themselves.
+/// One training step, without the images themselves.
 #[derive(Debug, Clone, Copy)]
 pub struct StepPlan<'a> {
     /// Which images, and how they are cropped and flipped.
@@ -29,77 +29,184 @@ pub struct StepPlan<'a> {
     pub step: u32,
 }
 
-/// Images that a study looks at, and what chance there depends on.
+/// Images of one batch, and the random numbers that a pass over them uses.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchRef<'a> {
-    /// Where they are.
+    /// The set that holds them.
     pub part: Split,
-    /// Which of them, and how they are cropped and flipped.
+    /// Which images of the set, and how they are cropped and flipped.
     pub draws: &'a [Draw],
-    /// The seed of dropout, where a pass in training mode drops.
+    /// The seed of the dropout masks, for a pass in training mode.
     pub seed: u64,
-    /// The step of those draws.
+    /// The step of those masks.
     pub step: u32,
 }
 
-/// A device, or the CPU reference, with one network and its weights.
+/// What an evaluation computes for the N images of a batch under one route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// Loss (nats) and error (0 or 1) of each image.
+    pub results: Vec<[f32; 2]>,
+    /// The logits, N×classes.
+    pub logits: Vec<f32>,
+}
+
+impl Scores {
+    /// From the values of the loss, N×2, and of the logits.
+    pub(super) fn new(values: Vec<Vec<f32>>) -> Self {
+        let mut values = values.into_iter();
+        let mut next = || values.next().unwrap_or_default();
+        Scores {
+            results: next().as_chunks().0.to_vec(),
+            logits: next(),
+        }
+    }
+
+    /// Loss, error and logits of each image.
+    pub fn images(&self) -> impl Iterator<Item = ([f32; 2], &[f32])> {
+        let classes = self.logits.len() / self.results.len().max(1);
+        let logits = self.logits.chunks_exact(classes.max(1));
+        self.results.iter().copied().zip(logits)
+    }
+}
+
+/// What trains and evaluates one network: a device, or the f64 reference on
+/// the CPU.
+///
+/// Evaluation (batch norm by the running statistics, no dropout) gives loss
+/// and error by [`Self::evaluate`], logits by [`Self::evaluate_with_logits`],
+/// and the value of any node of [`Self::graph`] by [`Self::activations`]. Only
+/// what is asked for is read back from a device.
 pub trait Engine {
     /// What computes: adapter, interface and driver.
     fn name(&self) -> String;
     /// The evaluation graph: parameters, states and blocks.
     fn graph(&self) -> &Graph;
     /// Makes images available to the steps that follow.
-    fn load(&mut self, part: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError>;
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
+    fn load(&mut self, split: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError>;
     /// Takes one training step.
+    ///
+    /// # Errors
+    /// Where the route does not suit the network, an image does not exist, or
+    /// the device fails.
     fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError>;
-    /// Mean loss and number of errors of past steps, of which the last
+    /// Mean loss (nats) and number of errors of past steps, of which the last
     /// [`Self::remembered`] are known.
+    ///
+    /// # Errors
+    /// Where the device fails.
     fn metrics(&mut self, steps: Range<u32>) -> Result<Vec<[f32; 2]>, TrainError>;
-    /// How many steps' metrics are kept.
+    /// The number of past steps whose metrics are stored.
     fn remembered(&self) -> u32;
-    /// Loss (nats) and error (0 or 1) of each image under each route. What
-    /// routes have in common from the input on may be computed once.
-    fn evaluate(&mut self, part: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError>;
-    /// Runs training images forward in training mode, for nothing but the
-    /// running statistics of the batch norms that `route` runs: they advance.
-    fn advance_statistics(&mut self, look: &BatchRef, route: &Route) -> Result<(), TrainError>;
-    /// Both sides of every block under `route`, by the running statistics:
-    /// the branch F(x) and the shortcut, each N×C×H×W.
-    fn block_values(&mut self, look: &BatchRef, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError>;
-    /// The gradient of the mean loss by the normalised images, N×C×H×W, under
-    /// each of `routes`, which differ in their backward gains alone. In
-    /// [`Mode::Train`] batch norm is by the batch's statistics, which the
-    /// running ones follow by a step.
-    fn input_gradients(&mut self, look: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError>;
+    /// Loss (nats) and error (0 or 1) of each image under each route. Blocks
+    /// that several routes share, counted from the input, may be computed once.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn evaluate(&mut self, split: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError>;
+    /// As [`Self::evaluate`], with the logits of each image.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn evaluate_with_logits(
+        &mut self,
+        split: Split,
+        draws: &[Draw],
+        routes: &[Route],
+    ) -> Result<Vec<Scores>, TrainError>;
+    /// The logits of each image under `route`, N×classes.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn logits(&mut self, split: Split, draws: &[Draw], route: &Route) -> Result<Vec<f32>, TrainError> {
+        let scores = self.evaluate_with_logits(split, draws, std::slice::from_ref(route))?;
+        Ok(scores.into_iter().flat_map(|scores| scores.logits).collect())
+    }
+    /// The values of `nodes` of [`Self::graph`] under `route`, each N×C×H×W or
+    /// N×F: [`Graph::activation`] finds the node of a layer or block by its
+    /// name. A layer in the branch of a deleted block has its value, too: it is
+    /// computed from the block's input.
+    ///
+    /// # Errors
+    /// As [`Self::step`], and where a node is not an activation.
+    fn activations(
+        &mut self,
+        split: Split,
+        draws: &[Draw],
+        route: &Route,
+        nodes: &[NodeId],
+    ) -> Result<Vec<Vec<f32>>, TrainError>;
+    /// Both sides of every block under `route`, by the running statistics: the
+    /// branch F(x) and the shortcut, each N×C×H×W.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn block_values(&mut self, batch: &BatchRef, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
+        let sides = |block: &Block| [block.branch, block.shortcut];
+        let nodes: Vec<NodeId> = self.graph().blocks.iter().flat_map(sides).collect();
+        let mut values = self.activations(batch.part, batch.draws, route, &nodes)?.into_iter();
+        Ok(std::iter::from_fn(|| Some([values.next()?, values.next()?])).collect())
+    }
+    /// Runs images forward in training mode only to advance the running
+    /// statistics of the batch norms that `route` runs.
+    ///
+    /// # Errors
+    /// As [`Self::step`], and where the route reorders blocks.
+    fn advance_statistics(&mut self, batch: &BatchRef, route: &Route) -> Result<(), TrainError>;
+    /// The gradient of the mean loss with respect to the normalised images,
+    /// N×C×H×W, under each of `routes`, which may differ only in their backward
+    /// gains. In [`Mode::Train`] batch norm uses the statistics of the batch,
+    /// and the running statistics advance by one step.
+    ///
+    /// # Errors
+    /// As [`Self::step`], and where the routes differ in their forward gains.
+    fn input_gradients(&mut self, batch: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError>;
     /// A parameter's values.
+    ///
+    /// # Errors
+    /// Where the device fails.
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
     /// Sets a parameter.
     fn set_param(&mut self, id: ParamId, values: &[f32]);
-    /// A parameter's momentum.
+    /// A parameter's momentum; zeros in an engine that does not train.
+    ///
+    /// # Errors
+    /// Where the device fails.
     fn momentum(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
-    /// Sets a parameter's momentum.
+    /// Sets a parameter's momentum, in an engine that trains.
     fn set_momentum(&mut self, id: ParamId, values: &[f32]);
-    /// The gradient of a parameter in the last step; not finite in one that
-    /// the loss scale had skipped.
+    /// The gradient of a parameter in the last step. It is not finite if the
+    /// loss scale made the engine skip that step.
+    ///
+    /// # Errors
+    /// Where the device fails.
     fn gradient(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
     /// A running state: means, then unbiased variances.
+    ///
+    /// # Errors
+    /// Where the device fails.
     fn state(&mut self, id: StateId) -> Result<Vec<f32>, TrainError>;
     /// Sets a running state.
     fn set_state(&mut self, id: StateId, values: &[f32]);
-    /// The loss scale of the step to come, where gradients are stored in 16
-    /// bits.
+    /// The loss scale of the next step, where gradients are stored in 16 bits.
+    ///
+    /// # Errors
+    /// Where the device fails.
     fn loss_scale(&mut self) -> Result<Option<LossScale>, TrainError> {
         Ok(None)
     }
     /// Sets the loss scale, where there is one.
     fn set_loss_scale(&mut self, _loss_scale: LossScale) {}
-    /// The session on a device, if there is one.
-    fn session(&mut self) -> Option<&mut Session> {
+    /// The session on a device; `None` for the reference on the CPU.
+    fn device_session(&mut self) -> Option<&mut Session> {
         None
     }
 }
 
-/// An engine on a device, by this project's own kernels.
+/// An engine on a device, with this project's own kernels.
 #[derive(Debug)]
 pub struct DeviceEngine {
     session: Session,
@@ -107,8 +214,13 @@ pub struct DeviceEngine {
 }
 
 impl DeviceEngine {
-    /// An engine for the network with the forward graphs `train` (where it
-    /// will be trained) and `eval`.
+    /// An engine for the network with the forward graphs `train` (`None` if it
+    /// will not be trained) and `eval`. `decays` selects the parameters that
+    /// weight decay applies to.
+    ///
+    /// # Errors
+    /// Where the device has too little memory, or no 16-bit floats for a
+    /// network that is stored in them.
     pub fn new(
         gpu: Arc<Gpu>,
         train: Option<Network>,
@@ -132,14 +244,14 @@ fn pack(draws: &[Draw]) -> Vec<[u32; 2]> {
     draws.iter().map(|draw| draw.pack()).collect()
 }
 
-/// The images `draws` of a part, black around their edges.
+/// The images `draws` of a set, with crops padded with black.
 fn batch<'a>(
     sets: &'a HashMap<Split, ResidentSet>,
-    part: Split,
+    split: Split,
     draws: &'a [[u32; 2]],
 ) -> Result<Batch<'a>, TrainError> {
     Ok(Batch {
-        set: sets.get(&part).ok_or(TrainError::NoImages)?,
+        set: sets.get(&split).ok_or(TrainError::NoImages)?,
         draws,
         crop: crop(Padding::Zero),
     })
@@ -161,11 +273,11 @@ impl Engine for DeviceEngine {
         self.session.graph()
     }
 
-    fn load(&mut self, part: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
+    fn load(&mut self, split: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
         let dims = [set.channels, set.height, set.width];
         let (mean, std) = (normalization.mean(), normalization.std());
         let resident = self.session.load(&set.images, &set.labels, dims, mean, std)?;
-        self.sets.insert(part, resident);
+        self.sets.insert(split, resident);
         Ok(())
     }
 
@@ -189,28 +301,54 @@ impl Engine for DeviceEngine {
         self.session.slots() as u32
     }
 
-    fn evaluate(&mut self, part: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
+    fn evaluate(&mut self, split: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
         let draws = pack(draws);
-        Ok(self.session.evaluate(batch(&self.sets, part, &draws)?, routes)?)
+        Ok(self.session.evaluate(batch(&self.sets, split, &draws)?, routes)?)
     }
 
-    fn advance_statistics(&mut self, look: &BatchRef, route: &Route) -> Result<(), TrainError> {
-        let draws = pack(look.draws);
-        let batch = batch(&self.sets, look.part, &draws)?;
-        Ok(self.session.advance_statistics(batch, route, look.seed, look.step)?)
+    fn evaluate_with_logits(
+        &mut self,
+        split: Split,
+        draws: &[Draw],
+        routes: &[Route],
+    ) -> Result<Vec<Scores>, TrainError> {
+        let draws = pack(draws);
+        let graph = self.session.graph();
+        let nodes = [graph.loss(), graph.logits()].map(|node| node.expect("a model's graph ends in its loss"));
+        let values = self.session.values(batch(&self.sets, split, &draws)?, routes, &nodes)?;
+        Ok(values.into_iter().map(Scores::new).collect())
     }
 
-    fn block_values(&mut self, look: &BatchRef, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
-        let draws = pack(look.draws);
+    fn activations(
+        &mut self,
+        split: Split,
+        draws: &[Draw],
+        route: &Route,
+        nodes: &[NodeId],
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        let draws = pack(draws);
+        let batch = batch(&self.sets, split, &draws)?;
+        let values = self.session.values(batch, std::slice::from_ref(route), nodes)?;
+        Ok(values.into_iter().next().unwrap_or_default())
+    }
+
+    fn advance_statistics(&mut self, images: &BatchRef, route: &Route) -> Result<(), TrainError> {
+        let draws = pack(images.draws);
+        let batch = batch(&self.sets, images.part, &draws)?;
         Ok(self
             .session
-            .block_values(batch(&self.sets, look.part, &draws)?, route)?)
+            .advance_statistics(batch, route, images.seed, images.step)?)
     }
 
-    fn input_gradients(&mut self, look: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
-        let draws = pack(look.draws);
-        let batch = batch(&self.sets, look.part, &draws)?;
-        Ok(self.session.input_gradients(batch, routes, mode, look.seed)?)
+    fn input_gradients(
+        &mut self,
+        images: &BatchRef,
+        routes: &[Route],
+        mode: Mode,
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        let draws = pack(images.draws);
+        let batch = batch(&self.sets, images.part, &draws)?;
+        Ok(self.session.input_gradients(batch, routes, mode, images.seed)?)
     }
 
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {
@@ -249,7 +387,7 @@ impl Engine for DeviceEngine {
         self.session.set_loss_scale(loss_scale);
     }
 
-    fn session(&mut self) -> Option<&mut Session> {
+    fn device_session(&mut self) -> Option<&mut Session> {
         Some(&mut self.session)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::data::DataError;
 use crate::files::WriteError;
 use crate::gpu::GpuError;
-use crate::graph::RouteError;
+use crate::graph::{NameError, RouteError};
 use crate::models::ModelError;
 use crate::reference::ReferenceError;
 use crate::schedule::SessionError;
@@ -51,6 +51,17 @@ pub enum TrainError {
     /// Something else that was asked for and cannot be done.
     #[error("{0}")]
     Argument(String),
+    /// An image that the set does not have.
+    #[error("image {index} was asked for, but the set has {images} images")]
+    NoSuchImage {
+        /// The index asked for, from 0.
+        index: u32,
+        /// The number of images.
+        images: usize,
+    },
+    /// A layer or block that the network does not have.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// Images were asked for before any were loaded.
     #[error("no images are loaded: this is a bug in residua; please report it")]
     NoImages,
@@ -164,10 +175,15 @@ impl TrainError {
     /// Whether the arguments are at fault, rather than files or the device.
     pub fn is_argument(&self) -> bool {
         match self {
-            TrainError::Model(_) | TrainError::Route(_) | TrainError::Value { .. } | TrainError::Argument(_) => true,
+            TrainError::Model(_)
+            | TrainError::Route(_)
+            | TrainError::Name(_)
+            | TrainError::Value { .. }
+            | TrainError::Argument(_) => true,
             TrainError::Tuning(error) => matches!(error, TuningError::OtherDevices { .. }),
             TrainError::Data(error) => matches!(error, DataError::Argument(_)),
-            TrainError::Session(SessionError::Route(_)) | TrainError::Reference(ReferenceError::Route(_)) => true,
+            TrainError::Session(SessionError::Route(_) | SessionError::Name(_))
+            | TrainError::Reference(ReferenceError::Route(_)) => true,
             TrainError::Weights(error) => matches!(error, WeightsError::NoDialect { .. }),
             _ => false,
         }

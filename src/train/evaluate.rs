@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use serde::Serialize;
 
 use super::TrainError;
-use super::engine::Engine;
-use crate::data::Batches;
-use crate::data::Split;
+use super::classification::ImageResult;
+use super::engine::{Engine, Scores};
+use crate::data::{Batches, Split};
 use crate::graph::Route;
 
 /// Results of an evaluation.
@@ -41,13 +41,22 @@ impl Outcome {
             each,
         }
     }
+
+    /// Summarises the results that [`rank_images`] gives for one route.
+    pub fn ranked(images: &[ImageResult]) -> Self {
+        let each = images.iter();
+        Outcome::new(each.map(|image| [image.loss, f32::from(image.is_wrong())]).collect())
+    }
 }
 
-/// Evaluates the first `images` of `part` under each of `routes`,
-/// `batch_size` at a time; tells `progress` how many images are done.
+/// Evaluates the first `images` of `split` under each of `routes`,
+/// `batch_size` at a time. Reports to `progress` how many images are done.
+///
+/// # Errors
+/// Where the engine fails, or a route does not suit the network.
 pub fn evaluate(
     engine: &mut dyn Engine,
-    part: Split,
+    split: Split,
     images: usize,
     batch_size: NonZeroUsize,
     routes: &[Route],
@@ -57,11 +66,65 @@ pub fn evaluate(
     let mut each = vec![Vec::with_capacity(images); routes.len()];
     let mut done = 0;
     for draws in epoch.batches() {
-        for (all, batch) in each.iter_mut().zip(engine.evaluate(part, draws, routes)?) {
+        for (all, batch) in each.iter_mut().zip(engine.evaluate(split, draws, routes)?) {
             all.extend(batch);
         }
         done += draws.len();
         progress(done);
     }
     Ok(each.into_iter().map(Outcome::new).collect())
+}
+
+/// As [`evaluate`], with the logits: `receive` gets, for each batch, the
+/// position of its first image and the scores under each route.
+///
+/// # Errors
+/// As [`evaluate`], and those of `receive`.
+pub fn evaluate_with_logits(
+    engine: &mut dyn Engine,
+    split: Split,
+    images: usize,
+    batch_size: NonZeroUsize,
+    routes: &[Route],
+    receive: &mut dyn FnMut(usize, &[Scores]) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let epoch = Batches::plain(images as u32, batch_size).epoch(0);
+    let mut first = 0;
+    for draws in epoch.batches() {
+        receive(first, &engine.evaluate_with_logits(split, draws, routes)?)?;
+        first += draws.len();
+    }
+    Ok(())
+}
+
+/// As [`evaluate`], with the rank of the true class and the predicted class of
+/// each image, for each route. `labels` are the classes of the images of
+/// `split`, from the first on. Logits are read back, but not stored.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn rank_images(
+    engine: &mut dyn Engine,
+    split: Split,
+    labels: &[u32],
+    batch_size: NonZeroUsize,
+    routes: &[Route],
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Vec<ImageResult>>, TrainError> {
+    let mut ranked = vec![Vec::with_capacity(labels.len()); routes.len()];
+    evaluate_with_logits(engine, split, labels.len(), batch_size, routes, &mut |first, scores| {
+        let labels = &labels[first..];
+        for (ranked, scores) in ranked.iter_mut().zip(scores) {
+            ranked.extend(
+                scores
+                    .images()
+                    .zip(labels)
+                    .map(|((result, logits), &label)| ImageResult::new(result, logits, label)),
+            );
+        }
+        let done = ranked.first().map_or(0, Vec::len);
+        progress(done);
+        Ok(())
+    })?;
+    Ok(ranked)
 }

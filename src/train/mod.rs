@@ -1,6 +1,7 @@
 //! Training and evaluation: the loop, learning rates, checkpoints, metrics.
 
 pub mod checkpoint;
+mod classification;
 mod config;
 mod curves;
 mod depth;
@@ -20,13 +21,17 @@ mod trainer;
 mod tuning;
 
 pub use crate::data::Split;
+pub use classification::{
+    CALIBRATION_BINS, Calibration, CalibrationBin, ClassificationReport, ImageResult, TOP5, predicted, probabilities,
+    rank,
+};
 pub use config::Config;
 pub use curves::curves;
 pub use depth::{Depth, DepthPer, DepthRule};
 pub use directory::{EpochRow, GradientRow, MadeBy, RunDirectory, StepRow, read_config};
-pub use engine::{BatchRef, DeviceEngine, Engine, StepPlan};
+pub use engine::{BatchRef, DeviceEngine, Engine, Scores, StepPlan};
 pub use error::TrainError;
-pub use evaluate::{Outcome, evaluate};
+pub use evaluate::{Outcome, evaluate, evaluate_with_logits, rank_images};
 pub use init::initialise;
 pub use open::{Adapter, TrainOptions, open};
 pub use rate::{Rate, Schedule, WarmUp};

@@ -4,22 +4,21 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::TrainError;
-use super::engine::{BatchRef, Engine, StepPlan};
-use crate::data::Split;
-use crate::data::{self, Draw, ImageSet, Normalization, Padding};
-use crate::graph::{Block, Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId};
+use super::engine::{BatchRef, Engine, Scores, StepPlan};
+use crate::data::{self, Draw, ImageSet, Normalization, Padding, Split};
+use crate::graph::{Gradients, Graph, Mode, NodeId, Param, ParamId, Route, RouteError, StateId};
 use crate::models::Network;
 use crate::reference::{self, Inputs, Values};
-use crate::schedule::{SessionError, Update};
+use crate::schedule::Update;
 
-/// Steps whose metrics are kept until they are read.
+/// The number of past steps whose metrics are stored.
 const SLOTS: usize = 1024;
-/// Images that are evaluated together: each is judged alone, and more of them
-/// at a time would only take memory.
+/// Images that are evaluated at once. In evaluation an image's result does not
+/// depend on the others, so a larger number would only take more memory.
 const EVALUATED_TOGETHER: usize = 32;
 
-/// An engine on the CPU in f64, by the plain reference: slow, and in need of
-/// no driver. Parameters are f64 throughout, and rounded where they are read.
+/// An engine on the CPU that computes by [`crate::reference`]: slow, but it
+/// needs no driver. Parameters are f64; they are rounded to f32 when read.
 #[derive(Debug)]
 pub struct ReferenceEngine {
     train: Option<Training>,
@@ -30,7 +29,7 @@ pub struct ReferenceEngine {
     metrics: Vec<[f32; 2]>,
 }
 
-/// What only training needs.
+/// The part of the engine that only training needs.
 #[derive(Debug)]
 struct Training {
     /// The forward graph alone.
@@ -43,16 +42,16 @@ struct Training {
     momenta: Vec<Vec<f64>>,
 }
 
-/// A batch as the reference reads it.
+/// A batch in the form that the reference takes.
 struct Batch {
     images: Vec<f64>,
     labels: Vec<u32>,
 }
 
 impl ReferenceEngine {
-    /// An engine for the network with the forward graphs `train` (where it
-    /// will be trained) and `eval`. `decays` says which parameters weight
-    /// decay is for.
+    /// An engine for the network with the forward graphs `train` (`None` if it
+    /// will not be trained) and `eval`. `decays` selects the parameters that
+    /// weight decay applies to.
     pub fn new(train: Option<Network>, eval: Network, decays: fn(&Param) -> bool) -> Self {
         let zeros = || -> Vec<Vec<f64>> { eval.graph.params.iter().map(|param| vec![0.0; param.len()]).collect() };
         let states = eval.graph.states.iter().map(|state| vec![0.0; 2 * state.channels]);
@@ -74,11 +73,11 @@ impl ReferenceEngine {
         }
     }
 
-    fn batch(&self, part: Split, draws: &[Draw], padding: Padding) -> Result<Batch, TrainError> {
-        let (set, normalization) = self.sets.get(&part).ok_or(TrainError::NoImages)?;
+    fn batch(&self, split: Split, draws: &[Draw], padding: Padding) -> Result<Batch, TrainError> {
+        let (set, normalization) = self.sets.get(&split).ok_or(TrainError::NoImages)?;
         let images = set.len();
         if let Some(&Draw { index, .. }) = draws.iter().find(|draw| draw.index as usize >= images) {
-            return Err(SessionError::NoSuchImage { index, images }.into());
+            return Err(TrainError::NoSuchImage { index, images });
         }
         Ok(Batch {
             images: widen(&data::gather(set, draws, padding, normalization)),
@@ -86,7 +85,8 @@ impl ReferenceEngine {
         })
     }
 
-    /// Parameters and running states as `route` arranges them.
+    /// Parameters and running states in the order of blocks that `route` asks
+    /// for.
     fn arranged(&self, route: &Route) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
         let sources = self.eval.graph.sources(route);
         let params = sources.params.iter().map(|from| self.params[from.0].clone());
@@ -94,17 +94,18 @@ impl ReferenceEngine {
         (params.collect(), states.collect())
     }
 
-    /// The nodes `wanted` of `graph` for the images of `look`.
-    fn look(&mut self, graph: &Graph, look: &BatchRef, route: &Route, wanted: &[NodeId]) -> Result<Values, TrainError> {
-        let Batch { images, labels } = self.batch(look.part, look.draws, Padding::Zero)?;
+    /// The nodes `wanted` of `graph` for the images of `batch`. The running
+    /// states advance if `graph` is in training mode.
+    fn run(&mut self, graph: &Graph, batch: &BatchRef, route: &Route, wanted: &[NodeId]) -> Result<Values, TrainError> {
+        let Batch { images, labels } = self.batch(batch.part, batch.draws, Padding::Zero)?;
         let inputs = Inputs {
             images: &images,
             labels: &labels,
             params: &self.params,
             states: &mut self.states,
             batch: labels.len(),
-            seed: look.seed,
-            step: look.step,
+            seed: batch.seed,
+            step: batch.step,
         };
         Ok(reference::run(graph, route, wanted, inputs)?)
     }
@@ -115,12 +116,19 @@ impl ReferenceEngine {
         train.forward.clone()
     }
 
-    /// Loss and error of each image under one route.
-    fn evaluate_route(&mut self, part: Split, draws: &[Draw], route: &Route) -> Result<Vec<[f32; 2]>, TrainError> {
-        let mut results = Vec::with_capacity(draws.len());
+    /// The values of `nodes` of the evaluation graph under `route`.
+    fn values(
+        &self,
+        split: Split,
+        draws: &[Draw],
+        route: &Route,
+        nodes: &[NodeId],
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        self.eval.graph.check_activations(nodes)?;
+        let mut values = vec![Vec::new(); nodes.len()];
         let (params, mut states) = self.arranged(route);
         for draws in draws.chunks(EVALUATED_TOGETHER) {
-            let Batch { images, labels } = self.batch(part, draws, Padding::Zero)?;
+            let Batch { images, labels } = self.batch(split, draws, Padding::Zero)?;
             let inputs = Inputs {
                 images: &images,
                 labels: &labels,
@@ -130,22 +138,19 @@ impl ReferenceEngine {
                 seed: 0,
                 step: 0,
             };
-            let values = reference::run(&self.eval.graph, route, &[self.eval.loss], inputs)?;
-            let rows = values.get(self.eval.loss).expect("the loss is wanted");
-            results.extend(
-                rows.as_chunks()
-                    .0
-                    .iter()
-                    .map(|&[loss, wrong]| [loss as f32, wrong as f32]),
-            );
+            let found = reference::run(&self.eval.graph, route, nodes, inputs)?;
+            for (values, &node) in values.iter_mut().zip(nodes) {
+                // An activation exists under every route.
+                values.extend(narrow(found.get(node).unwrap_or_default()));
+            }
         }
-        Ok(results)
+        Ok(values)
     }
 }
 
 impl Training {
-    /// Keeps the gradients of a run. What the route leaves out is zero.
-    fn keep_gradients(&mut self, values: &Values) {
+    /// Stores the gradients of a run. Those that the route leaves out are zero.
+    fn store_gradients(&mut self, values: &Values) {
         for &(ParamId(param), node) in &self.gradients.params {
             match values.get(node) {
                 Some(gradient) => self.last[param].copy_from_slice(gradient),
@@ -182,8 +187,8 @@ impl Engine for ReferenceEngine {
         &self.eval.graph
     }
 
-    fn load(&mut self, part: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
-        self.sets.insert(part, (set.clone(), normalization.clone()));
+    fn load(&mut self, split: Split, set: &ImageSet, normalization: &Normalization) -> Result<(), TrainError> {
+        self.sets.insert(split, (set.clone(), normalization.clone()));
         Ok(())
     }
 
@@ -206,7 +211,7 @@ impl Engine for ReferenceEngine {
         let sum = |column: usize| rows.iter().skip(column).step_by(2).sum::<f64>();
         let loss = sum(0) / labels.len() as f64;
         self.metrics[plan.step as usize % SLOTS] = [loss as f32, sum(1) as f32];
-        train.keep_gradients(&values);
+        train.store_gradients(&values);
         train.update(&mut self.params, plan.update);
         Ok(())
     }
@@ -219,33 +224,50 @@ impl Engine for ReferenceEngine {
         SLOTS as u32
     }
 
-    fn evaluate(&mut self, part: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
-        routes
-            .iter()
-            .map(|route| self.evaluate_route(part, draws, route))
-            .collect()
+    fn evaluate(&mut self, split: Split, draws: &[Draw], routes: &[Route]) -> Result<Vec<Vec<[f32; 2]>>, TrainError> {
+        let loss = [self.eval.loss];
+        let results = |route| {
+            let values = self.values(split, draws, route, &loss)?;
+            Ok(values[0].as_chunks().0.to_vec())
+        };
+        routes.iter().map(results).collect()
     }
 
-    fn advance_statistics(&mut self, look: &BatchRef, route: &Route) -> Result<(), TrainError> {
+    fn evaluate_with_logits(
+        &mut self,
+        split: Split,
+        draws: &[Draw],
+        routes: &[Route],
+    ) -> Result<Vec<Scores>, TrainError> {
+        let nodes = [self.eval.loss, self.eval.logits];
+        let scores = |route| {
+            let values = self.values(split, draws, route, &nodes)?;
+            Ok(Scores::new(values))
+        };
+        routes.iter().map(scores).collect()
+    }
+
+    fn activations(
+        &mut self,
+        split: Split,
+        draws: &[Draw],
+        route: &Route,
+        nodes: &[NodeId],
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        self.values(split, draws, route, nodes)
+    }
+
+    fn advance_statistics(&mut self, batch: &BatchRef, route: &Route) -> Result<(), TrainError> {
         if route.is_reordered() {
-            return Err(SessionError::from(RouteError::Reordered).into());
+            return Err(RouteError::Reordered.into());
         }
         let graph = self.train_forward();
         let loss = loss_of(&graph);
-        self.look(&graph, look, route, &[loss])?;
+        self.run(&graph, batch, route, &[loss])?;
         Ok(())
     }
 
-    fn block_values(&mut self, look: &BatchRef, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
-        let graph = self.eval.graph.clone();
-        let sides = |block: &Block| [block.branch, block.shortcut];
-        let wanted: Vec<NodeId> = graph.blocks.iter().flat_map(sides).collect();
-        let values = self.look(&graph, look, route, &wanted)?;
-        let value = |id| narrow(values.get(id).unwrap_or_default());
-        Ok(graph.blocks.iter().map(|block| sides(block).map(value)).collect())
-    }
-
-    fn input_gradients(&mut self, look: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
+    fn input_gradients(&mut self, batch: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError> {
         let mut graph = match mode {
             Mode::Train => self.train_forward(),
             Mode::Eval => self.eval.graph.clone(),
@@ -253,11 +275,11 @@ impl Engine for ReferenceEngine {
         let loss = loss_of(&graph);
         let gradients = graph.differentiate(loss, false, true);
         let images = gradients.images.expect("the loss depends on the images");
-        // However many routes there are, the states advance by one step.
+        // The states advance by one step for any number of routes.
         let before = self.states.clone();
         let gradient = |route| {
             self.states.clone_from(&before);
-            let values = self.look(&graph, look, route, &[images])?;
+            let values = self.run(&graph, batch, route, &[images])?;
             Ok(narrow(values.get(images).unwrap_or_default()))
         };
         routes.iter().map(gradient).collect()
@@ -301,8 +323,7 @@ impl Engine for ReferenceEngine {
 }
 
 fn loss_of(graph: &Graph) -> NodeId {
-    let loss = graph.find(|op| *op == Op::CrossEntropy);
-    loss.expect("a model's graph ends in its loss")
+    graph.loss().expect("a model's graph ends in its loss")
 }
 
 fn set(place: &mut [f64], values: &[f32]) {

@@ -119,7 +119,7 @@ impl Trainer {
         };
         let images = |set: &ImageSet| ResidentSet::footprint(set.len(), [set.channels, set.height, set.width]);
         let Splits { train, test, .. } = &self.splits;
-        let session = self.engine.session()?;
+        let session = self.engine.device_session()?;
         Some(Footprint {
             images: images(train) + images(test),
             ..session.footprint(&sizes(train), &sizes(test))
@@ -163,7 +163,7 @@ impl Trainer {
 
     /// The kernels that were chosen, for the record.
     fn tuning(&mut self) -> Option<TuningCache> {
-        let session = self.engine.session()?;
+        let session = self.engine.device_session()?;
         let key = TuningKey::of(session.gpu().info());
         (!self.choices.is_empty()).then(|| TuningCache::of(&key, &self.choices))
     }

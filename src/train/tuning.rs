@@ -16,7 +16,7 @@ pub fn choose_kernels(
     work: &Workload,
     report: &mut dyn FnMut(&TuningEvent),
 ) -> Result<KernelChoices, TrainError> {
-    match engine.session() {
+    match engine.device_session() {
         Some(session) => Ok(tuning::choose_kernels(session, source, work, report)?),
         None => Ok(KernelChoices::default()),
     }
@@ -27,7 +27,7 @@ pub fn choose_kernels(
 /// # Errors
 /// Where the run's `tuning.toml` is damaged or of another version.
 pub fn replay_run(engine: &mut dyn Engine, directory: &RunDirectory) -> Result<(), TrainError> {
-    let Some(session) = engine.session() else {
+    let Some(session) = engine.device_session() else {
         return Ok(());
     };
     let cache = directory.read_tuning()?;

@@ -7,10 +7,13 @@ use crate::support::twin;
 use crate::support::update::UPDATE;
 use residua::data::{Draw, ImageSet, Normalization, Padding, Source};
 use residua::gpu::AdapterKind;
-use residua::graph::{BlockId, Gains, Mode, Param, ParamId, ParamKind, Route, StateId};
+use residua::graph::{BlockId, Gains, Mode, NodeId, Op, Param, ParamId, ParamKind, Precision, Route, StateId};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::schedule::Update;
-use residua::train::{BatchRef, DeviceEngine, Engine, ReferenceEngine, Split, StepPlan, initialise};
+use residua::train::{
+    BatchRef, DeviceEngine, Engine, ImageResult, Outcome, ReferenceEngine, Split, StepPlan, evaluate, initialise,
+    predicted, probabilities, rank, rank_images,
+};
 
 const MODEL: &str = "wrn-10-1:dropout=0.3";
 const BATCH: u32 = 12;
@@ -309,6 +312,133 @@ fn block_values_are_the_branch_and_the_shortcut() {
     for (index, (found, truth)) in found.iter().zip(&truth).enumerate() {
         close(&format!("branch {index}"), &found[0], &truth[0]);
         close(&format!("shortcut {index}"), &found[1], &truth[1]);
+    }
+}
+
+/// Routes that share beginnings, delete blocks and reorder them.
+fn varied_routes(engine: &dyn Engine) -> Vec<Route> {
+    let whole = engine.graph().default_route();
+    let swapped = whole.clone().swapping(engine.graph(), 1, 3).unwrap();
+    vec![
+        whole.clone().deleting(&[9]).unwrap(),
+        swapped.clone(),
+        whole.clone(),
+        whole.clone().deleting(&[2, 5]).unwrap(),
+        swapped.deleting(&[8]).unwrap(),
+    ]
+}
+
+#[test]
+fn logits_explain_losses_and_errors() {
+    let [mut device, mut reference] = pair("preact-20");
+    let draws: Vec<Draw> = (0..40).map(Draw::unchanged).collect();
+    let routes = varied_routes(device.as_ref());
+    let labels = images().labels;
+    let found = device.evaluate_with_logits(Split::Train, &draws, &routes).unwrap();
+    let truth = reference.evaluate_with_logits(Split::Train, &draws, &routes).unwrap();
+    let alone = device.evaluate(Split::Train, &draws, &routes).unwrap();
+    for (index, (found, truth)) in found.iter().zip(&truth).enumerate() {
+        assert_eq!(found.results, alone[index], "route {index}: the loss as without logits");
+        close(&format!("logits of route {index}"), &found.logits, &truth.logits);
+        assert_eq!(
+            device.logits(Split::Train, &draws, &routes[index]).unwrap(),
+            found.logits,
+            "route {index} alone"
+        );
+        for ((result, logits), &label) in found.images().zip(&labels) {
+            let loss = -probabilities(logits)[label as usize].ln();
+            assert!((loss - f64::from(result[0])).abs() < 1e-5, "{loss} and {result:?}");
+            assert_eq!(result[1] == 0.0, rank(logits, label) == 0);
+            let image = ImageResult::new(result, logits, label);
+            assert_eq!((image.predicted, image.rank), (predicted(logits), rank(logits, label)));
+        }
+    }
+    let size = std::num::NonZeroUsize::new(16).unwrap();
+    let mut done = Vec::new();
+    let mut progress = |images| done.push(images);
+    let ranked = rank_images(device.as_mut(), Split::Train, &labels, size, &routes, &mut progress).unwrap();
+    assert_eq!(done, [16, 32, 40]);
+    let outcomes = evaluate(device.as_mut(), Split::Train, 40, size, &routes, &mut |_| {}).unwrap();
+    let summaries: Vec<Outcome> = ranked.iter().map(|ranked| Outcome::ranked(ranked)).collect();
+    assert_eq!(summaries, outcomes);
+}
+
+#[test]
+fn activations_are_found_by_name_on_both_engines() {
+    for (model, names) in [
+        (
+            "resnet8:shortcut=B",
+            ["conv1", "bn1", "layer2.0.conv1", "layer2.0", "3", "pool", "logits"],
+        ),
+        (
+            "plain-8",
+            [
+                "bn1",
+                "layer1.0.conv1",
+                "layer1.0.bn2",
+                "2",
+                "layer3.0.conv2",
+                "pool",
+                "fc",
+            ],
+        ),
+    ] {
+        let [mut device, mut reference] = pair(model);
+        let draws: Vec<Draw> = (5..13).map(Draw::unchanged).collect();
+        let whole = device.graph().default_route();
+        let nodes: Vec<NodeId> = names.map(|name| device.graph().activation(name).unwrap()).to_vec();
+        for route in [whole.clone(), whole.clone().deleting(&[2]).unwrap()] {
+            let found = device.activations(Split::Train, &draws, &route, &nodes).unwrap();
+            let truth = reference.activations(Split::Train, &draws, &route, &nodes).unwrap();
+            for (index, name) in names.iter().enumerate() {
+                let shape = device.graph().shape(nodes[index]);
+                assert_eq!(found[index].len(), shape.len(draws.len()), "{model}: {name}");
+                close(&format!("{model}: {name}"), &found[index], &truth[index]);
+            }
+            assert_eq!(found[6], device.logits(Split::Train, &draws, &route).unwrap());
+        }
+        let weights = device.graph().find(|op| matches!(op, Op::Param(_))).unwrap();
+        for engine in [&mut device, &mut reference] {
+            let refused = engine.activations(Split::Train, &draws, &whole, &[weights]);
+            assert!(refused.unwrap_err().is_argument());
+        }
+    }
+}
+
+#[test]
+fn logits_and_activations_are_read_from_16_bit_storage() {
+    let input = InputShape {
+        classes: 7,
+        ..InputShape::default()
+    };
+    let spec: ModelSpec = "resnet8".parse().unwrap();
+    let eval = spec.build(&input, Mode::Eval).unwrap();
+    let halves = eval.clone().changed(|graph| graph.store_in(Precision::F16));
+    let gpu = device::of_kind(AdapterKind::Discrete);
+    if !gpu.info().f16 {
+        println!("NOT TESTED: {} has no 16-bit floats", gpu.info());
+        return;
+    }
+    let mut device = DeviceEngine::new(gpu, None, halves, no_biases).unwrap();
+    let mut reference = ReferenceEngine::new(None, eval, no_biases);
+    let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
+    let splits = "synthetic:1,5".parse::<Source>().unwrap().load(None, None, 1).unwrap();
+    let draws: Vec<Draw> = (0..5).map(Draw::unchanged).collect();
+    let mut values = Vec::new();
+    for engine in [&mut device as &mut dyn Engine, &mut reference] {
+        initialise(engine, 3);
+        engine.load(Split::Test, &splits.test, &normalization).unwrap();
+        let route = engine.graph().default_route();
+        let nodes = ["conv1", "layer2.0", "pool"].map(|name| engine.graph().activation(name).unwrap());
+        let mut found = engine.activations(Split::Test, &draws, &route, &nodes).unwrap();
+        found.push(engine.logits(Split::Test, &draws, &route).unwrap());
+        values.push(found);
+    }
+    for (found, truth) in values[0].iter().zip(&values[1]) {
+        let (found, truth) = (twin::wide(found), twin::wide(truth));
+        // 11 significant bits, rounded at every layer.
+        let error = twin::apart(&found, &truth) / twin::norm(&truth);
+        assert!(error < 5e-3, "off by {error:.1e}");
     }
 }
 
