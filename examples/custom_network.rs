@@ -14,7 +14,10 @@ use std::path::Path;
 use residua::graph::{Conv, Graph, GraphError, Init, NodeId, ResidualBlock};
 use residua::models::{Architecture, Model, layers};
 use residua::studies::LesionStudy;
-use residua::train::{Adapter, Config, Event, RunDirectory, Split, TrainedNetworkOptions, Trainer, evaluate};
+use residua::train::{
+    Adapter, Depth, DepthRule, Event, RunDirectory, Settings, Split, TrainedNetworkOptions, Trainer, batch_size,
+    evaluate,
+};
 
 /// A network of inverted residual blocks (Sandler et al. 2018,
 /// arXiv:1801.04381): two stages, at full and at half resolution.
@@ -107,14 +110,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Train it, with stochastic depth: the last block runs in half of the
     // mini-batches.
-    let config = Config {
-        data: "synthetic:512,256".into(),
+    let settings = Settings {
+        model: model.clone(),
+        data: "synthetic:512,256".parse()?,
         epochs: 3,
-        batch_size: 32,
-        stochastic_depth: Some(0.5),
-        ..Config::default()
+        batch_size: batch_size(32)?,
+        depth: Depth::Stochastic {
+            p_last: 0.5,
+            rule: DepthRule::Linear,
+        },
+        ..Settings::default()
     };
-    let mut trainer = Trainer::open_model(model.clone(), config, &adapter)?;
+    let mut trainer = Trainer::open(settings, &adapter)?;
     let path = RunDirectory::unused(Path::new("runs"), &model.name(), "synthetic");
     let directory = RunDirectory::create(&path)?;
     trainer.run(&directory, false)?.train(&mut |event| {

@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use residua::train::{Adapter, Config, Event, RunDirectory, Trainer};
+use residua::train::{Adapter, Event, RunDirectory, Settings, Trainer, batch_size};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let adapter = match std::env::args().nth(1) {
@@ -19,22 +19,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     // What is not set here has the default of `residua train`.
-    let config = Config {
-        model: "resnet8".into(),
+    let settings = Settings {
+        model: "resnet8".parse()?,
         // 512 training and 256 test images, drawn from the seed. A folder with
         // the binary files of CIFAR-10 would be "cifar10:FOLDER".
-        data: "synthetic:512,256".into(),
+        data: "synthetic:512,256".parse()?,
         epochs: 3,
-        batch_size: 32,
-        lr: 0.05,
-        ..Config::default()
+        batch_size: batch_size(32)?,
+        learning_rate: 0.05,
+        ..Settings::default()
     };
 
     // Loads the images and compiles the network. Nothing is written yet.
-    let mut trainer = Trainer::open(config, &adapter)?;
+    let mut trainer = Trainer::open(settings, &adapter)?;
     println!(
         "{}: {} parameters, on {}",
-        trainer.config().model,
+        trainer.settings.model,
         trainer.engine.graph().parameter_count(),
         trainer.engine.name()
     );

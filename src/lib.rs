@@ -9,7 +9,7 @@
 //!
 //! # Train a network
 //!
-//! A [`Config`](train::Config) holds all settings, a
+//! [`Settings`](train::Settings) say what to train and how, a
 //! [`Trainer`](train::Trainer) loads the images and opens the network on an
 //! adapter, and a [`RunDirectory`](train::RunDirectory) receives the weights,
 //! the tables and the learning curves.
@@ -17,20 +17,20 @@
 //! ```
 //! use std::path::Path;
 //!
-//! use residua::train::{Adapter, Config, Event, RunDirectory, TrainError, Trainer};
+//! use residua::train::{Adapter, Event, RunDirectory, Settings, Trainer, batch_size};
 //!
-//! # fn main() -> Result<(), TrainError> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir().unwrap();
 //! # std::env::set_current_dir(folder.path()).unwrap();
-//! let config = Config {
-//!     model: "resnet8".into(),
-//!     data: "synthetic:16,8".into(), // 16 training and 8 test images; or "cifar10:FOLDER"
+//! let settings = Settings {
+//!     model: "resnet8".parse()?,
+//!     data: "synthetic:16,8".parse()?, // 16 training and 8 test images; or "cifar10:FOLDER"
 //!     epochs: 1,
-//!     batch_size: 8,
-//!     ..Config::default()
+//!     batch_size: batch_size(8)?,
+//!     ..Settings::default()
 //! };
 //! // `Adapter::default()` is the best GPU.
-//! let mut trainer = Trainer::open(config, &Adapter::Reference)?;
+//! let mut trainer = Trainer::open(settings, &Adapter::Reference)?;
 //! let directory = RunDirectory::create(Path::new("runs/first"))?;
 //! let mut run = trainer.run(&directory, false)?;
 //! run.train(&mut |event| {
@@ -51,17 +51,17 @@
 //! its blocks, as Veit et al. 2016 (arXiv:1605.06431) did.
 //!
 //! ```
-//! use residua::studies::{LesionStudy, StudyError};
+//! use residua::studies::LesionStudy;
 //! use residua::train::{Adapter, TrainedNetworkOptions};
 //!
-//! # fn main() -> Result<(), StudyError> {
-//! # use residua::train::{Config, RunDirectory, Trainer};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use residua::train::{RunDirectory, Settings, Trainer};
 //! # let folder = tempfile::tempdir().unwrap();
 //! # std::env::set_current_dir(folder.path()).unwrap();
-//! # let data = "synthetic:8,8".to_string();
-//! # let config = Config { model: "resnet8".into(), data, epochs: 1, batch_size: 8, ..Config::default() };
+//! # let (model, data) = ("resnet8".parse()?, "synthetic:8,8".parse()?);
+//! # let settings = Settings { model, data, epochs: 1, ..Settings::default() };
 //! # let directory = RunDirectory::create(std::path::Path::new("runs/first"))?;
-//! # Trainer::open(config, &Adapter::Reference)?.run(&directory, false)?.train(&mut |_| {})?;
+//! # Trainer::open(settings, &Adapter::Reference)?.run(&directory, false)?.train(&mut |_| {})?;
 //! let mut network = TrainedNetworkOptions::from_run("runs/first")
 //!     .adapter(Adapter::Reference)
 //!     .open()?;
@@ -99,7 +99,8 @@
 //! | [`models`] | Which network is it? Names such as `wrn-28-10`, and networks of your own |
 //! | [`data`] | Which images, in which order, how augmented? CIFAR and a built-in set |
 //! | [`weights`] | How are weights stored? safetensors, `.pth`, the naming dialects of other programs |
-//! | [`schedule`] | How does a graph become GPU work? Fusion, memory plan, routes |
+//! | [`tuning`] | Which kernel is the fastest for this work on this device? |
+//! | [`schedule`] | How does a graph become GPU work? Fusion, memory plan, passes under a route |
 //! | [`kernels`] | Which shader computes an operation, with which sizes? |
 //! | [`mod@reference`] | What is the right result? Every operation in 64 bits on the CPU |
 //! | [`graph`] | What is a network? Operations, shapes, residual blocks, gradients, routes |

@@ -238,7 +238,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         }
         None => (args.settings.config()?, None),
     };
-    let mut trainer = Trainer::open(config, &args.adapter.choice())?;
+    let mut trainer = Trainer::open_config(config, &args.adapter.choice())?;
     let (config, settings, made_by) = (trainer.config().clone(), trainer.settings.clone(), trainer.made_by());
     note(format_args!(
         "{} ({} parameters) on {} training and {} test images of {}, by {}",

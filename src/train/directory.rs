@@ -192,7 +192,7 @@ impl RunDirectory {
     /// # Errors
     /// [`TrainError::ForeignNetwork`] where `run.toml` names a network that
     /// is not built in: the program that defines it opens the run by
-    /// [`Trainer::open_model`](super::Trainer::open_model).
+    /// [`Trainer::open`](super::Trainer::open).
     pub fn read_model(&self) -> Result<ModelSpec, TrainError> {
         let name = self.read_config()?.model;
         name.parse().map_err(|error| match error {

@@ -1,5 +1,5 @@
-//! What does a configuration need before it can train? Its images, its
-//! network on a device, and a directory.
+//! What do settings need before they can train? Their images, their network
+//! on an adapter, and a directory.
 
 use super::TrainError;
 use super::config::Config;
@@ -10,61 +10,43 @@ use super::run::Run;
 use super::settings::Settings;
 use super::tuning::{choose_kernels, replay_run};
 use crate::data::{ImageSet, Splits};
-use crate::models::{InputShape, Model, ModelSpec};
+use crate::models::InputShape;
 use crate::schedule::{Footprint, KernelChoices, ResidentSet};
 use crate::tuning::{KernelSource, TuningCache, TuningEvent, TuningKey, Workload};
 
-/// A configuration with its images loaded and its network on a device.
-/// Nothing has been written yet.
+/// Settings with their images loaded and their network on an adapter. Nothing
+/// has been written yet.
 pub struct Trainer {
     config: Config,
-    /// What the configuration says.
+    /// The settings.
     pub settings: Settings,
     /// The images.
     pub splits: Splits,
-    /// The network, without weights as yet.
+    /// The network; [`Trainer::run`] sets its weights.
     pub engine: Box<dyn Engine>,
     choices: KernelChoices,
 }
 
 impl Trainer {
-    /// Loads the images of `config` and opens the built-in network that it
-    /// names on `adapter`.
+    /// Loads the images of `settings` and opens their network, a built-in one
+    /// or one of your own, on `adapter`.
     ///
     /// # Errors
     /// For values out of range, images that cannot be read, and devices that
     /// cannot be opened.
-    pub fn open(config: Config, adapter: &Adapter) -> Result<Self, TrainError> {
-        let model: ModelSpec = config.model.parse()?;
-        Self::open_model(model.into(), config, adapter)
-    }
-
-    /// As [`Trainer::open`], with `model` instead of the one that `config`
-    /// names: the way to train a network of one's own ([`Model::own`]). The
-    /// run is stored under the model's name.
-    ///
-    /// # Errors
-    /// As [`Trainer::open`].
-    pub fn open_model(model: Model, mut config: Config, adapter: &Adapter) -> Result<Self, TrainError> {
-        // The name of a built-in network is stored as it was written.
-        if model
-            .spec()
-            .is_none_or(|spec| config.model.parse().as_ref() != Ok(spec))
-        {
-            config.model = model.name();
-        }
-        let settings = config.settings_for(model)?;
-        Self::open_checked(config, settings, adapter)
-    }
-
-    /// As [`Trainer::open`], with typed settings. Their network may be one of
-    /// your own.
-    ///
-    /// # Errors
-    /// As [`Trainer::open`].
-    pub fn open_settings(settings: Settings, adapter: &Adapter) -> Result<Self, TrainError> {
+    pub fn open(settings: Settings, adapter: &Adapter) -> Result<Self, TrainError> {
         settings.check()?;
         Self::open_checked(Config::from(&settings), settings, adapter)
+    }
+
+    /// As [`Trainer::open`], with settings as text and a built-in network. The
+    /// run stores them as they are written.
+    ///
+    /// # Errors
+    /// As [`Trainer::open`], and for values that cannot be read.
+    pub fn open_config(config: Config, adapter: &Adapter) -> Result<Self, TrainError> {
+        let settings = config.settings()?;
+        Self::open_checked(config, settings, adapter)
     }
 
     fn open_checked(config: Config, settings: Settings, adapter: &Adapter) -> Result<Self, TrainError> {
@@ -80,8 +62,8 @@ impl Trainer {
         })
     }
 
-    /// Takes the kernels that `source` names, for the run to come; without
-    /// this they are the default ones. A resumed run replays its own.
+    /// Chooses the kernels of the next new run as `source` says. Without this
+    /// call they are the default ones. A resumed run uses its own again.
     ///
     /// # Errors
     /// As [`choose_kernels`].
@@ -101,12 +83,13 @@ impl Trainer {
         Ok(())
     }
 
-    /// The configuration.
+    /// The settings as text, as `run.toml` stores them.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The device memory that the run to come takes; `None` without a device.
+    /// The device memory that a run will take, in bytes; `None` on the CPU
+    /// reference.
     pub fn footprint(&mut self) -> Option<Footprint> {
         let batch = self.settings.batch_size.get();
         let sizes = |set: &ImageSet| {
@@ -126,7 +109,7 @@ impl Trainer {
         })
     }
 
-    /// What trains, for the record.
+    /// The version and the adapter, as `run.toml` stores them.
     pub fn made_by(&self) -> MadeBy {
         MadeBy {
             version: env!("CARGO_PKG_VERSION").to_string(),
@@ -134,8 +117,9 @@ impl Trainer {
         }
     }
 
-    /// The run in `directory`, ready to train: a new one, which is written
-    /// down there, or, to `resume`, the one that is there.
+    /// Prepares a run in `directory`: a new one, whose settings are written
+    /// there, or, to `resume`, the one that is there. A run that was
+    /// interrupted before its first checkpoint begins again.
     ///
     /// # Errors
     /// As [`Run::prepare`].
@@ -153,7 +137,7 @@ impl Trainer {
             &self.splits,
             resume,
         )?;
-        // Not before the run is known to be possible.
+        // Only now is the run known to be possible.
         if !resume {
             directory.write_tuning(tuning.as_ref())?;
             directory.write_config(&self.config, &made_by)?;
@@ -161,7 +145,7 @@ impl Trainer {
         Ok(run)
     }
 
-    /// The kernels that were chosen, for the record.
+    /// The chosen kernels, as `tuning.toml` stores them.
     fn tuning(&mut self) -> Option<TuningCache> {
         let session = self.engine.device_session()?;
         let key = TuningKey::of(session.gpu().info());

@@ -692,7 +692,7 @@ fn train(config: &TrainConfig, folder: &Path, resume: bool) -> Result<(EpochRow,
         true => RunDirectory::open(folder)?,
         false => RunDirectory::create(folder)?,
     };
-    let mut trainer = Trainer::open(config.clone(), &Adapter::default())?;
+    let mut trainer = Trainer::open_config(config.clone(), &Adapter::default())?;
     let mut run = trainer.run(&directory, resume)?;
     run.train(&mut |_| {})?;
     let last = *run.epochs().last().unwrap();

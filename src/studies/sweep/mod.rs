@@ -367,7 +367,7 @@ impl PlannedPoint {
         kernels: &KernelSource,
         report: &mut dyn FnMut(&Event),
     ) -> Result<TrainedPoint, StudyError> {
-        let mut trainer = Trainer::open(self.point.config.clone(), adapter)?;
+        let mut trainer = Trainer::open_config(self.point.config.clone(), adapter)?;
         let name = trainer.made_by().adapter;
         let (directory, resume) = match RunDirectory::open(&self.run) {
             Ok(there) => (there, true),
