@@ -123,7 +123,6 @@ pub mod data;
 pub mod files;
 pub mod gpu;
 pub mod graph;
-pub mod half;
 pub mod kernels;
 pub mod models;
 pub mod random;

@@ -20,6 +20,7 @@ mod request;
 mod resident_set;
 mod segments;
 mod session;
+mod values;
 mod weights;
 
 pub use bind::{dispatch, target};
@@ -34,4 +35,5 @@ pub use plan::{Kernel, Plan};
 pub use request::PlanRequest;
 pub use resident_set::{Batch, Crop, ResidentSet};
 pub use session::{Session, Update};
+pub use values::{read_values, write_values};
 pub use weights::Weights;

@@ -14,10 +14,10 @@ use super::pass::{Pass, Purpose, check_storage, loss_of, request};
 use super::plan::{Kernel, Plan};
 use super::request::PlanRequest;
 use super::resident_set::{Batch, Crop, Gathering, ResidentSet};
+use super::values::read_values;
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Submission};
-use crate::graph::{Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, Shape, StateId};
-use crate::half;
+use crate::graph::{Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId};
 use crate::kernels::{ImageDims, LossScale, Operand, STEP_BYTES, StepRecord, judge_step, record, sgd};
 
 /// Steps whose metrics are kept on the device until they are read.
@@ -349,7 +349,8 @@ impl Session {
             });
             let value = |&node: &NodeId| {
                 let place = plan.place(node).expect("the nodes are kept");
-                read_value(&self.gpu, place, plan.graph().shape(node), batch.draws.len())
+                let shape = plan.graph().shape(node);
+                read_values(&self.gpu, place, shape.precision, shape.len(batch.draws.len()))
             };
             results[index] = nodes.iter().map(value).collect::<Result<_, _>>()?;
             before = Some(route);
@@ -432,7 +433,7 @@ impl Session {
             let shape = plan
                 .graph()
                 .shape(plan.graph().find(|op| *op == Op::Images).expect("images"));
-            let mut gradient = read_value(&self.gpu, place, shape, batch.draws.len())?;
+            let mut gradient = read_values(&self.gpu, place, shape.precision, shape.len(batch.draws.len()))?;
             gradient.iter_mut().for_each(|value| *value *= unscale);
             gradients.push(gradient);
         }
@@ -668,17 +669,6 @@ fn write(gpu: &Gpu, place: &Binding, values: &[f32]) {
         place.offset,
         &values[..values.len().min((place.size / 4) as usize)],
     );
-}
-
-/// A value of `shape` for `batch` images.
-fn read_value(gpu: &Gpu, place: &Binding, shape: &Shape, batch: usize) -> Result<Vec<f32>, SessionError> {
-    match shape.precision {
-        Precision::F32 => read(gpu, place),
-        Precision::F16 => {
-            let words: Vec<u16> = gpu.read(&place.buffer, place.offset..place.offset + place.size)?;
-            Ok(half::unpack(&words[..shape.len(batch)]))
-        }
-    }
 }
 
 fn read(gpu: &Gpu, place: &Binding) -> Result<Vec<f32>, SessionError> {

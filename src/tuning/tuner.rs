@@ -24,10 +24,9 @@ use super::error::TuningError;
 use super::job::{Job, LoweredAlgorithm};
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Program};
 use crate::graph::Precision;
-use crate::half;
 use crate::kernels::{Algorithm, Lowered, Operand, STEP_BYTES, Target};
 use crate::random::{Philox, Stream};
-use crate::schedule::{Timing, TunedKernel, dispatch, target};
+use crate::schedule::{Timing, TunedKernel, dispatch, read_values, target, write_values};
 
 /// Largest relative difference (Euclidean norm) between an algorithm's output
 /// and the plain kernel's. It allows for another order of sums and no more.
@@ -306,11 +305,9 @@ impl Tuner {
             let bytes = shape.bytes(images);
             let buffer = gpu.buffer("tuning input", bytes)?;
             let numbers = &self.numbers[&index][..shape.len(images)];
-            match shape.precision {
-                Precision::F32 => gpu.write(&buffer, 0, numbers),
-                Precision::F16 => gpu.write(&buffer, 0, &half::pack(numbers)),
-            }
-            inputs.push(Binding::new(&buffer, 0, bytes));
+            let input = Binding::new(&buffer, 0, bytes);
+            write_values(gpu, &input, shape.precision, numbers);
+            inputs.push(input);
         }
         let output = job.output.bytes(images);
         let running = gpu.buffer("tuning state", output)?;
@@ -637,13 +634,7 @@ impl JobBuffers {
     }
 
     fn read_output(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
-        match self.precision {
-            Precision::F32 => gpu.read(&self.output.buffer, 0..self.output.size),
-            Precision::F16 => {
-                let halves: Vec<u16> = gpu.read(&self.output.buffer, 0..self.output.size)?;
-                Ok(half::unpack(&halves[..self.values]))
-            }
-        }
+        read_values(gpu, &self.output, self.precision, self.values)
     }
 
     /// The largest relative distance from the reference output.

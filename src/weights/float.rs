@@ -1,6 +1,6 @@
 //! The floating-point types that weights are stored in, as f32.
 
-use crate::half;
+use half::{bf16, f16};
 
 /// A floating-point type, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ impl Float {
     /// The value whose bytes these begin with; none where there are too few.
     pub(super) fn decode(self, bytes: &[u8]) -> Option<f32> {
         match self {
-            Self::F16 => Some(half::widen(u16::from_le_bytes(*bytes.first_chunk()?))),
-            Self::BF16 => Some(from_bf16(u16::from_le_bytes(*bytes.first_chunk()?))),
+            Self::F16 => Some(f16::from_le_bytes(*bytes.first_chunk()?).to_f32()),
+            Self::BF16 => Some(bf16::from_le_bytes(*bytes.first_chunk()?).to_f32()),
             Self::F32 => Some(f32::from_le_bytes(*bytes.first_chunk()?)),
             Self::F64 => Some(f64::from_le_bytes(*bytes.first_chunk()?) as f32),
         }
@@ -38,18 +38,26 @@ impl Float {
     }
 }
 
-/// bfloat16: the upper half of an f32.
-fn from_bf16(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn bf16_is_a_shortened_f32() {
-        assert_eq!(from_bf16(0x3f80), 1.0);
-        assert_eq!(from_bf16(0xc049), -3.140_625);
+    fn sixteen_bit_types_are_decoded_exactly() {
+        for (bits, value) in [
+            (0x3c00_u16, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0400, 6.103_515_6e-5),
+            (0x0001, 5.960_464_5e-8),
+            (0x3555, 0.333_251_95),
+            (0xfc00, f32::NEG_INFINITY),
+        ] {
+            assert_eq!(Float::F16.decode(&bits.to_le_bytes()), Some(value), "{bits:#06x}");
+        }
+        for (bits, value) in [(0x3f80_u16, 1.0), (0xc049, -3.140_625)] {
+            assert_eq!(Float::BF16.decode(&bits.to_le_bytes()), Some(value), "{bits:#06x}");
+        }
+        assert_eq!(Float::F16.decode(&[0]), None);
     }
 }

@@ -15,18 +15,18 @@ use std::sync::Arc;
 
 use crate::support::twin::{Twin, apart, norm};
 use crate::support::update::UPDATE;
+use half::f16;
 use residua::data::{Draw, ImageSet, Normalization, Padding};
 use residua::gpu::{AdapterKind, AdapterOverrides, Binding, Gpu};
 use residua::graph::{
     BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool,
     Precision, Recompute, Shape,
 };
-use residua::half;
 use residua::kernels::{LossScale, Lowered, Operand, Pointwise, StepRecord, Target, Work};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::random::{Philox, Stream};
 use residua::reference::{self, Inputs};
-use residua::schedule::{self, Action, Session, Task, dispatch, target, tasks};
+use residua::schedule::{self, Action, Session, Task, dispatch, read_values, target, tasks, write_values};
 use residua::train::{
     Adapter, BatchRef, Config as TrainConfig, DeviceEngine, Engine, EpochRow, RunDirectory, Split, StepPlan,
     TrainError, Trainer, initialise,
@@ -151,7 +151,7 @@ impl<'a> Bench<'a> {
                 // A reciprocal standard deviation.
                 (true, _) => draws.between(0.5, 1.5),
                 (false, Precision::F32) => draws.between(-1.0, 1.0),
-                (false, Precision::F16) => half::widen(half::narrow(draws.between(-1.0, 1.0))),
+                (false, Precision::F16) => f16::from_f32(draws.between(-1.0, 1.0)).to_f32(),
             };
             (0..length).map(value).collect()
         };
@@ -217,11 +217,9 @@ impl<'a> Bench<'a> {
     fn upload(&self, shape: &Shape, values: &[f32]) -> Binding {
         let bytes = shape.bytes(self.batch);
         let buffer = self.gpu.buffer("test", bytes).unwrap();
-        match shape.precision {
-            Precision::F32 => self.gpu.write(&buffer, 0, values),
-            Precision::F16 => self.gpu.write(&buffer, 0, &half::pack(values)),
-        }
-        Binding::new(&buffer, 0, bytes)
+        let place = Binding::new(&buffer, 0, bytes);
+        write_values(self.gpu, &place, shape.precision, values);
+        place
     }
 
     fn words<T: bytemuck::NoUninit>(&self, words: &[T]) -> Binding {
@@ -285,11 +283,8 @@ impl<'a> Bench<'a> {
                 recorder.dispatch(dispatch);
             }
         });
-        let values = match shape.precision {
-            Precision::F32 => self.gpu.read(&output.buffer, 0..output.size).unwrap(),
-            Precision::F16 => half::unpack(&self.gpu.read::<u16>(&output.buffer, 0..output.size).unwrap()),
-        };
-        twin::wide(&values[..shape.len(self.batch)])
+        let values = read_values(self.gpu, &output, shape.precision, shape.len(self.batch)).unwrap();
+        twin::wide(&values)
     }
 
     /// Panics unless `lowered` gives `truth`; the relative distance by the
