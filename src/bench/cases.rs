@@ -212,7 +212,7 @@ fn dims(shape: &Shape, batch: usize) -> String {
 /// A workload of work for `batch` images. Its shape is that of its output.
 fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Case {
     let read: u64 = inputs.iter().map(|shape| shape.bytes(batch)).sum();
-    let by_rule = work.candidates(inputs, output, target).first().copied();
+    let by_rule = work.algorithms(inputs, output, target).first().copied();
     Case {
         algorithm: by_rule.map(|kernel| CaseAlgorithm {
             kernel,
@@ -435,7 +435,7 @@ mod tests {
         assert_eq!((rules.len(), kernel(1)), (3, None));
         let mut choices = KernelChoices::default();
         let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
-        let strip: Algorithm = "strip 4x4x2 in 64 by 64".parse().unwrap();
+        let strip: Algorithm = "wgrad strips 4x4x2 splits 64 wg 64".parse().unwrap();
         choices.set(work, 128, TunedKernel::untimed(strip));
         // The rules' own choice is measured once.
         let square = kernel(2).unwrap();

@@ -18,7 +18,7 @@ pub struct KernelRates {
     pub name: String,
     /// The shapes of its inputs and output.
     pub shape: String,
-    /// The algorithm, such as `tile 8x4x8 by 32`; none where there is only one.
+    /// The algorithm, such as `direct 8x4x8 wg 32`; none where there is only one.
     #[serde(default, rename = "way")]
     pub algorithm: Option<String>,
     /// Whether it was chosen by tuning; otherwise it is the default algorithm.

@@ -41,13 +41,13 @@ pub(super) struct Probes {
 impl Probes {
     /// The probes for `target`.
     pub(super) fn new(target: &Target) -> Self {
-        let multiply_adds = MultiplyAddShape::candidates();
-        let streams = StreamShape::candidates(target);
+        let multiply_adds = MultiplyAddShape::all();
+        let streams = StreamShape::all(target);
         Probes {
             multiply_adds: multiply_adds.iter().map(|shape| shape.call(target)).collect(),
             streams: streams
                 .iter()
-                .map(|shape| (shape.call(target), shape.is_of_memory()))
+                .map(|shape| (shape.call(target), shape.exceeds_caches()))
                 .collect(),
         }
     }

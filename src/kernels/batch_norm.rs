@@ -1,45 +1,47 @@
 //! Which dispatches make batch norm, forward and backward?
 
-use super::call::{Call, Lowered, Operand, Target, chunks, parts};
-use super::candidate::{Algorithm, Tunable};
-use super::reduce::{chunk_others, chunk_parameters, chunk_rule};
+use super::algorithm::{Algorithm, Problem};
+use super::call::{Call, Lowered, Operand, Target, parts};
+use super::chunked_sum::{ChunkedSum, chunks};
+use super::reduce::{chunked_sum, sum_algorithms};
 use super::source::Value;
 use crate::graph::Shape;
 
 const WG: usize = 64;
 
-/// How a plane is cut for the elementwise kernels.
-pub(super) struct Lanes {
-    /// Elements of the shader's `V`: 4, or 1 where planes do not divide.
+/// How a plane is split among invocations.
+struct PlaneSplit {
+    /// Elements of the shader's vector `V`: 4, or 1 where planes are not a
+    /// multiple of 4.
     width: usize,
-    /// Elements V of one plane.
+    /// Vectors of one plane.
     plane: usize,
-    /// Elements V of one invocation.
+    /// Vectors of one invocation.
     items: usize,
 }
 
-impl Lanes {
+impl PlaneSplit {
     fn of(shape: &Shape, target: &Target) -> Self {
         let (height, width) = shape.plane();
         let size = height * width;
         let width = if size.is_multiple_of(4) { 4 } else { 1 };
         let plane = size / width;
-        // The channel's constants cost as much to load as the data, and a
-        // turn of a loop as a load: on a processor they are shared by as many
-        // elements as possible.
+        // The channel's constants cost as much to load as the data, and an
+        // iteration of a loop as much as a load. On a CPU as many elements as
+        // possible share them.
         let most = if target.cpu { 8 } else { 2 };
         let items = (1..=most).rev().find(|items| plane.is_multiple_of(*items)).unwrap_or(1);
-        Lanes { width, plane, items }
+        PlaneSplit { width, plane, items }
     }
 
-    fn constants(&self, channels: usize, lanes: usize) -> Vec<(&'static str, Value)> {
+    fn constants(&self, channels: usize, workgroup_size: usize) -> Vec<(&'static str, Value)> {
         vec![
             ("V", Value::Type(if self.width == 4 { "vec4f" } else { "f32" })),
             ("WIDTH", self.width.into()),
             ("C", channels.into()),
             ("PLANE", self.plane.into()),
             ("ITEMS", self.items.into()),
-            ("WG", lanes.into()),
+            ("WG", workgroup_size.into()),
         ]
     }
 
@@ -47,49 +49,49 @@ impl Lanes {
         images * channels * self.plane / self.items
     }
 
-    /// Images of one of about `groups` workgroups in the sums of all channels.
-    fn chunk(&self, batch: usize, channels: usize, groups: usize, lanes: usize) -> usize {
-        let chunks = (groups / channels).clamp(1, batch);
-        // No lane without work, as far as the batch allows.
-        let most = (lanes * self.items / self.plane).min(batch);
+    /// The number of images that one workgroup sums.
+    fn chunk(&self, batch: usize, channels: usize, sum: ChunkedSum) -> usize {
+        let chunks = (sum.splits / channels).clamp(1, batch);
+        // No invocation is without work, as far as the batch allows.
+        let most = (sum.workgroup_size * self.items / self.plane).min(batch);
         batch.div_ceil(chunks).max(most).max(1)
     }
 }
 
-/// Mean and 1/σ of the batch, and the running state: input x.
-pub(super) struct BatchStats<'a> {
+/// Mean and 1/σ of the batch, and the update of the running state: input x.
+pub struct BatchStats<'a> {
     pub x: &'a Shape,
     pub eps: f32,
     pub momentum: f32,
 }
 
-impl Tunable for BatchStats<'_> {
-    fn rule(&self, target: &Target) -> Algorithm {
-        chunk_rule(WG, target)
+impl Problem for BatchStats<'_> {
+    fn default_algorithm(&self, target: &Target) -> Algorithm {
+        sum_algorithms(WG, target).0
     }
 
-    fn others(&self, target: &Target) -> Vec<Algorithm> {
-        chunk_others(WG, target)
+    fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
+        sum_algorithms(WG, target).1
     }
 
-    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
-        Some(batch_stats(self, chunk_parameters(candidate)?, batch, target))
+    fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+        Some(batch_stats(self, chunked_sum(algorithm)?, batch, target))
     }
 }
 
-fn batch_stats(of: &BatchStats, (groups, wg): (usize, usize), batch: usize, target: &Target) -> Lowered {
+fn batch_stats(of: &BatchStats, sum: ChunkedSum, batch: usize, target: &Target) -> Lowered {
     let x = of.x;
-    let lanes = Lanes::of(x, target);
+    let split = PlaneSplit::of(x, target);
     let channels = x.channels();
-    let images = lanes.chunk(batch, channels, groups, wg);
+    let images = split.chunk(batch, channels, sum);
     let (parts, all) = chunks(parts(batch, &[x], target), images);
     let moments = 16 * (all * channels) as u64;
     let mut calls = Vec::new();
     for part in parts {
-        let mut constants = lanes.constants(channels, wg);
+        let mut constants = split.constants(channels, sum.workgroup_size);
         constants.extend([("IMAGES", images.into()), ("FIRST_CHUNK", part.first.into())]);
         let mut call = Call::new("batch_norm", "chunk_moments", constants)
-            .store("Stored", lanes.width, x)
+            .store("Stored", split.width, x)
             .bind_images(0, Operand::Input(0), x, &part.images)
             .bind(4, Operand::Scratch(0), moments);
         call.workgroups = [part.count as u32, channels as u32, 1];
@@ -102,8 +104,9 @@ fn batch_stats(of: &BatchStats, (groups, wg): (usize, usize), batch: usize, targ
     }
 }
 
-/// Statistics and running state from chunks of moments, `bytes` in `chunks`.
-pub(super) fn merge_moments(of: &BatchStats, chunks: Operand, bytes: u64) -> Call {
+/// Merges chunks of moments, `bytes` in `chunks`, into the statistics and the
+/// running state.
+pub fn merge_moments(of: &BatchStats, chunks: Operand, bytes: u64) -> Call {
     let channels = of.x.channels();
     let rows = 8 * channels as u64;
     let constants = vec![
@@ -135,71 +138,71 @@ pub fn running_stats(stats: &Shape, eps: f32, target: &Target) -> Lowered {
     Lowered::calls(vec![call])
 }
 
-/// Normalise, then perhaps a ReLU, a join and another ReLU: inputs x, stats,
-/// affine and, for a join, the shortcut.
+/// Normalisation, then perhaps a ReLU, a join and another ReLU: inputs x,
+/// stats, affine and, for a join, the shortcut.
 pub fn normalize(relu: bool, join: Option<bool>, y: &Shape, batch: usize, target: &Target) -> Lowered {
-    let lanes = Lanes::of(y, target);
+    let split = PlaneSplit::of(y, target);
     let channels = y.channels();
     let rows = 8 * channels as u64;
     let calls = parts(batch, &[y], target).into_iter().map(|part| {
-        let mut constants = lanes.constants(channels, WG);
+        let mut constants = split.constants(channels, WG);
         constants.extend([
             ("RELU", relu.into()),
             ("JOIN", join.is_some().into()),
             ("JOIN_RELU", join.unwrap_or(false).into()),
         ]);
         Call::new("batch_norm", "normalize", constants)
-            .store("Stored", lanes.width, y)
+            .store("Stored", split.width, y)
             .bind_images(0, Operand::Input(0), y, &part)
             .bind(2, Operand::Input(1), rows)
             .bind(3, Operand::Input(2), rows)
             .bind_images(8, Operand::Output, y, &part)
             .bind_images(9, Operand::Input(3), y, &part)
             .bind(10, Operand::Gains, 16)
-            .over(lanes.invocations(part.len(), channels), WG, target)
+            .over(split.invocations(part.len(), channels), WG, target)
     });
     Lowered::calls(calls.collect())
 }
 
-/// Gradients by γ and β: inputs dy, x, stats and, where the ReLU's mask is
-/// taken along, affine.
-pub(super) struct Sums<'a> {
+/// Gradients of γ and β: inputs dy, x, stats and, where a ReLU follows,
+/// affine.
+pub struct ParamGradients<'a> {
     pub relu: bool,
     pub x: &'a Shape,
 }
 
-impl Tunable for Sums<'_> {
-    fn rule(&self, target: &Target) -> Algorithm {
-        chunk_rule(WG, target)
+impl Problem for ParamGradients<'_> {
+    fn default_algorithm(&self, target: &Target) -> Algorithm {
+        sum_algorithms(WG, target).0
     }
 
-    fn others(&self, target: &Target) -> Vec<Algorithm> {
-        chunk_others(WG, target)
+    fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
+        sum_algorithms(WG, target).1
     }
 
-    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
-        Some(sums(self, chunk_parameters(candidate)?, batch, target))
+    fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+        Some(param_gradients(self, chunked_sum(algorithm)?, batch, target))
     }
 }
 
-fn sums(of: &Sums, (groups, wg): (usize, usize), batch: usize, target: &Target) -> Lowered {
-    let Sums { relu, x } = *of;
-    let lanes = Lanes::of(x, target);
+fn param_gradients(of: &ParamGradients, sum: ChunkedSum, batch: usize, target: &Target) -> Lowered {
+    let ParamGradients { relu, x } = *of;
+    let split = PlaneSplit::of(x, target);
     let channels = x.channels();
-    let images = lanes.chunk(batch, channels, groups, wg);
+    let images = split.chunk(batch, channels, sum);
     let (parts, all) = chunks(parts(batch, &[x], target), images);
     let products = 8 * (all * channels) as u64;
     let rows = 8 * channels as u64;
     let mut calls = Vec::new();
     for part in parts {
-        let mut constants = lanes.constants(channels, wg);
+        let mut constants = split.constants(channels, sum.workgroup_size);
         constants.extend([
             ("IMAGES", images.into()),
             ("FIRST_CHUNK", part.first.into()),
             ("RELU", relu.into()),
         ]);
         let mut call = Call::new("batch_norm", "chunk_sums", constants)
-            .store("Stored", lanes.width, x)
+            .store("Stored", split.width, x)
             .bind_images(0, Operand::Input(1), x, &part.images)
             .bind_images(1, Operand::Input(0), x, &part.images)
             .bind(2, Operand::Input(2), rows)
@@ -223,29 +226,29 @@ fn sums(of: &Sums, (groups, wg): (usize, usize), batch: usize, target: &Target) 
     }
 }
 
-/// Input gradient: inputs dy, x, stats, affine, sums.
+/// Input gradient: inputs dy, x, stats, affine and the gradients of γ and β.
 pub fn input_gradient(relu: bool, batch_stats: bool, x: &Shape, batch: usize, target: &Target) -> Lowered {
-    let lanes = Lanes::of(x, target);
+    let split = PlaneSplit::of(x, target);
     let channels = x.channels();
     let rows = 8 * channels as u64;
     let (height, width) = x.plane();
     let count = (batch * height * width) as f64;
     let calls = parts(batch, &[x], target).into_iter().map(|part| {
-        let mut constants = lanes.constants(channels, WG);
+        let mut constants = split.constants(channels, WG);
         constants.extend([
             ("RELU", relu.into()),
             ("BATCH_STATS", batch_stats.into()),
             ("PER_COUNT", ((1.0 / count) as f32).into()),
         ]);
         Call::new("batch_norm", "input_grad", constants)
-            .store("Stored", lanes.width, x)
+            .store("Stored", split.width, x)
             .bind_images(0, Operand::Input(1), x, &part)
             .bind_images(1, Operand::Input(0), x, &part)
             .bind(2, Operand::Input(2), rows)
             .bind(3, Operand::Input(3), rows)
             .bind_images(8, Operand::Output, x, &part)
             .bind(14, Operand::Input(4), rows)
-            .over(lanes.invocations(part.len(), channels), WG, target)
+            .over(split.invocations(part.len(), channels), WG, target)
     });
     Lowered::calls(calls.collect())
 }

@@ -1,42 +1,42 @@
-//! What does a kernel room hand to the schedule? Calls: a shader variant, the
-//! byte ranges that it binds, and its number of workgroups.
+//! What do the kernel modules give to the schedule? Calls: a shader variant,
+//! the byte ranges that it binds, and its number of workgroups.
 
 use std::ops::Range;
 
 use super::source::{Value, Variant};
 use crate::graph::{Precision, Shape};
 
-/// What kernels need to know of the adapter.
+/// What kernels need to know about the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// Whether a processor runs the shaders: loads are dear there, and
-    /// register tiles want to be huge.
+    /// Whether a CPU runs the shaders: loads are expensive there, and large
+    /// register tiles pay.
     pub cpu: bool,
     /// Largest binding in bytes.
     pub binding: u64,
     /// Binding offsets are multiples of this many bytes.
     pub alignment: u64,
-    /// Workgroups along one dimension.
+    /// The largest number of workgroups along one dimension.
     pub workgroups: u32,
-    /// Invocations of every subgroup, a power of two; 0 where that is not
-    /// known or there are no exchanges between them.
-    pub subgroup: usize,
-    /// Whether eight neighbours are loaded at once, as 64-bit integers: on a
-    /// processor whose driver knows them.
-    pub eights: bool,
+    /// Invocations of every subgroup, a power of two; 0 where the size is not
+    /// known or the adapter has no subgroup operations.
+    pub subgroup_size: usize,
+    /// Whether eight adjacent values are loaded at once, as 64-bit integers
+    /// (load8): on a CPU whose driver has them.
+    pub wide_loads: bool,
 }
 
 impl Target {
-    /// A target that all adapters are at least: a software driver, with
-    /// vectors of eight lanes, or a GPU of which nothing is known.
+    /// What every adapter has at least: a software driver, with vectors of
+    /// eight lanes, or a GPU about which nothing is known.
     pub const fn portable(cpu: bool) -> Self {
         Target {
             cpu,
             binding: 128 << 20,
             alignment: 256,
             workgroups: 65_535,
-            subgroup: if cpu { 8 } else { 0 },
-            eights: false,
+            subgroup_size: if cpu { 8 } else { 0 },
+            wide_loads: false,
         }
     }
 }
@@ -48,9 +48,9 @@ pub enum Operand {
     Input(usize),
     /// Its output.
     Output,
-    /// Its second output, of work that has two.
+    /// Its second output, for work that has two.
     Second,
-    /// Memory that lives only during the task.
+    /// Memory that is used only during the task.
     Scratch(usize),
     /// The batch norm's running state.
     Running,
@@ -58,7 +58,7 @@ pub enum Operand {
     Gains,
     /// The step's record: seed, step number, learning rate.
     Step,
-    /// The loss scale and what it depends on.
+    /// The loss scale and its state.
     LossScale,
 }
 
@@ -80,7 +80,7 @@ pub struct Arg {
 pub struct Call {
     /// The shader.
     pub variant: Variant,
-    /// Its bindings; those that the variant does not use are ignored.
+    /// Its bindings. Those that the variant does not use are ignored.
     pub args: Vec<Arg>,
     /// Workgroups in x, y, z.
     pub workgroups: [u32; 3],
@@ -89,7 +89,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call of `entry` in `file` without arguments yet.
+    /// A call of `entry` in `file`, without arguments.
     pub fn new(file: &'static str, entry: &'static str, constants: Vec<(&'static str, Value)>) -> Self {
         Call {
             variant: Variant { file, entry, constants },
@@ -99,8 +99,8 @@ impl Call {
         }
     }
 
-    /// Makes the shader's alias `name`, an f32 or four as the files stand,
-    /// what `width` (1 or 4) neighbours of `shape` are in memory.
+    /// Sets the shader's alias `name` to the type of `width` (1 or 4) adjacent
+    /// elements of `shape` in memory. In the files it is `f32` or `vec4f`.
     pub fn store(mut self, name: &'static str, width: usize, shape: &Shape) -> Self {
         if shape.precision == Precision::F16 {
             let half = if width == 4 { "vec4<f16>" } else { "f16" };
@@ -120,7 +120,7 @@ impl Call {
         self
     }
 
-    /// Binds the images `range` of `operand`, whose shape is `shape`.
+    /// Binds the images `range` of `operand`, which has the shape `shape`.
     pub fn bind_images(mut self, binding: u32, operand: Operand, shape: &Shape, range: &Range<usize>) -> Self {
         let (offset, size) = if shape.batched {
             (shape.bytes(range.start), shape.bytes(range.len()))
@@ -136,14 +136,15 @@ impl Call {
         self
     }
 
-    /// Enough workgroups of `per_group` invocations in x, folded into y.
+    /// Sets the grid: enough workgroups of `per_group` for `invocations`, in x
+    /// and y.
     pub fn over(mut self, invocations: usize, per_group: usize, target: &Target) -> Self {
-        self.workgroups = fold(invocations.div_ceil(per_group), target.workgroups);
+        self.workgroups = grid_2d(invocations.div_ceil(per_group), target.workgroups);
         self
     }
 
-    /// Bytes that the call reads and writes at least: the size of all ranges
-    /// it binds, once.
+    /// A lower bound for the bytes that the call reads and writes: the size of
+    /// all ranges that it binds, each counted once.
     pub fn bytes(&self) -> u64 {
         let mut seen: Vec<(Operand, u64)> = Vec::new();
         for arg in &self.args {
@@ -167,17 +168,17 @@ pub fn is_workgroup_size(size: usize) -> bool {
     size.is_power_of_two() && size <= 256
 }
 
-/// `groups` workgroups as x and y, where x alone may not hold them. The grid
-/// may be a little larger: kernels compare their index with the length of
-/// what they write.
-pub fn fold(groups: usize, limit: u32) -> [u32; 3] {
+/// `groups` workgroups in x and y, for x alone is limited to `limit`. The grid
+/// may be a little larger than asked for: kernels compare their index with the
+/// length of what they write.
+pub fn grid_2d(groups: usize, limit: u32) -> [u32; 3] {
     let groups = groups.max(1);
     let y = groups.div_ceil(limit as usize);
     let x = groups.div_ceil(y);
     [x as u32, y as u32, 1]
 }
 
-/// What a task becomes.
+/// The dispatches of a task.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Lowered {
     /// Dispatches in order.
@@ -195,8 +196,9 @@ impl Lowered {
         }
     }
 
-    /// The same work where an input is the output's memory: its elements are
-    /// read from there, for a buffer cannot be bound twice to be written.
+    /// The same work where an input and the output are the same memory. The
+    /// kernel then reads the input through the output's binding, because a
+    /// buffer that is written cannot be bound twice.
     pub fn in_place(mut self) -> Self {
         for call in &mut self.calls {
             call.variant.constants.push(("IN_PLACE", true.into()));
@@ -205,8 +207,8 @@ impl Lowered {
     }
 }
 
-/// The parts of a batch such that no tensor of `shapes` passes the binding
-/// limit, and every part begins at an aligned offset of each.
+/// Splits a batch into parts such that no tensor of `shapes` exceeds the
+/// binding limit, and every part begins at an aligned offset of each tensor.
 pub fn parts(batch: usize, shapes: &[&Shape], target: &Target) -> Vec<Range<usize>> {
     let batched = || shapes.iter().filter(|shape| shape.batched);
     let largest = batched().map(|shape| shape.bytes(1)).max().unwrap_or(1);
@@ -222,35 +224,14 @@ pub fn parts(batch: usize, shapes: &[&Shape], target: &Target) -> Vec<Range<usiz
         .collect()
 }
 
-/// The parts of an arena of `bytes` that fit a binding: first byte and bytes.
+/// Splits an arena of `bytes` into parts that fit a binding: first byte and
+/// size of each.
 pub fn arena_parts(bytes: u64, target: &Target) -> impl Iterator<Item = (u64, u64)> + use<> {
-    // A part ends at a multiple of every alignment there is.
+    // 4096 is a multiple of every alignment that an adapter may have.
     let part = (target.binding / 4096 * 4096).max(4096);
     (0..bytes)
         .step_by(part as usize)
         .map(move |offset| (offset, part.min(bytes - offset)))
-}
-
-/// A dispatch's part of a sum over the batch: a workgroup sums each chunk of
-/// images, and another kernel merges the chunks of all dispatches.
-pub struct Chunks {
-    /// The images of this dispatch.
-    pub images: Range<usize>,
-    /// Chunks of the dispatches before.
-    pub first: usize,
-    /// Its own chunks.
-    pub count: usize,
-}
-
-/// `parts` of a batch in chunks of `size` images, and the number of all chunks.
-pub fn chunks(parts: Vec<Range<usize>>, size: usize) -> (Vec<Chunks>, usize) {
-    let mut all = 0;
-    let chunked = parts.into_iter().map(|images| {
-        let (first, count) = (all, images.len().div_ceil(size));
-        all += count;
-        Chunks { images, first, count }
-    });
-    (chunked.collect(), all)
 }
 
 #[cfg(test)]
@@ -264,9 +245,9 @@ mod tests {
     };
 
     #[test]
-    fn folded_grids_cover_their_work() {
+    fn grids_cover_their_work() {
         for groups in [1, 65_535, 65_536, 70_000, 65_535 * 65_535] {
-            let [x, y, _] = fold(groups, 65_535);
+            let [x, y, _] = grid_2d(groups, 65_535);
             assert!(x <= 65_535 && y <= 65_535);
             assert!(x as usize * y as usize >= groups);
         }

@@ -1,21 +1,25 @@
-//! Which dispatches move channels about: option-A shortcuts, concatenation,
-//! slices?
+//! Which dispatches copy channels between tensors: option-A shortcuts (He et
+//! al. 2016), concatenations and slices?
 
 use super::call::{Call, Lowered, Operand, Target, parts};
 use crate::graph::{PadShortcut, Shape};
 
 const WG: usize = 64;
 
-/// The narrow and the wide side of a move, and where one stands in the other.
-struct Move<'a> {
+/// A copy between a tensor with few channels and one with more, and where the
+/// first one stands in the second.
+struct ChannelCopy<'a> {
     narrow: &'a Shape,
     wide: &'a Shape,
+    /// Channels of `wide` before those of `narrow`.
     before: usize,
+    /// Pixels of `narrow` for one of `wide`, in each dimension.
     stride: usize,
+    /// Whether the mean of these pixels is taken, instead of the first.
     average: bool,
 }
 
-impl Move<'_> {
+impl ChannelCopy<'_> {
     fn call(&self, entry: &'static str) -> Call {
         let ((h, w), (oh, ow)) = (self.narrow.plane(), self.wide.plane());
         let constants = vec![
@@ -56,16 +60,16 @@ impl Move<'_> {
 
 /// Option-A shortcut: input x.
 pub fn pad(pad: PadShortcut, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
-    of_shortcut(pad, x, y).widen(batch, target)
+    shortcut(pad, x, y).widen(batch, target)
 }
 
 /// Its gradient: input dy.
 pub fn pad_gradient(pad: PadShortcut, dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
-    of_shortcut(pad, dx, dy).narrow(batch, target)
+    shortcut(pad, dx, dy).narrow(batch, target)
 }
 
-fn of_shortcut<'a>(pad: PadShortcut, narrow: &'a Shape, wide: &'a Shape) -> Move<'a> {
-    Move {
+fn shortcut<'a>(pad: PadShortcut, narrow: &'a Shape, wide: &'a Shape) -> ChannelCopy<'a> {
+    ChannelCopy {
         narrow,
         wide,
         before: pad.before,
@@ -74,9 +78,9 @@ fn of_shortcut<'a>(pad: PadShortcut, narrow: &'a Shape, wide: &'a Shape) -> Move
     }
 }
 
-/// Channels from `from` on: input x.
+/// The channels from number `from`: input x.
 pub fn slice(from: usize, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
-    let slice = Move {
+    let slice = ChannelCopy {
         narrow: y,
         wide: x,
         before: from,
@@ -86,12 +90,12 @@ pub fn slice(from: usize, x: &Shape, y: &Shape, batch: usize, target: &Target) -
     slice.narrow(batch, target)
 }
 
-/// All inputs, one after the other.
+/// The channels of all inputs, one input after the other.
 pub fn concat(inputs: &[&Shape], y: &Shape, batch: usize, target: &Target) -> Lowered {
     let mut before = 0;
     let mut calls = Vec::new();
     for (index, x) in inputs.iter().enumerate() {
-        let place = Move {
+        let place = ChannelCopy {
             narrow: x,
             wide: y,
             before,

@@ -8,8 +8,8 @@ use crate::random::Stream;
 
 const WG: usize = 64;
 
-/// Dropout: input x. The draws are those of (purpose, index), one for as many
-/// elements as `draws` says.
+/// Dropout: input x. `draws` is the purpose and index of the random draws, and
+/// the number of adjacent elements that share one.
 pub fn dropout(p: f32, draws: (Stream, u32, usize), shape: &Shape, batch: usize, target: &Target) -> Lowered {
     let (purpose, stream, per_draw) = draws;
     let calls = parts(batch, &[shape], target).into_iter().map(|part| {

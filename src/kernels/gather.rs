@@ -1,4 +1,4 @@
-//! Which dispatches bring a batch of images into the form that networks read?
+//! Which dispatches make the batch that a network reads from the resident images?
 
 use super::call::{Call, Operand, Target, parts};
 use crate::graph::Shape;
@@ -17,9 +17,10 @@ pub struct ImagePart {
 /// Channels, height and width of the images.
 pub type ImageDims = [usize; 3];
 
-/// Gathers, crops, flips and normalises a batch from one part of the set.
-/// Inputs: bytes of the part, classes of all images, draws, scales; outputs
-/// are bound by the caller as input 4 (images of `shape`) and 5 (labels).
+/// Gathers, crops, flips and normalises the images of a batch that are in one
+/// part of the set. Inputs: bytes of the part, classes of all images, draws,
+/// scales. The caller binds the outputs as input 4 (images of `shape`) and 5
+/// (labels).
 pub fn gather(
     part: &ImagePart,
     images: usize,

@@ -1,4 +1,4 @@
-//! Which dispatches make the loss, its gradient and the step's metrics?
+//! Which dispatches compute the loss, its gradient and the metrics of a step?
 
 use super::call::{Call, Lowered, Operand, Target};
 use super::loss_scale::LOSS_SCALE_BYTES;
@@ -7,7 +7,7 @@ use crate::graph::Shape;
 
 const WG: usize = 64;
 
-/// Cross-entropy and errors of each image: inputs logits, labels.
+/// Cross-entropy and error of each image: inputs logits and labels.
 pub fn cross_entropy(logits: &Shape, batch: usize, target: &Target) -> Lowered {
     let classes = logits.per_image();
     let call = Call::new(
@@ -23,8 +23,8 @@ pub fn cross_entropy(logits: &Shape, batch: usize, target: &Target) -> Lowered {
     Lowered::calls(vec![call])
 }
 
-/// Gradient of the mean cross-entropy by the logits, times the loss scale
-/// where `scaled`: inputs logits, labels.
+/// Gradient of the mean cross-entropy with respect to the logits, times the
+/// loss scale where `scaled`: inputs logits and labels.
 pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target: &Target) -> Lowered {
     let classes = logits.per_image();
     let call = Call::new(
@@ -45,8 +45,8 @@ pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target
     Lowered::calls(vec![call])
 }
 
-/// The batch's mean loss and errors into the step's slot of the metrics,
-/// which are the output: input the results of [`cross_entropy`].
+/// Writes the batch's mean loss and its number of errors into the step's slot of
+/// the metrics, which are the output. Input: the result of [`cross_entropy`].
 pub fn record(slots: usize, batch: usize) -> Call {
     Call::new("loss", "record", vec![("WG", WG.into())])
         .bind(4, Operand::Input(0), 8 * batch as u64)

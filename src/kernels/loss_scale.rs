@@ -1,5 +1,5 @@
-//! Which dispatches find whether a step's gradients overflowed, and what the
-//! loss scale becomes?
+//! Which dispatches find out whether the gradients of a step overflowed, and
+//! update the loss scale?
 
 use serde::{Deserialize, Serialize};
 
@@ -7,26 +7,27 @@ use super::call::{Call, Operand, Target, arena_parts};
 
 const WG: usize = 64;
 
-/// Bytes of the loss scale and what it depends on, as the shaders'
-/// `LossScale` lays it out.
+/// The size of the shaders' `LossScale` in bytes: the loss scale and its state.
 pub const LOSS_SCALE_BYTES: u64 = 24;
 
-/// What a run keeps of its loss scaling: the first words of the shaders'
-/// `LossScale`.
+/// The loss scale of a run: the first words of the shaders' `LossScale`.
+/// Gradients in 16 bits are computed for a loss times `scale`, so that small
+/// ones do not underflow (Micikevicius et al. 2018, "Mixed Precision
+/// Training").
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct LossScale {
-    /// What gradients are multiplied by in the step to come.
+    /// The factor of the gradients in the next step.
     pub scale: f32,
-    /// Steps without overflow since it last changed.
+    /// Steps without overflow since the scale last changed.
     pub good: u32,
-    /// Steps with one, which changed nothing but the scale, in all.
+    /// Steps with overflow in the whole run. They change only the scale.
     pub skipped: u32,
 }
 
 impl LossScale {
-    /// Where a run begins: a scale that most networks bear, and that others
-    /// come down from in a few skipped steps.
+    /// The first value. Most networks can train with it; for others it falls in
+    /// a few skipped steps.
     pub const INITIAL: Self = LossScale {
         scale: 65_536.0,
         good: 0,
@@ -39,9 +40,9 @@ impl LossScale {
     }
 }
 
-/// Looks at all gradients (input 1, an arena of `bytes`), decides whether the
-/// step counts, and sets the scale of the next.
-pub fn judge_step(bytes: u64, target: &Target) -> Vec<Call> {
+/// Checks all gradients (input 1, an arena of `bytes`) for overflow, decides
+/// whether the step counts, and sets the scale for the next one.
+pub fn update_loss_scale(bytes: u64, target: &Target) -> Vec<Call> {
     let find = arena_parts(bytes, target).map(|(offset, size)| {
         let mut call = Call::new("loss_scale", "find_overflow", vec![("WG", WG.into())])
             .bind(0, Operand::Input(1), size)

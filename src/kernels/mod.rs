@@ -1,11 +1,15 @@
-//! For each piece of work: which shader variants can do it, with which
-//! constants, bindings and workgroup counts. Shapes and adapters are known
-//! here; models and training are not.
+//! Which shader variants do a piece of work, with which constants, bindings and
+//! workgroup counts? These modules know shapes and adapters, but not models
+//! and training.
+//!
+//! [`Work`] is what the schedule asks for. Where there are several algorithms
+//! for it, one of them is the default, and the tuner times the others.
 
+mod algorithm;
 mod batch_norm;
 mod call;
-mod candidate;
 mod channels;
+mod chunked_sum;
 mod conv;
 mod dropout;
 mod expression;
@@ -20,13 +24,13 @@ mod reduce;
 mod sgd;
 mod source;
 mod step;
+mod text;
 
-pub use call::{Arg, Call, Lowered, Operand, Target, fold, parts};
-pub use candidate::{Algorithm, UnknownAlgorithm};
-pub use conv::{GemmTile, Tile, WeightTile};
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use call::{Arg, Call, Lowered, Operand, Target, grid_2d, parts};
 pub use gather::{ImageDims, ImagePart, gather};
 pub use loss::record;
-pub use loss_scale::{LOSS_SCALE_BYTES, LossScale, judge_step};
+pub use loss_scale::{LOSS_SCALE_BYTES, LossScale, update_loss_scale};
 pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
@@ -34,13 +38,14 @@ pub use sgd::sgd;
 pub use source::{Value, Variant, files};
 pub use step::{STEP_BYTES, StepRecord};
 
-use candidate::Tunable;
+use algorithm::{Problem, Single};
+use conv::problem::{Convolution, WeightGradient};
 
 use crate::graph::{Conv, PadShortcut, Shape};
 use crate::random::Stream;
 
 /// A piece of work for the device: an operation of the graph, or several that
-/// one kernel does together. Inputs are listed in parentheses, in order.
+/// one kernel computes together. Inputs are listed in parentheses, in order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Work {
     /// Convolution (x, weight) or (x, weight, bias).
@@ -51,7 +56,7 @@ pub enum Work {
         bias: bool,
     },
     /// Convolution (x, weight) or (x, weight, bias) and, as a second output,
-    /// the statistics of its batch; advances the running state.
+    /// the statistics of its batch. Updates the running state.
     ConvStats {
         /// Kernel, stride, padding, groups.
         conv: Conv,
@@ -68,7 +73,7 @@ pub enum Work {
     ConvWeightGradient(Conv),
     /// Sum over batch and plane (dy).
     ChannelSum,
-    /// Statistics of the batch (x); advances the running state.
+    /// Statistics of the batch (x). Updates the running state.
     BatchStats {
         /// Added to the variance.
         eps: f32,
@@ -80,22 +85,22 @@ pub enum Work {
         /// Added to the variance.
         eps: f32,
     },
-    /// Batch norm (x, stats, affine), perhaps a ReLU, perhaps a join with a
-    /// shortcut (…, shortcut), perhaps a ReLU behind the join.
+    /// Batch norm (x, stats, affine), then perhaps a ReLU, a join with a
+    /// shortcut (…, shortcut) and a ReLU after the join.
     Normalize {
-        /// A ReLU behind the normalisation.
+        /// Whether a ReLU follows the normalisation.
         relu: bool,
-        /// A join, and whether a ReLU is behind it.
+        /// `Some` for a join, and whether a ReLU follows it.
         join: Option<bool>,
     },
-    /// Gradients by γ and β (dy, x, stats, affine).
+    /// Gradients of γ and β (dy, x, stats, affine).
     NormParamGradients {
-        /// Whether dy is that of a ReLU behind the normalisation.
+        /// Whether dy is the gradient of a ReLU that follows the normalisation.
         relu: bool,
     },
     /// Input gradient (dy, x, stats, affine, sums).
     NormInputGradient {
-        /// Whether dy is that of a ReLU behind the normalisation.
+        /// Whether dy is the gradient of a ReLU that follows the normalisation.
         relu: bool,
         /// Whether the statistics are the batch's.
         batch_stats: bool,
@@ -117,7 +122,7 @@ pub enum Work {
     Dropout {
         /// Probability of a zero.
         p: f32,
-        /// Which layer.
+        /// The index of the layer, which makes its draws its own.
         stream: u32,
     },
     /// Stochastic depth by image (x).
@@ -127,9 +132,9 @@ pub enum Work {
         /// Which block, from 0.
         block: u32,
     },
-    /// Channels of all inputs.
+    /// Concatenation of the channels of all inputs.
     Concat,
-    /// Channels from one on (x).
+    /// The channels from a given one (x).
     Slice {
         /// The first.
         from: usize,
@@ -142,13 +147,13 @@ pub enum Work {
     CrossEntropy,
     /// Its gradient (logits, labels).
     CrossEntropyGrad {
-        /// Whether it is multiplied by the loss scale.
+        /// Whether the gradient is multiplied by the loss scale.
         scaled: bool,
     },
 }
 
 impl Work {
-    /// This work without its second output, if it makes two.
+    /// This work without its second output, if it has two.
     pub fn first(self) -> Self {
         match self {
             Work::ConvStats { conv, bias, .. } => Work::Conv { conv, bias },
@@ -156,25 +161,25 @@ impl Work {
         }
     }
 
-    /// This work as one that can be done in several ways, if it can.
-    fn tunable<'a>(&self, inputs: &[&'a Shape], output: &'a Shape) -> Option<Box<dyn Tunable + 'a>> {
-        Some(match *self {
-            Work::Conv { conv, bias } => Box::new(conv::Direction::forward(conv, bias, inputs[0], output)),
+    /// This work with its shapes, and the algorithms that solve it.
+    fn problem<'a>(self, inputs: &'a [&'a Shape], output: &'a Shape) -> Box<dyn Problem + 'a> {
+        match self {
+            Work::Conv { conv, bias } => Box::new(Convolution::forward(conv, bias, inputs[0], output)),
             Work::ConvStats {
                 conv,
                 bias,
                 eps,
                 momentum,
             } => Box::new(conv::ConvStats {
-                conv: conv::Direction::forward(conv, bias, inputs[0], output),
+                conv: Convolution::forward(conv, bias, inputs[0], output),
                 stats: batch_norm::BatchStats {
                     x: output,
                     eps,
                     momentum,
                 },
             }),
-            Work::ConvInputGradient(conv) => Box::new(conv::Direction::backward(conv, inputs[0], output)),
-            Work::ConvWeightGradient(conv) => Box::new(conv::WeightGradient {
+            Work::ConvInputGradient(conv) => Box::new(Convolution::input_gradient(conv, inputs[0], output)),
+            Work::ConvWeightGradient(conv) => Box::new(WeightGradient {
                 conv,
                 x: inputs[0],
                 dy: inputs[1],
@@ -186,7 +191,23 @@ impl Work {
                 eps,
                 momentum,
             }),
-            Work::NormParamGradients { relu } => Box::new(batch_norm::Sums { relu, x: inputs[1] }),
+            Work::RunningStats { eps } => single(move |_, target| batch_norm::running_stats(output, eps, target)),
+            Work::Normalize { relu, join } => {
+                single(move |batch, target| batch_norm::normalize(relu, join, output, batch, target))
+            }
+            Work::NormParamGradients { relu } => Box::new(batch_norm::ParamGradients { relu, x: inputs[1] }),
+            Work::NormInputGradient { relu, batch_stats } => {
+                single(move |batch, target| batch_norm::input_gradient(relu, batch_stats, output, batch, target))
+            }
+            Work::Pointwise(kernel) => single(move |batch, target| pointwise::pointwise(kernel, output, batch, target)),
+            Work::Pool(kernel) => {
+                let (wide, narrow) = if kernel.is_forward() {
+                    (inputs[0], output)
+                } else {
+                    (output, inputs[0])
+                };
+                single(move |batch, target| pool::pooling(kernel, wide, narrow, batch, target))
+            }
             Work::Linear { bias } => Box::new(linear::Layer::Forward {
                 bias,
                 x: inputs[0],
@@ -201,12 +222,31 @@ impl Work {
                 dy: inputs[1],
                 dw: output,
             }),
-            _ => return None,
-        })
+            Work::Dropout { p, stream } => {
+                let per_element = (Stream::Dropout, stream, 1);
+                single(move |batch, target| dropout::dropout(p, per_element, output, batch, target))
+            }
+            Work::DropPath { p, block } => {
+                let per_image = (Stream::StochasticDepth, block, output.per_image());
+                single(move |batch, target| dropout::dropout(p, per_image, output, batch, target))
+            }
+            Work::Concat => single(move |batch, target| channels::concat(inputs, output, batch, target)),
+            Work::Slice { from } => {
+                single(move |batch, target| channels::slice(from, inputs[0], output, batch, target))
+            }
+            Work::PadShortcut(pad) => single(move |batch, target| channels::pad(pad, inputs[0], output, batch, target)),
+            Work::PadShortcutGrad(pad) => {
+                single(move |batch, target| channels::pad_gradient(pad, inputs[0], output, batch, target))
+            }
+            Work::CrossEntropy => single(move |batch, target| loss::cross_entropy(inputs[0], batch, target)),
+            Work::CrossEntropyGrad { scaled } => {
+                single(move |batch, target| loss::cross_entropy_gradient(scaled, output, batch, target))
+            }
+        }
     }
 
-    /// The input in whose memory the output may be made, by
-    /// [`Lowered::in_place`], where nobody else reads that input.
+    /// The input whose memory the output may take, by [`Lowered::in_place`],
+    /// where nothing else reads that input.
     pub fn overwrites(&self) -> Option<usize> {
         match self {
             Work::Normalize { .. } | Work::NormInputGradient { .. } | Work::Dropout { .. } | Work::DropPath { .. } => {
@@ -217,25 +257,21 @@ impl Work {
         }
     }
 
-    /// The ways to do this work on `target`: the rules' choice first, the
-    /// plain one last. None where there is only one way.
-    pub fn candidates(&self, inputs: &[&Shape], output: &Shape, target: &Target) -> Vec<Algorithm> {
-        let Some(tunable) = self.tunable(inputs, output) else {
-            return Vec::new();
-        };
-        let rule = tunable.rule(target);
-        let mut all = vec![rule];
-        for other in tunable.others(target) {
-            if !all.contains(&other) {
-                all.push(other);
+    /// The algorithms for this work on `target`: the default first, the plain
+    /// one last. Empty where there is only one.
+    pub fn algorithms(&self, inputs: &[&Shape], output: &Shape, target: &Target) -> Vec<Algorithm> {
+        let problem = self.problem(inputs, output);
+        let mut all = vec![problem.default_algorithm(target)];
+        for algorithm in problem.alternatives(target).into_iter().chain([Algorithm::Plain]) {
+            if !all.contains(&algorithm) {
+                all.push(algorithm);
             }
         }
-        all.push(Algorithm::Plain);
-        all
+        if all.len() > 1 { all } else { Vec::new() }
     }
 
-    /// What the time of this work depends on, but for the number of images:
-    /// the key of files of choices. Empty where there is only one way.
+    /// What the time of this work depends on, apart from the number of images:
+    /// the key of tuning caches. Empty where there is only one algorithm.
     pub fn signature(&self, inputs: &[&Shape], output: &Shape) -> String {
         let shapes = |x: &Shape, y: &Shape| format!("{x} to {y}");
         let convolution = |name: &str, conv: &Conv, x: &Shape, y: &Shape| {
@@ -274,65 +310,30 @@ impl Work {
         }
     }
 
-    /// The dispatches that do this work in one of its ways; `None` where
-    /// `candidate` is none of them.
+    /// The dispatches of `algorithm` for `batch` images on `target`; `None`
+    /// where it does not solve this work.
     pub fn lower_as(
         &self,
-        candidate: &Algorithm,
+        algorithm: &Algorithm,
         inputs: &[&Shape],
         output: &Shape,
         batch: usize,
         target: &Target,
     ) -> Option<Lowered> {
-        self.tunable(inputs, output)?.lower(candidate, batch, target)
+        self.problem(inputs, output).lower(algorithm, batch, target)
     }
 
-    /// The dispatches that do this work for `batch` images on `target`, by the
-    /// rules' choice where there are several ways.
+    /// The dispatches of the default algorithm for `batch` images on `target`.
     pub fn lower(&self, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Lowered {
-        let chosen = self.tunable(inputs, output);
-        if let Some(lowered) = chosen.and_then(|work| work.lower(&work.rule(target), batch, target)) {
-            return lowered;
-        }
-        match *self {
-            Work::Conv { .. }
-            | Work::ConvStats { .. }
-            | Work::ConvInputGradient(_)
-            | Work::ConvWeightGradient(_)
-            | Work::ChannelSum
-            | Work::BatchStats { .. }
-            | Work::NormParamGradients { .. }
-            | Work::Linear { .. }
-            | Work::LinearInputGradient
-            | Work::LinearWeightGradient => unreachable!("the rules' choice is a way to do {self:?}"),
-            Work::RunningStats { eps } => batch_norm::running_stats(output, eps, target),
-            Work::Normalize { relu, join } => batch_norm::normalize(relu, join, output, batch, target),
-            Work::NormInputGradient { relu, batch_stats } => {
-                batch_norm::input_gradient(relu, batch_stats, output, batch, target)
-            }
-            Work::Pointwise(kernel) => pointwise::pointwise(kernel, output, batch, target),
-            Work::Pool(kernel) => {
-                let (wide, narrow) = if kernel.is_forward() {
-                    (inputs[0], output)
-                } else {
-                    (output, inputs[0])
-                };
-                pool::pooling(kernel, wide, narrow, batch, target)
-            }
-            Work::Dropout { p, stream } => {
-                let of_element = (Stream::Dropout, stream, 1);
-                dropout::dropout(p, of_element, output, batch, target)
-            }
-            Work::DropPath { p, block } => {
-                let of_image = (Stream::StochasticDepth, block, output.per_image());
-                dropout::dropout(p, of_image, output, batch, target)
-            }
-            Work::Concat => channels::concat(inputs, output, batch, target),
-            Work::Slice { from } => channels::slice(from, inputs[0], output, batch, target),
-            Work::PadShortcut(pad) => channels::pad(pad, inputs[0], output, batch, target),
-            Work::PadShortcutGrad(pad) => channels::pad_gradient(pad, inputs[0], output, batch, target),
-            Work::CrossEntropy => loss::cross_entropy(inputs[0], batch, target),
-            Work::CrossEntropyGrad { scaled } => loss::cross_entropy_gradient(scaled, output, batch, target),
-        }
+        let problem = self.problem(inputs, output);
+        let default = problem.default_algorithm(target);
+        problem
+            .lower(&default, batch, target)
+            .unwrap_or_else(|| panic!("the default algorithm '{default}' does not solve {self:?}"))
     }
+}
+
+/// A problem that one algorithm solves.
+fn single<'a>(lower: impl Fn(usize, &Target) -> Lowered + 'a) -> Box<dyn Problem + 'a> {
+    Box::new(Single(lower))
 }

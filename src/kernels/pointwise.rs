@@ -1,4 +1,4 @@
-//! Which dispatches make elementwise work that no neighbour took along?
+//! Which dispatches do elementwise work that is not fused into another kernel?
 
 use super::call::{Call, Lowered, Operand, Target, parts};
 use super::source::Value;
@@ -13,14 +13,15 @@ pub enum Pointwise {
     Relu,
     /// a where b > 0: inputs a, b.
     ReluGrad,
-    /// Gains times a and b, perhaps a ReLU: inputs a, b.
+    /// Sum of a and b, each times its gain, then perhaps a ReLU: inputs a, b.
     Join {
         /// Whether a ReLU follows.
         relu: bool,
     },
     /// One of the block's gains times a: input a.
     Scale {
-        /// Which gain: 2 branch, 3 shortcut, both backward.
+        /// Index of the gain: 2 for the residual branch and 3 for the
+        /// shortcut, both in the backward pass.
         gain: u32,
     },
     /// a + b: inputs a, b.
@@ -35,7 +36,7 @@ pub enum Pointwise {
 }
 
 impl Pointwise {
-    /// The input in whose memory the output may be made.
+    /// The input whose memory the output may take.
     pub(super) fn overwrites(self) -> Option<usize> {
         match self {
             Pointwise::Relu | Pointwise::ReluGrad | Pointwise::Join { .. } | Pointwise::Scale { .. } => Some(0),
@@ -57,10 +58,10 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
     };
     let calls = parts(batch, &[shape], target).into_iter().map(|part| {
         let elements = shape.len(if shape.batched { part.len() } else { 1 });
-        let by_fours = elements.is_multiple_of(4);
+        let vec4 = elements.is_multiple_of(4);
         let items = if target.cpu { 8 } else { 2 };
         let mut constants = vec![
-            ("V", Value::Type(if by_fours { "vec4f" } else { "f32" })),
+            ("V", Value::Type(if vec4 { "vec4f" } else { "f32" })),
             ("ITEMS", items.into()),
             ("WG", WG.into()),
         ];
@@ -69,9 +70,9 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
             Pointwise::Scale { gain } => constants.push(("GAIN", gain.into())),
             _ => {}
         }
-        let invocations = (elements / if by_fours { 4 } else { 1 }).div_ceil(items);
+        let invocations = (elements / if vec4 { 4 } else { 1 }).div_ceil(items);
         Call::new("pointwise", entry, constants)
-            .store("Stored", if by_fours { 4 } else { 1 }, shape)
+            .store("Stored", if vec4 { 4 } else { 1 }, shape)
             .bind_images(0, Operand::Input(a), shape, &part)
             .bind_images(1, Operand::Input(1), shape, &part)
             .bind_images(2, Operand::Output, shape, &part)

@@ -11,7 +11,7 @@ const WG: usize = 64;
 pub enum Pooling {
     /// Windowed maximum: input x.
     Max(Pool),
-    /// Its gradient: inputs dy, x.
+    /// Its gradient: inputs dy and x.
     MaxGrad(Pool),
     /// Windowed mean: input x.
     Avg(Pool),
@@ -24,13 +24,14 @@ pub enum Pooling {
 }
 
 impl Pooling {
-    /// Whether it goes from the wide plane to the narrow one.
+    /// Whether the output is the smaller plane.
     pub fn is_forward(self) -> bool {
         matches!(self, Pooling::Max(_) | Pooling::Avg(_) | Pooling::Global)
     }
 }
 
-/// Lowers `kernel`; `wide` is the shape before pooling, `narrow` behind it.
+/// Lowers `kernel`. `wide` is the shape before pooling, `narrow` the one after
+/// it.
 pub fn pooling(kernel: Pooling, wide: &Shape, narrow: &Shape, batch: usize, target: &Target) -> Lowered {
     let (entry, pool) = match kernel {
         Pooling::Max(pool) => ("max_pool", Some(pool)),

@@ -1,62 +1,56 @@
-//! Which dispatches sum over batch and plane, in chunks of images?
+//! Which dispatches sum over batch and plane for each channel?
 
-use super::call::{Call, Lowered, Operand, Target, chunks, is_workgroup_size, parts};
-use super::candidate::{Algorithm, Tunable};
+use super::algorithm::{Algorithm, Problem};
+use super::call::{Call, Lowered, Operand, Target, parts};
+use super::chunked_sum::{ChunkedSum, chunks};
 use crate::graph::Shape;
 
 const WG: usize = 64;
 
-/// The rules' choice for a sum over batch and plane: enough workgroups to
-/// keep the device busy.
-pub(super) fn chunk_rule(lanes: usize, target: &Target) -> Algorithm {
-    let groups = if target.cpu { 64 } else { 1024 };
-    Algorithm::Chunks { groups, lanes }
+/// The default and the alternatives of a sum over batch and plane.
+pub fn sum_algorithms(workgroup_size: usize, target: &Target) -> (Algorithm, Vec<Algorithm>) {
+    let default = ChunkedSum::default_for(workgroup_size, target);
+    let others = ChunkedSum::alternatives(workgroup_size, target);
+    (
+        Algorithm::Reduce(default),
+        others.into_iter().map(Algorithm::Reduce).collect(),
+    )
 }
 
-/// Other choices for a sum over batch and plane.
-pub(super) fn chunk_others(lanes: usize, target: &Target) -> Vec<Algorithm> {
-    let chunks = |(groups, lanes)| Algorithm::Chunks { groups, lanes };
-    if target.cpu {
-        [(256, lanes), (64, lanes / 2)].map(chunks).to_vec()
-    } else {
-        [(1024, 4 * lanes), (4096, lanes), (256, 4 * lanes), (1024, lanes / 2)]
-            .map(chunks)
-            .to_vec()
-    }
-}
-
-/// Workgroups and invocations of a sum over batch and plane, where
-/// `candidate` is one: one for each channel, if it is plain.
-pub(super) fn chunk_parameters(candidate: &Algorithm) -> Option<(usize, usize)> {
-    match *candidate {
-        Algorithm::Plain => Some((1, 1)),
-        Algorithm::Chunks { groups, lanes } if is_workgroup_size(lanes) => Some((groups, lanes)),
+/// How `algorithm` splits a sum over batch and plane; `None` where it does not
+/// compute one.
+pub fn chunked_sum(algorithm: &Algorithm) -> Option<ChunkedSum> {
+    match *algorithm {
+        Algorithm::Plain => Some(ChunkedSum::PLAIN),
+        Algorithm::Reduce(sum) if sum.fits() => Some(sum),
         _ => None,
     }
 }
 
 /// Sum over batch and plane for each channel: input dy.
-pub(super) struct ChannelSum<'a> {
+pub struct ChannelSum<'a> {
+    /// N, C, H, W.
     pub dy: &'a Shape,
 }
 
-impl Tunable for ChannelSum<'_> {
-    fn rule(&self, target: &Target) -> Algorithm {
-        chunk_rule(WG, target)
+impl Problem for ChannelSum<'_> {
+    fn default_algorithm(&self, target: &Target) -> Algorithm {
+        sum_algorithms(WG, target).0
     }
 
-    fn others(&self, target: &Target) -> Vec<Algorithm> {
-        chunk_others(WG, target)
+    fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
+        sum_algorithms(WG, target).1
     }
 
-    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
-        let (groups, lanes) = chunk_parameters(candidate)?;
-        let chunks = (groups / self.dy.channels()).clamp(1, batch);
-        Some(channel_sum(self.dy, batch.div_ceil(chunks), lanes, batch, target))
+    fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+        let ChunkedSum { splits, workgroup_size } = chunked_sum(algorithm)?;
+        let chunks = (splits / self.dy.channels()).clamp(1, batch);
+        let images = batch.div_ceil(chunks);
+        Some(channel_sum(self.dy, images, workgroup_size, batch, target))
     }
 }
 
-fn channel_sum(dy: &Shape, images: usize, lanes: usize, batch: usize, target: &Target) -> Lowered {
+fn channel_sum(dy: &Shape, images: usize, workgroup_size: usize, batch: usize, target: &Target) -> Lowered {
     let channels = dy.channels();
     let (height, width) = dy.plane();
     let (parts, all) = chunks(parts(batch, &[dy], target), images);
@@ -68,7 +62,7 @@ fn channel_sum(dy: &Shape, images: usize, lanes: usize, batch: usize, target: &T
             ("PLANE", (height * width).into()),
             ("IMAGES", images.into()),
             ("FIRST_CHUNK", part.first.into()),
-            ("WG", lanes.into()),
+            ("WG", workgroup_size.into()),
         ];
         let mut call = Call::new("reduce", "channel_sum", constants)
             .store("Stored", 1, dy)

@@ -6,9 +6,10 @@ use super::step::STEP_BYTES;
 
 const WG: usize = 64;
 
-/// Updates all parameters: inputs parameters, gradients and momenta, of
-/// `bytes` each, of which the first `decayed` decay. Where `scaled`, gradients
-/// are divided by the loss scale, and a step that it skips changes nothing.
+/// Updates all parameters: inputs parameters, gradients and momenta, `bytes`
+/// each. Weight decay acts on the first `decayed` bytes. Where `scaled`,
+/// gradients are divided by the loss scale, and a step that overflowed changes
+/// nothing.
 pub fn sgd(bytes: u64, decayed: u64, scaled: bool, target: &Target) -> Vec<Call> {
     let calls = arena_parts(bytes, target).map(|(offset, size)| {
         let constants = vec![

@@ -1,17 +1,17 @@
 //! What do the kernels of a training step read about that step?
 
-/// Bytes of the step's record, as the shaders' `Step` lays it out.
+/// The size of [`StepRecord`] in bytes.
 pub const STEP_BYTES: u64 = 32;
 
-/// What a step's record holds.
+/// What kernels read about a training step: the shaders' `Step`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct StepRecord {
     /// Seed, low word first.
     pub seed: [u32; 2],
-    /// Number of the step from the beginning of training.
+    /// The number of steps before this one, since training began.
     pub step: u32,
-    /// Where the step's metrics go.
+    /// The slot for the step's metrics.
     pub slot: u32,
     /// Learning rate.
     pub lr: f32,

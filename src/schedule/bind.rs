@@ -13,8 +13,8 @@ pub fn target(gpu: &Gpu) -> Target {
         binding: limits.binding,
         alignment: limits.alignment.max(16),
         workgroups: limits.workgroups,
-        subgroup: limits.subgroup as usize,
-        eights: cpu && limits.int64,
+        subgroup_size: limits.subgroup as usize,
+        wide_loads: cpu && limits.int64,
     }
 }
 

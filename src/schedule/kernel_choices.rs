@@ -98,13 +98,13 @@ mod tests {
     #[test]
     fn a_smaller_batch_takes_the_algorithm_of_the_next_larger() {
         let mut choices = KernelChoices::default();
-        for (batch, algorithm) in [(32, "square 2 by 64"), (128, "square 4 by 64")] {
+        for (batch, algorithm) in [(32, "linear 2x2 wg 64"), (128, "linear 4x4 wg 64")] {
             choices.set("linear", batch, TunedKernel::untimed(algorithm.parse().unwrap()));
         }
         let algorithm = |batch| choices.algorithm("linear", batch).unwrap().to_string();
-        assert_eq!(algorithm(8), "square 2 by 64");
-        assert_eq!(algorithm(33), "square 4 by 64");
-        assert_eq!(algorithm(500), "square 4 by 64");
+        assert_eq!(algorithm(8), "linear 2x2 wg 64");
+        assert_eq!(algorithm(33), "linear 4x4 wg 64");
+        assert_eq!(algorithm(500), "linear 4x4 wg 64");
         assert_eq!(choices.algorithm("else", 32), None);
         assert_eq!(choices.exact("linear", 8), None);
     }

@@ -18,7 +18,7 @@ use super::values::read_values;
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Submission};
 use crate::graph::{Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId};
-use crate::kernels::{ImageDims, LossScale, Operand, STEP_BYTES, StepRecord, judge_step, record, sgd};
+use crate::kernels::{ImageDims, LossScale, Operand, STEP_BYTES, StepRecord, record, sgd, update_loss_scale};
 
 /// Steps whose metrics are kept on the device until they are read.
 const SLOTS: usize = 1024;
@@ -85,7 +85,7 @@ impl Session {
         let target = target(&gpu);
         let mut update = Vec::new();
         if let Some(arenas) = weights.arenas() {
-            let judge = judge_step(weights.bytes(), &target).into_iter().filter(|_| halves);
+            let judge = update_loss_scale(weights.bytes(), &target).into_iter().filter(|_| halves);
             for call in judge.chain(sgd(weights.bytes(), weights.decayed(), halves, &target)) {
                 update.push(dispatch(&gpu, &call, |operand| match operand {
                     Operand::Input(index) => Some(arenas[index].clone()),

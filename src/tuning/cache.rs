@@ -231,7 +231,7 @@ pub(super) mod tests {
     pub(in crate::tuning) const OLD_FILE: &str = "# Kernels that residua chose by timing them.\n\n\
         [[device]]\nadapter = \"a\"\nbackend = \"Vulkan\"\ndriver = \"d\"\ndriver-version = \"1\"\n\
         residua = \"0.1.0\"\nkernels = \"0123456789ab\"\n\n[[device.choice]]\nwork = \"linear, N×64 to N×10\"\n\
-        batch = 7\nkernel = \"square 2 by 64\"\nmilliseconds = 0.5\nrule-milliseconds = 1.0\n";
+        batch = 7\nkernel = \"linear 2x2 wg 64\"\nmilliseconds = 0.5\nrule-milliseconds = 1.0\n";
 
     pub(in crate::tuning) fn key(name: &str) -> TuningKey {
         TuningKey {
@@ -260,7 +260,7 @@ pub(super) mod tests {
         choices.set(
             "convolution 3x3, N×16×32×32",
             128,
-            tuned("tile 8x4x16 by 32", Some((1.25, 1.5))),
+            tuned("direct 8x4x16 wg 32", Some((1.25, 1.5))),
         );
         choices.set("channel sum, N×16", 7, tuned("plain", None));
         let mut cache = TuningCache::of(&key("a \"quoted\" name"), &choices);
@@ -272,7 +272,7 @@ pub(super) mod tests {
             &text[..text.len() / 2],
             "version = 2\n[[device]]\n",
             "nonsense = 1",
-            &text.replace("tile 8x4x16", "tile 8x4"),
+            &text.replace("direct 8x4x16", "direct 8x4"),
             &text.replace("batch = 7", "batch = -7"),
             &text.replace("version = 2", "version = -2"),
         ] {

@@ -112,19 +112,19 @@ mod tests {
         let path = folder.path().join("new/tuning.toml");
         assert_eq!(load_cache(&path), (TuningCache::default(), None));
         let both = std::thread::scope(|scope| {
-            let write = |batch| add_to_cache(&path, &cache("square 2 by 64", batch));
+            let write = |batch| add_to_cache(&path, &cache("linear 2x2 wg 64", batch));
             let writers: Vec<_> = (1..=8).map(|batch| scope.spawn(move || write(batch))).collect();
             writers.into_iter().all(|writer| writer.join().unwrap().is_ok())
         });
         assert!(both);
         let (read, note) = load_cache(&path);
         assert_eq!((read.len(), note), (8, None));
-        add_to_cache(&path, &cache("square 8 by 64", 3)).unwrap();
+        add_to_cache(&path, &cache("linear 8x8 wg 64", 3)).unwrap();
         let (read, _) = load_cache(&path);
         let entry = read.entry(&key("a")).unwrap();
         assert_eq!(
             entry.algorithm("linear, N×64 to N×10", 3).unwrap().to_string(),
-            "square 8 by 64"
+            "linear 8x8 wg 64"
         );
         clear_cache(&path).unwrap();
         assert!(load_cache(&path).0.is_empty());

@@ -59,7 +59,7 @@ impl Job {
     /// first, the plain one last.
     pub fn algorithms(&self, images: usize, target: &Target) -> Vec<LoweredAlgorithm> {
         let shapes = self.shapes();
-        let algorithms = self.work.candidates(&shapes, &self.output, target).into_iter();
+        let algorithms = self.work.algorithms(&shapes, &self.output, target).into_iter();
         let lower = |algorithm: Algorithm| {
             let lowered = self.work.lower_as(&algorithm, &shapes, &self.output, images, target)?;
             Some(LoweredAlgorithm { algorithm, lowered })
@@ -83,7 +83,7 @@ impl Job {
 
     /// The default algorithm.
     pub(super) fn default_algorithm(&self, target: &Target) -> Algorithm {
-        let all = self.work.candidates(&self.shapes(), &self.output, target);
+        let all = self.work.algorithms(&self.shapes(), &self.output, target);
         all.first().copied().unwrap_or(Algorithm::Plain)
     }
 
@@ -124,7 +124,7 @@ impl Job {
 pub fn jobs(request: &PlanRequest, target: &Target) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     for (work, inputs, output) in request.works() {
-        if work.candidates(&inputs, output, target).is_empty() {
+        if work.algorithms(&inputs, output, target).is_empty() {
             continue;
         }
         let signature = work.signature(&inputs, output);

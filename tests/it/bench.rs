@@ -47,7 +47,7 @@ fn one_kernel_is_measured_beside_the_peak() {
     // Where another kernel was chosen for this device, both are measured.
     let gpu = Gpu::open(&AdapterChoice::Best).unwrap();
     let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
-    let algorithm = "strip 4x4x2 in 64 by 64".parse().unwrap();
+    let algorithm = "wgrad strips 4x4x2 splits 64 wg 64".parse().unwrap();
     let mut choices = KernelChoices::default();
     choices.set(work, 128, TunedKernel::untimed(algorithm));
     let book = folder.path().join("book.toml");
@@ -92,7 +92,7 @@ fn one_kernel_is_measured_beside_the_peak() {
     assert_eq!(tuned["name"], "conv-16ch-32-weights-tuned");
     assert_eq!(
         (&tuned["tuned"], &tuned["way"]),
-        (&json!(true), &json!("strip 4x4x2 in 64 by 64"))
+        (&json!(true), &json!("wgrad strips 4x4x2 splits 64 wg 64"))
     );
     assert!(positive(&tuned["seconds"]) != positive(&kernel["seconds"]));
     let seconds = positive(&kernel["seconds"]);

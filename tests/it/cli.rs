@@ -532,12 +532,12 @@ fn kernels_are_recorded_and_replayed() {
     let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
     let book = format!(
         "[[device]]\nadapter = 'a'\nbackend = 'b'\ndriver = 'c'\ndriver-version = '1'\nresidua = '0'\n\
-         kernels = 'k'\n[[device.choice]]\nwork = '{work}'\nbatch = 16\nkernel = 'strip 4x4x2 in 64 by 64'\n"
+         kernels = 'k'\n[[device.choice]]\nwork = '{work}'\nbatch = 16\nkernel = 'wgrad strips 4x4x2 splits 64 wg 64'\n"
     );
     fs::write(path("book.toml"), &book).unwrap();
     assert!(tools(&["--list"]).contains("no kernels"));
     assert!(tools(&["--import", &path("book.toml")]).contains("1 choices"));
-    assert!(tools(&["--list"]).contains("strip 4x4x2 in 64 by 64"));
+    assert!(tools(&["--list"]).contains("wgrad strips 4x4x2 splits 64 wg 64"));
     assert!(tools(&["--export", &path("exported.toml")]).contains("1 choices"));
     tools(&["--clear"]);
     assert!(tools(&["--list"]).contains("no kernels"));
@@ -551,7 +551,7 @@ fn kernels_are_recorded_and_replayed() {
     assert!(!runs[0].join("tuning.toml").exists());
     let recorded = fs::read_to_string(runs[1].join("tuning.toml")).unwrap();
     assert!(
-        recorded.contains(work) && recorded.contains("strip 4x4x2 in 64 by 64"),
+        recorded.contains(work) && recorded.contains("wgrad strips 4x4x2 splits 64 wg 64"),
         "{recorded}"
     );
     let weights = |run: &Path| fs::read(run.join("last.safetensors")).unwrap();

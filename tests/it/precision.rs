@@ -322,7 +322,7 @@ fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BT
             Action::Work(work) => {
                 let truth = bench.truth();
                 let mut lowered = vec![("the rules'".to_string(), work.lower(&inputs, output, batch, &target))];
-                for candidate in work.candidates(&inputs, output, &target) {
+                for candidate in work.algorithms(&inputs, output, &target) {
                     let way = work.lower_as(&candidate, &inputs, output, batch, &target).unwrap();
                     if way != lowered[0].1 {
                         lowered.push((candidate.to_string(), way));

@@ -45,11 +45,11 @@ const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16];
 fn targets() -> [Target; 4] {
     let processor = Target::portable(true);
     let wide = Target {
-        eights: true,
+        wide_loads: true,
         ..processor
     };
     let alone = Target {
-        subgroup: 0,
+        subgroup_size: 0,
         ..processor
     };
     [processor, wide, alone, Target::portable(false)]
@@ -61,7 +61,7 @@ fn parse(source: &str) -> Result<Module, String> {
 
 /// Whether invocations of `file` exchange values within subgroups.
 fn exchanges(file: &str) -> bool {
-    file.ends_with("_lanes")
+    ["conv/subgroup", "conv/wgrad_subgroup", "conv/wgrad_winograd"].contains(&file)
 }
 
 /// What the variant of `call` may need of an adapter.
@@ -271,7 +271,7 @@ fn all_calls() -> Vec<Call> {
         for mode in [Mode::Train, Mode::Eval] {
             // Loads by eights differ little from shape to shape, and large
             // bodies take long to check.
-            let models = if target.eights { &MODELS[..1] } else { &MODELS[..] };
+            let models = if target.wide_loads { &MODELS[..1] } else { &MODELS[..] };
             for &(name, [channels, height, width]) in models {
                 let input = InputShape {
                     channels,
@@ -326,14 +326,14 @@ fn all_calls() -> Vec<Call> {
             let scaled = precision == Precision::F16;
             calls_of.extend(kernels::sgd(1 << 20, 1 << 19, scaled, &target));
         }
-        calls_of.extend(kernels::judge_step(1 << 20, &target));
-        calls_of.extend(MultiplyAddShape::candidates().iter().map(|shape| shape.call(&target)));
-        calls_of.extend(StreamShape::candidates(&target).iter().map(|shape| shape.call(&target)));
+        calls_of.extend(kernels::update_loss_scale(1 << 20, &target));
+        calls_of.extend(MultiplyAddShape::all().iter().map(|shape| shape.call(&target)));
+        calls_of.extend(StreamShape::all(&target).iter().map(|shape| shape.call(&target)));
         calls_of.push(kernels::record(1024, 16));
         let exchanging = |call: &Call| exchanges(call.variant.file);
-        assert_eq!(calls_of.iter().any(exchanging), target.subgroup > 0, "{target:?}");
+        assert_eq!(calls_of.iter().any(exchanging), target.subgroup_size > 0, "{target:?}");
         let by_eights = |call: &Call| needed(call).contains(Capabilities::SHADER_INT64);
-        assert_eq!(calls_of.iter().any(by_eights), target.eights, "{target:?}");
+        assert_eq!(calls_of.iter().any(by_eights), target.wide_loads, "{target:?}");
         calls.extend(calls_of);
     }
     calls

@@ -111,8 +111,8 @@ fn every_way_agrees_with_its_twin(kind: AdapterKind) {
     let target = residua::schedule::target(&gpu);
     let jobs = jobs_of(&twin.session);
     let kernels = || jobs.iter().flat_map(|job| job.algorithms(BATCH, &target));
-    let winograds = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Winograd { .. }));
-    let gemms = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Gemm { .. }));
+    let winograds = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Direct(direct) if direct.is_winograd()));
+    let gemms = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Gemm(_)));
     for count in [winograds.count(), gemms.count()] {
         assert_eq!(count > 3, kind == AdapterKind::Discrete);
     }
@@ -152,7 +152,7 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
     let mut twin = Twin::new(&gpu, [3, 17, 15], BATCH, 5, &of_all_shapes);
     let route = twin.default_route();
     let by_rule = twin.on_device(&route);
-    let is_gemm = |candidate: &Algorithm| matches!(candidate, Algorithm::Gemm { .. });
+    let is_gemm = |candidate: &Algorithm| matches!(candidate, Algorithm::Gemm(_));
     let works: Vec<(String, Vec<Algorithm>)> = jobs_of(&twin.session)
         .iter()
         .map(|job| {
@@ -180,10 +180,11 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
     for splits in [1, 3, 1 << 20] {
         let mut choices = KernelChoices::default();
         for (signature, gemms) in &works {
-            let Algorithm::Gemm { tile, .. } = gemms[0] else {
+            let Algorithm::Gemm(mut gemm) = gemms[0] else {
                 panic!("{:?} is no product", gemms[0]);
             };
-            let algorithm = Algorithm::Gemm { tile, splits };
+            gemm.splits = splits;
+            let algorithm = Algorithm::Gemm(gemm);
             choices.set(signature, BATCH, TunedKernel::untimed(algorithm));
         }
         twin.session.set_choices(choices);
@@ -205,7 +206,7 @@ fn wide_layers_are_products_by_rule_on_gpus() {
     let by_rule = jobs
         .iter()
         .map(|job| (job.signature(), job.algorithms(BATCH, &target)[0].algorithm));
-    let products = by_rule.filter(|(_, rule)| matches!(rule, Algorithm::Gemm { .. }));
+    let products = by_rule.filter(|(_, rule)| matches!(rule, Algorithm::Gemm(_)));
     // All of the 1×1 kernel, and both gradients of the one at a stride.
     assert_eq!(products.count(), 5);
     let route = twin.default_route();
@@ -234,7 +235,7 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
     let mut trials = job.algorithms(BATCH, &target);
     // Only the first images are computed: as fast as nothing, and wrong.
     let mut lazy = trials[0].clone();
-    lazy.algorithm = Algorithm::Square { side: 2, lanes: 32 };
+    lazy.algorithm = "linear 2x2 wg 32".parse().unwrap();
     for call in lazy.lowered.calls.iter_mut().skip(1) {
         call.args.iter_mut().for_each(|arg| {
             if arg.operand == residua::kernels::Operand::Output {
@@ -244,11 +245,11 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
     }
     // Does nothing at all.
     let mut idle = trials[0].clone();
-    idle.algorithm = Algorithm::Square { side: 8, lanes: 32 };
+    idle.algorithm = "linear 8x8 wg 32".parse().unwrap();
     idle.lowered.calls.truncate(1);
     // The device refuses it: an output that is not bound.
     let mut broken = trials[0].clone();
-    broken.algorithm = Algorithm::Square { side: 4, lanes: 32 };
+    broken.algorithm = "linear 4x4 wg 32".parse().unwrap();
     for call in &mut broken.lowered.calls {
         call.args.clear();
     }

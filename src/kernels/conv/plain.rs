@@ -1,5 +1,6 @@
-//! Which dispatches make a convolution without tiles, forward and backward?
+//! Which dispatches make a convolution and its gradients without tiles?
 
+use super::problem::{Convolution, WeightGradient};
 use crate::graph::{Conv, Shape};
 use crate::kernels::call::{Call, Lowered, Operand, Target, parts};
 use crate::kernels::source::Value;
@@ -7,13 +8,36 @@ use crate::kernels::source::Value;
 const WG: usize = 64;
 
 /// A convolution's forward shapes.
-pub struct Plain<'a> {
-    pub conv: Conv,
-    pub x: &'a Shape,
-    pub y: &'a Shape,
+struct Layer<'a> {
+    conv: Conv,
+    x: &'a Shape,
+    y: &'a Shape,
 }
 
-impl Plain<'_> {
+/// A convolution: inputs x, weight and, where there is one, bias. Or its input
+/// gradient: inputs dy and weight.
+pub fn convolution(problem: &Convolution, batch: usize, target: &Target) -> Lowered {
+    let (conv, source, dest) = (problem.conv, problem.source, problem.dest);
+    if problem.is_input_gradient {
+        let (x, y) = (dest, source);
+        Layer { conv, x, y }.input_gradient(batch, target)
+    } else {
+        let (x, y) = (source, dest);
+        Layer { conv, x, y }.forward(problem.bias, batch, target)
+    }
+}
+
+/// A weight gradient: inputs x and dy.
+pub fn weight_gradient(problem: &WeightGradient, batch: usize, target: &Target) -> Lowered {
+    let layer = Layer {
+        conv: problem.conv,
+        x: problem.x,
+        y: problem.dy,
+    };
+    layer.weight_gradient(batch, target)
+}
+
+impl Layer<'_> {
     fn weights(&self) -> usize {
         self.y.channels() * self.x.channels() / self.conv.groups * self.conv.kernel * self.conv.kernel
     }
@@ -49,7 +73,7 @@ impl Plain<'_> {
     }
 
     /// Inputs x, weight and, where `bias`, bias.
-    pub fn forward(&self, bias: bool, batch: usize, target: &Target) -> Lowered {
+    fn forward(&self, bias: bool, batch: usize, target: &Target) -> Lowered {
         let calls = parts(batch, &[self.x, self.y], target).into_iter().map(|part| {
             let mut call = self
                 .call("forward", bias, 0)
@@ -66,7 +90,7 @@ impl Plain<'_> {
     }
 
     /// Inputs dy, weight.
-    pub fn input_gradient(&self, batch: usize, target: &Target) -> Lowered {
+    fn input_gradient(&self, batch: usize, target: &Target) -> Lowered {
         let calls = parts(batch, &[self.x, self.y], target).into_iter().map(|part| {
             let mut call = self
                 .call("input_grad", false, 0)
@@ -82,7 +106,7 @@ impl Plain<'_> {
     }
 
     /// Inputs x, dy.
-    pub fn weight_gradient(&self, batch: usize, target: &Target) -> Lowered {
+    fn weight_gradient(&self, batch: usize, target: &Target) -> Lowered {
         let bytes = 4 * self.weights() as u64;
         let parts = parts(batch, &[self.x, self.y], target);
         let scratch = bytes * parts.len() as u64;

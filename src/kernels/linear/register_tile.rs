@@ -1,95 +1,83 @@
-//! Which dispatches make a linear layer, forward and backward?
+//! Which dispatches make a linear layer and its gradients by square register
+//! tiles?
 
-use super::call::{Call, Lowered, Operand, Target, is_workgroup_size, parts};
-use super::candidate::{Algorithm, Tunable};
-use super::conv::{Direction, WeightGradient};
-use super::source::Value;
-use crate::graph::{Conv, Shape};
+use std::fmt;
+
+use super::problem::Layer;
+use crate::graph::Shape;
+use crate::kernels::call::{Call, Lowered, Operand, Target, is_workgroup_size, parts};
+use crate::kernels::source::Value;
+use crate::kernels::text::{Config, number, sizes};
 
 const WG: usize = 64;
-/// Side of the rules' tile.
+/// Side of the default tile.
 const SIDE: usize = 4;
-/// No tile is larger: sums live in registers.
+/// No tile is larger: accumulators are in registers.
 const LARGEST_SIDE: usize = 16;
-/// A linear layer as a convolution of planes of one pixel.
-const AS_CONV: Conv = Conv {
-    kernel: 1,
-    stride: 1,
-    padding: 0,
-    groups: 1,
-};
 
-/// What a linear layer computes, with the shapes of its inputs and output.
-pub(super) enum Layer<'a> {
-    Forward { bias: bool, x: &'a Shape, y: &'a Shape },
-    InputGradient { dy: &'a Shape, dx: &'a Shape },
-    WeightGradient { x: &'a Shape, dy: &'a Shape, dw: &'a Shape },
+/// A matrix product by square register tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RegisterTile {
+    /// Rows, and columns, of one invocation.
+    pub side: usize,
+    /// Invocations of a workgroup.
+    pub workgroup_size: usize,
 }
 
-impl Tunable for Layer<'_> {
-    fn rule(&self, _target: &Target) -> Algorithm {
-        Algorithm::Square { side: SIDE, lanes: WG }
+impl RegisterTile {
+    /// One output for each invocation: the plain algorithm.
+    pub const PLAIN: Self = RegisterTile {
+        side: 1,
+        workgroup_size: WG,
+    };
+    /// The default.
+    pub const DEFAULT: Self = RegisterTile {
+        side: SIDE,
+        workgroup_size: WG,
+    };
+
+    /// Others that may be faster, the most promising first.
+    pub fn alternatives() -> [Self; 4] {
+        [(2, WG), (8, WG), (SIDE, WG / 2), (2, WG / 2)]
+            .map(|(side, workgroup_size)| RegisterTile { side, workgroup_size })
     }
 
-    fn others(&self, target: &Target) -> Vec<Algorithm> {
-        let sides = [(2, WG), (8, WG), (SIDE, WG / 2), (2, WG / 2)];
-        let mut all = sides.map(|(side, lanes)| Algorithm::Square { side, lanes }).to_vec();
-        all.extend(self.as_conv(|layer| layer.gemms(target), |layer| layer.gemms(target)));
-        all
-    }
-
-    fn lower(&self, candidate: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
-        let (side, lanes) = match *candidate {
-            Algorithm::Plain => (1, WG),
-            Algorithm::Square { side, lanes } if side <= LARGEST_SIDE && is_workgroup_size(lanes) => (side, lanes),
-            Algorithm::Gemm { tile, splits } => {
-                return self.as_conv(
-                    |layer| layer.lower_gemm(tile, batch, target),
-                    |layer| layer.lower_gemm(tile, splits, batch, target),
-                );
-            }
-            _ => return None,
-        };
-        let tile = Square { side, lanes };
-        Some(match *self {
-            Layer::Forward { bias, x, y } => forward(tile, bias, x, y, batch, target),
-            Layer::InputGradient { dy, dx } => input_gradient(tile, dy, dx, batch, target),
-            Layer::WeightGradient { x, dy, dw } => weight_gradient(tile, x, dy, dw, batch, target),
+    /// The dispatches; `None` where the tile does not fit.
+    pub fn lower(self, layer: &Layer, batch: usize, target: &Target) -> Option<Lowered> {
+        if self.side > LARGEST_SIDE || !is_workgroup_size(self.workgroup_size) {
+            return None;
+        }
+        Some(match *layer {
+            Layer::Forward { bias, x, y } => forward(self, bias, x, y, batch, target),
+            Layer::InputGradient { dy, dx } => input_gradient(self, dy, dx, batch, target),
+            Layer::WeightGradient { x, dy, dw } => weight_gradient(self, x, dy, dw, batch, target),
         })
     }
 }
 
-impl Layer<'_> {
-    /// What `direction` or `weights` says of this layer as a convolution of
-    /// planes of one pixel.
-    fn as_conv<T>(&self, direction: impl FnOnce(Direction) -> T, weights: impl FnOnce(WeightGradient) -> T) -> T {
-        let conv = AS_CONV;
-        match *self {
-            Layer::Forward { bias, x, y } => direction(Direction::forward(conv, bias, &flat(x), &flat(y))),
-            Layer::InputGradient { dy, dx } => direction(Direction::backward(conv, &flat(dy), &flat(dx))),
-            Layer::WeightGradient { x, dy, dw } => {
-                let (x, dy) = (&flat(x), &flat(dy));
-                weights(WeightGradient { conv, x, dy, dw })
-            }
-        }
+impl fmt::Display for RegisterTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RegisterTile { side, workgroup_size } = self;
+        write!(f, "linear {side}x{side} wg {workgroup_size}")
     }
 }
 
-/// The features of `shape` as channels of a plane of one pixel.
-fn flat(shape: &Shape) -> Shape {
-    Shape::batched(&[shape.per_image()]).stored_in(shape.precision)
-}
-
-/// A square tile, and invocations a workgroup.
-#[derive(Clone, Copy)]
-struct Square {
-    side: usize,
-    lanes: usize,
+impl Config for RegisterTile {
+    fn parse(words: &[&str]) -> Option<Self> {
+        let ["linear", tile, "wg", workgroup_size] = *words else {
+            return None;
+        };
+        let [side, columns] = sizes(tile)?;
+        (side == columns).then_some(RegisterTile {
+            side,
+            workgroup_size: number(workgroup_size)?,
+        })
+    }
 }
 
 /// Strides of a matrix product `out[r, c] = Σ_d a[r, d] · b[d, c]`.
 struct Product {
-    tile: Square,
+    tile: RegisterTile,
     cols: usize,
     a_row: usize,
     a_depth: usize,
@@ -108,7 +96,7 @@ impl Product {
             ("B_COL", self.b_col.into()),
             ("BIAS", self.bias.into()),
             ("TILE", self.tile.side.into()),
-            ("WG", self.tile.lanes.into()),
+            ("WG", self.tile.workgroup_size.into()),
         ];
         Call::new("linear", "product", constants)
     }
@@ -116,12 +104,16 @@ impl Product {
     /// `call` with enough workgroups for `rows` rows of the output.
     fn over(&self, call: Call, rows: usize, target: &Target) -> Call {
         let side = self.tile.side;
-        call.over(rows.div_ceil(side) * self.cols.div_ceil(side), self.tile.lanes, target)
+        call.over(
+            rows.div_ceil(side) * self.cols.div_ceil(side),
+            self.tile.workgroup_size,
+            target,
+        )
     }
 }
 
 /// Forward: inputs x, weight and, where `bias`, bias.
-fn forward(tile: Square, bias: bool, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
+fn forward(tile: RegisterTile, bias: bool, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
     let (inputs, outputs) = (x.per_image(), y.per_image());
     let product = Product {
         tile,
@@ -148,8 +140,8 @@ fn forward(tile: Square, bias: bool, x: &Shape, y: &Shape, batch: usize, target:
     Lowered::calls(calls.collect())
 }
 
-/// Input gradient: inputs dy, weight.
-fn input_gradient(tile: Square, dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
+/// Input gradient: inputs dy and weight.
+fn input_gradient(tile: RegisterTile, dy: &Shape, dx: &Shape, batch: usize, target: &Target) -> Lowered {
     let (inputs, outputs) = (dx.per_image(), dy.per_image());
     let product = Product {
         tile,
@@ -175,9 +167,9 @@ fn input_gradient(tile: Square, dy: &Shape, dx: &Shape, batch: usize, target: &T
     Lowered::calls(calls.collect())
 }
 
-/// Weight gradient: inputs x, dy. Parts of a split batch are summed
-/// from scratch memory.
-fn weight_gradient(tile: Square, x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: &Target) -> Lowered {
+/// Weight gradient: inputs x and dy. Where the batch is split, its parts are
+/// summed from scratch memory.
+fn weight_gradient(tile: RegisterTile, x: &Shape, dy: &Shape, dw: &Shape, batch: usize, target: &Target) -> Lowered {
     let (inputs, outputs) = (x.per_image(), dy.per_image());
     let product = Product {
         tile,
@@ -214,7 +206,7 @@ fn weight_gradient(tile: Square, x: &Shape, dy: &Shape, dw: &Shape, batch: usize
     if single {
         return Lowered::calls(calls);
     }
-    // One after the other, in the batch's order: copy, then accumulate.
+    // In the order of the batch: copy the first part, then add the others.
     for index in 0..parts.len() {
         let entry = if index == 0 { "copy" } else { "accumulate" };
         let constants = vec![("V", Value::Type("f32")), ("WG", WG.into())];
