@@ -85,7 +85,9 @@ impl Session {
         let target = target(&gpu);
         let mut update = Vec::new();
         if let Some(arenas) = weights.arenas() {
-            let judge = update_loss_scale(weights.bytes(), &target).into_iter().filter(|_| halves);
+            let judge = update_loss_scale(weights.bytes(), &target)
+                .into_iter()
+                .filter(|_| halves);
             for call in judge.chain(sgd(weights.bytes(), weights.decayed(), halves, &target)) {
                 update.push(dispatch(&gpu, &call, |operand| match operand {
                     Operand::Input(index) => Some(arenas[index].clone()),

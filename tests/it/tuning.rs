@@ -111,7 +111,8 @@ fn every_way_agrees_with_its_twin(kind: AdapterKind) {
     let target = residua::schedule::target(&gpu);
     let jobs = jobs_of(&twin.session);
     let kernels = || jobs.iter().flat_map(|job| job.algorithms(BATCH, &target));
-    let winograds = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Direct(direct) if direct.is_winograd()));
+    let winograds =
+        kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Direct(direct) if direct.is_winograd()));
     let gemms = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Gemm(_)));
     for count in [winograds.count(), gemms.count()] {
         assert_eq!(count > 3, kind == AdapterKind::Discrete);
