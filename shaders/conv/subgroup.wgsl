@@ -610,16 +610,16 @@ fn filtered(patches: ptr<function, array<f32, CHANNELS * KEPT>>,
 // The same of a 1×1 kernel, where a patch is a pixel.
 fn summed(pixels: ptr<function, array<f32, CHANNELS * KEPT>>,
           own: ptr<function, array<f32, OF_KERNEL * KERNELS>>) -> array<f32, HELD * PX * PY> {
-    var sums: array<f32, HELD * PX * PY>;
+    var acc: array<f32, HELD * PX * PY>;
     for (var i = 0u; i < CHANNELS; i++) { // unroll
         let w = subgroupShuffle((*own)[i / LANES], i % LANES);
         for (var py = 0u; py < PY; py++) { // unroll
             for (var px = 0u; px < PX; px++) { // unroll
-                sums[py * PX + px] += w * (*pixels)[i * KEPT + (py * COLS + px) * STRIDE];
+                acc[py * PX + px] += w * (*pixels)[i * KEPT + (py * COLS + px) * STRIDE];
             }
         }
     }
-    return sums;
+    return acc;
 }
 
 // Grid: as for `tile`.

@@ -1,5 +1,5 @@
 //! What is the value of a constant expression of WGSL? Integers and booleans
-//! only: what sizes, loop bounds and structural conditions are made of.
+//! only: sizes, loop bounds and static conditions need no more.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ enum Token {
     Sign(&'static str),
 }
 
-/// Longest first, so that `<=` is not read as `<`.
+/// Longest first: otherwise `<=` would be read as `<`.
 const SIGNS: [&str; 18] = [
     "||", "&&", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "(", ")", ",", "!", ".",
 ];
@@ -55,7 +55,7 @@ struct Parser<'a> {
     scope: &'a Scope,
 }
 
-/// Operators from the loosest to the tightest.
+/// Operators by precedence, the lowest first.
 const LEVELS: [&[&str]; 6] = [
     &["||"],
     &["&&"],
@@ -112,7 +112,11 @@ impl Parser<'_> {
 
     fn name(&mut self, name: &str) -> Option<i64> {
         if self.accept(&["("]).is_none() {
-            return self.scope.get(name).copied();
+            return match name {
+                "true" => Some(1),
+                "false" => Some(0),
+                _ => self.scope.get(name).copied(),
+            };
         }
         let mut arguments = vec![self.binary(0)?];
         while self.accept(&[","]).is_some() {
@@ -161,6 +165,8 @@ mod tests {
             ("max(A, B) - min(A, 3i)", 3),
             ("select(1u, A, B == 4u)", 6),
             ("0u + 1u - 2u", -1),
+            ("A == 6u || false", 1),
+            ("true && !false", 1),
         ] {
             assert_eq!(evaluate(text, &scope), Some(value), "{text}");
         }

@@ -23,6 +23,7 @@ mod pool;
 mod reduce;
 mod sgd;
 mod source;
+mod specialise;
 mod step;
 mod text;
 

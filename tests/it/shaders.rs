@@ -350,7 +350,11 @@ fn needed_by_file(name: &str) -> Capabilities {
 #[test]
 fn every_file_is_portable_as_it_stands() {
     for (name, text) in kernels::files() {
-        assert_eq!(problems(text, false, needed_by_file(name)), [] as [String; 0], "{name}");
+        assert_eq!(
+            problems(&text, false, needed_by_file(name)),
+            [] as [String; 0],
+            "{name}"
+        );
     }
 }
 
@@ -382,7 +386,7 @@ fn every_specialised_variant_is_portable() {
     let mut there = BTreeSet::new();
     for (name, text) in kernels::files() {
         there.extend(
-            parse(text)
+            parse(&text)
                 .unwrap()
                 .entry_points
                 .iter()
