@@ -1,4 +1,4 @@
-//! Arguments that several commands take.
+//! Which arguments do several commands share?
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -8,22 +8,22 @@ use clap::Args;
 use crate::train::Adapter;
 use crate::tuning::{KernelSource, cache_path};
 
-/// Which device computes.
+/// Which device computes, and with which kernels.
 #[derive(Debug, Clone, Args)]
 pub struct AdapterArgs {
-    /// Adapter, by its number in `residua devices` or a part of its name;
-    /// 'reference' computes in 64 bits on the processor, slowly and without a
-    /// driver [default: WGPU_ADAPTER_NAME, else the best: a GPU before software]
+    /// Adapter: its number in `residua devices` or a part of its name; reference
+    /// computes in 64 bits on the processor, slowly and without a driver
+    /// [default: WGPU_ADAPTER_NAME, else the best: a GPU before software]
     #[arg(long, value_name = "NAME|INDEX")]
     pub adapter: Option<String>,
-    /// Take kernels by fixed rules; else those that `tools tune` or a long
-    /// training found fastest on this device
+    /// Use the default algorithm of every kernel [default: those that `residua
+    /// tune` or a long training found to be the fastest on this device]
     #[arg(long)]
     pub no_autotune: bool,
 }
 
 impl AdapterArgs {
-    /// The choice that was made.
+    /// The adapter that the arguments name.
     pub fn choice(&self) -> Adapter {
         let named = self
             .adapter
@@ -32,7 +32,7 @@ impl AdapterArgs {
         named.unwrap_or_default()
     }
 
-    /// Where kernels come from.
+    /// Where the algorithms of kernels come from.
     pub fn kernels(&self) -> KernelSource {
         if self.no_autotune {
             KernelSource::Default
@@ -45,43 +45,42 @@ impl AdapterArgs {
 /// A trained network: a run, or weights and a model's name.
 #[derive(Debug, Clone, Args)]
 pub struct SubjectArgs {
-    /// Directory of a run [default: with neither --run nor --weights, the
-    /// newest run under runs/]
+    /// Directory of a run [default: without --weights, the newest run under runs/]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "model"])]
     pub run: Option<PathBuf>,
-    /// Which of the run's weights: the last, or those with the smallest test error
+    /// The run's last weights, or its best: those with the smallest test error
     #[arg(long, value_name = "WHICH", default_value = "last", value_parser = ["last", "best"])]
     pub checkpoint: String,
-    /// Weights file (.safetensors, or .pth of PyTorch); names of torchvision,
-    /// akamaster, xternalz and this program are recognised
+    /// Weights file (.safetensors, or .pth of PyTorch), with the parameter names
+    /// of torchvision, akamaster, xternalz or this program [default: the run's]
     #[arg(long, value_name = "FILE", requires = "model")]
     pub weights: Option<PathBuf>,
-    /// Model name, as in `residua train --help`
+    /// Model of the weights file; names as in `residua train --help` [default: the run's]
     #[arg(long, value_name = "NAME", requires = "weights")]
     pub model: Option<String>,
     /// Images: synthetic, cifar10:DIR or cifar100:DIR [default: the run's]
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
-    /// How many images, and how they are normalised.
+    /// The number of images, and their normalisation.
     #[command(flatten)]
     pub images: ImageArgs,
 }
 
-/// How many images there are, and how they are normalised.
+/// The number of images, and their normalisation.
 #[derive(Debug, Clone, Args)]
 pub struct ImageArgs {
-    /// Use only the first N test images [default: all]
+    /// Use only the first N test images [default: the run's, else all]
     #[arg(long, value_name = "N")]
     pub limit_test: Option<usize>,
-    /// Mean of each channel, pixel values in [0, 1]: `0.485,0.456,0.406`, or a
-    /// named set: cifar10, cifar10-legacy, cifar100, imagenet, none
-    /// [default: the run's, else the data set's own]
+    /// Mean of each channel, of pixel values in [0, 1], as in 0.485,0.456,0.406;
+    /// or a named set: cifar10, cifar10-legacy, cifar100, imagenet, none
+    /// [default: the run's, else the data set's]
     #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
     pub mean: Option<String>,
     /// Standard deviation of each channel, or a named set [default: as for --mean]
     #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
     pub std: Option<String>,
-    /// Images computed at once
+    /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub batch_size: u32,
 }

@@ -1,4 +1,4 @@
-//! How does a program end?
+//! How does a program end: with which exit code, and which message?
 //!
 //! 0 on success, 2 on wrong arguments, 1 on everything else; an error is one
 //! line on standard error.
@@ -15,7 +15,7 @@ use crate::schedule::SessionError;
 use crate::studies::StudyError;
 use crate::train::TrainError;
 
-/// An error on its way to the user.
+/// An error as the user sees it.
 #[derive(Debug)]
 pub struct CliError {
     message: String,

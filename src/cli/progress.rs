@@ -1,4 +1,4 @@
-//! What does the user see while they wait? Everything on standard error.
+//! What does the user see while a command runs? All of it on standard error.
 
 use std::io::Write as _;
 
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::studies::StudyProgress;
 
 /// A bar of `length` units of work, named `what` ("images"), with the time
-/// left. It shows itself only on a terminal.
+/// left. It is drawn on a terminal only.
 pub fn bar(length: u64, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(length);
     let template = format!("{{bar:32}} {{pos}}/{{len}} {what} · {{msg}} · {{eta}} left");
@@ -30,8 +30,8 @@ pub fn show(bar: &ProgressBar, progress: &StudyProgress) {
 /// Length of [`share_bar`].
 pub const WHOLE: u32 = 1000;
 
-/// A bar for work whose pieces are unlike: its position is the share that is
-/// done, of [`WHOLE`], and its message says all else.
+/// A bar for work whose units take unequal times: its position is the share that
+/// is done, in units of 1/[`WHOLE`]; its message says everything else.
 pub fn share_bar() -> ProgressBar {
     let bar = ProgressBar::new(u64::from(WHOLE));
     if let Ok(style) = ProgressStyle::with_template("{bar:32} {percent} % · {msg}") {
@@ -40,7 +40,7 @@ pub fn share_bar() -> ProgressBar {
     bar
 }
 
-/// A line for people.
+/// Writes a line to standard error.
 pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

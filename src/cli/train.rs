@@ -1,4 +1,4 @@
-//! The command `residua train`.
+//! `train`: how does a network learn?
 
 use std::path::{Path, PathBuf};
 
@@ -26,15 +26,16 @@ use crate::tuning::{KernelSource, read_tuning_file};
 #[derive(Debug, clap::Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SettingArgs {
-    /// Model: resnetD, plain-D, preact-D, wrn-D-K, vgg15-128, with options
-    /// behind a colon (resnet20:shortcut=B) [default: wrn-16-1]
+    /// Model: resnetD, plain-D, preact-D, wrn-D-K or vgg15-128, followed by its
+    /// options, as in resnet20:shortcut=B [default: wrn-16-1]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Images: synthetic, cifar10:DIR or cifar100:DIR [default: synthetic]
     #[arg(long, value_name = "SPEC")]
     data: Option<String>,
-    /// Mean of each channel, pixel values in [0, 1], or a named set
-    /// [default: the data set's own]
+    /// Mean of each channel, of pixel values in [0, 1], as in 0.485,0.456,0.406;
+    /// or a named set: cifar10, cifar10-legacy, cifar100, imagenet, none
+    /// [default: the data set's]
     #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
     mean: Option<String>,
     /// Standard deviation of each channel, or a named set [default: as for --mean]
@@ -43,29 +44,29 @@ pub struct SettingArgs {
     /// Passes over the training images [default: 10; 2 for synthetic]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
-    /// Stop after N steps instead of --epochs
+    /// Stop after N steps instead of --epochs [default: after --epochs]
     #[arg(long, value_name = "N")]
     steps: Option<u32>,
     /// Images in a batch [default: 128; 32 for synthetic]
     #[arg(long, value_name = "N")]
     batch_size: Option<u32>,
     /// How activations and their gradients are stored: f32, or f16 with loss
-    /// scaling, in half the memory; arithmetic and all that is learned stay in
-    /// 32 bits [default: f32]
+    /// scaling, in half the memory; arithmetic and parameters have 32 bits in
+    /// both [default: f32]
     #[arg(long, value_name = "WHAT", value_enum)]
     precision: Option<Precision>,
     /// Learning rate [default: 0.1]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     lr: Option<f64>,
-    /// Learning rate over the run: constant, cosine, multi-step (a tenth at a
-    /// half and three quarters) or multi-step:EPOCHS@FACTOR, as in
+    /// Learning rate over the run: constant, cosine, multi-step (times 0.1 at a
+    /// half and at three quarters) or multi-step:EPOCHS@FACTOR, as in
     /// multi-step:60,120,160@0.2 [default: cosine]
     #[arg(long, value_name = "SHAPE")]
     schedule: Option<String>,
-    /// Steps over which the learning rate rises in a straight line [default: 0]
+    /// Steps of warm-up, over which the learning rate rises linearly [default: 0]
     #[arg(long, value_name = "STEPS")]
     warmup: Option<u32>,
-    /// A constant learning rate during --warmup instead
+    /// Constant learning rate during --warmup [default: it rises linearly]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     warmup_lr: Option<f64>,
     /// Momentum [default: 0.9]
@@ -78,32 +79,35 @@ pub struct SettingArgs {
     /// Weight decay [default: 0.0005]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     weight_decay: Option<f64>,
-    /// What decays: every parameter, or convolution and linear weights only [default: all]
+    /// Which parameters decay: all, or the weights of convolutions and linear
+    /// layers only [default: all]
     #[arg(long, value_name = "WHAT", value_enum)]
     decay: Option<Decay>,
-    /// Dropout probability of a wide ResNet's blocks [default: the model's]
+    /// Dropout probability in the blocks of a wide ResNet [default: the model's]
     #[arg(long, value_name = "P", allow_hyphen_values = true)]
     dropout: Option<f64>,
     /// Stochastic depth: probability that the last block runs in a mini-batch;
-    /// at test, branches are scaled by their probabilities
+    /// at test, branches are scaled by their probabilities [default: every block
+    /// runs]
     #[arg(long, value_name = "P_L", allow_hyphen_values = true)]
     stochastic_depth: Option<f64>,
-    /// Survival of the other blocks: in a straight line from 1 to P_L, or all
-    /// alike [default: linear]
+    /// Survival probability of the other blocks: falling linearly from 1 to P_L,
+    /// or P_L for all [default: linear]
     #[arg(long, value_name = "RULE", value_enum)]
     depth_rule: Option<DepthRule>,
-    /// What one draw of stochastic depth is for: a mini-batch, as in the paper
-    /// (what does not run costs nothing), or each image, as in timm [default: batch]
+    /// What one draw of stochastic depth applies to: a mini-batch, as in the paper
+    /// (blocks that do not run cost nothing), or an image, as in timm [default: batch]
     #[arg(long, value_name = "WHAT", value_enum)]
     depth_per: Option<DepthPer>,
-    /// Train exactly N blocks, chosen at random, in every mini-batch
+    /// Train exactly N blocks, chosen at random, in each mini-batch [default: all]
     #[arg(long, value_name = "N", conflicts_with = "stochastic_depth")]
     sample_blocks: Option<usize>,
-    /// What is made again for the way back instead of being kept, to save
-    /// memory; the result is the same to the bit [default: none]
+    /// What the backward pass recomputes instead of reading it from memory: less
+    /// memory, more time, the same bits [default: none]
     #[arg(long, value_name = "WHAT", value_enum)]
     recompute: Option<Recompute>,
-    /// Seed of initial weights, order, augmentation, dropout and synthetic images [default: 0]
+    /// Seed of initial weights, order, augmentation, dropout and synthetic images
+    /// [default: 0]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Use only the first N training images [default: all]
@@ -122,29 +126,31 @@ pub struct SettingArgs {
     /// How crops are padded: zero (black) or reflect [default: zero]
     #[arg(long, value_name = "KIND")]
     padding: Option<String>,
-    /// Take the images in the order of the data set
+    /// Take the images in the order of the data set [default: a random order in
+    /// each epoch]
     #[arg(long)]
     #[serde(skip_serializing_if = "not")]
     no_shuffle: bool,
-    /// Keep steps.csv: step, loss, error, learning rate
+    /// Write steps.csv: step, loss, error, learning rate
     #[arg(long)]
     #[serde(skip_serializing_if = "not")]
     log_steps: bool,
-    /// Keep gradients.csv: step, mean absolute gradient of the first
-    /// convolution, 16 steps an epoch
+    /// Write gradients.csv: step, mean absolute gradient of the first convolution,
+    /// at 16 steps of each epoch
     #[arg(long)]
     #[serde(skip_serializing_if = "not")]
     log_gradients: bool,
-    /// Steps between checkpoints, besides the one at each epoch's end
+    /// Steps between checkpoints, in addition to the one after each epoch
+    /// [default: none in addition]
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u32>,
-    /// Settings from a file like a run's run.toml
+    /// Settings from a file such as a run's run.toml [default: the defaults here]
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
 }
 
-/// Everything not given is taken from --config, else from the default.
+/// A training: its settings, its directory and its device.
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
     #[command(flatten)]
@@ -152,17 +158,17 @@ pub struct TrainArgs {
     /// Directory of the run [default: a new one under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with the run in DIR, to the same bits as if it had never stopped;
-    /// its settings are its own
+    /// Continue the run in DIR with its own settings, to the same bits as if it
+    /// had never stopped [default: a new run]
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
-    /// Replay the kernels of another run (its tuning.toml), or of a file from
-    /// `tools tune --export`
+    /// Use the kernels of another run (its tuning.toml), or of a file from
+    /// `residua tune --export` [default: those of the tuning cache]
     #[arg(long, value_name = "FILE", conflicts_with = "no_autotune")]
     tuning: Option<PathBuf>,
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// One JSON object on standard output, at the end
+    /// One JSON object on standard output
     #[arg(long)]
     json: bool,
 }
@@ -215,12 +221,12 @@ impl SettingArgs {
     }
 }
 
-/// A path that means the same from every folder.
+/// `path` from the root, so that it is valid in every working directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Trains, or goes on training; gives what goes to standard output.
+/// Trains a new run, or continues one; returns what goes to standard output.
 pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let (config, resumed) = match &args.resume {
         Some(path) => {
@@ -330,7 +336,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     ))
 }
 
-/// What a run takes of the device's memory, in a line.
+/// The device memory of a run, in a line.
 fn memory_in_words(planned: &Footprint) -> String {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     format!(

@@ -31,7 +31,10 @@ pub fn load_cache(path: &Path) -> (TuningCache, Option<String>) {
         }
     };
     match text.and_then(|text| TuningCache::from_text(&text)) {
-        Ok(cache) => (cache, None),
+        Ok(cache) => {
+            log::debug!("{}: {} tuned kernels read", path.display(), cache.len());
+            (cache, None)
+        }
         Err(error) => {
             let renamed = path.with_extension(match error {
                 CacheError::Malformed(_) => "toml.damaged",
@@ -91,7 +94,9 @@ fn change(path: &Path, change: impl FnOnce(&mut TuningCache)) -> Result<(), Stri
     lock.lock().map_err(problem)?;
     let (mut cache, _) = load_cache(path);
     change(&mut cache);
-    write_atomic(path, cache.to_text().as_bytes()).map_err(|error| error.to_string())
+    write_atomic(path, cache.to_text().as_bytes()).map_err(|error| error.to_string())?;
+    log::debug!("{}: {} tuned kernels written", path.display(), cache.len());
+    Ok(())
 }
 
 #[cfg(test)]

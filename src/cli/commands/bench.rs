@@ -1,4 +1,4 @@
-//! `residua bench`: how fast is an adapter at what residual networks do?
+//! `bench`: how fast does an adapter compute residual networks?
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::studies::split_values;
 use crate::train::batch_size;
 use crate::tuning::{TuningKey, cache_path, load_cache};
 
-/// Networks and batches on a processor …
+/// Models and batch sizes on a processor.
 const SMALL: [(&str, usize); 2] = [("resnet20", 128), ("wrn-16-4", 32)];
-/// … and on a GPU, which takes those of the processor as well.
+/// Models and batch sizes on a GPU: those of a processor, and larger ones.
 const LARGE: [(&str, usize); 5] = [
     ("resnet20", 128),
     ("wrn-16-4", 32),
@@ -25,7 +25,7 @@ const LARGE: [(&str, usize); 5] = [
     ("wrn-16-4", 128),
     ("wrn-28-10", 32),
 ];
-/// Images in a batch of a network that was named.
+/// Images in a batch of a model that was named.
 const BATCH: usize = 128;
 
 const HELP: &str = "\
@@ -34,43 +34,45 @@ multiply_add_candidates, stream_candidates} or null, kernels [{name, shape, way 
 percent_of_peak}], networks [{model, batch, training_images_per_second, training_images_per_second_median, \
 inference_images_per_second, inference_images_per_second_median, training_gflops, inference_gflops, bytes, \
 planned_bytes, recording_seconds, recording_share}]. Rates are those of the best round unless their names say median. \
-Of --compare: a and b {file, adapter, version, command}, lines [{part, name, shape, unit, a, b, ratio}], where a, b and \
+With --compare: a and b {file, adapter, version, command}, lines [{part, name, shape, unit, a, b, ratio}], where a, b and \
 ratio = b / a are null in lines that only one file has.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// Only the peak rates of multiply-adds and streams, and what else is named
+    /// Only the peak rates of multiply-adds and streams, and what other flags name
     #[arg(long)]
     peak: bool,
-    /// Only the kernels, beside the peak rates, and what else is named: by rule,
-    /// and as -tuned where `tools tune` found another one faster
+    /// Only the kernels with the peak rates, and what other flags name; a kernel has
+    /// its default algorithm, and as -tuned another one that `residua tune` found
+    /// to be faster
     #[arg(long)]
     kernels: bool,
-    /// Only whole networks, and what else is named
+    /// Only whole networks, and what other flags name
     #[arg(long)]
     networks: bool,
-    /// Of the kernels, those with one of these in their names: conv-16ch-32,norm
+    /// Only kernels with one of these words in their names, as in
+    /// conv-16ch-32,norm [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "compare")]
     only: Vec<String>,
-    /// Networks, such as resnet20,wrn-28-10; `|` separates names that hold
-    /// commas [default: resnet20 and wrn-16-4, on GPUs also resnet110 and
-    /// wrn-28-10]
+    /// Models, as in resnet20,wrn-28-10; `|` separates names that contain commas
+    /// [default: resnet20 and wrn-16-4, on GPUs also resnet110 and wrn-28-10]
     #[arg(long, value_name = "LIST", conflicts_with = "compare")]
     models: Option<String>,
-    /// Images in a batch [default: 128 for --models, else each network's own]
+    /// Images in a batch [default: 128 with --models, else 32 or 128 by model]
     #[arg(long, value_name = "N", conflicts_with = "compare")]
     batch_size: Option<usize>,
     /// Fewer and shorter rounds
     #[arg(long, conflicts_with = "compare")]
     quick: bool,
-    /// Put two results side by side (two files bench.json, or what --json
-    /// printed); the ratio is B/A of rates
+    /// Compare two results (files bench.json, or what --json printed) by the ratio
+    /// B/A of their rates, instead of measuring [default: measure]
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["peak", "kernels", "networks", "adapter"])]
     compare: Option<Vec<PathBuf>>,
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// Write bench.json (of --compare: comparison.json) and a report there
+    /// Directory for the results: report.html, report.md, bench.json (with
+    /// --compare: comparison.json), and tables (CSV) [default: none are written]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// One JSON object on standard output
@@ -148,7 +150,7 @@ impl Args {
         }
     }
 
-    /// The networks that take part.
+    /// The networks to measure.
     fn networks(&self, gpu: &Gpu) -> Result<Vec<NetworkCase>, CliError> {
         if let Some(images) = self.batch_size {
             batch_size(images)?;

@@ -1,4 +1,4 @@
-//! `tools convert`: weights under other names.
+//! `convert`: what are the parameters of a weights file called elsewhere?
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,11 +8,11 @@ use crate::weights::{self, Dialect};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Weights to read: .safetensors, or .pth of PyTorch
+    /// Weights file to read (.safetensors, or .pth of PyTorch)
     input: PathBuf,
-    /// Weights to write: .safetensors; an existing file is not overwritten
+    /// Weights file to write (.safetensors); an existing file is not overwritten
     output: PathBuf,
-    /// Names to write: canonical, torchvision, akamaster or xternalz
+    /// Parameter names to write: canonical, torchvision, akamaster or xternalz
     #[arg(long, value_name = "DIALECT", default_value = "canonical")]
     names: String,
 }
@@ -27,7 +27,7 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
     }
     let loaded = weights::read(&args.input)?;
     let mut tensors = loaded.tensors;
-    // A checkpoint's momenta are no weights.
+    // The momenta of a checkpoint are not weights.
     tensors.retain(|name, _| !name.starts_with("momentum."));
     let (canonical, from) = weights::to_canonical(tensors)?;
     let count = canonical.len();

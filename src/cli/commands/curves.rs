@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
     /// Directory for the results: report.html, report.md, results.json, and
-    /// tables and figures (CSV, SVG, PNG)
+    /// tables and figures (CSV, SVG, PNG) [default: none are written]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// One JSON object on standard output

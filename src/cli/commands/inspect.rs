@@ -13,9 +13,9 @@ use super::plan;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model name, as in `residua train --help`
+    /// Model; names as in `residua train --help`
     model: String,
-    /// Channels × height × width of the images
+    /// Channels × height × width of the images, in pixels
     #[arg(long, value_name = "CxHxW", default_value = "3x32x32")]
     input: String,
     /// Number of classes
@@ -24,16 +24,15 @@ pub struct Args {
     /// Images in a batch, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
-    /// What training makes again for the way back instead of keeping it: see
-    /// `residua train --help`
+    /// What the backward pass recomputes instead of reading it from memory: less
+    /// memory, more time, the same bits
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     recompute: Recompute,
-    /// How activations and their gradients are stored, for the memory plan and
-    /// --plan
+    /// How activations and their gradients are stored
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     precision: Precision,
-    /// Every dispatch of a training step, with bytes, multiply-adds and time on
-    /// the adapter
+    /// Also list every dispatch of a training step, with bytes, multiply-adds and
+    /// time on the adapter
     #[arg(long)]
     plan: bool,
     #[command(flatten)]

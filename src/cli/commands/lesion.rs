@@ -20,6 +20,7 @@ pub struct Args {
     delete_block: Option<String>,
     /// Delete this number of blocks at random: a number or a range, as in 1..20
     /// (both ends included; numbers above the number of blocks are left out)
+    /// [default: none]
     #[arg(long, value_name = "RANGE", value_parser = range)]
     delete_random: Option<RangeInclusive<usize>>,
     /// Blocks that --delete-random chooses from: all, those that do not
@@ -27,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "POOL", default_value = "both", value_parser = ["all", "plain", "both"])]
     random_from: String,
     /// Exchange the parameters of this number of random pairs of blocks of one
-    /// shape: a number or a range, as in 1..20
+    /// shape: a number or a range, as in 1..20 [default: none]
     #[arg(long, value_name = "RANGE", value_parser = range)]
     reorder: Option<RangeInclusive<usize>>,
     /// Random choices for each number of blocks or pairs
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long)]
     pairs: bool,
     /// Delete N blocks one after the other, each time the block whose deletion
-    /// increases the loss least
+    /// increases the loss least [default: none]
     #[arg(long, value_name = "N")]
     greedy: Option<usize>,
     /// As a control, remove each block's shortcut instead of its branch
@@ -51,15 +52,16 @@ pub struct Args {
     #[arg(long)]
     responses: bool,
     /// Recompute the statistics of batch norms for each lesion, from N training
-    /// images
+    /// images [default: the network's statistics stay]
     #[arg(long, value_name = "N", conflicts_with = "reorder")]
     recalibrate: Option<usize>,
     /// Another network to compare with, on the same images: a run's directory,
-    /// or MODEL=WEIGHTS; may be given several times
+    /// or MODEL=WEIGHTS; may be given several times [default: none]
     #[arg(long, value_name = "RUN|MODEL=FILE")]
     beside: Vec<String>,
     /// Directory for the results: report.html, report.md, results.json, and
     /// tables and figures (CSV, SVG, PNG); an interrupted study continues there
+    /// [default: none are written]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Also write label, loss and error of every image, a file per lesion

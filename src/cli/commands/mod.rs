@@ -82,3 +82,30 @@ impl Program {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, ArgAction, CommandFactory};
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_says_its_default() {
+        let has_value = |argument: &&Arg| {
+            matches!(argument.get_action(), ArgAction::Set | ArgAction::Append) && argument.get_long().is_some()
+        };
+        for command in Program::command().get_subcommands() {
+            for argument in command.get_arguments().filter(has_value) {
+                let help = argument.get_help().expect("every flag has a help").to_string();
+                let said = help.contains("[default: ") || !argument.get_default_values().is_empty();
+                let name = (command.get_name(), argument.get_long());
+                assert!(said || argument.is_required_set(), "{name:?}: {help}");
+            }
+        }
+    }
+}

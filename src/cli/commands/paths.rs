@@ -32,6 +32,7 @@ pub struct Args {
     seed: u64,
     /// Directory for the results: report.html, report.md, results.json, and
     /// tables and figures (CSV, SVG, PNG); an interrupted study continues there
+    /// [default: none are written]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]

@@ -31,10 +31,11 @@ pub struct Args {
     rule: Vec<DepthRule>,
     /// Several models in place of --model, such as resnet20,resnet32: the first
     /// with every rule, the others with the first; `|` separates names that
-    /// contain commas
+    /// contain commas [default: --model alone]
     #[arg(long, value_name = "LIST", conflicts_with = "model")]
     models: Option<String>,
-    /// Several seeds in place of --seed; results are medians
+    /// Several seeds in place of --seed; results are medians [default: --seed
+    /// alone]
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "seed")]
     seeds: Vec<u64>,
     #[command(flatten)]

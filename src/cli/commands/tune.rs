@@ -20,13 +20,14 @@ use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model name, as in `residua train --help`
+    /// Model; names as in `residua train --help`
     #[arg(required_unless_present_any = ["run", "export", "import", "list", "clear"])]
     model: Option<String>,
-    /// The model, images and batch size of the run in DIR
+    /// Tune for the model, images and batch size of the run in DIR [default: for
+    /// MODEL]
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     run: Option<PathBuf>,
-    /// Channels × height × width of the images
+    /// Channels × height × width of the images, in pixels
     #[arg(long, value_name = "CxHxW", default_value = "3x32x32")]
     input: String,
     /// Number of classes
@@ -35,23 +36,24 @@ pub struct Args {
     /// Images in a batch [default: 128, or the run's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// How activations and their gradients are stored [default: f32, or as in
-    /// the run]
+    /// How activations and their gradients are stored [default: f32, or the run's]
     #[arg(long, value_name = "WHAT", value_enum)]
     precision: Option<Precision>,
-    /// Time all kernels anew, those that were chosen before, too
+    /// Time all kernels, including those in the tuning cache
     #[arg(long)]
     again: bool,
-    /// Write all choices to a file, for another computer of the same kind
+    /// Write the whole tuning cache to a file, for another computer of the same
+    /// kind [default: tune]
     #[arg(long, value_name = "FILE", group = "cache")]
     export: Option<PathBuf>,
-    /// Take over the choices of a file: an exported one, or a run's tuning.toml
+    /// Add the kernels of a file to the tuning cache: an exported file, or a run's
+    /// tuning.toml [default: tune]
     #[arg(long, value_name = "FILE", group = "cache")]
     import: Option<PathBuf>,
-    /// List all choices
+    /// List the tuning cache
     #[arg(long, group = "cache")]
     list: bool,
-    /// Forget all choices
+    /// Empty the tuning cache
     #[arg(long, group = "cache")]
     clear: bool,
     #[command(flatten)]
