@@ -1,4 +1,4 @@
-//! How much device memory does a session take, before it takes any?
+//! How much device memory will a session take?
 
 use super::memory::fit;
 use super::memory_plan::MemoryPlan;
@@ -8,10 +8,10 @@ use crate::graph::Graph;
 /// Bytes of device memory that a session takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Footprint {
-    /// Activations, their gradients and scratch memory: what steps of all
-    /// kinds take turns to use.
+    /// Activations, their gradients and scratch memory, shared by passes of
+    /// all kinds.
     pub activations: u64,
-    /// Parameters, their gradients and momenta, running states.
+    /// Parameters, their gradients and momenta, running statistics.
     pub weights: u64,
     /// Images and labels of the data.
     pub images: u64,
@@ -19,8 +19,8 @@ pub struct Footprint {
 
 impl Footprint {
     /// The footprint of a session for the network `graph` that makes `plans`
-    /// one after the other, and trains or not. Arenas are aligned to
-    /// `alignment` bytes.
+    /// one after the other. Tensors of parameters are aligned to `alignment`
+    /// bytes.
     pub(super) fn new(plans: &[MemoryPlan], graph: &Graph, training: bool, alignment: u64) -> Self {
         let mut held = Vec::new();
         for plan in plans {
@@ -35,7 +35,7 @@ impl Footprint {
         }
     }
 
-    /// All together.
+    /// The sum.
     pub fn total(&self) -> u64 {
         self.activations + self.weights + self.images
     }

@@ -1,45 +1,46 @@
-//! Which operations does one kernel do together?
+//! Which operations does one kernel compute together?
 //!
 //! Elementwise passes cost as much as convolutions wherever memory or loads
-//! are slow, so a batch norm takes along the ReLU, the join and the ReLU
-//! behind it, and its gradients recompute the ReLU's mask from x instead of
-//! reading it. Only a value that nobody else reads may disappear this way.
+//! are slow. So one kernel computes a batch norm with the ReLU, the residual
+//! sum and the second ReLU that follow it, and the gradients of a batch norm
+//! recompute the ReLU's mask from x instead of reading it. A value may only
+//! disappear in this way if nothing else reads it.
 
 use crate::graph::{BlockId, Conv, Graph, NodeId, Op, Precision, Side, StateId};
 use crate::kernels::{Pointwise, Pooling, Work};
 
-/// What is done for one value.
+/// The operation of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// A piece of work.
     Work(Work),
     /// The sum of two values, either of which a route may leave out.
     Sum,
-    /// Nothing: the value is its input.
+    /// Nothing: the value is the same memory as its input.
     Alias,
 }
 
-/// How one value is made.
+/// How one value is computed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
-    /// What is done.
+    /// The operation.
     pub action: Action,
-    /// The values that are read.
+    /// The values that it reads.
     pub inputs: Vec<NodeId>,
-    /// The value that is made.
+    /// The value that it computes.
     pub output: NodeId,
-    /// Another that is made with it, by work that makes two.
+    /// A second value that the same work computes.
     pub second: Option<NodeId>,
-    /// The block whose gains are used.
+    /// The block whose gains it uses.
     pub block: Option<BlockId>,
-    /// The running state that is used.
+    /// The running statistics that it uses.
     pub state: Option<StateId>,
 }
 
 /// The tasks of `graph` in an order in which they can run. Values in `keep`
-/// are made even if a neighbour could take them along. With `scaled`, a
-/// gradient that passes a join is multiplied by the route's backward gain;
-/// without, all backward gains must be 0 or 1.
+/// are written to memory even where a kernel could compute the next operation,
+/// too. With `scaled`, a gradient that passes a join is multiplied by the
+/// route's backward gain; without, all backward gains must be 0 or 1.
 pub fn tasks(graph: &Graph, keep: &[NodeId], scaled: bool) -> Vec<Task> {
     let mut fuser = Fuser {
         graph,
@@ -69,7 +70,7 @@ impl Fuser<'_> {
         &self.graph.node(id).inputs
     }
 
-    /// The only reader of `id`, if there is one and the value need not stay.
+    /// The only reader of `id`, if there is exactly one and `id` is not kept.
     fn only_consumer(&self, id: NodeId) -> Option<NodeId> {
         match self.consumers[id.0][..] {
             [consumer] if !self.keep.contains(&id) => Some(consumer),
@@ -77,14 +78,14 @@ impl Fuser<'_> {
         }
     }
 
-    /// The gradient of a ReLU behind a batch norm is made again by the batch
-    /// norm's own gradients, if only they read it.
+    /// The gradient of a ReLU that follows a batch norm is recomputed by the
+    /// batch norm's gradients, if nothing else reads it.
     fn absorb_relu_gradients(&mut self) {
         let masks = self.graph.masks();
         for id in self.graph.ids() {
             if masks[id.0] && !self.keep.contains(&id) {
                 self.absorbed[id.0] = true;
-                // It no longer reads the ReLU's output.
+                // The gradient no longer reads the ReLU's output.
                 let relu = self.inputs(id)[1];
                 self.consumers[relu.0].retain(|&reader| reader != id);
             }
@@ -167,9 +168,9 @@ impl Fuser<'_> {
         }
     }
 
-    /// A convolution takes the statistics along that a batch norm behind it
-    /// needs, if that and its gradients are all that reads it: a route that
-    /// runs one then runs the other.
+    /// A convolution computes the statistics of the batch norm that follows
+    /// it, if only that batch norm and its gradients read the convolution's
+    /// output: then every route runs both or neither.
     fn convolution(&mut self, id: NodeId, conv: Conv) -> Task {
         let bias = self.inputs(id).len() > 2;
         let of_norm = |op: Op| {
@@ -207,8 +208,9 @@ impl Fuser<'_> {
         }
     }
 
-    /// Takes the ReLU behind `id` along, if only it reads `id`.
-    fn relu_behind(&mut self, id: NodeId) -> Option<NodeId> {
+    /// The ReLU that follows `id`, if nothing else reads `id`; it becomes part
+    /// of the same task.
+    fn following_relu(&mut self, id: NodeId) -> Option<NodeId> {
         let relu = self.only_consumer(id).filter(|&reader| self.op(reader) == Op::Relu)?;
         self.absorbed[relu.0] = true;
         Some(relu)
@@ -216,7 +218,7 @@ impl Fuser<'_> {
 
     fn normalize(&mut self, id: NodeId) -> Task {
         let mut inputs = self.inputs(id).to_vec();
-        let relu = self.relu_behind(id);
+        let relu = self.following_relu(id);
         let mut output = relu.unwrap_or(id);
         let mut block = None;
         let mut join_relu = None;
@@ -227,9 +229,9 @@ impl Fuser<'_> {
             self.absorbed[join.0] = true;
             block = Some(joined);
             inputs.push(self.inputs(join)[1]);
-            let behind = self.relu_behind(join);
-            join_relu = Some(behind.is_some());
-            output = behind.unwrap_or(join);
+            let second = self.following_relu(join);
+            join_relu = Some(second.is_some());
+            output = second.unwrap_or(join);
         }
         let work = Work::Normalize {
             relu: relu.is_some(),
@@ -246,7 +248,7 @@ impl Fuser<'_> {
     }
 
     fn join(&mut self, id: NodeId, block: BlockId) -> Task {
-        let relu = self.relu_behind(id);
+        let relu = self.following_relu(id);
         Task {
             output: relu.unwrap_or(id),
             block: Some(block),
@@ -257,8 +259,8 @@ impl Fuser<'_> {
         }
     }
 
-    /// `BatchNormParamGradients` or `BatchNormInputGradient`, with the ReLU's mask where its
-    /// gradient was absorbed.
+    /// `BatchNormParamGradients` or `BatchNormInputGradient`, with the ReLU's
+    /// mask where the ReLU's gradient is part of them.
     fn norm_gradient(&self, id: NodeId) -> Task {
         let mut inputs = self.inputs(id).to_vec();
         let relu = self.absorbed[inputs[0].0];
@@ -282,6 +284,6 @@ impl Fuser<'_> {
     fn affine_of(&self, stats: NodeId) -> NodeId {
         let readers = self.consumers[stats.0].iter();
         let norm = readers.copied().find(|&reader| self.op(reader) == Op::BatchNorm);
-        self.inputs(norm.expect("statistics are made for a batch norm"))[2]
+        self.inputs(norm.expect("statistics belong to a batch norm"))[2]
     }
 }

@@ -1,6 +1,6 @@
-//! Where does each piece of memory lie? Pieces whose lives do not meet share
-//! a slot, which is one buffer: two ranges of one buffer cannot be bound to a
-//! dispatch that writes one of them.
+//! In which buffer does each allocation lie? Allocations that are not in use
+//! at the same time share a slot, and each slot is a buffer of its own: WebGPU
+//! does not allow a dispatch to write one range of a buffer and read another.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::gpu::{Buffer, Gpu, GpuError};
 
-/// A piece of memory to be placed.
+/// Memory that is in use during some tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allocation {
     /// Bytes.
@@ -19,22 +19,26 @@ pub struct Allocation {
     pub last: usize,
 }
 
-/// Which slot each piece takes, and how large the slots are.
+/// The slot of each allocation, and the sizes of the slots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MemoryLayout {
-    /// The slot of each piece.
+    /// The slot of each allocation.
     pub slot: Vec<usize>,
     /// Bytes of each slot.
     pub sizes: Vec<u64>,
 }
 
-/// The most bytes that pieces take at one time: no layout takes less.
-pub fn peak(pieces: &[Allocation]) -> u64 {
-    let end = pieces.iter().map(|piece| piece.last + 2).max().unwrap_or(0);
+/// The most bytes that are in use at one time: no layout takes less.
+pub fn peak(allocations: &[Allocation]) -> u64 {
+    let end = allocations
+        .iter()
+        .map(|allocation| allocation.last + 2)
+        .max()
+        .unwrap_or(0);
     let mut change = vec![0i64; end];
-    for piece in pieces {
-        change[piece.first] += piece.bytes as i64;
-        change[piece.last + 1] -= piece.bytes as i64;
+    for allocation in allocations {
+        change[allocation.first] += allocation.bytes as i64;
+        change[allocation.last + 1] -= allocation.bytes as i64;
     }
     let live = change.iter().scan(0, |live, change| {
         *live += change;
@@ -43,70 +47,84 @@ pub fn peak(pieces: &[Allocation]) -> u64 {
     live.max().unwrap_or(0) as u64
 }
 
-/// When one slot is taken.
+/// The tasks during which one slot is in use.
 #[derive(Debug)]
 struct Timetable {
-    /// First and last task of each piece.
+    /// First and last task of each allocation.
     taken: BTreeMap<usize, usize>,
-    /// The longest of them, which most others would meet: looked at first.
+    /// The longest of them. It overlaps with most others, so it is checked
+    /// first.
     longest: (usize, usize),
 }
 
 impl Timetable {
-    fn of(piece: Allocation) -> Self {
+    fn of(allocation: Allocation) -> Self {
         Timetable {
-            taken: BTreeMap::from([(piece.first, piece.last)]),
-            longest: (piece.first, piece.last),
+            taken: BTreeMap::from([(allocation.first, allocation.last)]),
+            longest: (allocation.first, allocation.last),
         }
     }
 
-    fn insert(&mut self, piece: Allocation) {
-        self.taken.insert(piece.first, piece.last);
+    fn insert(&mut self, allocation: Allocation) {
+        self.taken.insert(allocation.first, allocation.last);
         let (first, last) = self.longest;
-        if piece.last - piece.first > last - first {
-            self.longest = (piece.first, piece.last);
+        if allocation.last - allocation.first > last - first {
+            self.longest = (allocation.first, allocation.last);
         }
     }
 
-    /// Tasks for which the slot would lie idle around `piece`; `None` where
-    /// it is not free.
-    fn idle_around(&self, piece: Allocation, end: usize) -> Option<usize> {
+    /// The number of tasks around `allocation` during which nothing else uses the
+    /// slot; `None` where the slot is not free for `allocation`.
+    fn idle_around(&self, allocation: Allocation, end: usize) -> Option<usize> {
         let (first, last) = self.longest;
-        if piece.first <= last && first <= piece.last {
+        if allocation.first <= last && first <= allocation.last {
             return None;
         }
-        let next = self.taken.range(piece.first..).next().map_or(end, |(&first, _)| first);
-        let previous = self.taken.range(..piece.first).next_back().map(|(_, &last)| last + 1);
+        let next = self
+            .taken
+            .range(allocation.first..)
+            .next()
+            .map_or(end, |(&first, _)| first);
+        let previous = self
+            .taken
+            .range(..allocation.first)
+            .next_back()
+            .map(|(_, &last)| last + 1);
         let previous = previous.unwrap_or(0);
-        (previous <= piece.first && piece.last < next).then(|| next - previous)
+        (previous <= allocation.first && allocation.last < next).then(|| next - previous)
     }
 }
 
 impl MemoryLayout {
-    /// Places `pieces`, the largest first: each takes, of the smallest slots
-    /// that are free during its life, the one that lies idle for the shortest
-    /// time around it (Pisarchyk and Lee 2020, arXiv:2001.03288).
-    pub fn plan(pieces: &[Allocation]) -> Self {
-        let end = pieces.iter().map(|piece| piece.last + 1).max().unwrap_or(0);
-        let mut order: Vec<usize> = (0..pieces.len()).collect();
-        order.sort_by_key(|&index| (Reverse(pieces[index].bytes), pieces[index].first));
+    /// Places `allocations`, the largest first. Each takes the smallest slot
+    /// that is free while it is in use; among slots of equal size, the one with
+    /// the shortest unused time around it (Pisarchyk and Lee 2020,
+    /// arXiv:2001.03288).
+    pub fn plan(allocations: &[Allocation]) -> Self {
+        let end = allocations
+            .iter()
+            .map(|allocation| allocation.last + 1)
+            .max()
+            .unwrap_or(0);
+        let mut order: Vec<usize> = (0..allocations.len()).collect();
+        order.sort_by_key(|&index| (Reverse(allocations[index].bytes), allocations[index].first));
         let mut layout = MemoryLayout {
-            slot: vec![usize::MAX; pieces.len()],
+            slot: vec![usize::MAX; allocations.len()],
             sizes: Vec::new(),
         };
         let mut timetables: Vec<Timetable> = Vec::new();
         for index in order {
-            let piece = pieces[index];
-            let idle = |slot: usize| timetables[slot].idle_around(piece, end);
+            let allocation = allocations[index];
+            let idle = |slot: usize| timetables[slot].idle_around(allocation, end);
             let free = (0..layout.sizes.len()).filter_map(|slot| Some((layout.sizes[slot], idle(slot)?, slot)));
             layout.slot[index] = match free.min() {
                 Some((.., slot)) => {
-                    timetables[slot].insert(piece);
+                    timetables[slot].insert(allocation);
                     slot
                 }
                 None => {
-                    layout.sizes.push(piece.bytes);
-                    timetables.push(Timetable::of(piece));
+                    layout.sizes.push(allocation.bytes);
+                    timetables.push(Timetable::of(allocation));
                     timetables.len() - 1
                 }
             };
@@ -120,15 +138,19 @@ impl MemoryLayout {
     }
 }
 
-/// Buffers that several plans take turns to use: training, evaluation, the
-/// smaller last batch of an epoch. No two of them run at once.
+/// Buffers that several plans share: training, evaluation, the smaller last
+/// batch of an epoch. No two of them run at the same time.
 #[derive(Debug, Default)]
 pub struct BufferPool {
     buffers: Vec<Arc<Buffer>>,
 }
 
 impl BufferPool {
-    /// Buffers of at least the given sizes, all different.
+    /// Buffers of at least the given sizes (bytes), all different. Buffers that
+    /// the pool lacks are created.
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
     pub fn take(&mut self, gpu: &Gpu, sizes: &[u64]) -> Result<Vec<Arc<Buffer>>, GpuError> {
         let held: Vec<u64> = self.buffers.iter().map(|buffer| buffer.size()).collect();
         let taken = fit(&held, sizes)
@@ -146,8 +168,9 @@ impl BufferPool {
     }
 }
 
-/// For each of the sizes `wanted` the smallest of those `held` that it fits,
-/// each taken once, the largest first; `None` where no such is left.
+/// For each of the sizes `wanted`, the index of the smallest size in `held` that
+/// is large enough. Each is taken once, and the largest size chooses first;
+/// `None` where none is left.
 pub fn fit(held: &[u64], wanted: &[u64]) -> Vec<Option<usize>> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by_key(|&index| Reverse(wanted[index]));
@@ -166,36 +189,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_whose_lives_do_not_meet_share_a_slot() {
-        let piece = |bytes, first, last| Allocation { bytes, first, last };
-        let pieces = [
-            piece(8, 0, 2),
-            piece(4, 1, 3),
-            piece(8, 3, 4),
-            piece(2, 4, 5),
-            piece(16, 6, 6),
+    fn allocations_that_do_not_overlap_share_a_slot() {
+        let allocation = |bytes, first, last| Allocation { bytes, first, last };
+        let allocations = [
+            allocation(8, 0, 2),
+            allocation(4, 1, 3),
+            allocation(8, 3, 4),
+            allocation(2, 4, 5),
+            allocation(16, 6, 6),
         ];
-        let layout = MemoryLayout::plan(&pieces);
-        for (a, left) in pieces.iter().enumerate() {
+        let layout = MemoryLayout::plan(&allocations);
+        for (a, left) in allocations.iter().enumerate() {
             assert!(layout.sizes[layout.slot[a]] >= left.bytes);
-            for (b, right) in pieces.iter().enumerate().skip(a + 1) {
-                let meet = left.first <= right.last && right.first <= left.last;
-                assert!(!meet || layout.slot[a] != layout.slot[b], "{a} and {b}");
+            for (b, right) in allocations.iter().enumerate().skip(a + 1) {
+                let overlap = left.first <= right.last && right.first <= left.last;
+                assert!(!overlap || layout.slot[a] != layout.slot[b], "{a} and {b}");
             }
         }
         assert_eq!(layout.sizes, [16, 4]);
-        assert_eq!(peak(&pieces), 16);
+        assert_eq!(peak(&allocations), 16);
     }
 
     #[test]
-    fn the_largest_pieces_are_placed_first() {
-        let piece = |bytes, first, last| Allocation { bytes, first, last };
-        // In the order of time the small piece would take a slot of its own,
-        // which the large one, later, could not use.
-        let pieces = [piece(2, 0, 1), piece(8, 2, 3), piece(4, 3, 5), piece(8, 4, 5)];
-        let layout = MemoryLayout::plan(&pieces);
+    fn the_largest_allocations_are_placed_first() {
+        let allocation = |bytes, first, last| Allocation { bytes, first, last };
+        // In the order of time the small allocation would take a slot of its
+        // own, which is too small for the large one that follows.
+        let allocations = [
+            allocation(2, 0, 1),
+            allocation(8, 2, 3),
+            allocation(4, 3, 5),
+            allocation(8, 4, 5),
+        ];
+        let layout = MemoryLayout::plan(&allocations);
         assert_eq!(layout.sizes, [8, 4]);
-        assert_eq!(peak(&pieces), layout.bytes());
+        assert_eq!(peak(&allocations), layout.bytes());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Which memory does a plan take, before any buffer exists?
+//! How much memory does a plan need, and where does each value lie, before any
+//! buffer exists?
 
 use std::collections::HashMap;
 
@@ -9,17 +10,17 @@ use super::request::PlanRequest;
 use crate::graph::NodeId;
 use crate::kernels::{Call, Lowered, Target};
 
-/// Memory that values take, before any buffer exists.
+/// The kernels of a request, and the memory of its values.
 #[derive(Debug, Clone)]
 pub struct MemoryPlan {
     pub(super) tasks: Vec<Task>,
     pub(super) lowered: Vec<Option<Lowered>>,
-    /// The piece of each value that needs one.
-    pub(super) piece_of: HashMap<NodeId, usize>,
-    /// First piece of each task's scratch memory.
+    /// The allocation of each value that needs one.
+    pub(super) allocation_of: HashMap<NodeId, usize>,
+    /// The first allocation of each task's scratch memory.
     pub(super) scratch_of: Vec<usize>,
     pub(super) layout: MemoryLayout,
-    /// Tasks that are made in the memory of an input.
+    /// Which tasks write to the memory of an input.
     pub(super) in_place: Vec<bool>,
 }
 
@@ -29,8 +30,8 @@ impl MemoryPlan {
         let LiveRanges {
             tasks,
             in_place,
-            mut pieces,
-            piece_of,
+            mut allocations,
+            allocation_of,
         } = LiveRanges::new(request);
         let lowered = tasks.iter().zip(&in_place);
         let lowered: Vec<Option<Lowered>> = lowered
@@ -38,8 +39,8 @@ impl MemoryPlan {
             .collect();
         let mut scratch_of = Vec::with_capacity(tasks.len());
         for (position, lowered) in lowered.iter().enumerate() {
-            scratch_of.push(pieces.len());
-            pieces.extend(
+            scratch_of.push(allocations.len());
+            allocations.extend(
                 lowered
                     .iter()
                     .flat_map(|lowered| &lowered.scratch)
@@ -50,11 +51,11 @@ impl MemoryPlan {
                     }),
             );
         }
-        let layout = MemoryLayout::plan(&pieces);
+        let layout = MemoryLayout::plan(&allocations);
         MemoryPlan {
             tasks,
             lowered,
-            piece_of,
+            allocation_of,
             scratch_of,
             layout,
             in_place,
@@ -66,31 +67,33 @@ impl MemoryPlan {
         self.layout.bytes()
     }
 
-    /// The dispatches that every route chooses from, but for sums of two
-    /// values, which are made in place or apart as the route says.
+    /// The dispatches that every route selects from, without those of sums of
+    /// two values, which depend on the route.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.lowered.iter().flatten().flat_map(|lowered| &lowered.calls)
     }
 
-    /// Bytes of each buffer that holds them.
+    /// Bytes of each buffer.
     pub fn sizes(&self) -> &[u64] {
         &self.layout.sizes
     }
 }
 
+/// The calls of a task's work, by the chosen algorithm if there is one that
+/// fits, else by the default algorithm. `None` for a task without work.
 fn lower(request: &PlanRequest, task: &Task, in_place: bool, target: &Target) -> Option<Lowered> {
     let Action::Work(work) = &task.action else { return None };
     let graph = &request.graph;
     let inputs: Vec<_> = task.inputs.iter().map(|&input| graph.shape(input)).collect();
     let output = graph.shape(task.output);
-    let chosen = if request.choices.is_empty() {
+    let algorithm = if request.choices.is_empty() {
         None
     } else {
         request
             .choices
             .algorithm(&work.signature(&inputs, output), request.batch)
     };
-    let chosen = chosen.and_then(|kernel| work.lower_as(&kernel, &inputs, output, request.batch, target));
+    let chosen = algorithm.and_then(|algorithm| work.lower_as(&algorithm, &inputs, output, request.batch, target));
     let lowered = chosen.unwrap_or_else(|| work.lower(&inputs, output, request.batch, target));
     Some(if in_place { lowered.in_place() } else { lowered })
 }

@@ -70,7 +70,7 @@ impl Purpose {
 
 /// The loss node of a graph that a model built.
 pub(super) fn loss_of(graph: &Graph) -> NodeId {
-    graph.loss().expect("a model's graph ends in its loss")
+    graph.loss().expect("a model's graph ends with its loss")
 }
 
 /// Checks that `gpu` can store the values of `graph` in its precision.

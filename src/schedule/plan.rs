@@ -1,4 +1,7 @@
-//! How does a graph become dispatches, once, and a route choose among them?
+//! How does a graph become dispatches, and which of them run under a route?
+//!
+//! All dispatches are made once. A route selects from them, so that changing
+//! the route costs nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,16 +16,16 @@ use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Recorder};
 use crate::graph::{Active, BlockId, Graph, NodeId, ParamId, Route};
 use crate::kernels::{Call, Operand, Pointwise, Target, Work};
 
-/// Bytes from one block's gains to the next: every adapter's alignment
-/// divides it.
+/// Bytes from one block's gains to the next: a multiple of every adapter's
+/// alignment.
 const GAINS_STRIDE: u64 = 256;
 
-/// One dispatch of a plan, with what it should cost.
+/// One dispatch of a plan, with the size of its work.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// Ready to run.
+    /// The dispatch.
     pub dispatch: Dispatch,
-    /// The value it helps to make.
+    /// The value that it computes, or a part of it.
     pub output: NodeId,
     /// Bytes read and written.
     pub bytes: u64,
@@ -30,13 +33,14 @@ pub struct Kernel {
     pub macs: u64,
 }
 
-/// The dispatches of one task, by what the route leaves of its inputs.
+/// The dispatches of one task. Which of them run depends on the inputs that
+/// the route leaves.
 #[derive(Debug)]
 enum Prepared {
-    /// A piece of work: all or nothing.
+    /// A piece of work: all of them, or none.
     Work(Vec<Kernel>),
-    /// A sum: of both, and the copy of one where the other is absent. In
-    /// place, the first alone needs no dispatch.
+    /// A sum of two values, or the copy of one where the other is absent. In
+    /// place, the first one alone needs no dispatch.
     Sum {
         both: Vec<Kernel>,
         first: Vec<Kernel>,
@@ -51,7 +55,7 @@ struct Step {
     prepared: Prepared,
 }
 
-/// A graph made ready to run for one batch size.
+/// The dispatches of a graph for one batch size.
 #[derive(Debug)]
 pub struct Plan {
     request: PlanRequest,
@@ -61,7 +65,7 @@ pub struct Plan {
     absent_gradients: HashMap<ParamId, Binding>,
 }
 
-/// Everything that a call's operands can refer to.
+/// The memory that a call's operands can refer to.
 struct Operands<'a> {
     inputs: Vec<Option<Binding>>,
     output: Binding,
@@ -89,8 +93,11 @@ impl Operands<'_> {
 }
 
 impl Plan {
-    /// Makes `request` ready: places values in buffers of `pool`, compiles
-    /// kernels, binds everything. `step` is where the step's record will be.
+    /// Prepares `request`: places values in buffers of `pool`, compiles
+    /// kernels, binds everything. `step` is the memory of the step's record.
+    ///
+    /// # Errors
+    /// Where the device has too little memory or cannot compile a kernel.
     pub fn new(
         gpu: &Gpu,
         request: PlanRequest,
@@ -188,18 +195,19 @@ impl Plan {
         })
     }
 
-    /// Where a kept value, the images or the labels are.
+    /// The memory of a kept value, the images or the labels.
     pub fn place(&self, id: NodeId) -> Option<&Binding> {
         self.places.get(&id)
     }
 
-    /// Where the image gradient is, in a plan that makes it.
+    /// The memory of the gradient with respect to the images, in a plan that
+    /// computes it.
     pub fn images_gradient(&self) -> Option<&Binding> {
         self.place(self.request.gradients.images?)
     }
 
-    /// The kept values of the forward pass, in a plan that makes the gradient
-    /// by the images.
+    /// The kept values of the forward pass, in a plan that computes the
+    /// gradient with respect to the images.
     pub fn forward_kept(&self) -> &[NodeId] {
         let keep = &self.request.keep;
         &keep[..keep.len() - usize::from(self.request.gradients.images.is_some())]
@@ -210,8 +218,8 @@ impl Plan {
         &self.request.graph
     }
 
-    /// What must run for the values that are kept and the gradients, where
-    /// the values `at_hand` are still in place.
+    /// What must run to compute the kept values and the gradients, where the
+    /// values `at_hand` are still in memory.
     fn active(&self, route: &Route, at_hand: &[NodeId]) -> Active {
         let mut wanted = self.request.keep.clone();
         wanted.extend(self.request.gradients.params.iter().map(|&(_, node)| node));
@@ -219,7 +227,7 @@ impl Plan {
         Active::new(&self.request.graph, route, &wanted, at_hand)
     }
 
-    /// Hands the route's gains to the kernels, before the next submission.
+    /// Writes the route's gains for the kernels, before the next submission.
     pub fn set_gains(&self, gpu: &Gpu, route: &Route) {
         for block in (0..route.len()).map(BlockId) {
             let gains = route.gains(block);
@@ -234,18 +242,19 @@ impl Plan {
     }
 
     /// As [`Self::kernels`], where the kept values `at_hand` are still in
-    /// place from a run that agreed with `route` as far as they depend on it.
+    /// memory. They come from a run under a route that agrees with `route` in
+    /// all blocks that they depend on.
     pub fn kernels_from(&self, route: &Route, at_hand: &[NodeId]) -> Vec<&Kernel> {
         self.running(&self.active(route, at_hand))
     }
 
-    fn running(&self, live: &Active) -> Vec<&Kernel> {
+    fn running(&self, active: &Active) -> Vec<&Kernel> {
         let mut kernels = Vec::new();
-        for step in self.steps.iter().filter(|step| live.runs(step.output)) {
+        for step in self.steps.iter().filter(|step| active.runs(step.output)) {
             kernels.extend(match &step.prepared {
                 Prepared::Work(kernels) => kernels,
                 Prepared::Sum { both, first, second } => {
-                    match (live.present(step.inputs[0]), live.present(step.inputs[1])) {
+                    match (active.present(step.inputs[0]), active.present(step.inputs[1])) {
                         (true, true) => both,
                         (true, false) => first,
                         (false, _) => second,
@@ -256,20 +265,20 @@ impl Plan {
         kernels
     }
 
-    /// Records all that runs under `route`, with the dispatches `first` before
-    /// the plan's own. The gradients of parameters that the route leaves
-    /// without one are cleared, before any dispatch of the submission.
+    /// Records everything that runs under `route`, after the dispatches
+    /// `first`. Gradients of parameters that the route does not reach are
+    /// cleared, before any dispatch of the submission.
     pub fn record(&self, route: &Route, first: &[Dispatch], recorder: &mut Recorder) {
-        let live = self.active(route, &[]);
+        let active = self.active(route, &[]);
         for &(param, node) in &self.request.gradients.params {
-            if let Some(gradient) = self.absent_gradients.get(&param).filter(|_| !live.present(node)) {
+            if let Some(gradient) = self.absent_gradients.get(&param).filter(|_| !active.present(node)) {
                 recorder.clear(&gradient.buffer, gradient.offset..gradient.offset + gradient.size);
             }
         }
         for dispatch in first {
             recorder.dispatch(dispatch);
         }
-        for kernel in self.running(&live) {
+        for kernel in self.running(&active) {
             recorder.dispatch(&kernel.dispatch);
         }
     }
@@ -283,9 +292,9 @@ fn places(
 ) -> HashMap<NodeId, Binding> {
     let graph = &request.graph;
     let mut places = HashMap::new();
-    for (&id, &piece) in &memory.piece_of {
+    for (&id, &allocation) in &memory.allocation_of {
         let bytes = graph.shape(id).bytes(request.batch);
-        places.insert(id, Binding::new(&buffers[memory.layout.slot[piece]], 0, bytes));
+        places.insert(id, Binding::new(&buffers[memory.layout.slot[allocation]], 0, bytes));
     }
     for id in graph.ids() {
         if let Some(param) = graph.param_of(id) {

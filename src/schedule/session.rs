@@ -1,5 +1,7 @@
-//! What does a program hold while it trains or evaluates one network on one
-//! device?
+//! How does one network train and evaluate on one device?
+//!
+//! A session owns the parameters and all other memory of the network, compiles
+//! a plan for each kind of pass at its first use, and submits the dispatches.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,12 +22,13 @@ use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Submission};
 use crate::graph::{Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId};
 use crate::kernels::{ImageDims, LossScale, Operand, STEP_BYTES, StepRecord, record, sgd, update_loss_scale};
 
-/// Steps whose metrics are kept on the device until they are read.
+/// The number of steps whose metrics stay on the device until they are read.
 const SLOTS: usize = 1024;
-/// Submissions that may be under way: the next is recorded while one runs.
+/// The number of submissions that may run or wait at a time: one runs while
+/// the next is recorded.
 const IN_FLIGHT: usize = 2;
 
-/// How parameters change at the end of a step; by default not at all.
+/// How parameters change at the end of a step. The default changes nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Update {
     /// Learning rate.
@@ -45,33 +48,41 @@ pub struct Session {
     train: Option<Graph>,
     eval: Graph,
     weights: Weights,
+    /// The activations of all plans.
     pool: BufferPool,
+    /// The record of the current step: seed, step, learning rate, …
     step: Binding,
+    /// Which images the batch has, and how each is cropped and flipped.
     draws: Option<Arc<Buffer>>,
+    /// Mean loss and errors of the last steps.
     metrics: Arc<Buffer>,
+    /// The dispatches of an update.
     update: Vec<Dispatch>,
     plans: HashMap<Purpose, Plan>,
-    gathers: HashMap<((usize, Crop), Purpose), Gathering>,
+    gatherings: HashMap<((usize, Crop), Purpose), Gathering>,
+    /// For each plan that trains, the dispatch that writes the metrics.
     records: HashMap<Purpose, Dispatch>,
     in_flight: VecDeque<Submission>,
+    /// The gains that are on the device.
     last_gains: Option<(Purpose, Route)>,
-    /// Whether the loss scale has been judged since the last gradients.
-    judged: bool,
-    /// The lists of nodes that [`Session::values`] was asked for.
+    /// Whether an update has followed the last gradients: then it may have
+    /// changed the loss scale.
+    updated: bool,
+    /// The lists of nodes that [`Session::values`] was called with.
     value_lists: Vec<Vec<NodeId>>,
     choices: KernelChoices,
     recompute: Recompute,
 }
 
 impl Session {
-    /// A session for the network whose forward graphs are `train` (where it
-    /// will be trained) and `eval`, with the same parameters in the same
-    /// order, and stored in the same precision. `decays` says which parameters
-    /// weight decay is for.
+    /// A session for a network with the forward graphs `train` (`None` where
+    /// it is not trained) and `eval`. Both have the same parameters in the
+    /// same order and are stored in the same precision. `decays` says which
+    /// parameters weight decay applies to.
     ///
     /// # Errors
-    /// Where the device has too little memory, or no 16-bit floats for graphs
-    /// that are stored in them.
+    /// Where the device has too little memory, or cannot store the graphs in
+    /// their precision.
     pub fn new(
         gpu: Arc<Gpu>,
         train: Option<Graph>,
@@ -102,11 +113,11 @@ impl Session {
             draws: None,
             pool: BufferPool::default(),
             plans: HashMap::new(),
-            gathers: HashMap::new(),
+            gatherings: HashMap::new(),
             records: HashMap::new(),
             in_flight: VecDeque::new(),
             last_gains: None,
-            judged: false,
+            updated: false,
             value_lists: Vec::new(),
             choices: KernelChoices::default(),
             recompute: Recompute::None,
@@ -129,8 +140,8 @@ impl Session {
         &self.eval
     }
 
-    /// Takes the kernels of `choices` where there is one, from the next step
-    /// on; the rules choose the others.
+    /// Uses the kernels of `choices` from the next step on; work that it does
+    /// not name takes its default algorithm.
     pub fn set_choices(&mut self, choices: KernelChoices) {
         if self.choices != choices {
             self.choices = choices;
@@ -138,8 +149,8 @@ impl Session {
         }
     }
 
-    /// Makes what `recompute` says again in training steps, from the next one
-    /// on, instead of keeping it for the way back.
+    /// Recomputes the values that `recompute` names in the backward pass of
+    /// training steps, instead of storing them, from the next step on.
     pub fn set_recompute(&mut self, recompute: Recompute) {
         if self.recompute != recompute {
             self.recompute = recompute;
@@ -149,10 +160,10 @@ impl Session {
 
     fn forget_plans(&mut self) {
         self.plans.clear();
-        self.gathers.clear();
+        self.gatherings.clear();
         self.records.clear();
         self.last_gains = None;
-        // Other plans want other sizes.
+        // Other plans need buffers of other sizes.
         self.pool = BufferPool::default();
     }
 
@@ -169,9 +180,9 @@ impl Session {
         }
     }
 
-    /// The device memory that the session takes to train with batches of the
-    /// sizes `training` and to evaluate with those of `evaluation`; images not
-    /// counted.
+    /// The device memory that the session takes to train with the batch sizes
+    /// `training` and to evaluate with the batch sizes `evaluation`, without
+    /// images.
     pub fn footprint(&self, training: &[usize], evaluation: &[usize]) -> Footprint {
         let target = target(&self.gpu);
         let plan = |training: bool, batch: usize| MemoryPlan::new(&self.request(training, batch), &target);
@@ -181,8 +192,8 @@ impl Session {
         Footprint::new(&plans, &self.eval, self.train.is_some(), self.gpu.limits().alignment)
     }
 
-    /// Steps whose metrics the device keeps: read them before as many more
-    /// have run.
+    /// The number of steps whose metrics the device stores: read them before
+    /// this many further steps have run.
     pub fn slots(&self) -> usize {
         SLOTS
     }
@@ -204,6 +215,10 @@ impl Session {
 
     /// Takes one training step: gather, forward, backward, update. Its mean
     /// loss and errors are in [`Self::metrics`] at `step % slots`.
+    ///
+    /// # Errors
+    /// Where the route does not fit a training step, an image does not exist,
+    /// or the device fails.
     pub fn train_step(
         &mut self,
         batch: Batch,
@@ -215,8 +230,11 @@ impl Session {
         self.backward(batch, route, seed, step, Some(update))
     }
 
-    /// As [`Self::train_step`], but leaves the parameters as they are. The
+    /// As [`Self::train_step`], without the update of the parameters. The
     /// gradients can be read.
+    ///
+    /// # Errors
+    /// As [`Self::train_step`].
     pub fn gradient_step(&mut self, batch: Batch, route: &Route, seed: u64, step: u32) -> Result<(), SessionError> {
         self.backward(batch, route, seed, step, None)
     }
@@ -239,20 +257,20 @@ impl Session {
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
-        let rule = update.unwrap_or_default();
+        let rates = update.unwrap_or_default();
         let header = StepRecord {
             seed: [seed as u32, (seed >> 32) as u32],
             step,
             slot: step % SLOTS as u32,
-            lr: rule.lr,
-            momentum: rule.momentum,
-            weight_decay: rule.weight_decay,
-            nesterov: u32::from(rule.nesterov),
+            lr: rates.lr,
+            momentum: rates.momentum,
+            weight_decay: rates.weight_decay,
+            nesterov: u32::from(rates.nesterov),
         };
         self.gpu.write(&self.step.buffer, 0, &[header]);
-        self.hand_gains(purpose, route);
+        self.write_gains(purpose, route);
         let plan = &self.plans[&purpose];
-        let gathering = &self.gathers[&gathering_key(batch, purpose)];
+        let gathering = &self.gatherings[&gathering_key(batch, purpose)];
         let submission = self.gpu.submit(|recorder| {
             plan.record(route, &gathering.dispatches, recorder);
             recorder.dispatch(&self.records[&purpose]);
@@ -260,7 +278,7 @@ impl Session {
                 recorder.dispatch(dispatch);
             }
         });
-        self.judged = update.is_some();
+        self.updated = update.is_some();
         self.pace(submission)
     }
 
@@ -323,15 +341,15 @@ impl Session {
         let mut sources = unmoved.clone();
         let reordered = routes.iter().any(Route::is_reordered);
         if reordered {
-            self.weights.set_aside(&self.gpu)?;
+            self.weights.save_originals(&self.gpu)?;
         }
         let mut results = vec![Vec::new(); routes.len()];
         let mut before: Option<&Route> = None;
         for index in sharing_order(routes) {
             let route = &routes[index];
-            self.hand_gains(purpose, route);
+            self.write_gains(purpose, route);
             let plan = &self.plans[&purpose];
-            let gathering = &self.gathers[&gathering_key(batch, purpose)];
+            let gathering = &self.gatherings[&gathering_key(batch, purpose)];
             // Values after the last common block belong to another route.
             let common = before.map_or(0, |before| before.common_blocks(route));
             let outputs = plan.graph().blocks[..common].iter().map(|block| block.output);
@@ -365,8 +383,11 @@ impl Session {
         Ok(results)
     }
 
-    /// Runs `batch` forward in training mode, for nothing but the running
-    /// statistics of the batch norms that `route` runs, which advance.
+    /// Runs `batch` forward in training mode. The only effect is that the
+    /// running statistics of the batch norms that `route` runs advance.
+    ///
+    /// # Errors
+    /// As [`Self::train_step`].
     pub fn advance_statistics(
         &mut self,
         batch: Batch,
@@ -382,16 +403,20 @@ impl Session {
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
         self.gpu.write(&self.step.buffer, 0, &[draws_of(seed, step)]);
-        self.hand_gains(purpose, route);
+        self.write_gains(purpose, route);
         let submission = self.forward(batch, purpose, route);
         self.pace(submission)
     }
 
-    /// The gradient of the batch's mean loss by its normalised images, N×C×H×W,
-    /// under each of `routes`, which differ in their backward gains alone: the
-    /// forward pass is computed once. Batch norm is by the running statistics
-    /// or, in [`Mode::Train`], by the batch's, which the running ones then
-    /// follow by one step.
+    /// The gradient of the batch's mean loss with respect to its normalized
+    /// images, N×C×H×W, for each of `routes`. The routes differ only in their
+    /// backward gains, so the forward pass is computed once. Batch norm uses
+    /// the running statistics; in [`Mode::Train`] it uses the batch's, and the
+    /// running statistics advance by one step.
+    ///
+    /// # Errors
+    /// Where a route is reordered or differs in the forward pass, an image
+    /// does not exist, or the device fails.
     pub fn input_gradients(
         &mut self,
         batch: Batch,
@@ -419,7 +444,7 @@ impl Session {
         let mut gradients = Vec::with_capacity(routes.len());
         let unscale = self.loss_scale()?.map_or(1.0, |loss| 1.0 / loss.scale);
         for (index, route) in routes.iter().enumerate() {
-            self.hand_gains(purpose, route);
+            self.write_gains(purpose, route);
             let plan = &self.plans[&purpose];
             if index == 0 {
                 self.forward(batch, purpose, route);
@@ -442,10 +467,11 @@ impl Session {
         Ok(gradients)
     }
 
-    /// Gathers the batch and runs all that `purpose` keeps.
+    /// Gathers the batch and runs everything that the plan of `purpose`
+    /// computes.
     fn forward(&self, batch: Batch, purpose: Purpose, route: &Route) -> Submission {
         let plan = &self.plans[&purpose];
-        let gathering = &self.gathers[&gathering_key(batch, purpose)];
+        let gathering = &self.gatherings[&gathering_key(batch, purpose)];
         self.gpu.submit(|recorder| {
             for gather in &gathering.dispatches {
                 recorder.dispatch(gather);
@@ -456,14 +482,18 @@ impl Session {
         })
     }
 
-    /// Mean loss and number of errors of the steps `steps`, oldest first.
-    /// Waits for them.
+    /// Mean loss (nats) and number of errors of the steps `steps`, oldest
+    /// first. Waits for them.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn metrics(&self, steps: std::ops::Range<u32>) -> Result<Vec<[f32; 2]>, SessionError> {
         let all: Vec<[f32; 2]> = self.gpu.read(&self.metrics, 0..8 * SLOTS as u64)?;
         Ok(steps.map(|step| all[step as usize % SLOTS]).collect())
     }
 
-    fn hand_gains(&mut self, purpose: Purpose, route: &Route) {
+    /// Writes the gains of `route`, unless they are on the device already.
+    fn write_gains(&mut self, purpose: Purpose, route: &Route) {
         let key = (purpose, route.clone());
         if self.last_gains.as_ref() != Some(&key) {
             self.plans[&purpose].set_gains(&self.gpu, route);
@@ -471,6 +501,7 @@ impl Session {
         }
     }
 
+    /// Waits until few enough submissions run or wait.
     fn pace(&mut self, submission: Submission) -> Result<(), SessionError> {
         self.in_flight.push_back(submission);
         while self.in_flight.len() > IN_FLIGHT {
@@ -490,7 +521,7 @@ impl Session {
         }
     }
 
-    /// Makes the plan for `purpose`, at first need.
+    /// Makes the plan for `purpose`, where there is none yet.
     fn prepare(&mut self, purpose: Purpose) -> Result<(), SessionError> {
         if self.plans.contains_key(&purpose) {
             return Ok(());
@@ -503,7 +534,8 @@ impl Session {
             request.keep.clone_from(&self.value_lists[list]);
         }
         if purpose.resumable {
-            // The images, too: block 1 may be the first that differs.
+            // Images and labels, too: the first block may be the first that
+            // differs.
             request.keep.extend(request.graph.find(|op| *op == Op::Images));
             request.keep.extend(request.graph.find(|op| *op == Op::Labels));
             request
@@ -533,16 +565,16 @@ impl Session {
         let bytes = 8 * purpose.size as u64;
         if self.draws.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
             self.draws = Some(self.gpu.buffer("draws", bytes)?);
-            self.gathers.clear();
+            self.gatherings.clear();
         }
         let draws = self.draws.as_ref().expect("just made");
         self.gpu.write(draws, 0, batch.draws);
         let key = gathering_key(batch, purpose);
-        if self.gathers.contains_key(&key) {
+        if self.gatherings.contains_key(&key) {
             return Ok(());
         }
         // Free what was prepared for sets that no longer exist.
-        self.gathers.retain(|_, gathering| gathering.is_alive());
+        self.gatherings.retain(|_, gathering| gathering.is_alive());
         let plan = &self.plans[&purpose];
         let place = |wanted: Op| plan.graph().find(|op| *op == wanted).and_then(|id| plan.place(id));
         let gathering = Gathering::new(
@@ -553,7 +585,7 @@ impl Session {
             place(Op::Labels),
             self.eval.precision(),
         )?;
-        self.gathers.insert(key, gathering);
+        self.gatherings.insert(key, gathering);
         Ok(())
     }
 
@@ -562,12 +594,16 @@ impl Session {
         write(&self.gpu, &self.weights.param(id), values);
     }
 
-    /// Reads a parameter.
+    /// Reads a parameter, in the order of [`Param::dims`].
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn read_param(&self, id: ParamId) -> Result<Vec<f32>, SessionError> {
         read(&self.gpu, &self.weights.param(id))
     }
 
-    /// Sets a parameter's momentum, where the session trains.
+    /// Sets a parameter's momentum; without effect where the session does not
+    /// train.
     pub fn write_momentum(&self, id: ParamId, values: &[f32]) {
         if let Some(momentum) = self.weights.momentum(id) {
             write(&self.gpu, &momentum, values);
@@ -575,6 +611,9 @@ impl Session {
     }
 
     /// Reads a parameter's momentum; zeros where the session does not train.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn read_momentum(&self, id: ParamId) -> Result<Vec<f32>, SessionError> {
         match self.weights.momentum(id) {
             Some(momentum) => read(&self.gpu, &momentum),
@@ -583,7 +622,11 @@ impl Session {
     }
 
     /// Reads a parameter's gradient of the last step; zeros where the session
-    /// does not train. Of a step that was skipped, it is not finite.
+    /// does not train. After a step that was skipped because gradients
+    /// overflowed, it is not finite.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn read_gradient(&self, id: ParamId) -> Result<Vec<f32>, SessionError> {
         let Some(gradient) = self.weights.gradient(id) else {
             return Ok(vec![0.0; self.eval.params[id.0].len()]);
@@ -591,15 +634,19 @@ impl Session {
         let mut values = read(&self.gpu, &gradient)?;
         if let Some(place) = self.weights.loss_scale() {
             let words = read(&self.gpu, &place)?;
-            // The scale may have changed since the step that was judged.
-            let unscale = if self.judged { words[3] } else { 1.0 / words[0] };
+            // The update may have changed the scale since; it stores the
+            // factor that the gradients were multiplied by.
+            let unscale = if self.updated { words[3] } else { 1.0 / words[0] };
             values.iter_mut().for_each(|value| *value *= unscale);
         }
         Ok(values)
     }
 
-    /// The loss scale of the step to come, where activations and their
-    /// gradients are stored in 16 bits.
+    /// The loss scale of the next step; `None` where activations and their
+    /// gradients are stored in 32 bits.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn loss_scale(&self) -> Result<Option<LossScale>, SessionError> {
         let Some(place) = self.weights.loss_scale() else {
             return Ok(None);
@@ -609,7 +656,8 @@ impl Session {
         Ok(words.first().copied())
     }
 
-    /// Sets the loss scale, where there is one.
+    /// Sets the loss scale; without effect where activations are stored in 32
+    /// bits.
     pub fn set_loss_scale(&self, loss_scale: LossScale) {
         if let Some(place) = self.weights.loss_scale() {
             self.gpu.write(&place.buffer, place.offset, &[loss_scale]);
@@ -621,13 +669,19 @@ impl Session {
         write(&self.gpu, &self.weights.state(id), values);
     }
 
-    /// Reads a running state.
+    /// Reads a running state: means, then unbiased variances.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn read_state(&self, id: StateId) -> Result<Vec<f32>, SessionError> {
         read(&self.gpu, &self.weights.state(id))
     }
 
-    /// The kernels of a training step or of an evaluation for `size` images
-    /// under `route`, in order.
+    /// The kernels of a training step, or else of an evaluation, for `size`
+    /// images under `route`, in order.
+    ///
+    /// # Errors
+    /// Where the device has too little memory or cannot compile a kernel.
     pub fn kernels(&mut self, training: bool, size: usize, route: &Route) -> Result<Vec<Kernel>, SessionError> {
         let purpose = Purpose {
             pass: Pass::step(training),
@@ -645,14 +699,15 @@ fn gathering_key(batch: Batch, purpose: Purpose) -> ((usize, Crop), Purpose) {
     (batch.gather_key(), purpose)
 }
 
-/// The order in which routes share most: each next to those that begin alike.
+/// The order in which consecutive routes share the most blocks from the input
+/// on.
 fn sharing_order(routes: &[Route]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..routes.len()).collect();
     order.sort_by(|&a, &b| routes[a].compare(&routes[b]));
     order
 }
 
-/// The record of a step that draws random numbers and updates nothing.
+/// The record of a step that draws random numbers and changes no parameter.
 fn draws_of(seed: u64, step: u32) -> StepRecord {
     StepRecord {
         seed: [seed as u32, (seed >> 32) as u32],

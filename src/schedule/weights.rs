@@ -1,8 +1,8 @@
-//! How do parameters, gradients, momenta and running states lie in memory?
+//! How do parameters, gradients, momenta and running statistics lie in memory?
 //!
-//! Each kind is one arena, so that the optimiser is one dispatch and a
-//! checkpoint one read. A tensor begins at an aligned offset; what does not
-//! decay stands at the end.
+//! Each kind is one buffer, an arena, so that the optimizer is one dispatch. A
+//! tensor begins at an aligned offset. Parameters without weight decay come
+//! last.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Arena {
     }
 }
 
-/// All that training changes, on the device.
+/// Everything that training changes, on the device.
 #[derive(Debug)]
 pub struct Weights {
     params: Arena,
@@ -41,15 +41,18 @@ pub struct Weights {
     training: Option<[Arc<Buffer>; 2]>,
     /// The loss scale and its record, where gradients are stored in 16 bits.
     loss_scale: Option<Arc<Buffer>>,
-    /// Parameters and running states as they were before blocks changed
-    /// places, once they have.
+    /// Copies of the parameters and running statistics in their own places,
+    /// once a route has reordered blocks.
     originals: Option<[Arc<Buffer>; 2]>,
 }
 
 impl Weights {
-    /// Room for the parameters and states of `graph`, and where `training`
-    /// for gradients and momenta. `decays` says which parameters weight decay
-    /// is for.
+    /// Memory for the parameters and running statistics of `graph`, and with
+    /// `training` for gradients and momenta. `decays` says which parameters
+    /// weight decay applies to.
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
     pub fn new(gpu: &Gpu, graph: &Graph, training: bool, decays: fn(&Param) -> bool) -> Result<Self, GpuError> {
         let alignment = gpu.limits().alignment.max(64);
         let size = |index: usize| (index, 4 * graph.params[index].len() as u64);
@@ -91,7 +94,7 @@ impl Weights {
         })
     }
 
-    /// Bytes of the room that [`Self::new`] makes for `graph`, where tensors
+    /// Bytes of the memory that [`Self::new`] takes for `graph`, where tensors
     /// are aligned to `alignment` bytes.
     pub fn footprint(graph: &Graph, training: bool, alignment: u64) -> u64 {
         let aligned = |bytes: u64| bytes.next_multiple_of(alignment.max(64));
@@ -105,44 +108,48 @@ impl Weights {
         self.params.bytes
     }
 
-    /// Bytes of the parameters that weight decay is for.
+    /// Bytes of the parameters with weight decay.
     pub fn decayed(&self) -> u64 {
         self.decayed
     }
 
-    /// Where a parameter is.
+    /// The memory of a parameter.
     pub fn param(&self, id: ParamId) -> Binding {
         bind(&self.param_buffer, &self.params.ranges[id.0])
     }
 
-    /// Where its gradient is, if there is training.
+    /// The memory of its gradient, where there is training.
     pub fn gradient(&self, id: ParamId) -> Option<Binding> {
         let [gradients, _] = self.training.as_ref()?;
         Some(bind(gradients, &self.params.ranges[id.0]))
     }
 
-    /// Where its momentum is, if there is training.
+    /// The memory of its momentum, where there is training.
     pub fn momentum(&self, id: ParamId) -> Option<Binding> {
         let [_, momenta] = self.training.as_ref()?;
         Some(bind(momenta, &self.params.ranges[id.0]))
     }
 
-    /// Where the loss scale is, if there is one.
+    /// The memory of the loss scale, where there is one.
     pub fn loss_scale(&self) -> Option<Binding> {
         let buffer = self.loss_scale.as_ref()?;
         Some(Binding::new(buffer, 0, LOSS_SCALE_BYTES))
     }
 
-    /// Where a running state is.
+    /// The memory of running statistics.
     pub fn state(&self, id: StateId) -> Binding {
         bind(&self.state_buffer, &self.states.ranges[id.0])
     }
 
-    /// Sets the present values aside, for [`Self::arrange`] to take from.
-    pub fn set_aside(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
+    /// Copies the present parameters and running statistics, for
+    /// [`Self::arrange`] to copy from.
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
+    pub fn save_originals(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
         if self.originals.is_none() {
-            let params = gpu.buffer("parameters set aside", self.params.bytes)?;
-            let states = gpu.buffer("running states set aside", self.states.bytes.max(4))?;
+            let params = gpu.buffer("original parameters", self.params.bytes)?;
+            let states = gpu.buffer("original running states", self.states.bytes.max(4))?;
             self.originals = Some([params, states]);
         }
         if let Some([params, states]) = &self.originals {
@@ -154,8 +161,9 @@ impl Weights {
         Ok(())
     }
 
-    /// Puts the values set aside where `sources` says; they lie now as `now`
-    /// says.
+    /// Copies the original values to the places that `sources` names. `now`
+    /// names the places in which they lie before that, so that only
+    /// differences are copied.
     pub fn arrange(&self, sources: &Sources, now: &Sources, recorder: &mut Recorder) {
         let Some([params, states]) = &self.originals else {
             return;
