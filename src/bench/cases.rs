@@ -1,8 +1,9 @@
 //! Which kernels are measured, at which shapes?
 //!
 //! Those of a training step of ResNet-20, of WRN-16-4 and of the first stage
-//! of WRN-28-10; on every device the same, so that results can stand side by
-//! side.
+//! of WRN-28-10. They are the same on every device, so that results can be
+//! compared. In names, `-dgrad` is the input gradient and `-wgrad` the weight
+//! gradient.
 
 use super::BenchError;
 use super::workbench::KernelWorkload;
@@ -15,9 +16,10 @@ use crate::schedule::KernelChoices;
 pub struct Case {
     /// Its dispatches, under its name.
     pub workload: KernelWorkload,
-    /// The shapes of what it reads and makes, for people.
+    /// The shapes of its inputs and output, for people.
     pub shape: String,
-    /// Bytes of inputs and outputs, once each; twice what is changed in place.
+    /// Bytes of inputs and outputs, each counted once; twice for what is changed
+    /// in place.
     pub bytes: u64,
     /// Multiply-adds of a convolution or linear layer.
     pub macs: u64,
@@ -30,7 +32,7 @@ pub struct Case {
 pub struct CaseAlgorithm {
     /// The kernel.
     pub kernel: Algorithm,
-    /// Whether it was chosen by timing; else by rule.
+    /// Whether it was chosen by timing; otherwise it is the default algorithm.
     pub tuned: bool,
     work: Work,
     inputs: Vec<Shape>,
@@ -39,7 +41,7 @@ pub struct CaseAlgorithm {
 }
 
 impl Case {
-    /// This case by the kernel of `choices`, where that is another one.
+    /// This case with the kernel of `choices`, where that is another one.
     fn tuned(&self, choices: &KernelChoices, target: &Target) -> Option<Case> {
         let algorithm = self.algorithm.as_ref()?;
         let inputs: Vec<&Shape> = algorithm.inputs.iter().collect();
@@ -62,8 +64,8 @@ impl Case {
     }
 }
 
-/// `cases`, and behind each the same by the kernel of `choices`, where that is
-/// another than the rules'.
+/// `cases`, and after each the same with the kernel of `choices`, where that is
+/// not the default algorithm.
 pub fn with_choices(cases: Vec<Case>, choices: &KernelChoices, target: &Target) -> Vec<Case> {
     let both = |case: Case| {
         let tuned = case.tuned(choices, target);
@@ -72,7 +74,7 @@ pub fn with_choices(cases: Vec<Case>, choices: &KernelChoices, target: &Target) 
     cases.into_iter().flat_map(both).collect()
 }
 
-/// All cases, lowered for `target` as training does.
+/// All cases, lowered for `target` as in training.
 pub fn cases(target: &Target) -> Vec<Case> {
     let mut cases: Vec<Case> = CONVOLUTIONS.iter().flat_map(|layer| layer.cases(target)).collect();
     for (channels, side) in [(16, 32), (64, 8)] {
@@ -87,24 +89,35 @@ pub fn cases(target: &Target) -> Vec<Case> {
     cases
 }
 
-/// The cases whose names have one of `wanted` in them; all where nothing is
-/// wanted.
+/// The name of a case in this version. Earlier ones wrote `input` for the input
+/// gradient and `weights` for the weight gradient.
+pub(super) fn current_name(name: &str) -> String {
+    name.replace("input", "dgrad").replace("weights", "wgrad")
+}
+
+/// The cases whose names contain one of `wanted`; all cases where `wanted` is
+/// empty.
 pub fn select(cases: Vec<Case>, wanted: &[String]) -> Result<Vec<Case>, BenchError> {
-    for part in wanted {
+    let wanted: Vec<(&String, String)> = wanted.iter().map(|part| (part, current_name(part))).collect();
+    for (given, part) in &wanted {
         if !cases.iter().any(|case| case.workload.name.contains(part.as_str())) {
             let names: Vec<&str> = cases.iter().map(|case| case.workload.name.as_str()).collect();
             return Err(BenchError::NoSuchCase {
-                wanted: part.clone(),
+                wanted: (*given).clone(),
                 names: names.join(", "),
             });
         }
     }
-    let is_wanted =
-        |case: &Case| wanted.is_empty() || wanted.iter().any(|part| case.workload.name.contains(part.as_str()));
+    let is_wanted = |case: &Case| {
+        wanted.is_empty()
+            || wanted
+                .iter()
+                .any(|(_, part)| case.workload.name.contains(part.as_str()))
+    };
     Ok(cases.into_iter().filter(is_wanted).collect())
 }
 
-/// A convolution of a network, with as much padding as keeps the plane.
+/// A convolution of a network, with the padding that keeps the plane.
 struct Layer {
     name: &'static str,
     batch: usize,
@@ -114,7 +127,7 @@ struct Layer {
     stride: usize,
     /// Input rows and columns.
     side: usize,
-    /// The first layer: nobody asks for its image gradient.
+    /// Whether it is the first layer, whose input gradient is not needed.
     stem: bool,
 }
 
@@ -197,9 +210,9 @@ impl Layer {
         };
         let mut cases = vec![case("", Work::Conv { conv, bias: false }, &[&x, &weight], &y)];
         if !self.stem {
-            cases.push(case("-input", Work::ConvInputGradient(conv), &[&y, &weight], &x));
+            cases.push(case("-dgrad", Work::ConvInputGradient(conv), &[&y, &weight], &x));
         }
-        cases.push(case("-weights", Work::ConvWeightGradient(conv), &[&x, &y], &weight));
+        cases.push(case("-wgrad", Work::ConvWeightGradient(conv), &[&x, &y], &weight));
         cases
     }
 }
@@ -212,9 +225,9 @@ fn dims(shape: &Shape, batch: usize) -> String {
 /// A workload of work for `batch` images. Its shape is that of its output.
 fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Case {
     let read: u64 = inputs.iter().map(|shape| shape.bytes(batch)).sum();
-    let by_rule = work.algorithms(inputs, output, target).first().copied();
+    let default = work.algorithms(inputs, output, target).first().copied();
     Case {
-        algorithm: by_rule.map(|kernel| CaseAlgorithm {
+        algorithm: default.map(|kernel| CaseAlgorithm {
             kernel,
             tuned: false,
             work,
@@ -233,7 +246,7 @@ fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize,
     }
 }
 
-/// Batch norm as blocks have it, forward and backward.
+/// Batch norm as in blocks, forward and backward.
 fn norms(channels: usize, side: usize, target: &Target) -> Vec<Case> {
     const BATCH: usize = 128;
     let x = &Shape::batched(&[channels, side, side]);
@@ -269,7 +282,7 @@ fn norms(channels: usize, side: usize, target: &Target) -> Vec<Case> {
             rows,
         ),
         case(
-            "input",
+            "dgrad",
             Work::NormInputGradient {
                 relu: true,
                 batch_stats: true,
@@ -280,7 +293,7 @@ fn norms(channels: usize, side: usize, target: &Target) -> Vec<Case> {
     ]
 }
 
-/// Elementwise kernels, on the widest activation of ResNet-20.
+/// Elementwise kernels, on the largest activation of ResNet-20.
 fn pointwise(target: &Target) -> Vec<Case> {
     const BATCH: usize = 128;
     let x = &Shape::batched(&[16, 32, 32]);
@@ -296,10 +309,10 @@ fn pointwise(target: &Target) -> Vec<Case> {
     };
     vec![
         case("relu", Pointwise::Relu, &[x]),
-        case("relu-input", Pointwise::ReluGrad, &[x, x]),
+        case("relu-dgrad", Pointwise::ReluGrad, &[x, x]),
         case("join-relu", Pointwise::Join { relu: true }, &[x, x]),
         case("add", Pointwise::Add, &[x, x]),
-        // Reads what it adds to.
+        // It also reads its output.
         case("accumulate", Pointwise::Accumulate, &[x, x]),
     ]
 }
@@ -327,14 +340,14 @@ fn head(target: &Target) -> Vec<Case> {
     };
     vec![
         pool("pool", Pooling::Global, plane, x),
-        pool("pool-input", Pooling::GlobalGrad, x, plane),
+        pool("pool-dgrad", Pooling::GlobalGrad, x, plane),
         linear("linear", Work::Linear { bias: true }, &[x, weight, bias], logits),
-        linear("linear-input", Work::LinearInputGradient, &[logits, weight], x),
-        linear("linear-weights", Work::LinearWeightGradient, &[x, logits], weight),
+        linear("linear-dgrad", Work::LinearInputGradient, &[logits, weight], x),
+        linear("linear-wgrad", Work::LinearWeightGradient, &[x, logits], weight),
     ]
 }
 
-/// The update of all of a network's parameters: ResNet-20's and WRN-16-4's.
+/// The update of all parameters of a network: ResNet-20 or WRN-16-4.
 fn update(parameters: u64, target: &Target) -> Case {
     let bytes = (4 * parameters).next_multiple_of(16);
     Case {
@@ -361,7 +374,8 @@ fn gathering(target: &Target) -> Case {
         first: 0,
         bytes: (IMAGES * pixels) as u64,
     };
-    // Images from all over the set, each crop and every other flip another.
+    // Images from all parts of the set, with all crops; every second one is
+    // flipped.
     let draw = |index: u32| {
         let (across, down, flip) = (index % 9, index / 9 % 9, index % 2);
         [index * 389 % IMAGES as u32, across | down << 8 | flip << 16]
@@ -379,7 +393,8 @@ fn gathering(target: &Target) -> Case {
             ],
         },
         shape: format!("{BATCH}×3×32×32"),
-        // A byte in and four out for each value; draws and labels.
+        // For each value one byte is read and four are written; then draws and
+        // labels.
         bytes: (BATCH * (5 * pixels + 8 + 8)) as u64,
         macs: 0,
         algorithm: None,
@@ -394,7 +409,7 @@ mod tests {
     use crate::schedule::TunedKernel;
 
     #[test]
-    fn the_work_is_what_the_kernels_say_they_do() {
+    fn the_work_is_what_the_kernels_report() {
         for cpu in [true, false] {
             for case in cases(&Target::portable(cpu)) {
                 let macs: u64 = case.workload.calls.iter().map(|call| call.macs).sum();
@@ -415,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_cases_apart_and_are_the_same_everywhere() {
+    fn names_are_distinct_and_the_same_everywhere() {
         let names = |cpu| cases(&Target::portable(cpu)).into_iter().map(|case| case.workload.name);
         let cpu: Vec<String> = names(true).collect();
         assert_eq!(cpu, names(false).collect::<Vec<_>>());
@@ -423,28 +438,24 @@ mod tests {
     }
 
     #[test]
-    fn chosen_kernels_stand_behind_the_rules() {
+    fn chosen_kernels_follow_the_default_ones() {
         let target = Target::portable(true);
-        let wanted = [
-            "conv-16ch-32-weights".into(),
-            "linear-weights".into(),
-            "add-16ch".into(),
-        ];
-        let rules = select(cases(&target), &wanted).unwrap();
-        let kernel = |index: usize| rules[index].algorithm.as_ref().map(|algorithm| algorithm.kernel);
-        assert_eq!((rules.len(), kernel(1)), (3, None));
+        let wanted = ["conv-16ch-32-wgrad".into(), "linear-wgrad".into(), "add-16ch".into()];
+        let defaults = select(cases(&target), &wanted).unwrap();
+        let kernel = |index: usize| defaults[index].algorithm.as_ref().map(|algorithm| algorithm.kernel);
+        assert_eq!((defaults.len(), kernel(1)), (3, None));
         let mut choices = KernelChoices::default();
         let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
         let strip: Algorithm = "wgrad strips 4x4x2 splits 64 wg 64".parse().unwrap();
         choices.set(work, 128, TunedKernel::untimed(strip));
-        // The rules' own choice is measured once.
+        // A default algorithm that was also chosen is measured once.
         let square = kernel(2).unwrap();
         choices.set(
             "linear weight gradient, N×64 to N×10",
             128,
             TunedKernel::untimed(square),
         );
-        let both = with_choices(rules, &choices, &target);
+        let both = with_choices(defaults, &choices, &target);
         let algorithms = both.iter().map(|case| {
             (
                 case.workload.name.as_str(),
@@ -454,10 +465,10 @@ mod tests {
         assert_eq!(
             algorithms.collect::<Vec<_>>(),
             [
-                ("conv-16ch-32-weights", Some(false)),
-                ("conv-16ch-32-weights-tuned", Some(true)),
+                ("conv-16ch-32-wgrad", Some(false)),
+                ("conv-16ch-32-wgrad-tuned", Some(true)),
                 ("add-16ch-32", None),
-                ("linear-weights", Some(false)),
+                ("linear-wgrad", Some(false)),
             ]
         );
         assert_eq!(
@@ -479,12 +490,17 @@ mod tests {
             names,
             [
                 "conv-16ch-32",
-                "conv-16ch-32-input",
-                "conv-16ch-32-weights",
+                "conv-16ch-32-dgrad",
+                "conv-16ch-32-wgrad",
                 "sgd-272474",
                 "sgd-2748890"
             ]
         );
+        // Names of an earlier version, too.
+        let earlier = ["conv-16ch-32-weights".into(), "pool-input".into()];
+        let chosen = select(cases(&Target::portable(true)), &earlier).unwrap();
+        let names: Vec<&str> = chosen.iter().map(|case| case.workload.name.as_str()).collect();
+        assert_eq!(names, ["conv-16ch-32-wgrad", "pool-dgrad"]);
         let error = select(cases(&Target::portable(true)), &["lstm".into()])
             .unwrap_err()
             .to_string();

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::cases::current_name;
 use super::{AdapterRecord, BenchError, BenchResults};
 
 /// One measurement in both results. All values are rates: more is faster.
@@ -148,7 +149,7 @@ fn rates(results: &BenchResults) -> Vec<Rate> {
             Some(gflops) => ("GFLOP/s", gflops),
             None => ("GB/s", kernel.gbps),
         };
-        push("kernel", &kernel.name, kernel.shape.clone(), unit, rate);
+        push("kernel", &current_name(&kernel.name), kernel.shape.clone(), unit, rate);
     }
     for network in &results.networks {
         let batch = format!("batch {}", network.batch);

@@ -64,7 +64,7 @@ fn one_kernel_is_measured_beside_the_peak() {
         "--quick",
         "--kernels",
         "--only",
-        "conv-16ch-32-weights",
+        "conv-16ch-32-wgrad",
         "--json",
         "--out",
     ]);
@@ -87,9 +87,9 @@ fn one_kernel_is_measured_beside_the_peak() {
     let [kernel, tuned] = &found["kernels"].as_array().unwrap()[..] else {
         panic!("one kernel was asked for, by rule and tuned: {found}");
     };
-    assert_eq!(kernel["name"], "conv-16ch-32-weights");
+    assert_eq!(kernel["name"], "conv-16ch-32-wgrad");
     assert_eq!((&kernel["tuned"], kernel["way"].is_string()), (&json!(false), true));
-    assert_eq!(tuned["name"], "conv-16ch-32-weights-tuned");
+    assert_eq!(tuned["name"], "conv-16ch-32-wgrad-tuned");
     assert_eq!(
         (&tuned["tuned"], &tuned["way"]),
         (&json!(true), &json!("wgrad strips 4x4x2 splits 64 wg 64"))
