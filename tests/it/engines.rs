@@ -3,7 +3,7 @@
 //! dropout, a lesion and all of the optimiser.
 
 use crate::support::device;
-use crate::support::twin;
+use crate::support::reference_run;
 use crate::support::update::UPDATE;
 use residua::data::{Draw, ImageSet, Normalization, Padding, Source};
 use residua::gpu::AdapterKind;
@@ -110,8 +110,8 @@ fn the_reference_trains_as_the_device_does() {
     assert_eq!(device.remembered(), reference.remembered());
     let mut worst = (0.0, String::new());
     for ((what, found), (_, truth)) in run(&mut device).into_iter().zip(run(&mut reference)) {
-        let (found, truth) = (twin::wide(&found), twin::wide(&truth));
-        let error = twin::apart(&found, &truth) / twin::norm(&truth).max(1e-2);
+        let (found, truth) = (reference_run::to_f64(&found), reference_run::to_f64(&truth));
+        let error = reference_run::distance(&found, &truth) / reference_run::norm(&truth).max(1e-2);
         assert!(error < 1e-5, "{what}: off by {error:.1e}");
         if error > worst.0 {
             worst = (error, what);
@@ -212,9 +212,9 @@ fn look(draws: &[Draw], step: u32) -> BatchRef<'_> {
 }
 
 fn close(what: &str, found: &[f32], truth: &[f32]) {
-    let (found, truth) = (twin::wide(found), twin::wide(truth));
-    assert!(twin::norm(&truth) > 0.0, "{what} is all zero");
-    let error = twin::apart(&found, &truth) / twin::norm(&truth);
+    let (found, truth) = (reference_run::to_f64(found), reference_run::to_f64(truth));
+    assert!(reference_run::norm(&truth) > 0.0, "{what} is all zero");
+    let error = reference_run::distance(&found, &truth) / reference_run::norm(&truth);
     assert!(error < 2e-5, "{what}: off by {error:.1e}");
 }
 
@@ -435,9 +435,9 @@ fn logits_and_activations_are_read_from_16_bit_storage() {
         values.push(found);
     }
     for (found, truth) in values[0].iter().zip(&values[1]) {
-        let (found, truth) = (twin::wide(found), twin::wide(truth));
+        let (found, truth) = (reference_run::to_f64(found), reference_run::to_f64(truth));
         // 11 significant bits, rounded at every layer.
-        let error = twin::apart(&found, &truth) / twin::norm(&truth);
+        let error = reference_run::distance(&found, &truth) / reference_run::norm(&truth);
         assert!(error < 5e-3, "off by {error:.1e}");
     }
 }

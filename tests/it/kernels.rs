@@ -1,4 +1,4 @@
-//! Does every kernel give its f64 twin's answer? Networks of a few operations
+//! Does every kernel give the f64 reference's answer? Networks of a few operations
 //! run forward and backward on the device, by the kernels of both kinds of
 //! adapter, beside the same graph in f64: loss, every gradient, running
 //! states and evaluation.
@@ -7,10 +7,10 @@
 //! back; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` look further.
 
 use crate::support::device;
-use crate::support::twin;
+use crate::support::reference_run;
 use std::sync::Arc;
 
-use crate::support::twin::{Deviation, Twin};
+use crate::support::reference_run::{Deviation, ReferenceRun};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use residua::data::{self, Draw, ImageSet, Normalization, PAD, Padding};
@@ -90,14 +90,14 @@ struct ConvCase {
 impl ConvCase {
     fn check(&self, gpu: &Arc<Gpu>, seed: u64) -> Deviation {
         let (height, width) = self.plane;
-        let mut twin = Twin::new(gpu, [3, height, width], self.batch, seed, &|graph, images| {
+        let mut run = ReferenceRun::new(gpu, [3, height, width], self.batch, seed, &|graph, images| {
             let x = graph.conv("in", images, self.channels, conv(1, 1, 0, 1), false, Init::Zero)?;
             let y = graph.conv("conv", x, self.filters, self.conv, self.bias, Init::Zero)?;
             let y = graph.relu(y);
             Ok(head(graph, y))
         });
-        let route = twin.default_route();
-        twin.check(&route)
+        let route = run.default_route();
+        run.check(&route)
     }
 }
 
@@ -235,16 +235,16 @@ fn convolutions_read_by_eights_or_not_give_the_same_bits() {
             ..AdapterOverrides::default()
         });
         assert!(!(no_int64 && gpu.limits().int64));
-        let mut twin = Twin::new(&gpu, [3, 16, 16], 3, 4, &|graph, images| {
+        let mut run = ReferenceRun::new(&gpu, [3, 16, 16], 3, 4, &|graph, images| {
             let x = graph.conv("in", images, 8, conv(3, 1, 1, 1), false, Init::Zero)?;
             let x = graph.conv("even", x, 16, conv(3, 1, 1, 1), true, Init::Zero)?;
             let x = graph.conv("strided", x, 16, conv(3, 2, 1, 1), false, Init::Zero)?;
             let x = graph.conv("narrow", x, 8, conv(1, 1, 0, 1), false, Init::Zero)?;
             Ok(head(graph, x))
         });
-        let route = twin.default_route();
-        report("by eights or not", AdapterKind::Cpu, twin.check(&route));
-        twin.on_device(&route)
+        let route = run.default_route();
+        report("by eights or not", AdapterKind::Cpu, run.check(&route));
+        run.on_device(&route)
     };
     assert_eq!(found(false), found(true));
 }
@@ -282,14 +282,14 @@ fn norms_and_pools_of_any_plane() {
     for kind in device::KINDS {
         let gpu = device::of_kind(kind);
         for_some(2, &strategy, |(channels, height, width, batch)| {
-            let mut twin = Twin::new(&gpu, [channels, height, width], batch, 3, &norms_and_pools);
-            let route = twin.default_route();
-            report(&format!("{channels}×{height}×{width}"), kind, twin.check(&route));
+            let mut run = ReferenceRun::new(&gpu, [channels, height, width], batch, 3, &norms_and_pools);
+            let route = run.default_route();
+            report(&format!("{channels}×{height}×{width}"), kind, run.check(&route));
         });
         // Planes by fours, and a batch of several chunks.
-        let mut twin = Twin::new(&gpu, [3, 8, 8], 70, 4, &norms_and_pools);
-        let route = twin.default_route();
-        report("3×8×8", kind, twin.check(&route));
+        let mut run = ReferenceRun::new(&gpu, [3, 8, 8], 70, 4, &norms_and_pools);
+        let route = run.default_route();
+        report("3×8×8", kind, run.check(&route));
     }
 }
 
@@ -472,12 +472,12 @@ fn routes(default: &Route) -> Vec<(&'static str, Route)> {
     ]
 }
 
-fn blocks_under_routes(what: &str, kind: AdapterKind, dims: [usize; 3], build: twin::Build) {
+fn blocks_under_routes(what: &str, kind: AdapterKind, dims: [usize; 3], build: reference_run::Build) {
     let gpu = device::of_kind(kind);
-    let mut twin = Twin::new(&gpu, dims, 6, 5, build);
-    for (name, route) in routes(&twin.default_route()) {
+    let mut run = ReferenceRun::new(&gpu, dims, 6, 5, build);
+    for (name, route) in routes(&run.default_route()) {
         println!("{what} {name}");
-        report(name, kind, twin.check(&route));
+        report(name, kind, run.check(&route));
     }
 }
 
@@ -695,7 +695,7 @@ fn updates_are_sgd_with_momentum() {
             let start: Vec<f32> = (0..param.len()).map(|i| (i % 13) as f32 * 0.01 - 0.05).collect();
             session.write_param(ParamId(index), &start);
             plain.push(PlainSgd {
-                values: twin::wide(&start),
+                values: reference_run::to_f64(&start),
                 momentum: vec![0.0; param.len()],
             });
         }
@@ -722,7 +722,8 @@ fn updates_are_sgd_with_momentum() {
                     ("parameter", session.read_param(id).unwrap(), &plain.values),
                     ("momentum", session.read_momentum(id).unwrap(), &plain.momentum),
                 ] {
-                    let error = twin::apart(&twin::wide(&found), truth) / twin::norm(truth).max(1e-9);
+                    let error = reference_run::distance(&reference_run::to_f64(&found), truth)
+                        / reference_run::norm(truth).max(1e-9);
                     assert!(error < 1e-6, "{what} {index} after step {step}: off by {error:e}");
                 }
             }
@@ -735,10 +736,10 @@ fn two_runs_give_the_same_bits() {
     for kind in device::KINDS {
         let outcome = || {
             let gpu = device::of_kind(kind);
-            let mut twin = Twin::new(&gpu, [3, 4, 4], 16, 9, &pre_activation);
-            let route = twin.default_route();
-            let once = twin.on_device(&route);
-            assert_eq!(once, twin.on_device(&route), "one session, two steps");
+            let mut run = ReferenceRun::new(&gpu, [3, 4, 4], 16, 9, &pre_activation);
+            let route = run.default_route();
+            let once = run.on_device(&route);
+            assert_eq!(once, run.on_device(&route), "one session, two steps");
             once
         };
         assert_eq!(outcome(), outcome(), "two sessions");

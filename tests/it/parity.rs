@@ -5,7 +5,7 @@
 use crate::support::device;
 use crate::support::fixture;
 use crate::support::fixture::Fixture;
-use crate::support::twin;
+use crate::support::reference_run;
 use residua::gpu::AdapterOverrides;
 use residua::graph::{Graph, Mode, ParamId, StateId};
 use residua::models::{InputShape, ModelSpec};
@@ -93,10 +93,10 @@ impl Net {
     fn check_states(&self) {
         let mut compared = 0;
         for (index, state) in self.graph.states.iter().enumerate() {
-            let values = twin::wide(&self.session.read_state(StateId(index)).unwrap());
+            let values = reference_run::to_f64(&self.session.read_state(StateId(index)).unwrap());
             for (tensor, found) in state.tensors().iter().zip(values.chunks(state.channels)) {
                 if let Some(truth) = self.fixture.optional(tensor) {
-                    let error = twin::apart(found, &truth) / twin::norm(&truth);
+                    let error = reference_run::distance(found, &truth) / reference_run::norm(&truth);
                     assert!(error < 1e-5, "{tensor}: off by {error:.1e}");
                     compared += 1;
                 }
@@ -118,13 +118,13 @@ impl Net {
         assert!(error < 1e-5, "loss of the probe off by {error:.1e}");
         let mut worst = (0.0, String::new());
         for (index, param) in self.graph.params.iter().enumerate() {
-            let values = twin::wide(&self.session.read_gradient(ParamId(index)).unwrap());
+            let values = reference_run::to_f64(&self.session.read_gradient(ParamId(index)).unwrap());
             let mut rest = &values[..];
             for (tensor, dims) in param.tensors() {
                 let (found, others) = rest.split_at(dims.iter().product());
                 rest = others;
                 let truth = self.fixture.gradient(&tensor);
-                let error = twin::apart(found, &truth) / twin::norm(&truth);
+                let error = reference_run::distance(found, &truth) / reference_run::norm(&truth);
                 assert!(error < 1e-3, "{tensor}: gradient off by {error:.1e}");
                 if error > worst.0 {
                     worst = (error, tensor);

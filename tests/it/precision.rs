@@ -8,12 +8,12 @@
 //! Then whole training steps: the loss scale, what it skips, and memory.
 
 use crate::support::device;
-use crate::support::twin;
+use crate::support::reference_run;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::support::twin::{Twin, apart, norm};
+use crate::support::reference_run::{ReferenceRun, distance, norm};
 use crate::support::update::UPDATE;
 use half::f16;
 use residua::data::{Draw, ImageSet, Normalization, Padding};
@@ -116,7 +116,7 @@ fn everything(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
 }
 
 /// What becomes of a network of images of `dims`, differentiated.
-fn differentiated(dims: [usize; 3], mode: Mode, precision: Precision, build: twin::Build) -> (Graph, NodeId) {
+fn differentiated(dims: [usize; 3], mode: Mode, precision: Precision, build: reference_run::Build) -> (Graph, NodeId) {
     let mut graph = Graph::new(mode);
     let images = graph.images(dims[0], dims[1], dims[2]);
     let logits = build(&mut graph, images).unwrap();
@@ -186,14 +186,14 @@ impl<'a> Bench<'a> {
                 dims: vec![values.len()],
                 init: Init::Zero,
             });
-            params.push(twin::wide(values));
+            params.push(reference_run::to_f64(values));
             let node = &mut graph.nodes[id.0];
             node.op = Op::Param(ParamId(params.len() - 1));
             node.inputs.clear();
         }
         let mut states: Vec<Vec<f64>> = graph.states.iter().map(|state| vec![1.0; 2 * state.channels]).collect();
         if let Some(state) = self.task.state {
-            states[state.0] = twin::wide(&self.running);
+            states[state.0] = reference_run::to_f64(&self.running);
         }
         let inputs = Inputs {
             images: &[],
@@ -284,7 +284,7 @@ impl<'a> Bench<'a> {
             }
         });
         let values = read_values(self.gpu, &output, shape.precision, shape.len(self.batch)).unwrap();
-        twin::wide(&values)
+        reference_run::to_f64(&values)
     }
 
     /// Panics unless `lowered` gives `truth`; the relative distance by the
@@ -294,7 +294,7 @@ impl<'a> Bench<'a> {
             Precision::F32 => ORDER,
             Precision::F16 => ROUNDING,
         };
-        let off = apart(&self.found(lowered, before), truth) / norm(truth);
+        let off = distance(&self.found(lowered, before), truth) / norm(truth);
         assert!(off <= tolerance, "{what}: off by {off:.2e}, allowed {tolerance:.2e}");
         off
     }
@@ -334,7 +334,7 @@ fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BT
             }
             Action::Sum => {
                 let truth = bench.truth();
-                let [a, b] = [0, 1].map(|index| twin::wide(&bench.inputs[index]));
+                let [a, b] = [0, 1].map(|index| reference_run::to_f64(&bench.inputs[index]));
                 for (kernel, before, truth) in [
                     (Pointwise::Add, &garbage, &truth),
                     (Pointwise::Accumulate, &bench.inputs[0], &truth),
@@ -374,7 +374,7 @@ fn all_tasks(kind: AdapterKind, precision: Precision) {
         graph.drop_paths(|_, _| 0.4);
         Ok(NodeId(logits.0 + graph.blocks.len()))
     };
-    let builds: [(twin::Build, [usize; 3], usize); 4] = [
+    let builds: [(reference_run::Build, [usize; 3], usize); 4] = [
         (&by_image, [3, 9, 7], 5),
         (&odd, [3, 5, 5], 3),
         (&everything, [4, 8, 8], 6),
@@ -464,10 +464,10 @@ fn whole_networks_stay_close_to_their_twins() {
     for kind in device::KINDS {
         let Some(gpu) = with_f16(kind) else { return };
         for (dims, batch) in [([4, 8, 8], 24), ([3, 9, 7], 25)] {
-            let mut twin = Twin::stored_in(Precision::F16, &gpu, (dims, batch), 5, &everything);
-            let route = twin.default_route();
-            println!("{kind:?} {dims:?}: {}", twin.check_within(&route, NETWORK));
-            assert_eq!(twin.on_device(&route), twin.on_device(&route), "the same bits");
+            let mut run = ReferenceRun::stored_in(Precision::F16, &gpu, (dims, batch), 5, &everything);
+            let route = run.default_route();
+            println!("{kind:?} {dims:?}: {}", run.check_within(&route, NETWORK));
+            assert_eq!(run.on_device(&route), run.on_device(&route), "the same bits");
         }
     }
 }
@@ -492,8 +492,8 @@ fn studies_read_values_that_lie_in_16_bits() {
         told
     };
     for (found, truth) in told(Precision::F16).iter().zip(&told(Precision::F32)) {
-        let (found, truth) = (twin::wide(found), twin::wide(truth));
-        let off = apart(&found, &truth) / norm(&truth);
+        let (found, truth) = (reference_run::to_f64(found), reference_run::to_f64(truth));
+        let off = distance(&found, &truth) / norm(&truth);
         assert!(off > 0.0 && off < 0.05, "off by {off:.1e}");
     }
 }
@@ -619,8 +619,8 @@ fn the_scale_doubles_after_two_thousand_good_steps() {
         step(&mut whole, number);
     }
     for id in (0..whole.graph().params.len()).map(ParamId) {
-        let truth = twin::wide(&whole.gradient(id).unwrap());
-        let off = apart(&twin::wide(&halves.gradient(id).unwrap()), &truth) / norm(&truth);
+        let truth = reference_run::to_f64(&whole.gradient(id).unwrap());
+        let off = distance(&reference_run::to_f64(&halves.gradient(id).unwrap()), &truth) / norm(&truth);
         assert!(off < 0.3, "parameter {id:?}: off by {off:.1e}");
     }
 }
@@ -631,7 +631,7 @@ fn what_cannot_be_is_refused_in_words() {
         no_f16: true,
         ..AdapterOverrides::default()
     });
-    let session = |gpu: &Arc<Gpu>, build: twin::Build, dims| {
+    let session = |gpu: &Arc<Gpu>, build: reference_run::Build, dims| {
         let graph = |mode| differentiated(dims, mode, Precision::F16, build).0;
         let error = Session::new(gpu.clone(), Some(graph(Mode::Train)), graph(Mode::Eval), |_| true);
         error.unwrap_err().to_string()
@@ -644,7 +644,7 @@ fn what_cannot_be_is_refused_in_words() {
     let Some(gpu) = with_f16(AdapterKind::Discrete) else {
         return;
     };
-    let narrow: twin::Build = &|graph, images| {
+    let narrow: reference_run::Build = &|graph, images| {
         let x = graph.conv("one", images, 1, conv(1, 1, 1), false, Init::Zero)?;
         Ok(graph.linear("fc", x, CLASSES, Init::Zero))
     };

@@ -3,14 +3,14 @@
 //! refuses every larger binding.
 
 use crate::support::device;
-use crate::support::twin;
-use crate::support::twin::Twin;
+use crate::support::reference_run;
+use crate::support::reference_run::ReferenceRun;
 use residua::gpu::{AdapterKind, AdapterOverrides};
 use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId, PadShortcut, Pool};
 
 /// Splitting changes the order of sums, and nothing else; a batch norm's
 /// division and the loss of a single image multiply what that makes of the
-/// last bits. Both are also held against the twin.
+/// last bits. Both are also held against the f64 reference.
 const TOLERANCE: [f64; 3] = [1e-5, 5e-5, 1e-5];
 
 fn conv(kernel: usize, stride: usize) -> Conv {
@@ -78,16 +78,16 @@ fn split_and_whole_agree(kind: AdapterKind) {
     };
     let dims = [3, 8, 8];
     let (whole, parts) = (limited(None), limited(Some(20 << 10)));
-    let mut whole = Twin::new(&whole, dims, 48, 11, &network);
-    let mut parts = Twin::new(&parts, dims, 48, 11, &network);
+    let mut whole = ReferenceRun::new(&whole, dims, 48, 11, &network);
+    let mut parts = ReferenceRun::new(&parts, dims, 48, 11, &network);
     let route = whole.default_route();
-    let count = |twin: &mut Twin| twin.session.kernels(true, 48, &route).unwrap().len();
+    let count = |run: &mut ReferenceRun| run.session.kernels(true, 48, &route).unwrap().len();
     let (few, many) = (count(&mut whole), count(&mut parts));
     assert!(many > few * 3 / 2, "{few} dispatches whole, {many} in parts");
     for route in [route.clone(), route.deleting(&[1]).unwrap()] {
         let (truth, found) = (whole.on_device(&route), parts.on_device(&route));
         let name = |index: usize| format!("parameter {index}");
-        let deviation = twin::compare(&found, &truth, TOLERANCE, &name);
+        let deviation = reference_run::compare(&found, &truth, TOLERANCE, &name);
         println!("{kind:?}: {deviation}");
         parts.check(&route);
     }

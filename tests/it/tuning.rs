@@ -1,12 +1,12 @@
 //! Are kernels that were chosen by timing the same kernels? Every way of every
-//! work is held against its f64 twin; wrong ones are set aside; choices are
+//! work is held against the f64 reference; wrong ones are set aside; choices are
 //! kept, replayed, and give the same bits again.
 
 use crate::support::device;
-use crate::support::twin;
+use crate::support::reference_run;
 use std::sync::Arc;
 
-use crate::support::twin::Twin;
+use crate::support::reference_run::ReferenceRun;
 use residua::gpu::{AdapterKind, Gpu};
 use residua::graph::{Conv, Graph, GraphError, Init, Mode, NodeId, Recompute};
 use residua::kernels::Algorithm;
@@ -50,7 +50,7 @@ fn small(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     Ok(graph.linear("fc", pooled, 5, Init::Zero))
 }
 
-fn graph(mode: Mode, build: twin::Build) -> Graph {
+fn graph(mode: Mode, build: reference_run::Build) -> Graph {
     let mut graph = Graph::new(mode);
     let images = graph.images(DIMS[0], DIMS[1], DIMS[2]);
     let logits = build(&mut graph, images).unwrap();
@@ -58,7 +58,7 @@ fn graph(mode: Mode, build: twin::Build) -> Graph {
     graph
 }
 
-fn session(gpu: &Arc<Gpu>, build: twin::Build) -> Session {
+fn session(gpu: &Arc<Gpu>, build: reference_run::Build) -> Session {
     let (train, eval) = (graph(Mode::Train, build), graph(Mode::Eval, build));
     Session::new(gpu.clone(), Some(train), eval, |_| true).unwrap()
 }
@@ -82,26 +82,26 @@ fn choices_of_rank(session: &Session, rank: usize) -> (KernelChoices, usize) {
     (choices, most)
 }
 
-fn every_way_agrees_with_its_twin(kind: AdapterKind) {
+fn every_algorithm_agrees_with_the_f64_reference(kind: AdapterKind) {
     let gpu = device::of_kind(kind);
-    let mut twin = Twin::new(&gpu, DIMS, BATCH, 5, &network);
-    let route = twin.default_route();
-    let truth = twin.on_device(&route);
+    let mut run = ReferenceRun::new(&gpu, DIMS, BATCH, 5, &network);
+    let route = run.default_route();
+    let truth = run.on_device(&route);
     let mut rank = 0;
     let mut others = 0;
     loop {
-        let (choices, most) = choices_of_rank(&twin.session, rank);
+        let (choices, most) = choices_of_rank(&run.session, rank);
         if rank == most {
             break;
         }
-        twin.session.set_choices(choices.clone());
-        let deviation = twin.check(&route);
+        run.session.set_choices(choices.clone());
+        let deviation = run.check(&route);
         println!("{kind:?}, way {rank} of {most}: {deviation}");
         // Another order of sums, and the same bits each time.
-        let found = twin.on_device(&route);
+        let found = run.on_device(&route);
         others += usize::from(found != truth);
         if rank % 3 == 1 {
-            let mut again = Twin::new(&device::of_kind(kind), DIMS, BATCH, 5, &network);
+            let mut again = ReferenceRun::new(&device::of_kind(kind), DIMS, BATCH, 5, &network);
             again.session.set_choices(choices);
             assert_eq!(again.on_device(&route), found, "way {rank}");
         }
@@ -109,7 +109,7 @@ fn every_way_agrees_with_its_twin(kind: AdapterKind) {
     }
     assert!(rank > 3 && others > 0, "{others} of {rank} ways differ from the rules'");
     let target = residua::schedule::target(&gpu);
-    let jobs = jobs_of(&twin.session);
+    let jobs = jobs_of(&run.session);
     let kernels = || jobs.iter().flat_map(|job| job.algorithms(BATCH, &target));
     let winograds =
         kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Direct(direct) if direct.is_winograd()));
@@ -120,13 +120,13 @@ fn every_way_agrees_with_its_twin(kind: AdapterKind) {
 }
 
 #[test]
-fn every_way_agrees_with_its_twin_on_processors() {
-    every_way_agrees_with_its_twin(AdapterKind::Cpu);
+fn every_algorithm_agrees_with_the_f64_reference_on_processors() {
+    every_algorithm_agrees_with_the_f64_reference(AdapterKind::Cpu);
 }
 
 #[test]
-fn every_way_agrees_with_its_twin_on_gpus() {
-    every_way_agrees_with_its_twin(AdapterKind::Discrete);
+fn every_algorithm_agrees_with_the_f64_reference_on_gpus() {
+    every_algorithm_agrees_with_the_f64_reference(AdapterKind::Discrete);
 }
 
 /// What matrix products must cope with: 1×1 to 7×7 taps at strides of 1 to 3,
@@ -147,14 +147,14 @@ fn of_all_shapes(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError
 }
 
 #[test]
-fn matrix_products_agree_with_their_twin_in_all_shapes() {
+fn matrix_products_agree_with_the_f64_reference_in_all_shapes() {
     let gpu = device::of_kind(AdapterKind::Discrete);
     let target = residua::schedule::target(&gpu);
-    let mut twin = Twin::new(&gpu, [3, 17, 15], BATCH, 5, &of_all_shapes);
-    let route = twin.default_route();
-    let by_rule = twin.on_device(&route);
+    let mut run = ReferenceRun::new(&gpu, [3, 17, 15], BATCH, 5, &of_all_shapes);
+    let route = run.default_route();
+    let by_rule = run.on_device(&route);
     let is_gemm = |candidate: &Algorithm| matches!(candidate, Algorithm::Gemm(_));
-    let works: Vec<(String, Vec<Algorithm>)> = jobs_of(&twin.session)
+    let works: Vec<(String, Vec<Algorithm>)> = jobs_of(&run.session)
         .iter()
         .map(|job| {
             let all = job.algorithms(BATCH, &target).into_iter().map(|trial| trial.algorithm);
@@ -171,10 +171,10 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
             let algorithm = gemms[rank % gemms.len()];
             choices.set(signature, BATCH, TunedKernel::untimed(algorithm));
         }
-        twin.session.set_choices(choices);
-        println!("products {rank} of {most}: {}", twin.check(&route));
+        run.session.set_choices(choices);
+        println!("products {rank} of {most}: {}", run.check(&route));
         // Sums of another order.
-        assert!(twin.on_device(&route) != by_rule);
+        assert!(run.on_device(&route) != by_rule);
     }
     // Sums in one part need no partial ones; in more parts than there are
     // terms they are as many as can be.
@@ -188,30 +188,30 @@ fn matrix_products_agree_with_their_twin_in_all_shapes() {
             let algorithm = Algorithm::Gemm(gemm);
             choices.set(signature, BATCH, TunedKernel::untimed(algorithm));
         }
-        twin.session.set_choices(choices);
-        println!("in {splits} parts: {}", twin.check(&route));
+        run.session.set_choices(choices);
+        println!("in {splits} parts: {}", run.check(&route));
     }
 }
 
 #[test]
 fn wide_layers_are_products_by_rule_on_gpus() {
     let gpu = device::of_kind(AdapterKind::Discrete);
-    let mut twin = Twin::new(&gpu, [3, 5, 4], BATCH, 5, &|graph, images| {
+    let mut run = ReferenceRun::new(&gpu, [3, 5, 4], BATCH, 5, &|graph, images| {
         let x = graph.conv("stem", images, 64, conv(3, 1, 1), false, Init::Zero)?;
         let x = graph.conv("one", x, 64, conv(1, 1, 1), false, Init::Zero)?;
         let x = graph.conv("strided", x, 64, conv(3, 2, 1), false, Init::Zero)?;
         Ok(graph.linear("fc", x, 5, Init::Zero))
     });
     let target = residua::schedule::target(&gpu);
-    let jobs = jobs_of(&twin.session);
+    let jobs = jobs_of(&run.session);
     let by_rule = jobs
         .iter()
         .map(|job| (job.signature(), job.algorithms(BATCH, &target)[0].algorithm));
     let products = by_rule.filter(|(_, rule)| matches!(rule, Algorithm::Gemm(_)));
     // All of the 1×1 kernel, and both gradients of the one at a stride.
     assert_eq!(products.count(), 5);
-    let route = twin.default_route();
-    println!("by rule: {}", twin.check(&route));
+    let route = run.default_route();
+    println!("by rule: {}", run.check(&route));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What several tests share: devices, f64 twins, PyTorch's fixtures, programs
+//! What several tests share: devices, f64 references, PyTorch's fixtures, programs
 //! run as a user runs them, and a browser.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -6,5 +6,5 @@ pub mod browser;
 pub mod device;
 pub mod fixture;
 pub mod program;
-pub mod twin;
+pub mod reference_run;
 pub mod update;

@@ -72,7 +72,7 @@ pub struct Outcome {
 }
 
 /// A network on a device, and all that its twin needs.
-pub struct Twin {
+pub struct ReferenceRun {
     pub session: Session,
     set: ResidentSet,
     /// The training graph with its gradients, and the evaluation graph.
@@ -88,7 +88,7 @@ pub struct Twin {
 /// What the graph's `images` are, and the logits that come of them.
 pub type Build<'a> = &'a dyn Fn(&mut Graph, NodeId) -> Result<NodeId, GraphError>;
 
-impl Twin {
+impl ReferenceRun {
     /// The network that `build` makes of images of shape `dims`, with random
     /// images, labels, parameters and states drawn from `seed`.
     pub fn new(gpu: &Arc<Gpu>, dims: ImageDims, batch: usize, seed: u64, build: Build) -> Self {
@@ -132,7 +132,7 @@ impl Twin {
             let (scale, shift) = ((1.0 / (255.0 * std)) as f32, (-mean / std) as f32);
             f64::from(f32::from(byte) * scale + shift)
         };
-        let twin = Twin {
+        let run = ReferenceRun {
             params: (1..)
                 .zip(&train.params)
                 .map(|(index, param)| values(param.kind, &param.dims, &mut draws(index)))
@@ -149,10 +149,10 @@ impl Twin {
             eval,
             labels,
         };
-        for (index, values) in twin.params.iter().enumerate() {
-            twin.session.write_param(ParamId(index), values);
+        for (index, values) in run.params.iter().enumerate() {
+            run.session.write_param(ParamId(index), values);
         }
-        twin
+        run
     }
 
     /// The route that alters nothing.
@@ -173,9 +173,10 @@ impl Twin {
         };
         self.session.gradient_step(batch, route, SEED, STEP).unwrap();
         let [loss, wrong] = self.session.metrics(STEP..STEP + 1).unwrap()[0];
-        let gradients = (0..self.params.len()).map(|index| wide(&self.session.read_gradient(ParamId(index)).unwrap()));
+        let gradients =
+            (0..self.params.len()).map(|index| to_f64(&self.session.read_gradient(ParamId(index)).unwrap()));
         let gradients = gradients.collect();
-        let states = (0..self.states.len()).map(|index| wide(&self.session.read_state(StateId(index)).unwrap()));
+        let states = (0..self.states.len()).map(|index| to_f64(&self.session.read_state(StateId(index)).unwrap()));
         let states = states.collect();
         let evaluation = self
             .session
@@ -187,14 +188,14 @@ impl Twin {
             wrong: wrong.into(),
             gradients,
             states,
-            evaluation: wide(evaluation.as_flattened()),
+            evaluation: to_f64(evaluation.as_flattened()),
         }
     }
 
     /// What its twin makes of it.
     pub fn on_reference(&self, route: &Route) -> Outcome {
-        let params: Vec<Vec<f64>> = self.params.iter().map(|values| wide(values)).collect();
-        let mut states: Vec<Vec<f64>> = self.states.iter().map(|values| wide(values)).collect();
+        let params: Vec<Vec<f64>> = self.params.iter().map(|values| to_f64(values)).collect();
+        let mut states: Vec<Vec<f64>> = self.states.iter().map(|values| to_f64(values)).collect();
         let run = |graph: &Graph, wanted: &[NodeId], states: &mut [Vec<f64>]| -> Values {
             let inputs = Inputs {
                 images: &self.images,
@@ -289,14 +290,14 @@ pub fn compare(
             assert!(zero, "gradient of {}: not exactly zero", name(index));
             continue;
         }
-        let deviation = apart(found, truth) / norms[index].max(floor);
+        let deviation = distance(found, truth) / norms[index].max(floor);
         within(&format!("gradient of {}", name(index)), deviation, gradient);
         all.gradient = all.gradient.max(deviation);
     }
     for (index, (found, truth)) in found.states.iter().zip(&truth.states).enumerate() {
         let half = truth.len() / 2;
         for (row, range) in [("means", 0..half), ("variances", half..2 * half)] {
-            let deviation = apart(&found[range.clone()], &truth[range.clone()]) / norm(&truth[range]);
+            let deviation = distance(&found[range.clone()], &truth[range.clone()]) / norm(&truth[range]);
             within(&format!("running {row} {index}"), deviation, state);
             all.state = all.state.max(deviation);
         }
@@ -343,7 +344,7 @@ fn state_values(channels: usize, draws: &mut Draws) -> Vec<f32> {
 }
 
 /// The same numbers in f64.
-pub fn wide(values: &[f32]) -> Vec<f64> {
+pub fn to_f64(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| value.into()).collect()
 }
 
@@ -353,7 +354,7 @@ pub fn norm(values: &[f64]) -> f64 {
 }
 
 /// Euclidean distance; infinite where something is not a number.
-pub fn apart(found: &[f64], truth: &[f64]) -> f64 {
+pub fn distance(found: &[f64], truth: &[f64]) -> f64 {
     assert_eq!(found.len(), truth.len());
     let squares = found.iter().zip(truth).map(|(found, truth)| (found - truth).powi(2));
     let sum = squares.sum::<f64>();
