@@ -5,8 +5,9 @@
 //! cargo run --release --example lesion [ADAPTER]
 //! ```
 //!
-//! Takes the newest run under `runs/` that names a built-in network. ADAPTER
-//! is a part of a GPU's name, or `reference` for the CPU without any driver.
+//! Takes the newest run under `runs/`, which must be one of a built-in
+//! network. ADAPTER is a part of a GPU's name, or `reference` for the CPU
+//! without any driver.
 
 use std::error::Error;
 use std::path::Path;

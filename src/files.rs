@@ -1,4 +1,4 @@
-//! How does a file appear? Whole or not at all.
+//! How is a file written, so that it is complete or not there at all?
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,19 +12,19 @@ use tempfile::{Builder, NamedTempFile};
 pub struct WriteError {
     /// The file that was to be written.
     pub path: PathBuf,
-    /// What the system said.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
-/// Writes `bytes` to `path` so that a reader, or whoever comes after a crash,
-/// sees either the old file or the new one and never a part.
+/// Writes `bytes` to `path`. A reader sees either the old file or the new one,
+/// also after a crash, and never a part of it.
 ///
-/// The bytes go to a temporary file in the same folder, are synced to the
-/// disk, and take the name by a rename.
+/// The bytes are written to a temporary file in the same folder and synced to
+/// the disk; then the temporary file is renamed.
 ///
 /// # Errors
-/// When the folder is missing or not writable, or the disk is full; the old
-/// file, if there was one, is then untouched.
+/// If the folder is missing or not writable, or the disk is full. The old file,
+/// if there is one, then stays unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     replace(path, bytes).map_err(|source| WriteError {
         path: path.to_path_buf(),
@@ -51,14 +51,14 @@ fn folder_of(path: &Path) -> &Path {
 fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(".residua-").suffix(".part");
-    // Temporary files are private by default; this one becomes a result that
-    // colleagues read, so it gets what the umask leaves of 0666.
+    // Temporary files can be read by their owner only. This one becomes a
+    // result for others, too, so it gets the usual mode: 0666 and the umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
 }
 
-/// The rename itself is only safe once the folder's entry is on the disk.
+/// The rename is permanent only when the folder's entry is on the disk.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -69,8 +69,8 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A folder of the data that the tests use where it is at hand: under
-/// `RESIDUA_DATA`, else under `../shared/data`. Says so when it is not.
+/// A folder of test data that is not in the repository: under `RESIDUA_DATA`,
+/// else under `../shared/data`. `None`, with a message, if it is missing.
 #[cfg(test)]
 pub(crate) fn test_data(folder: &str) -> Option<PathBuf> {
     let data = std::env::var_os("RESIDUA_DATA").map_or_else(

@@ -1,29 +1,29 @@
-//! Where does chance come from? From a counter, never from a state.
+//! Where do random numbers come from? From a counter, not from a state.
 //!
 //! Philox4x32-10 (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as
 //! easy as 1, 2, 3", SC 2011) turns a 128-bit counter and a 64-bit key into
-//! 128 random bits. A draw is therefore named, not remembered: the GPU draws
-//! a dropout mask again in the backward pass instead of storing it, and a
-//! resumed run draws what it would have drawn had it never stopped.
+//! 128 random bits. A draw depends on its counter only: the GPU draws a dropout
+//! mask again in the backward pass instead of storing it, and a resumed run
+//! draws the same numbers as an uninterrupted one.
 //!
-//! The key is the run's seed. The counter says what the draw is for:
+//! The key is the run's seed. The counter has four words:
 //!
 //! | word | meaning |
 //! |---|---|
-//! | 0 | element: which value of a tensor, or how many blocks were drawn before |
+//! | 0 | element: the index of a value in a tensor, or of a draw in a sequence |
 //! | 1 | step: the training step or epoch, its low 32 bits |
-//! | 2 | index: the layer, parameter, block or image that asks |
+//! | 2 | index: the layer, parameter, block or image |
 //! | 3 | stream: the purpose, a [`Stream`] |
 //!
-//! The last word keeps purposes apart: no two of them share a draw, whatever
-//! their other words are.
+//! The last word separates purposes: two of them never have a draw in common,
+//! whatever the other words are.
 
 use std::f64::consts::TAU;
 
-/// What random numbers are drawn for: the last word of the counter.
+/// The purpose of random numbers: the last word of the counter.
 ///
-/// The numbers are part of every run's reproducibility; shaders repeat them.
-/// They may be added to, never changed.
+/// Shaders use the same numbers. New ones may be added. Existing ones never
+/// change: runs would not be reproducible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Stream {
@@ -35,13 +35,13 @@ pub enum Stream {
     Augment = 3,
     /// Dropout masks; index: the layer, element: the activation.
     Dropout = 4,
-    /// Which blocks take part in a training step; index: the block.
+    /// Which blocks run in a training step; index: the block.
     StochasticDepth = 5,
-    /// The embedded data set; step: the split, index: the image.
+    /// The built-in data set; step: the split, index: the image.
     Synthetic = 6,
-    /// What studies pick: blocks to delete, paths to follow; index: the trial.
+    /// Random choices of studies: blocks to delete, paths; index: the trial.
     Study = 7,
-    /// Inputs on which kernels are timed; index: which input.
+    /// Inputs on which kernels are timed; index: the input.
     Tuning = 8,
 }
 
@@ -49,7 +49,7 @@ const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
 
-/// The Philox4x32-10 generator under one key.
+/// The Philox4x32-10 generator with one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Philox {
     key: [u32; 2],
@@ -63,8 +63,7 @@ impl Philox {
         }
     }
 
-    /// The four random words that belong to `counter`
-    /// (element, step, index, stream).
+    /// The four random words of `counter` (element, step, index, stream).
     pub fn block(&self, counter: [u32; 4]) -> [u32; 4] {
         let mut words = counter;
         let mut key = self.key;
@@ -76,8 +75,8 @@ impl Philox {
         words
     }
 
-    /// The draws of one purpose, one after the other: the blocks of elements
-    /// 0, 1, 2, … under the given stream, step and index.
+    /// A sequence of draws: the words of elements 0, 1, 2, … with the given
+    /// stream, step and index.
     pub fn draws(&self, stream: Stream, step: u32, index: u32) -> Draws {
         Draws {
             philox: *self,
@@ -100,7 +99,7 @@ fn round(words: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     ]
 }
 
-/// A sequence of draws, made by [`Philox::draws`].
+/// A sequence of draws, from [`Philox::draws`].
 #[derive(Clone, Debug)]
 pub struct Draws {
     philox: Philox,
@@ -132,13 +131,13 @@ impl Draws {
         low + (high - low) * self.unit()
     }
 
-    /// True half of the time.
+    /// True with probability ½.
     pub fn coin(&mut self) -> bool {
         self.word() >> 31 == 1
     }
 
-    /// Puts `count` of `items`, chosen at random, in front, in random order:
-    /// a partial Fisher–Yates shuffle.
+    /// Chooses `count` of `items` at random and moves them to the front, in
+    /// random order: a partial Fisher–Yates shuffle.
     pub fn choose<T>(&mut self, items: &mut [T], count: usize) {
         for place in 0..count.min(items.len()) {
             let other = place + self.below((items.len() - place) as u32) as usize;
@@ -146,7 +145,7 @@ impl Draws {
         }
     }
 
-    /// A whole number in 0..`n`, each equally likely; 0 when `n` is 0.
+    /// An integer in 0..`n`, uniformly distributed; 0 if `n` is 0.
     ///
     /// Multiply-high with rejection: Lemire, "Fast random integer generation
     /// in an interval", TOMACS 2019.
@@ -169,25 +168,25 @@ impl Draws {
     }
 }
 
-/// A random word as a number in [0, 1): its top 24 bits, which is what an f32
-/// holds without rounding up to 1.
+/// A number in [0, 1) from a random word: its upper 24 bits, as an f32 would
+/// round more of them up to 1.
 pub fn unit(word: u32) -> f32 {
     const STEP: f32 = 1.0 / (1 << 24) as f32;
     (word >> 8) as f32 * STEP
 }
 
-/// Two random words as two independent standard normal numbers, by the
-/// transform of Box & Muller (1958), in f64 so that the tails reach 6.6.
+/// Two independent standard normal numbers from two random words, by the
+/// transform of Box and Muller (1958). In f64, so that values up to 6.6 occur.
 pub fn normals(first: u32, second: u32) -> [f64; 2] {
     const WORDS: f64 = 4_294_967_296.0;
-    // In (0, 1]: the logarithm of 0 is never taken.
+    // In (0, 1], so that the logarithm is finite.
     let open = (f64::from(first) + 1.0) / WORDS;
     let radius = (-2.0 * open.ln()).sqrt();
     let (sin, cos) = (TAU * f64::from(second) / WORDS).sin_cos();
     [radius * cos, radius * sin]
 }
 
-/// The numbers 0..`n` in the random order of one epoch (Fisher–Yates).
+/// The numbers 0..`n` in the random order of an epoch (Fisher–Yates shuffle).
 pub fn permutation(n: u32, seed: u64, epoch: u32) -> Vec<u32> {
     let mut draws = Philox::new(seed).draws(Stream::Shuffle, epoch, 0);
     let mut order: Vec<u32> = (0..n).collect();

@@ -1,4 +1,4 @@
-//! How an image is varied each time it is seen.
+//! How is an image changed at random each time it is used?
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,16 +6,16 @@ use std::str::FromStr;
 use super::ArgumentError;
 use crate::random::Draws;
 
-/// How far an image is padded on each side before it is cropped back to its
-/// size, in pixels: 4, as in all papers on CIFAR since He et al. (2015).
+/// Padding on each side of an image before it is cropped to its own size, in
+/// pixels: 4, as in the papers on CIFAR since He et al. 2015.
 pub const PAD: u8 = 4;
 
-/// Which random changes an image goes through.
+/// Random changes to an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Augment {
-    /// The image as it is.
+    /// No change.
     None,
-    /// Mirrored left to right half of the time.
+    /// Mirrored left to right with probability ½.
     Flip,
     /// A random crop of the image padded by [`PAD`] pixels, then a flip.
     #[default]
@@ -23,7 +23,7 @@ pub enum Augment {
 }
 
 impl Augment {
-    /// How the next image is varied.
+    /// Draws the changes to the image `index`.
     pub(super) fn draw(self, index: u32, draws: &mut Draws) -> Draw {
         let unchanged = Draw::unchanged(index);
         let offset = |draws: &mut Draws| draws.below(2 * u32::from(PAD) + 1) as u8;
@@ -70,13 +70,14 @@ impl FromStr for Augment {
     }
 }
 
-/// What lies beyond the edge of an image that is cropped.
+/// The pixels outside an image that is cropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Padding {
-    /// Black, which is 0 before normalisation (He et al. 2015, torchvision).
+    /// Black: byte 0, before normalisation (He et al. 2015, torchvision).
     #[default]
     Zero,
-    /// The image mirrored, without its edge repeated (Zagoruyko & Komodakis 2016).
+    /// The image mirrored at its edge pixels, which are not repeated
+    /// (Zagoruyko and Komodakis 2016).
     Reflect,
 }
 
@@ -105,11 +106,11 @@ impl FromStr for Padding {
     }
 }
 
-/// One image of a batch: which one, and how it is varied.
+/// One image of a batch: which one, and how it is changed.
 ///
-/// The image is padded by [`PAD`] on each side, the window of its own size
-/// with its top left corner at (`dx`, `dy`) is cut out, and that is mirrored
-/// left to right where `flip` says so.
+/// The image is padded by [`PAD`] pixels on each side. A window of the image's
+/// size with its top left corner at (`dx`, `dy`) is cut out. With `flip`, the
+/// window is mirrored left to right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
     /// The image's index in its set.
@@ -123,7 +124,7 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The image as it is.
+    /// The image without changes.
     pub fn unchanged(index: u32) -> Self {
         Self {
             index,
@@ -133,7 +134,7 @@ impl Draw {
         }
     }
 
-    /// The form in which the device reads it:
+    /// The form that the device reads:
     /// `[index, dx | dy << 8 | flip << 16]`.
     pub fn pack(self) -> [u32; 2] {
         let flip = u32::from(self.flip);

@@ -1,4 +1,4 @@
-//! Which image comes when?
+//! Which images are in which batch?
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -6,13 +6,13 @@ use std::num::NonZeroUsize;
 use super::{Augment, Draw};
 use crate::random::{Philox, Stream, permutation};
 
-/// The order in which an epoch goes through the images.
+/// The order of the images in an epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ImageOrder {
-    /// A new random order each epoch.
+    /// A new random order in each epoch.
     #[default]
     Shuffled,
-    /// The order of the set, each epoch.
+    /// The order of the set in each epoch.
     Sequential,
 }
 
@@ -25,26 +25,28 @@ impl fmt::Display for ImageOrder {
     }
 }
 
-/// How a set of images is gone through, epoch after epoch.
+/// How the images of a set are divided into batches, in every epoch.
 ///
-/// Nothing is remembered between epochs: an epoch follows from these fields
-/// and its number, so that a resumed run sees what it would have seen.
+/// An epoch depends on these fields and its number only, so a resumed run gets
+/// the same batches as an uninterrupted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batches {
-    /// How many images the set has.
+    /// The number of images in the set.
     pub images: u32,
-    /// How many images a batch has; the last of an epoch may have fewer.
+    /// The number of images in a batch; the last batch of an epoch may have
+    /// fewer.
     pub batch_size: NonZeroUsize,
     /// The order of the images.
     pub order: ImageOrder,
-    /// How each image is varied.
+    /// Random changes to each image.
     pub augment: Augment,
     /// The seed of the run.
     pub seed: u64,
 }
 
 impl Batches {
-    /// Every image once, in order and as it is: how a model is evaluated.
+    /// Every image once, in the order of the set and unchanged, as for an
+    /// evaluation.
     pub fn plain(images: u32, batch_size: NonZeroUsize) -> Self {
         Self {
             images,
@@ -55,15 +57,15 @@ impl Batches {
         }
     }
 
-    /// How many batches an epoch has.
+    /// The number of batches in an epoch.
     pub fn per_epoch(&self) -> usize {
         (self.images as usize).div_ceil(self.batch_size.get())
     }
 
-    /// The draws of one epoch, counted from 0.
+    /// The draws of the epoch with this number, from 0.
     ///
-    /// How an image is varied depends on the seed, the epoch and its position
-    /// in the epoch only, not on the size of the batches.
+    /// The changes to an image depend on the seed, the epoch and its position
+    /// in the epoch only, not on the batch size.
     pub fn epoch(&self, epoch: u32) -> Epoch {
         let order = match self.order {
             ImageOrder::Shuffled => permutation(self.images, self.seed, epoch),
@@ -83,7 +85,7 @@ impl Batches {
     }
 }
 
-/// The images of one epoch in their order, made by [`Batches::epoch`].
+/// The images of one epoch in their order, from [`Batches::epoch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epoch {
     draws: Vec<Draw>,

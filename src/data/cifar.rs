@@ -1,7 +1,8 @@
-//! CIFAR-10 and CIFAR-100 in their official binary forms (Krizhevsky 2009).
+//! How are the official binary files of CIFAR-10 and CIFAR-100 read
+//! (Krizhevsky 2009)?
 //!
-//! A file is records without a header: the label bytes, then 3,072 bytes of
-//! red, green and blue planes of 32 × 32.
+//! A file is a list of records without a header. A record is the label bytes,
+//! then 3,072 bytes: the red, green and blue planes of 32×32 pixels.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -13,16 +14,17 @@ const CHANNELS: usize = 3;
 const SIZE: usize = 32;
 const IMAGE: usize = CHANNELS * SIZE * SIZE;
 
-/// One of the two binary forms.
-pub(super) struct Layout {
+/// One of the two binary formats.
+pub(super) struct Format {
     name: &'static str,
-    /// The folder that the official archive unpacks to.
+    /// The folder in the official archive.
     folder: &'static str,
     train: &'static [&'static str],
     test: &'static str,
-    /// The most records of a training file; test files have at most 10,000.
+    /// The largest number of records in a training file; test files have at
+    /// most 10,000.
     train_records: u64,
-    /// Label bytes in front of an image; the last of them is the class.
+    /// Number of label bytes before an image; the last of them is the class.
     labels: usize,
     names: &'static str,
     classes: &'static [&'static str],
@@ -30,7 +32,7 @@ pub(super) struct Layout {
 }
 
 /// One label byte; five training files.
-pub(super) const CIFAR10: Layout = Layout {
+pub(super) const CIFAR10: Format = Format {
     name: "CIFAR-10",
     folder: "cifar-10-batches-bin",
     train: &[
@@ -59,8 +61,9 @@ pub(super) const CIFAR10: Layout = Layout {
     remedy: "unpack the CIFAR-10 binary version from https://www.cs.toronto.edu/~kriz/cifar.html",
 };
 
-/// Two label bytes, the coarse one (ignored) and the fine; one training file.
-pub(super) const CIFAR100: Layout = Layout {
+/// Two label bytes: the coarse label, which is not used, and the fine one; one
+/// training file.
+pub(super) const CIFAR100: Format = Format {
     name: "CIFAR-100",
     folder: "cifar-100-binary",
     train: &["train.bin"],
@@ -88,8 +91,8 @@ pub(super) const CIFAR100: Layout = Layout {
 
 const TEST_RECORDS: u64 = 10_000;
 
-impl Layout {
-    /// The first `limit` training images; files beyond them are not read.
+impl Format {
+    /// The first `limit` training images; further files are not read.
     pub(super) fn load_train(&self, folder: &Path, limit: usize) -> Result<ImageSet, FileError> {
         let folder = self.find(folder)?;
         let mut set = self.empty_set("train", &folder)?;
@@ -109,7 +112,7 @@ impl Layout {
         Ok(set)
     }
 
-    /// The folder itself, or the one that the archive unpacks to within it.
+    /// The folder of the archive inside `folder`, else `folder` itself.
     fn find(&self, folder: &Path) -> Result<PathBuf, FileError> {
         let within = folder.join(self.folder);
         if within.is_dir() {
@@ -136,7 +139,7 @@ impl Layout {
         })
     }
 
-    /// The names in the file, or the official ones where there is no file.
+    /// The names in the file, or the official names if there is no file.
     fn class_names(&self, path: &Path) -> Result<Vec<String>, FileError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -155,7 +158,7 @@ impl Layout {
         })
     }
 
-    /// Reads records from a file until it ends or the set has `limit` images.
+    /// Appends records of a file until it ends or the set has `limit` images.
     fn append(&self, set: &mut ImageSet, path: &Path, most_records: u64, limit: usize) -> Result<(), FileError> {
         let file = self.open(path)?;
         let bytes = file.metadata().map_err(unreadable(path))?.len();
@@ -182,7 +185,7 @@ impl Layout {
         })
     }
 
-    /// How many records a file of that size holds.
+    /// The number of records in a file with `bytes` bytes.
     fn count_records(&self, path: &Path, bytes: u64, most_records: u64) -> Result<u64, FileError> {
         let record = (self.labels + IMAGE) as u64;
         let most = most_records * record;
@@ -250,21 +253,21 @@ mod tests {
     use tempfile::TempDir;
 
     /// `count` records whose pixels repeat the record's number.
-    fn records(layout: &Layout, count: usize) -> Vec<u8> {
+    fn records(format: &Format, count: usize) -> Vec<u8> {
         let record = |number: usize| {
-            let class = (number % layout.classes.len()) as u8;
-            let label = [7, class][2 - layout.labels..].to_vec();
+            let class = (number % format.classes.len()) as u8;
+            let label = [7, class][2 - format.labels..].to_vec();
             [label, vec![number as u8; IMAGE]].concat()
         };
         (0..count).flat_map(record).collect()
     }
 
-    fn folder_of(layout: &Layout, train: usize, test: usize) -> TempDir {
+    fn folder_of(format: &Format, train: usize, test: usize) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for name in layout.train {
-            fs::write(folder.path().join(name), records(layout, train)).unwrap();
+        for name in format.train {
+            fs::write(folder.path().join(name), records(format, train)).unwrap();
         }
-        fs::write(folder.path().join(layout.test), records(layout, test)).unwrap();
+        fs::write(folder.path().join(format.test), records(format, test)).unwrap();
         folder
     }
 
@@ -278,13 +281,13 @@ mod tests {
 
     #[test]
     fn reads_labels_and_pixels_of_both_forms() {
-        for layout in [&CIFAR10, &CIFAR100] {
-            let folder = folder_of(layout, 12, 3);
-            let train = layout.load_train(folder.path(), usize::MAX).unwrap();
-            assert_eq!(train.len(), 12 * layout.train.len());
+        for format in [&CIFAR10, &CIFAR100] {
+            let folder = folder_of(format, 12, 3);
+            let train = format.load_train(folder.path(), usize::MAX).unwrap();
+            assert_eq!(train.len(), 12 * format.train.len());
             assert_eq!((train.labels[9], train.image(9)), (9, &[9; IMAGE][..]));
-            assert_eq!(train.classes(), layout.classes.len());
-            let test = layout.load_test(folder.path(), usize::MAX).unwrap();
+            assert_eq!(train.classes(), format.classes.len());
+            let test = format.load_test(folder.path(), usize::MAX).unwrap();
             assert_eq!(test.labels, [0, 1, 2]);
         }
     }

@@ -1,63 +1,63 @@
-//! What can be wrong with data: what was asked for, or what was found.
+//! What can be wrong with data: with the request, or with the files?
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no data.
+/// Data that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// What was asked for does not exist or makes no sense (exit code 2).
+    /// The request is wrong: the programs end with exit code 2.
     #[error(transparent)]
     Argument(#[from] ArgumentError),
-    /// What was found on the disk cannot be used (exit code 1).
+    /// A file cannot be used: the programs end with exit code 1.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// An argument about data that cannot be followed.
+/// A wrong request for data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
-    /// No such kind of data.
+    /// A data source that does not exist.
     #[error("unknown data '{given}': choose {choices}")]
     UnknownSource {
         /// What was asked for.
         given: String,
-        /// What exists.
+        /// The sources that exist.
         choices: &'static str,
     },
-    /// The kind of data needs a folder and none is given.
+    /// A data source that needs a folder, without one.
     #[error("data '{kind}' needs a folder: write {kind}:DIR")]
     NoFolder {
-        /// The kind of data.
+        /// The data source.
         kind: &'static str,
     },
-    /// The synthetic set cannot have such a size.
+    /// A size that the synthetic set cannot have.
     #[error(
         "synthetic data of size '{given}': write synthetic:TRAIN or synthetic:TRAIN,TEST, each from 1 to {most} images"
     )]
     SyntheticSize {
-        /// What follows the colon.
+        /// The text after the colon.
         given: String,
-        /// The most images a split may have.
+        /// The largest number of images in a split.
         most: usize,
     },
-    /// A limit of no images.
+    /// A limit of 0 images.
     #[error("a limit of 0 {split} images leaves nothing: give at least 1, or no limit")]
     ZeroLimit {
         /// `training` or `test`.
         split: &'static str,
     },
-    /// A word that is none of those that exist.
+    /// A word that is not among those that exist.
     #[error("unknown {what} '{given}': choose {choices}")]
     UnknownWord {
-        /// What the word stands for.
+        /// What the word names.
         what: &'static str,
         /// What was asked for.
         given: String,
-        /// What exists.
+        /// The words that exist.
         choices: &'static str,
     },
-    /// Not a usable list of means or standard deviations.
+    /// A list of means or standard deviations that cannot be used.
     #[error("{what} '{given}' {problem}: give one number per channel, as 0.5,0.5,0.5, or {choices}")]
     Normalization {
         /// `mean` or `std`.
@@ -90,15 +90,15 @@ pub enum FileError {
         /// Where to get the data.
         remedy: &'static str,
     },
-    /// The system would not give the file's bytes.
+    /// The operating system cannot read the file.
     #[error("cannot read {}: {source}; check its permissions and the disk", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file does not end where a record ends.
+    /// The last record of the file is not complete.
     #[error(
         "{} is cut short: {bytes} bytes are {whole} records of {record} bytes and {} bytes of record {}; {remedy}",
         path.display(), bytes % record, whole + 1
@@ -110,12 +110,12 @@ pub enum FileError {
         bytes: u64,
         /// The size of a record in bytes.
         record: u64,
-        /// How many whole records it holds.
+        /// The number of complete records.
         whole: u64,
         /// Where to get the data.
         remedy: &'static str,
     },
-    /// The file holds nothing.
+    /// The file is empty.
     #[error("{} is empty (0 bytes, expected records of {record} bytes); {remedy}", path.display())]
     Empty {
         /// The file.
@@ -125,7 +125,7 @@ pub enum FileError {
         /// Where to get the data.
         remedy: &'static str,
     },
-    /// The file holds more than its format allows.
+    /// The file is larger than the format allows.
     #[error(
         "{} is over-long: {bytes} bytes, at most {most} ({} records of {record} bytes) expected; {remedy}",
         path.display(), most / record
@@ -135,14 +135,14 @@ pub enum FileError {
         path: PathBuf,
         /// Its size in bytes.
         bytes: u64,
-        /// The official size in bytes.
+        /// The size of the official file in bytes.
         most: u64,
         /// The size of a record in bytes.
         record: u64,
         /// Where to get the data.
         remedy: &'static str,
     },
-    /// A label that stands for no class.
+    /// A label without a class.
     #[error(
         "{}: record {record} has label {label}, but labels go from 0 to {}; {remedy}",
         path.display(), classes - 1
@@ -150,16 +150,16 @@ pub enum FileError {
     Label {
         /// The file.
         path: PathBuf,
-        /// The record, counted from 1.
+        /// The record's number, from 1.
         record: u64,
         /// Its label.
         label: u8,
-        /// How many classes there are.
+        /// The number of classes.
         classes: usize,
         /// Where to get the data.
         remedy: &'static str,
     },
-    /// The file of class names does not name every class.
+    /// The file of class names has the wrong number of names.
     #[error(
         "{} names {found} classes instead of {classes}: restore it, or delete it to use the official names",
         path.display()
@@ -167,9 +167,9 @@ pub enum FileError {
     ClassNames {
         /// The file.
         path: PathBuf,
-        /// How many lines with a name it has.
+        /// The number of names in the file.
         found: usize,
-        /// How many classes there are.
+        /// The number of classes.
         classes: usize,
     },
 }

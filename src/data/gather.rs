@@ -1,15 +1,14 @@
-//! The pixels of a batch, computed plainly: what the device's kernel is held to.
+//! Which pixels does a batch have? The reference for the device's kernel.
 
 use super::{Draw, ImageSet, Normalization, PAD, Padding};
 
-/// The images of a batch, cropped, flipped and normalised, (N, C, H, W) where
+/// The images of a batch, cropped, flipped and normalised, (N, C, H, W), where
 /// N is the number of draws.
 ///
-/// Computed in f64 and rounded once, as it is the truth that the kernel is
-/// compared with.
+/// Computed in f64 and rounded once to f32: the kernel is compared with it.
 ///
 /// # Panics
-/// When a draw's index lies outside the set, or the normalisation has fewer
+/// If a draw's index is outside the set, or the normalisation has fewer
 /// channels than the images.
 pub fn gather(set: &ImageSet, draws: &[Draw], padding: Padding, normalization: &Normalization) -> Vec<f32> {
     let factors = normalization.scale_and_shift();
@@ -25,7 +24,7 @@ pub fn gather(set: &ImageSet, draws: &[Draw], padding: Padding, normalization: &
     batch
 }
 
-/// The bytes of one plane, (H, W), as the draw sees it.
+/// The bytes of one plane, (H, W), cropped and flipped as `draw` says.
 fn window(plane: &[u8], width: usize, draw: Draw, padding: Padding) -> impl Iterator<Item = u8> {
     let height = plane.len() / width;
     (0..height).flat_map(move |y| {
@@ -40,14 +39,14 @@ fn window(plane: &[u8], width: usize, draw: Draw, padding: Padding) -> impl Iter
     })
 }
 
-/// Where along an axis of `size` pixels a pixel of the window comes from;
-/// nowhere where the padding is black.
+/// The source of a pixel of the window along an axis of `size` pixels; `None`
+/// where the padding is black.
 fn source(position: usize, offset: u8, size: usize, padding: Padding) -> Option<usize> {
     let unpadded = position as i64 + i64::from(offset) - i64::from(PAD);
     let last = size as i64 - 1;
     let inside = match padding {
         Padding::Zero => unpadded,
-        // The image repeats, mirrored, with the period of there and back.
+        // Mirrored at both ends, the image repeats with period 2·(size − 1).
         Padding::Reflect if last > 0 => last - (unpadded.rem_euclid(2 * last) - last).abs(),
         Padding::Reflect => 0,
     };

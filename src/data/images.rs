@@ -1,6 +1,6 @@
-//! A labelled set of images, as bytes.
+//! How is a labelled set of images stored?
 
-/// One of the two parts of a data set; they share no image.
+/// One of the two parts of a data set. They have no image in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
     /// Images to train on.
@@ -11,21 +11,21 @@ pub enum Split {
 
 /// Images of one size with their labels.
 ///
-/// The pixels stay bytes: a quarter of the memory of f32, and what the device
-/// holds; they are normalised as they are gathered into batches.
+/// Pixels are bytes, also on the device: they take a quarter of the memory of
+/// f32. They are normalised when they are gathered into batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSet {
-    /// What the set is called, for logs and records (`CIFAR-10 test`).
+    /// The set's name for logs and records: `CIFAR-10 test`.
     pub name: String,
-    /// C: colour planes of an image.
+    /// C: number of colour planes of an image.
     pub channels: usize,
-    /// H: rows of an image, in pixels.
+    /// H: height of an image in pixels.
     pub height: usize,
-    /// W: columns of an image, in pixels.
+    /// W: width of an image in pixels.
     pub width: usize,
     /// The name of each class; a label is an index into it.
     pub class_names: Vec<String>,
-    /// The pixels, (N, C, H, W), 0 black to 255 full.
+    /// The pixels, (N, C, H, W), from 0 (black) to 255.
     pub images: Vec<u8>,
     /// The class of each image, (N).
     pub labels: Vec<u32>,
@@ -37,7 +37,7 @@ impl ImageSet {
         self.labels.len()
     }
 
-    /// Whether there is no image at all.
+    /// Whether the set has no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -47,7 +47,7 @@ impl ImageSet {
         self.class_names.len()
     }
 
-    /// C × H × W: the number of bytes of an image.
+    /// C·H·W: the number of bytes of an image.
     pub fn image_size(&self) -> usize {
         self.channels * self.height * self.width
     }
@@ -55,13 +55,13 @@ impl ImageSet {
     /// The pixels of an image, (C, H, W).
     ///
     /// # Panics
-    /// When `index` is not below [`len`](Self::len).
+    /// If `index` is not less than [`len`](Self::len).
     pub fn image(&self, index: usize) -> &[u8] {
         let size = self.image_size();
         &self.images[index * size..][..size]
     }
 
-    /// The first `limit` images, or all where there are fewer.
+    /// The first `limit` images, or all if there are fewer.
     pub fn take(mut self, limit: usize) -> Self {
         let kept = limit.min(self.len());
         self.images.truncate(kept * self.image_size());

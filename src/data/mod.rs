@@ -1,10 +1,10 @@
-//! Which images are learned from? Data sets, and how an epoch goes through them.
+//! Which images are trained and tested on, and in which order?
 //!
 //! A [`Source`] (`synthetic`, `cifar10:DIR`, …) is loaded into [`Splits`]: two
-//! [`ImageSet`]s of bytes and the [`Normalization`] that suits them.
-//! [`Batches`] then says, for each epoch, which image comes when and how it is
-//! cropped and flipped; the pixels themselves are gathered on the device, by a
-//! kernel whose truth is [`gather`].
+//! [`ImageSet`]s of bytes, and the [`Normalization`] of the data set.
+//! [`Batches`] gives, for each epoch, the order of the images and how each is
+//! cropped and flipped. A kernel gathers the pixels on the device; [`gather`]
+//! computes the same on the CPU.
 
 mod augment;
 mod batches;

@@ -1,8 +1,8 @@
-//! How bytes become numbers that a network was, or will be, trained on.
+//! How are bytes of an image converted to the numbers that a network reads?
 
 use super::ArgumentError;
 
-/// The named sets, for messages and help.
+/// The named sets, for error messages and help.
 const CHOICES: &str = "a named set: cifar10, cifar10-legacy, cifar100, imagenet, synthetic, none";
 
 /// Per-channel mean and standard deviation, in units of pixel values scaled to
@@ -14,23 +14,24 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// A normalisation of as many channels as there are values.
+    /// A normalisation with one mean and one standard deviation per channel.
     ///
     /// # Errors
-    /// When the two differ in length or are empty, a value is not finite, or a
-    /// standard deviation is not above 0.
+    /// If the lists differ in length or are empty, a value is not finite, or a
+    /// standard deviation is not greater than 0.
     pub fn new(mean: Vec<f32>, std: Vec<f32>) -> Result<Self, ArgumentError> {
         check_values("mean", &mean, mean.len().max(1), |value| value.is_finite())?;
         check_values("std", &std, mean.len(), is_deviation)?;
         Ok(Self { mean, std })
     }
 
-    /// The named set, for images of `channels` channels; `none` where the name
-    /// is not known or is one of another number of channels.
+    /// The named set, for images with `channels` channels. `None` if the name
+    /// is unknown or the set has another number of channels.
     ///
     /// `cifar10-legacy` has the standard deviations that much published code
-    /// uses for CIFAR-10: means over images of each image's own deviation, too
-    /// small by a fifth, but part of the models trained with them.
+    /// uses for CIFAR-10: the mean over all images of each image's own standard
+    /// deviation. They are too small by a fifth, but the networks trained with
+    /// them need them.
     pub fn named(name: &str, channels: usize) -> Option<Self> {
         let (mean, std) = match name {
             "cifar10" => ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
@@ -52,16 +53,16 @@ impl Normalization {
         })
     }
 
-    /// What `--mean` and `--std` ask for: each a list of numbers with commas
-    /// or the name of a set.
+    /// The normalisation with `mean` and `std` as text: each is a list of
+    /// numbers separated by commas, or the name of a set.
     ///
-    /// What is not given comes from the set that the other one names, else
-    /// from `default`, which also says how many channels there are.
+    /// If one of them is not given, it comes from the set that the other one
+    /// names, else from `default`, which also gives the number of channels.
     ///
     /// # Errors
-    /// When a word is neither a list nor a name, the number of values is not
-    /// the number of channels, a value is not finite, or a standard deviation
-    /// is not above 0.
+    /// If a text is neither a list nor a name, the number of values is not the
+    /// number of channels, a value is not finite, or a standard deviation is
+    /// not greater than 0.
     pub fn resolve(mean: Option<&str>, std: Option<&str>, default: &Self) -> Result<Self, ArgumentError> {
         let channels = default.channels();
         let named = |text: Option<&str>| text.and_then(|name| Self::named(name.trim(), channels));
@@ -87,13 +88,13 @@ impl Normalization {
         &self.mean
     }
 
-    /// The standard deviation of each channel, (C), above 0.
+    /// The standard deviation of each channel, (C), greater than 0.
     pub fn std(&self) -> &[f32] {
         &self.std
     }
 
-    /// The same map as one multiplication and one addition per pixel: for each
-    /// channel the factors (a, b) of a·v + b, where v is the byte.
+    /// The same function as one multiplication and one addition per pixel: for
+    /// each channel (a, b) of a·v + b, where v is the byte.
     pub fn scale_and_shift(&self) -> Vec<(f64, f64)> {
         std::iter::zip(&self.mean, &self.std)
             .map(|(&mean, &std)| (1.0 / (255.0 * f64::from(std)), -f64::from(mean) / f64::from(std)))

@@ -1,4 +1,4 @@
-//! Where do the images come from? The words after `--data`.
+//! Where do the images come from?
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,17 +10,19 @@ use super::{ArgumentError, DataError, ImageSet, Normalization, cifar};
 
 const CHOICES: &str = "synthetic, cifar10:DIR or cifar100:DIR";
 
-/// The most images that a split of the synthetic set may have: 3 GB of them.
+/// The largest number of images in a split of the synthetic set: 3 GB.
 const MOST_SYNTHETIC: usize = 1_000_000;
 
-/// A data set that can be loaded.
+/// A data set that can be loaded. As text it is `synthetic`,
+/// `synthetic:TRAIN,TEST`, `cifar10:DIR` or `cifar100:DIR`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The embedded set, `synthetic`, `synthetic:TRAIN` or `synthetic:TRAIN,TEST`.
+    /// The built-in set, drawn from the seed: `synthetic`, `synthetic:TRAIN` or
+    /// `synthetic:TRAIN,TEST`.
     Synthetic {
-        /// How many training images.
+        /// Number of training images.
         train: usize,
-        /// How many test images.
+        /// Number of test images.
         test: usize,
     },
     /// CIFAR-10 in its binary form in a folder, `cifar10:DIR`.
@@ -29,23 +31,23 @@ pub enum Source {
     Cifar100(PathBuf),
 }
 
-/// A data set, loaded.
+/// The images of a data set.
 #[derive(Clone, Debug)]
 pub struct Splits {
-    /// The images to learn from.
+    /// The training images.
     pub train: ImageSet,
-    /// The images to judge by.
+    /// The test images.
     pub test: ImageSet,
-    /// The set's own mean and standard deviation.
+    /// The data set's mean and standard deviation.
     pub normalization: Normalization,
 }
 
 /// The test images of a data set.
 #[derive(Clone, Debug)]
 pub struct TestSplit {
-    /// The images to judge by.
+    /// The test images.
     pub test: ImageSet,
-    /// The set's own mean and standard deviation.
+    /// The data set's mean and standard deviation.
     pub normalization: Normalization,
 }
 
@@ -59,12 +61,12 @@ impl Default for Source {
 }
 
 impl Source {
-    /// Loads both splits, each cut to its first images where there is a limit.
+    /// Loads both splits. A limit keeps only the first images of a split.
     ///
-    /// `seed` is that of the run and matters to synthetic data only.
+    /// `seed` is the run's seed; only synthetic images depend on it.
     ///
     /// # Errors
-    /// [`DataError::Argument`] for a limit of 0; [`DataError::File`] for files
+    /// [`DataError::Argument`] for a limit of 0, [`DataError::File`] for files
     /// that are missing or damaged.
     pub fn load(&self, limit_train: Option<usize>, limit_test: Option<usize>, seed: u64) -> Result<Splits, DataError> {
         let train_limit = check_limit("training", limit_train)?;
@@ -81,7 +83,7 @@ impl Source {
         })
     }
 
-    /// Loads the test split alone, without reading the training files.
+    /// Loads the test split only; the training files are not read.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -98,7 +100,7 @@ impl Source {
         })
     }
 
-    /// The set's own mean and standard deviation.
+    /// The data set's mean and standard deviation.
     pub fn normalization(&self) -> Normalization {
         let name = match self {
             Self::Synthetic { .. } => "synthetic",
@@ -109,7 +111,7 @@ impl Source {
     }
 }
 
-/// The limit as a number of images; no limit is the largest.
+/// The limit as a number of images; without a limit, the largest number.
 fn check_limit(split: &'static str, limit: Option<usize>) -> Result<usize, ArgumentError> {
     match limit {
         Some(0) => Err(ArgumentError::ZeroLimit { split }),

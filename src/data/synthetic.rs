@@ -1,27 +1,28 @@
-//! Images that need no download: ten textures and shapes, drawn from a seed.
+//! Which images need no download? Ten classes of textures and shapes, drawn
+//! from a seed.
 //!
-//! The set is for a first run, for tests and for machines without a network.
-//! It must be learnable within a minute or two and still ask for convolutions.
-//! Colours, polarity, place, phase and scale are all chance, so the mean image
-//! of every class is the same grey and a linear model learns next to nothing.
-//! Each class contains the mirror image of each of its images, so that flips
-//! are a fair augmentation.
+//! The set is for a first run, for tests and for machines without a network
+//! connection. It can be learned within one or two minutes, but only by a
+//! network with convolutions: colours, polarity, position, phase and scale are
+//! random, so the mean image of every class is the same grey and a linear model
+//! learns almost nothing. The mirror image of an image belongs to the same
+//! class, so flips are a valid augmentation.
 //!
-//! Only the four operations and square roots are used, which IEEE 754
-//! rounds alike everywhere: the same seed gives the same bytes on any machine.
+//! Only the four basic operations and square roots are used, which IEEE 754
+//! rounds the same way everywhere: a seed gives the same bytes on any machine.
 
 use rayon::prelude::*;
 
 use super::{ImageSet, Split};
 use crate::random::{Draws, Philox, Stream};
 
-/// The rows and columns of an image, in pixels.
+/// Height and width of an image, in pixels.
 pub const SIZE: usize = 32;
 
-/// How many training images there are unless asked otherwise.
+/// The default number of training images.
 pub const TRAIN_IMAGES: usize = 4096;
 
-/// How many test images there are unless asked otherwise.
+/// The default number of test images.
 pub const TEST_IMAGES: usize = 1024;
 
 const CHANNELS: usize = 3;
@@ -41,10 +42,9 @@ const CLASSES: [(&str, Class); 10] = [
     ("triangle", triangle),
 ];
 
-/// The first `count` images of a split, 3×32×32, ten classes in turn.
+/// The first `count` images of a split, 3×32×32; the ten classes take turns.
 ///
-/// An image depends on the seed, the split and its index only, not on how many
-/// there are.
+/// An image depends on the seed, the split and its index only, not on `count`.
 pub fn generate(split: Split, count: usize, seed: u64) -> ImageSet {
     let philox = Philox::new(seed);
     let mut images = vec![0; count * CHANNELS * PIXELS];
@@ -74,8 +74,8 @@ fn class_of(index: usize) -> usize {
     index % CLASSES.len()
 }
 
-/// Whether the point (x, y), in pixels from the upper left corner, belongs to
-/// the figure.
+/// Whether the figure covers the point (x, y), in pixels from the upper left
+/// corner.
 type Pattern = Box<dyn Fn(f32, f32) -> bool>;
 
 /// Draws one pattern of a class.
@@ -88,8 +88,8 @@ fn paint(image: &mut [u8], class: Class, draws: &mut Draws) {
     let noise = draws.between(0.02, 0.08);
     for plane in image.chunks_exact_mut(PIXELS) {
         let middle = draws.between(0.35, 0.65);
-        // The figure is lighter or darker than the ground by chance, and that
-        // in each colour, so that no colour and no polarity marks a class.
+        // In each colour, the figure is lighter or darker than the background
+        // at random, so no class has a colour or polarity of its own.
         let contrast = draws.between(0.15, 0.3) * if draws.coin() { 1.0 } else { -1.0 };
         for (position, byte) in plane.iter_mut().enumerate() {
             let (x, y) = (position % SIZE, position / SIZE);
@@ -100,7 +100,8 @@ fn paint(image: &mut [u8], class: Class, draws: &mut Draws) {
     }
 }
 
-/// How much of each pixel the pattern covers, (32, 32), from four points each.
+/// The fraction of each pixel that the pattern covers, (32, 32), from four
+/// points per pixel.
 fn coverage(pattern: &Pattern) -> Vec<f32> {
     const POINTS: [(f32, f32); 4] = [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)];
     (0..PIXELS)
@@ -112,13 +113,13 @@ fn coverage(pattern: &Pattern) -> Vec<f32> {
         .collect()
 }
 
-/// A row or column as a number from −1 to 1 across the image.
+/// The position of a row or column, from −1 to 1 across the image.
 fn along(position: usize) -> f32 {
     (2 * position + 1) as f32 / SIZE as f32 - 1.0
 }
 
-/// A random word as roughly a standard normal number: the sum of its four
-/// bytes, centred and scaled.
+/// An approximately standard normal number from a random word: the sum of its
+/// four bytes, centred and scaled.
 fn bell(word: u32) -> f32 {
     const MEAN: f32 = 4.0 * 127.5;
     const DEVIATION: f32 = 147.8;
@@ -130,8 +131,8 @@ fn to_byte(value: f32) -> u8 {
     (value * 255.0).round().clamp(0.0, 255.0) as u8
 }
 
-/// Whether a point along an axis falls on a stripe; stripes are as wide as
-/// the gaps between them, and two widths make a period, in pixels.
+/// Whether a point along an axis is on a stripe. Stripes are as wide as the
+/// gaps between them; the period, in pixels, is a stripe and a gap.
 fn on_stripe(position: f32, period: f32) -> bool {
     let turns = position / period;
     turns - turns.floor() < 0.5
@@ -147,9 +148,9 @@ fn vertical_stripes(draws: &mut Draws) -> Pattern {
     Box::new(move |x, _| on_stripe(x + phase, period))
 }
 
-/// Rising or falling, by chance.
+/// Rising or falling, at random.
 fn diagonal_stripes(draws: &mut Draws) -> Pattern {
-    // Measured along an axis, a diagonal period is longer by √2.
+    // Along an axis, the period of a diagonal is longer by √2.
     let (period, phase) = (draws.between(6.0, 12.0), draws.between(0.0, 12.0));
     let rise = if draws.coin() { 1.0 } else { -1.0 };
     Box::new(move |x, y| on_stripe(x + rise * y + phase, period))
@@ -170,7 +171,7 @@ fn dots(draws: &mut Draws) -> Pattern {
     Box::new(move |x, y| length(from_centre(x + phase[0]), from_centre(y + phase[1])) < radius)
 }
 
-/// Rings around a point somewhere in the middle of the image.
+/// Rings around a point near the middle of the image.
 fn rings(draws: &mut Draws) -> Pattern {
     let (period, phase) = (draws.between(5.0, 10.0), draws.between(0.0, 10.0));
     let centre = point(draws, 8.0);
@@ -189,7 +190,7 @@ fn square(draws: &mut Draws) -> Pattern {
     Box::new(move |x, y| (x - centre[0]).abs().max((y - centre[1]).abs()) < half)
 }
 
-/// Two upright bars of one size, crossed in their middle.
+/// A horizontal and a vertical bar of one size that cross in their middle.
 fn cross(draws: &mut Draws) -> Pattern {
     let half = draws.between(7.0, 12.0);
     let thickness = half * draws.between(0.2, 0.35);
@@ -200,7 +201,7 @@ fn cross(draws: &mut Draws) -> Pattern {
     })
 }
 
-/// As wide as high, pointing up or down by chance.
+/// As wide as high, pointing up or down at random.
 fn triangle(draws: &mut Draws) -> Pattern {
     let half = draws.between(7.5, 12.0);
     let centre = point(draws, half + 1.0);
@@ -212,7 +213,7 @@ fn triangle(draws: &mut Draws) -> Pattern {
     })
 }
 
-/// A point at least `margin` pixels away from every edge.
+/// A point at a distance of at least `margin` pixels from every edge.
 fn point(draws: &mut Draws, margin: f32) -> [f32; 2] {
     let far = SIZE as f32 - margin;
     [draws.between(margin, far), draws.between(margin, far)]
@@ -239,8 +240,8 @@ mod tests {
         assert!(generate(Split::Test, 0, 5).is_empty());
     }
 
-    /// Runs of other days and machines are compared by these images: a change
-    /// that alters them is a new data set.
+    /// Runs of other days and machines are compared on these images: a change
+    /// of their bytes makes another data set.
     #[test]
     fn images_are_those_of_every_other_machine() {
         let set = generate(Split::Train, 100, 0);

@@ -1,5 +1,4 @@
-//! How does a network of one's own get trained and studied like a built-in
-//! one?
+//! How is a network of your own trained and studied like a built-in one?
 
 use std::fmt;
 use std::str::FromStr;

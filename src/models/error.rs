@@ -1,10 +1,10 @@
-//! What can be wrong with a model that somebody asks for?
+//! What can be wrong with a model that is asked for?
 
 use super::{InputShape, NAMES, limits};
 use crate::graph::GraphError;
 
-/// A model that does not exist, or cannot be built as asked. Each is an error
-/// in the arguments of a command, and one line long.
+/// A model that does not exist, or that cannot be built as asked. Each message
+/// is one line.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ModelError {
     /// No family has the name.
@@ -13,10 +13,10 @@ pub enum ModelError {
         /// The name asked for.
         name: String,
     },
-    /// Something behind the colon that is no option.
+    /// Text after the colon that is not an option.
     #[error("'{}' is not an option: write name:key=value,key=value", .text.escape_debug())]
     Malformed {
-        /// What stands there.
+        /// The text.
         text: String,
     },
     /// The family has no such option.
@@ -26,16 +26,16 @@ pub enum ModelError {
         model: String,
         /// The option asked for.
         option: String,
-        /// The options that there are.
+        /// The options that exist.
         known: Vec<&'static str>,
     },
-    /// One option twice.
+    /// An option that is given twice.
     #[error("option '{}' is given twice: keep one of them", .option.escape_debug())]
     Duplicate {
         /// The option.
         option: String,
     },
-    /// An option's value that does not exist.
+    /// A value that the option cannot have.
     #[error("{model} has no {option}={}: {option} is {expected}", .value.escape_debug())]
     Value {
         /// The model's name.
@@ -44,7 +44,7 @@ pub enum ModelError {
         option: &'static str,
         /// The value asked for.
         value: String,
-        /// The values that there are.
+        /// The values that exist.
         expected: String,
     },
     /// Two options that exclude each other.
@@ -57,25 +57,25 @@ pub enum ModelError {
         /// The other.
         second: &'static str,
     },
-    /// A depth that the family's rule does not reach.
+    /// A depth that no network of the family has.
     #[error("{model}: a depth of {depth} is not {rule}; take {}", either(.nearest))]
     Depth {
         /// The model's name.
         model: String,
         /// The depth asked for.
         depth: usize,
-        /// The depths that there are, as a formula in n ≥ 1.
+        /// The depths that exist, as a formula in n ≥ 1.
         rule: String,
-        /// The nearest depths that there are, smaller first.
+        /// The nearest depths that exist, the smaller one first.
         nearest: Vec<usize>,
     },
-    /// More layers than anybody can mean.
+    /// More layers than a network may have.
     #[error("{model} is too deep: a network has at most {} layers", limits::MAX_DEPTH)]
     TooDeep {
         /// The model's name.
         model: String,
     },
-    /// No channels, or more than anybody can mean.
+    /// A width of 0, or of more channels than a layer may have.
     #[error("{model}: the {what} must be 1 to {most}")]
     Width {
         /// The model's name.
@@ -85,7 +85,7 @@ pub enum ModelError {
         /// Its largest value.
         most: usize,
     },
-    /// More parameters than can be trained.
+    /// More parameters than a network may have.
     #[error(
         "{model} would have {parameters} parameters, more than {}: take a smaller one",
         limits::MAX_PARAMETERS
@@ -93,16 +93,16 @@ pub enum ModelError {
     TooLarge {
         /// The model's canonical name.
         model: String,
-        /// How many parameters it would have.
+        /// The number of its parameters.
         parameters: usize,
     },
-    /// An input shape that cannot be read.
+    /// An image shape that cannot be read.
     #[error("'{}' is not an image shape: write channels, height and width as in 3x32x32", .text.escape_debug())]
     InputSyntax {
         /// What was written.
         text: String,
     },
-    /// An input shape out of range.
+    /// A number of an image shape, or of classes, that is out of range.
     #[error("{what} {value} is out of range: it must be 1 to {most}")]
     Input {
         /// Which number.
@@ -112,14 +112,14 @@ pub enum ModelError {
         /// Its largest value.
         most: usize,
     },
-    /// The network's windows do not fit the images.
+    /// A layer that does not fit its input.
     #[error("{model} does not fit {input} images: {error}")]
     Fit {
         /// The model's canonical name.
         model: String,
         /// The images.
         input: InputShape,
-        /// What does not fit where.
+        /// Which layer, and why.
         error: Box<GraphError>,
     },
     /// A name that a network of one's own cannot have.

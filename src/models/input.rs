@@ -1,17 +1,17 @@
-//! What do the images look like that a network is built for?
+//! Which shape do the images have that a network is built for?
 
 use std::{fmt, str::FromStr};
 
 use super::ModelError;
 
-/// Most channels, and most pixels along a side.
+/// The largest number of channels, and of pixels along a side.
 const MAX_SIDE: usize = 4096;
-/// Most classes.
+/// The largest number of classes.
 const MAX_CLASSES: usize = 100_000;
 
 /// The shape of one image, and the number of classes.
 ///
-/// Read from `CxHxW` (`3x32x32`) with 10 classes, and written so, too.
+/// As text it is `CxHxW` (`3x32x32`), and text is read with 10 classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InputShape {
     /// Colour channels.
@@ -20,15 +20,16 @@ pub struct InputShape {
     pub height: usize,
     /// Pixels from left to right.
     pub width: usize,
-    /// Classes to tell apart.
+    /// Number of classes.
     pub classes: usize,
 }
 
 impl InputShape {
-    /// Whether every number is one that a network can be built for.
+    /// Checks that every number is in its range.
     ///
     /// # Errors
-    /// Names the first number that is 0 or absurdly large.
+    /// [`ModelError::Input`] for the first number that is 0 or too large: at
+    /// most 4096 channels or pixels along a side, and 100,000 classes.
     pub fn check(&self) -> Result<(), ModelError> {
         for (what, value, most) in [
             ("image channels", self.channels, MAX_SIDE),

@@ -7,9 +7,10 @@
 
 use crate::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId};
 
-/// Added to the variance by every batch norm: PyTorch's and Torch's default.
+/// ε of every batch norm, added to the variance: the default of PyTorch and
+/// Torch.
 const EPS: f32 = 1e-5;
-/// Weight of a new batch in the running statistics, likewise.
+/// Weight of a new batch in the running statistics: the same default.
 const MOMENTUM: f32 = 0.1;
 
 /// A square convolution that keeps the height and width at stride 1.
@@ -22,7 +23,8 @@ fn same(kernel: usize, stride: usize) -> Conv {
     }
 }
 
-/// N(0, √(2 / fan-in)): keeps the variance through layers with ReLU.
+/// N(0, √(2 / fan-in)), which keeps the variance constant through layers with
+/// ReLU (He et al. 2015, arXiv:1502.01852).
 fn he(g: &Graph, x: NodeId, kernel: usize) -> Init {
     let fan_in = g.shape(x).channels() * kernel * kernel;
     Init::Normal((2.0 / fan_in as f32).sqrt())
@@ -61,7 +63,7 @@ pub fn batch_norm(g: &mut Graph, name: &str, x: NodeId) -> NodeId {
     g.batch_norm(name, x, EPS, MOMENTUM)
 }
 
-/// Batch norm and ReLU.
+/// [`batch_norm`], then ReLU.
 pub fn batch_norm_relu(g: &mut Graph, name: &str, x: NodeId) -> NodeId {
     let y = batch_norm(g, name, x);
     g.relu(y)

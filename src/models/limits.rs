@@ -1,28 +1,30 @@
-//! Which sizes may a network have? A graph costs memory before anything is
-//! trained, so absurd sizes are refused when the name is read.
+//! Which sizes may a network have?
+//!
+//! Building a graph takes memory before anything is trained. So sizes that are
+//! far too large are refused when the name is read.
 
 use std::fmt;
 
 use super::{Architecture, ModelError};
 
-/// Most layers, as a name counts them.
+/// The largest depth: number of layers, as a name counts them.
 pub(super) const MAX_DEPTH: usize = 10_000;
-/// Most channels of a layer.
+/// The largest number of channels of a layer.
 pub(super) const MAX_CHANNELS: usize = 4096;
-/// Most trained scalars: 8 GiB in single precision.
+/// The largest number of trained scalars: 8 GiB in single precision.
 pub(super) const MAX_PARAMETERS: usize = 1 << 31;
 
 /// The depths `step · n + rest`, n ≥ 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Depths {
-    /// Layers that one more unit in every stage adds.
+    /// Number of layers that one more unit in every stage adds.
     pub step: usize,
-    /// Layers outside of the stages.
+    /// Number of layers outside the stages.
     pub rest: usize,
 }
 
 impl Depths {
-    /// The n that gives `depth`, if one does.
+    /// The n that gives `depth`; `None` if there is none.
     pub fn units(&self, depth: usize) -> Option<usize> {
         let layers = depth.checked_sub(self.rest)?;
         (layers > 0 && layers.is_multiple_of(self.step)).then_some(layers / self.step)
@@ -45,7 +47,8 @@ impl fmt::Display for Depths {
     }
 }
 
-/// Refuses a `depth` that none of `rules` reaches, or that is absurd.
+/// Refuses a `depth` that none of `rules` gives, or that exceeds
+/// [`MAX_DEPTH`].
 pub(super) fn check_depth(model: &str, depth: usize, rules: &[Depths]) -> Result<(), ModelError> {
     let model = model.to_string();
     if depth > MAX_DEPTH {
@@ -68,7 +71,7 @@ pub(super) fn check_depth(model: &str, depth: usize, rules: &[Depths]) -> Result
     })
 }
 
-/// Refuses a `width` of 0 or more than `most`; `what` says what it counts.
+/// Refuses a `width` of 0 or more than `most`; `what` names it in the message.
 pub(super) fn check_width(model: &str, what: &'static str, width: usize, most: usize) -> Result<(), ModelError> {
     if (1..=most).contains(&width) {
         return Ok(());
@@ -80,7 +83,8 @@ pub(super) fn check_width(model: &str, what: &'static str, width: usize, most: u
     })
 }
 
-/// Refuses a network that is legal in depth and width, but not in both.
+/// Refuses a network with too many parameters: depth and width may be in
+/// range, but not their combination.
 pub(super) fn check_parameters(model: &dyn Architecture, parameters: usize) -> Result<(), ModelError> {
     if parameters <= MAX_PARAMETERS {
         return Ok(());

@@ -1,20 +1,22 @@
-//! A name to a network: `wrn-28-10:dropout=0.3` is read into a [`ModelSpec`],
-//! which builds its [`Graph`] for images of an [`InputShape`].
+//! Which network does a name stand for? `wrn-28-10:dropout=0.3` is read as a
+//! [`ModelSpec`], which builds the [`Graph`] for images of an [`InputShape`].
+//! A network of your own is an [`Architecture`]; a [`Model`] is either of them.
 //!
-//! One file a family. A family's file says which names and options it has,
-//! and puts its blocks together from the layers that all families share. It
-//! knows nothing of GPUs, data or weights.
+//! One file per family of networks. It defines the family's names and options
+//! and builds its blocks from the [`layers`] that all families share. The
+//! module does not depend on GPUs, data or weights.
 //!
 //! Conventions of every family, unless its file says otherwise:
 //!
 //! * Parameter names are torchvision's (`conv1`, `layer2.0.bn1`,
-//!   `layer2.0.downsample.0`, `fc`), and a block bears the name of its part of
-//!   the tree (`layer2.0`).
-//! * Convolutions have no bias, and start as N(0, √(2 / fan-in)), fan-in being
-//!   input channels × kernel area (He et al. 2015, arXiv:1502.01852).
-//! * Batch norm has ε = 1e-5 and momentum 0.1, and starts at γ = 1, β = 0.
-//! * The head is global average pooling and one linear layer, whose weights
-//!   start uniform in ±1/√fan-in (PyTorch's default) and whose bias starts at 0.
+//!   `layer2.0.downsample.0`, `fc`), and a block has the common first part of
+//!   its parameters' names (`layer2.0`).
+//! * Convolutions have no bias. Their weights are drawn from
+//!   N(0, √(2 / fan-in)), where fan-in is input channels × kernel area (He et
+//!   al. 2015, arXiv:1502.01852).
+//! * Batch norm has ε = 1e-5, momentum 0.1, and initially γ = 1, β = 0.
+//! * The head is global average pooling and one linear layer. Its weights are
+//!   drawn uniformly from ±1/√fan-in (PyTorch's default); its bias is 0.
 
 mod architecture;
 mod error;
@@ -44,17 +46,17 @@ pub use resnet::ResNet;
 pub use vgg::Vgg;
 pub use wrn::WideResNet;
 
-/// The names that exist, for error messages and help.
+/// The names of built-in networks, for error messages and help.
 pub const NAMES: &str = "resnet<6n+2> (cifar-resnet<6n+2> for 50 and 152), plain-<6n+2>, preact-<6n+2 or 9n+2>, \
                          wrn-<6n+4>-<k>, vgg<5n>-<channels>; for example resnet20, plain-56, preact-164, wrn-28-10, \
                          vgg15-128";
 
-/// Which network: a name and its options, checked.
+/// A built-in network: its name and options, checked.
 ///
 /// Written as `name` or `name:key=value,key=value`; commas inside parentheses
-/// belong to the value. [`fmt::Display`] writes the canonical form, with
-/// options that differ from their default only, and reading that gives the
-/// same spec.
+/// belong to the value. [`fmt::Display`] writes the canonical form, which has
+/// only the options that differ from their default. Reading it gives the same
+/// spec.
 ///
 /// ```
 /// use residua::models::ModelSpec;
@@ -77,7 +79,7 @@ pub enum ModelSpec {
     Vgg(Vgg),
 }
 
-/// A network that is ready to be scheduled.
+/// The graph of a network, from the images to the loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     /// The forward graph, up to the loss.
@@ -86,12 +88,12 @@ pub struct Network {
     pub images: NodeId,
     /// The class scores, `N × classes`.
     pub logits: NodeId,
-    /// Cross-entropy and error of each image, `N × 2`.
+    /// Cross-entropy (nats) and error (0 or 1) of each image, `N × 2`.
     pub loss: NodeId,
 }
 
 impl Network {
-    /// This network after `change` has inserted nodes into its graph.
+    /// This network after `change` inserted nodes into its graph.
     pub fn changed(mut self, change: impl FnOnce(&mut Graph)) -> Self {
         change(&mut self.graph);
         let find = |wanted: Op| self.graph.find(|op| *op == wanted);
@@ -103,15 +105,15 @@ impl Network {
     }
 }
 
-/// Reads a request if its name is of the family.
+/// Reads a request; `None` if its name is not of the family.
 type Reader = fn(&mut ModelRequest) -> Option<Result<ModelSpec, ModelError>>;
 
 /// Every family's reader.
 const READERS: [Reader; 5] = [resnet::read, plain::read, preact::read, wrn::read, vgg::read];
 
 impl ModelSpec {
-    /// This model with `option` set to `value`, as if it had been written in
-    /// the name: `wrn-16-1` with `dropout` at `0.3` is `wrn-16-1:dropout=0.3`.
+    /// This model with `option` set to `value`: `wrn-16-1` with `dropout` set
+    /// to `0.3` is `wrn-16-1:dropout=0.3`.
     ///
     /// # Errors
     /// As [`ModelSpec::from_str`]: the model has no such option, or the
@@ -159,8 +161,7 @@ impl Architecture for ModelSpec {
 }
 
 impl Default for ModelSpec {
-    /// `wrn-16-1`, what `residua train` trains when nothing is said: 175,066
-    /// parameters, minutes on a CPU.
+    /// `wrn-16-1`: 175,066 parameters, trains within minutes on a CPU.
     fn default() -> Self {
         ModelSpec::WideResNet(WideResNet::default())
     }

@@ -1,11 +1,11 @@
 //! Plain networks: the layers of a ResNet without its shortcuts (He et al.
-//! 2015, arXiv:1512.03385, section 4.2), which get worse as they get deeper.
+//! 2015, arXiv:1512.03385, section 4.2). Their error increases with depth.
 //!
 //! Parameter names, order and count are those of the ResNet of the same depth
-//! with option-A shortcuts. Each layer behind the stem whose input and output
-//! have one shape is a block, named as its convolution (`layer1.0.conv1`): it
-//! may be removed as a residual block may, which is the control of a lesion
-//! study. The first layers of stages 2 and 3 cannot.
+//! with option-A shortcuts. Each layer after the stem whose input and output
+//! have one shape is a block, named as its convolution (`layer1.0.conv1`). It
+//! can be deleted like a residual block, as the control of a lesion study. The
+//! first layers of stages 2 and 3 cannot be deleted.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl Plain {
     }
 }
 
-/// The two layers that stand where a ResNet has a block.
+/// The two layers in the place of a block of a ResNet.
 fn pair(g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
     let y = conv(g, "conv1", x, unit.width, 3, unit.stride)?;
     let y = batch_norm_relu(g, "bn1", y);

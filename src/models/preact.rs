@@ -1,14 +1,14 @@
 //! Pre-activation ResNet: He et al. 2016, "Identity Mappings in Deep Residual
 //! Networks", arXiv:1603.05027.
 //!
-//! Batch norm and ReLU stand before each convolution, and nothing behind the
-//! join: x + F(x) reaches the next unit untouched. A unit that changes the
-//! shape shares its first batch norm and ReLU between branch and shortcut; all
-//! others hand on x itself. One more batch batch_norm, `bn`, and ReLU stand before
-//! the head, none behind the stem.
+//! Batch norm and ReLU come before each convolution, and nothing follows the
+//! sum: x + F(x) reaches the next unit unchanged. A unit that changes the shape
+//! shares its first batch norm and ReLU between branch and shortcut. In all
+//! other units the shortcut is x itself. One more batch norm, `bn`, and ReLU
+//! come before the head; none follow the stem.
 //!
-//! [`Tower`] is that network with the contents of its branches left open; a
-//! wide residual network is another filling of it.
+//! [`Tower`] is this network with any branch; a wide residual network has
+//! another branch.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ use super::unit::{Unit, units};
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
 
-/// Channels behind the stem.
+/// Channels after the stem.
 const STEM: usize = 16;
 
 /// One convolution of a branch.
@@ -28,27 +28,27 @@ const STEM: usize = 16;
 pub(super) struct Layer {
     /// Kernel size.
     pub kernel: usize,
-    /// The unit's width is this many times the layer's.
+    /// The unit's number of channels divided by the layer's.
     pub narrowing: usize,
 }
 
-/// Where dropout stands in a branch.
+/// Where dropout is in a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DropoutAt {
-    /// Behind batch norm and ReLU, before every convolution but the first.
+    /// After batch norm and ReLU, before every convolution but the first.
     BeforeConv,
-    /// Behind every convolution but the last, before batch norm.
+    /// After every convolution but the last, before batch norm.
     BeforeNorm,
-    /// Behind the last convolution.
+    /// After the last convolution.
     End,
 }
 
-/// Dropout inside of branches; the shortcut never drops.
+/// Dropout inside branches; there is none in the shortcut.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Dropout {
     /// Probability of a zero, 0 ≤ p < 1.
     pub p: f32,
-    /// Where it stands.
+    /// Where it is.
     pub at: DropoutAt,
 }
 
@@ -59,23 +59,24 @@ impl Dropout {
         at: DropoutAt::BeforeConv,
     };
 
-    /// Drops from `x` if `here` is where it does.
+    /// Adds dropout to `x` if its place is `here`.
     fn apply(&self, g: &mut Graph, x: NodeId, here: DropoutAt) -> Result<NodeId, GraphError> {
         if self.at == here { g.dropout(x, self.p) } else { Ok(x) }
     }
 }
 
-/// A pre-activation network of three stages.
+/// A pre-activation network with three stages.
 pub(super) struct Tower<'a> {
     /// Channels of the three stages.
     pub widths: [usize; 3],
     /// Units in each stage.
     pub units: usize,
-    /// The branch's convolutions; the unit's stride is the first one's.
+    /// The branch's convolutions; the first one has the unit's stride.
     pub branch: &'a [Layer],
-    /// The shortcut where the shape changes. Projections have no batch norm.
+    /// The shortcut of a unit that changes the shape. Projections have no
+    /// batch norm.
     pub shortcut: Shortcut,
-    /// Dropout inside of the branches.
+    /// Dropout inside the branches.
     pub dropout: Dropout,
 }
 
@@ -121,7 +122,8 @@ impl Tower<'_> {
 enum Branch {
     /// Two 3×3 convolutions.
     Basic,
-    /// 1×1, 3×3 and 1×1 convolutions, the first two a quarter as wide.
+    /// 1×1, 3×3 and 1×1 convolutions; the first two have a quarter of the
+    /// unit's channels.
     Bottleneck,
 }
 
@@ -150,8 +152,8 @@ impl Branch {
         }
     }
 
-    /// What a name without `block` means. 110 is both 6·18+2 and 9·12+2; the
-    /// paper's 110 is basic, its 164 and 1001 are bottleneck.
+    /// The branch of a name without the option `block`. 110 is both 6·18+2 and
+    /// 9·12+2; in the paper 110 is basic, 164 and 1001 are bottleneck.
     fn of_depth(depth: usize) -> Branch {
         let basic = Branch::Basic.depths().units(depth).is_some();
         let bottleneck = Branch::Bottleneck.depths().units(depth).is_some();
@@ -162,9 +164,10 @@ impl Branch {
         }
     }
 
-    /// The paper's basic network is the 2015 one with its layers reordered,
-    /// so it keeps the parameter-free option A; bottlenecks widen 16 to 64 in
-    /// the first unit, which the authors' code does by a projection.
+    /// The paper's basic network is the network of 2015 with its layers in
+    /// another order, so it has the parameter-free option A. Bottlenecks widen
+    /// 16 to 64 channels in the first unit; the authors' code has a projection
+    /// there.
     fn default_shortcut(self) -> Shortcut {
         match self {
             Branch::Basic => Shortcut::PadBoth,
@@ -175,10 +178,10 @@ impl Branch {
 
 /// `preact-<6n+2>` with basic or `preact-<9n+2>` with bottleneck blocks.
 ///
-/// Options: `block` = `basic` or `bottleneck`, where not given, bottleneck if
-/// the depth is 9n+2 and either at least 164 or not also 6n+2; `shortcut` =
-/// `A` (as `A-sym`), `A-end`, `A-avg` or `B`, by default A for basic and B for
-/// bottleneck blocks.
+/// Options: `block` = `basic` or `bottleneck`; the default is bottleneck if the
+/// depth is 9n+2 and either at least 164 or not also 6n+2, else basic.
+/// `shortcut` = `A` (the same as `A-sym`), `A-end`, `A-avg` or `B`; the default
+/// is A for basic and B for bottleneck blocks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreAct {
     depth: usize,

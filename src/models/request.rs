@@ -1,17 +1,17 @@
-//! What did somebody ask for? A model's name and options as written, before a
-//! family gives them meaning.
+//! Which model is asked for? Its name and options as they are written, before
+//! a family interprets them.
 
 use std::{fmt, str::FromStr};
 
 use super::ModelError;
 
-/// A name and the options that no family has taken yet.
+/// A name, and the options that the family has not read yet.
 #[derive(Debug)]
 pub(super) struct ModelRequest {
     /// The name in lower case: `wrn-28-10`.
     pub name: String,
     options: Vec<(String, String)>,
-    /// Every option that was asked about: what the family knows.
+    /// Every option that the family has looked for: those that it knows.
     known: Vec<&'static str>,
 }
 
@@ -39,8 +39,9 @@ impl FromStr for ModelRequest {
     }
 }
 
-/// `B(1,3),l=2` is two pieces, not three. A parenthesis that is never closed
-/// takes all that follows, and the option's reader refuses the result.
+/// Splits at commas, but not inside parentheses: `B(1,3),l=2` has two parts.
+/// After a parenthesis that is never closed there is no split; the option's
+/// reader refuses the result.
 fn split_outside_parentheses(list: &str) -> Vec<&str> {
     let mut open = 0_usize;
     list.split(|c| {
@@ -66,9 +67,9 @@ fn read_option(text: &str) -> Result<(String, String), ModelError> {
 }
 
 impl ModelRequest {
-    /// The numbers of a name of `family`: `28` and `10` of `wrn-28-10`. None
-    /// if the name is not the family's, or has another count of numbers. The
-    /// first hyphen may be left out, and `x` may stand for the others.
+    /// The numbers in a name of `family`: 28 and 10 for `wrn-28-10`. `None` if
+    /// the name is not the family's or has not N numbers. The first hyphen may
+    /// be left out, and `x` may replace the others.
     pub fn sizes<const N: usize>(&self, family: &str) -> Option<[usize; N]> {
         let rest = self.name.strip_prefix(family)?;
         let rest = rest.strip_prefix('-').unwrap_or(rest);
@@ -76,15 +77,15 @@ impl ModelRequest {
         sizes?.try_into().ok()
     }
 
-    /// Gives `option` the value `value`, whatever it had before.
+    /// Sets `option` to `value`, and replaces a value that it had.
     pub fn set(&mut self, option: &str, value: &str) {
         let option = option.trim().to_ascii_lowercase();
         self.options.retain(|(earlier, _)| *earlier != option);
         self.options.push((option, value.trim().to_string()));
     }
 
-    /// Takes the value of `option`, if there is one, read by `read`;
-    /// `expected` says which values `read` knows.
+    /// Removes `option` and returns its value as `read` reads it; `None` if
+    /// the option is not given. `expected` says which values `read` accepts.
     pub fn take<T>(
         &mut self,
         option: &'static str,
@@ -107,7 +108,8 @@ impl ModelRequest {
         }
     }
 
-    /// Takes an option whose values are the names in `choices`.
+    /// As [`Self::take`], for an option whose values are the names in
+    /// `choices`.
     pub fn choose<T: Copy>(
         &mut self,
         option: &'static str,
@@ -120,7 +122,7 @@ impl ModelRequest {
         })
     }
 
-    /// Ends the reading: options that nobody took do not exist.
+    /// Ends the reading: an option that is left is unknown to the family.
     pub fn finish(mut self) -> Result<(), ModelError> {
         match self.options.pop() {
             None => Ok(()),
@@ -133,21 +135,21 @@ impl ModelRequest {
     }
 }
 
-/// A number in plain digits; one too large for its type is as good as the
-/// largest, for every limit is far below.
+/// A number in decimal digits. A number too large for the type becomes the
+/// type's largest: every limit is far smaller, so it is refused later.
 fn number(digits: &str) -> Option<usize> {
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().unwrap_or(usize::MAX))
 }
 
-/// The name of `choice`, as [`ModelRequest::choose`] reads it.
+/// The name of `choice` that [`ModelRequest::choose`] reads.
 pub(super) fn name_of<T: PartialEq>(choice: T, choices: &[(&'static str, T)]) -> &'static str {
     let found = choices.iter().find(|(_, other)| *other == choice);
     found.map_or("", |&(name, _)| name)
 }
 
-/// Writes a spec in its canonical form; options without a value are at their
-/// default.
+/// Writes a spec in its canonical form. Options without a value have their
+/// default and are left out.
 pub(super) fn write_spec(f: &mut fmt::Formatter, name: &str, options: &[(&str, Option<String>)]) -> fmt::Result {
     f.write_str(name)?;
     let mut separator = ':';

@@ -2,9 +2,9 @@
 //! Recognition", arXiv:1512.03385, section 4.2.
 //!
 //! A 3×3 stem and three stages of n blocks with 16, 32 and 64 channels at
-//! full, half and quarter resolution: 6n+2 layers. A block is conv, batch
-//! batch_norm, ReLU, conv, batch norm; then the shortcut is added, and a ReLU
-//! follows.
+//! full, half and quarter resolution: 6n+2 layers. A branch is conv, batch
+//! norm, ReLU, conv, batch norm. The shortcut is added to it, and a ReLU
+//! follows the sum.
 
 use std::fmt;
 
@@ -18,16 +18,16 @@ use crate::graph::{Graph, GraphError, NodeId};
 
 /// Channels of the three stages.
 pub(super) const WIDTHS: [usize; 3] = [16, 32, 64];
-/// Two convolutions a block in three stages, stem and head.
+/// Two convolutions per block in three stages, the stem and the head.
 pub(super) const DEPTHS: Depths = Depths { step: 6, rest: 2 };
-/// `resnet50` means ImageNet's network to everybody. CIFAR's networks of these
-/// depths are named `cifar-resnet50`.
+/// Depths of the networks for ImageNet. Everyone understands `resnet50` as
+/// that network, so the one for CIFAR is named `cifar-resnet50`.
 const IMAGENET: [usize; 5] = [18, 34, 50, 101, 152];
 
 /// `resnet<6n+2>`, with option `shortcut` = `A` (as `A-sym`, the default),
 /// `A-end`, `A-avg`, `B` or `C`.
 ///
-/// Projections (B, C) are followed by a batch batch_norm, as in every published
+/// Projections (B, C) are followed by a batch norm, as in every published
 /// implementation. The paper does not say where option A puts its zero
 /// channels; `A` puts half of them on each side.
 #[derive(Debug, Clone, PartialEq)]

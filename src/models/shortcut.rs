@@ -1,20 +1,21 @@
-//! How does a shortcut pass where the shape changes? (He et al. 2015,
+//! What is the shortcut of a unit that changes the shape? (He et al. 2015,
 //! arXiv:1512.03385, section 3.3 and table 3.)
 
 use super::layers::{batch_norm, conv};
 use super::unit::Unit;
 use crate::graph::{Graph, GraphError, NodeId, PadShortcut};
 
-/// The published shortcuts. Options A have no parameters and differ only in
-/// how they halve the plane and where they put the zero channels; weights
-/// trained with one do not work with another.
+/// The published shortcuts. The variants of option A have no parameters. They
+/// differ in how they halve the resolution and where they put the zero
+/// channels, so weights trained with one do not work with another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shortcut {
-    /// Every second pixel, half of the zero channels on each side.
+    /// Every second pixel; half of the zero channels before the others, half
+    /// after them.
     PadBoth,
-    /// Every second pixel, zero channels behind.
+    /// Every second pixel; the zero channels after the others.
     PadEnd,
-    /// Mean of 2×2 pixels, zero channels behind.
+    /// Means of 2×2 pixels; the zero channels after the others.
     AveragePadEnd,
     /// A 1×1 convolution where the shape changes.
     Project,
@@ -22,8 +23,8 @@ pub(super) enum Shortcut {
     ProjectAll,
 }
 
-/// What an option `shortcut` may say. `A` is written for `A-sym`; the last
-/// choice is for post-activation networks only.
+/// The values of the option `shortcut`. `A` and `A-sym` are the same; the last
+/// value is for post-activation networks only.
 pub(super) const SHORTCUTS: [(&str, Shortcut); 6] = [
     ("A", Shortcut::PadBoth),
     ("A-sym", Shortcut::PadBoth),
@@ -33,13 +34,13 @@ pub(super) const SHORTCUTS: [(&str, Shortcut); 6] = [
     ("C", Shortcut::ProjectAll),
 ];
 
-/// What the option may say in a pre-activation network, where projecting in
-/// every block would leave no clean path.
+/// Its values in a pre-activation network. There, a projection in every block
+/// would leave no identity path.
 pub(super) const PREACT_SHORTCUTS: &[(&str, Shortcut)] = SHORTCUTS.split_at(5).0;
 
 impl Shortcut {
     /// The shortcut of `unit` from `x`. Projections are named `downsample.0`;
-    /// their batch batch_norm, where `normed`, `downsample.1`.
+    /// their batch norm, where `normed`, `downsample.1`.
     pub fn build(self, g: &mut Graph, unit: &Unit, x: NodeId, normed: bool) -> Result<NodeId, GraphError> {
         if !unit.reshapes(g, x) && self != Shortcut::ProjectAll {
             return Ok(x);
@@ -56,7 +57,8 @@ impl Shortcut {
     }
 }
 
-/// Option A; `before` says how many of the zero channels come first.
+/// Option A; `before` gives the number of zero channels that come first, out
+/// of all zero channels.
 fn pad(
     g: &mut Graph,
     unit: &Unit,

@@ -1,22 +1,22 @@
-//! Which units does a residual network have, one after the other?
+//! Which units does a residual network have, and in which order?
 
 use crate::graph::{Graph, GraphError, NodeId, ResidualBlock};
 
-/// One residual unit: where it stands and what it makes.
+/// One residual unit: its place in the network and its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unit {
     /// Stage from 1.
     pub stage: usize,
-    /// Position in its stage, from 0.
+    /// Index in its stage, from 0.
     pub index: usize,
     /// Output channels.
     pub width: usize,
-    /// 2 where a stage after the first begins, else 1.
+    /// 2 in the first unit of every stage but the first, else 1.
     pub stride: usize,
 }
 
-/// Stages of the given widths with `count` units each, resolution halved
-/// where a stage after the first begins.
+/// The units of stages with the given widths and `count` units each. The first
+/// unit of every stage but the first halves the resolution.
 pub(super) fn units<const N: usize>(widths: [usize; N], count: usize) -> impl Iterator<Item = Unit> {
     (1..).zip(widths).flat_map(move |(stage, width)| {
         (0..count).map(move |index| Unit {
@@ -34,14 +34,14 @@ impl Unit {
         format!("layer{}.{}", self.stage, self.index)
     }
 
-    /// Whether the unit changes the shape of its input `x`, so that `x`
-    /// itself cannot be the shortcut.
+    /// Whether the unit changes the shape of its input `x`. Then `x` itself
+    /// cannot be the shortcut.
     pub fn reshapes(&self, g: &Graph, x: NodeId) -> bool {
         self.stride != 1 || g.shape(x).channels() != self.width
     }
 
-    /// Makes the block: `sides` builds branch and shortcut under the unit's
-    /// name; they are joined, with a ReLU behind where `relu`.
+    /// Adds the unit as a residual block: `sides` adds branch and shortcut
+    /// under the unit's name. With `relu`, a ReLU follows their sum.
     pub fn join(
         &self,
         g: &mut Graph,

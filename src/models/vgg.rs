@@ -1,17 +1,18 @@
 //! The VGG of the lesion study: Veit et al. 2016, "Residual Networks Behave
 //! Like Ensembles of Relatively Shallow Networks", arXiv:1605.06431.
 //!
-//! The paper says: 15 layers of 3×3 convolutions, all with 128 channels so
-//! that any can be removed. It is silent on batch batch_norm, pooling and head.
-//! Here each convolution has a bias, as in VGG-16 (Simonyan and Zisserman 2014,
-//! arXiv:1409.1556), and is followed by batch norm and ReLU. As there, stages
-//! are five, here of equal length; a 2×2 max pool of stride 2 stands between
-//! two stages, outside of the removable layers (32 → 16 → 8 → 4 → 2), and the
-//! global average of the head takes the place of the fifth.
+//! The paper has 15 layers of 3×3 convolutions, all with 128 channels, so that
+//! any of them can be removed. It does not describe batch norm, pooling and
+//! head. Here each convolution has a bias, as in VGG-16 (Simonyan and Zisserman
+//! 2014, arXiv:1409.1556), and is followed by batch norm and ReLU. As in
+//! VGG-16 there are five stages, here with equal numbers of layers. A 2×2 max
+//! pool of stride 2 is between two stages, outside the removable layers
+//! (32 → 16 → 8 → 4 → 2 pixels). The global average of the head replaces the
+//! fifth pool.
 //!
 //! Layers are named `conv1`, `bn1`, … `conv15`, `bn15`, as the paper counts
-//! them. All but the first, which widens the image, are blocks: block 1 is
-//! `conv2`.
+//! them. All are blocks but the first, which changes the number of channels:
+//! block 1 is `conv2`.
 
 use std::fmt;
 
@@ -21,11 +22,11 @@ use super::request::{ModelRequest, write_spec};
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId, Pool};
 
-/// Stages at resolutions of their own.
+/// Number of stages. Each has its own resolution.
 const STAGES: usize = 5;
-/// Convolutions alone are counted, as the paper does.
+/// Only convolutions are counted, as in the paper.
 const DEPTHS: Depths = Depths { step: STAGES, rest: 0 };
-/// Halves the plane.
+/// Halves height and width.
 const HALVE: Pool = Pool {
     kernel: 2,
     stride: 2,

@@ -1,9 +1,9 @@
 //! Wide residual networks: Zagoruyko and Komodakis 2016, arXiv:1605.07146.
 //!
-//! A pre-activation network whose stages have 16k, 32k and 64k channels. Its
-//! depth counts the stem and the three projections, hence 6n+4; with k = 1
-//! the first stage keeps the stem's 16 channels and has no projection, and
-//! the name does not change.
+//! A pre-activation network whose stages have 16k, 32k and 64k channels. The
+//! depth in its name counts the stem and the three projections, hence 6n+4.
+//! With k = 1 the first stage has the stem's 16 channels and no projection;
+//! the name stays the same.
 
 use std::fmt;
 
@@ -18,12 +18,12 @@ use crate::graph::{Graph, GraphError, NodeId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Body {
     kernels: &'static [usize],
-    /// Convolutions that the depth in the name counts for each block.
+    /// Number of convolutions per block that the depth d in the name counts.
     ///
-    /// Table 2 of the paper gives every block type (d−4)/6 blocks a stage,
-    /// also those of three convolutions: only so do its sizes come out. Table
-    /// 3 varies their number l at a constant count of convolutions, hence
-    /// (d−4)/3l blocks.
+    /// In table 2 of the paper every block type has (d−4)/6 blocks per stage,
+    /// also the types with three convolutions: only this gives the parameter
+    /// counts of the table. Table 3 varies the number l of convolutions per
+    /// block and keeps their total, hence (d−4)/3l blocks.
     counted: usize,
 }
 
@@ -31,7 +31,7 @@ const fn of_type(kernels: &'static [usize]) -> Body {
     Body { kernels, counted: 2 }
 }
 
-/// The usual block of two 3×3 convolutions.
+/// The usual block with two 3×3 convolutions.
 const BASIC: Body = of_type(&[3, 3]);
 
 /// The block types of table 2.
@@ -51,7 +51,7 @@ const fn of_length(kernels: &'static [usize]) -> Body {
     }
 }
 
-/// The deepening factors of table 3: l 3×3 convolutions a block. l = 2 is
+/// The deepening factors of table 3: l 3×3 convolutions per block. l = 2 is
 /// the usual block.
 const LENGTHS: [(&str, Body); 4] = [
     ("1", of_length(&[3])),
@@ -60,8 +60,8 @@ const LENGTHS: [(&str, Body); 4] = [
     ("4", of_length(&[3, 3, 3, 3])),
 ];
 
-/// Where dropout stands: in the authors' code; in a popular port; in a popular
-/// write-up.
+/// Where dropout is: in the authors' code; in a popular port; in a popular
+/// tutorial.
 const DROPOUT_AT: [(&str, DropoutAt); 3] = [
     ("between", DropoutAt::BeforeConv),
     ("before-bn", DropoutAt::BeforeNorm),
@@ -91,8 +91,8 @@ impl Body {
 ///
 /// Options: `block` = one of the six types `B(3,3)` (default), `B(3,1)`,
 /// `B(1,3)`, `B(1,3,1)`, `B(3,1,1)`, `B(3,1,3)`; or `l` = 1 to 4 convolutions
-/// of 3×3 a block, for which the depth is 3ln+4; `dropout` = the probability
-/// of a zero, 0 by default; `dropout-at` = `between` convolutions behind batch
+/// of 3×3 per block, for which the depth is 3ln+4; `dropout` = the probability
+/// of a zero, 0 by default; `dropout-at` = `between` convolutions after batch
 /// norm and ReLU (default), `before-bn`, or at the `end` of the branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WideResNet {
@@ -163,7 +163,7 @@ fn read_dropout(request: &mut ModelRequest, body: &Body) -> Result<Dropout, Mode
         p: p.unwrap_or(Dropout::NONE.p),
         at: at.unwrap_or(Dropout::NONE.at),
     };
-    // Between the convolutions of a block that has but one, nothing would drop.
+    // A block with one convolution has no place between convolutions.
     if dropout.p > 0.0 && dropout.at != DropoutAt::End && body.kernels.len() == 1 {
         return Err(conflict(request, "l=1", "dropout other than dropout-at=end"));
     }

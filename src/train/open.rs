@@ -1,4 +1,4 @@
-//! Which engine does a network get?
+//! Which engine computes a network?
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use crate::gpu::{AdapterChoice, Gpu};
 use crate::graph::{Mode, Precision, Recompute};
 use crate::models::{InputShape, Model, ModelError, Network};
 
-/// What is to compute.
+/// What computes a network. As text, `reference` is the reference, and anything
+/// else names a device by its index or a part of its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Adapter {
-    /// A device.
+    /// A GPU, or a software driver that acts as one.
     Device(AdapterChoice),
-    /// The CPU reference: 64-bit, slow, without a driver.
+    /// The reference on the CPU: 64-bit, slow, without a driver.
     Reference,
 }
 
@@ -36,25 +37,25 @@ impl FromStr for Adapter {
     }
 }
 
-/// What an engine must know that trains.
+/// What an engine needs to know for training.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TrainOptions {
-    /// Which parameters weight decay is for.
+    /// Which parameters decay.
     pub decay: Decay,
-    /// Which blocks run.
+    /// Which blocks run in a training step.
     pub depth: Depth,
-    /// What is made again for the way back; the reference keeps all.
+    /// What the backward pass recomputes. The reference stores everything.
     pub recompute: Recompute,
     /// How activations and their gradients are stored.
     pub precision: Precision,
 }
 
-/// An engine for `model` on images of `input`; with `training`, one that can
-/// train as it says.
+/// An engine for `model` on images of shape `input`. Without `training`, it can
+/// only evaluate.
 ///
 /// # Errors
-/// Where the model does not suit the images, the adapter cannot be opened, or
-/// it does not know the precision.
+/// If the model does not fit the images, the adapter cannot be opened, or it
+/// does not have the precision.
 pub fn open(
     adapter: &Adapter,
     model: &Model,

@@ -1,9 +1,9 @@
-//! What do others call the same tensor?
+//! Which names do other programs use for the same tensor?
 //!
-//! Canonical names are torchvision's, which covers post-activation networks,
-//! with a final `bn` for those that normalise last (pre-activation, wide):
-//! `conv1`, `bn1`, `layer{s}.{i}.{conv1,bn1,conv2,bn2,conv3,bn3}`,
-//! `layer{s}.{i}.downsample.{0,1}`, `bn`, `fc`; stages count from 1, blocks
+//! Canonical names are torchvision's, which are those of post-activation
+//! networks. Pre-activation and wide networks have a final batch norm, `bn`, in
+//! addition: `conv1`, `bn1`, `layer{s}.{i}.{conv1,bn1,conv2,bn2,conv3,bn3}`,
+//! `layer{s}.{i}.downsample.{0,1}`, `bn`, `fc`. Stages s count from 1, blocks i
 //! from 0.
 
 use std::fmt;
@@ -11,18 +11,19 @@ use std::str::FromStr;
 
 use super::{TensorMap, WeightsError};
 
-/// In front of every name that PyTorch's `DataParallel` saved.
+/// The prefix of all names that PyTorch's `DataParallel` saves.
 const PARALLEL: &str = "module.";
 
-/// A convention for the names of a residual network's tensors.
+/// Names for the tensors of residual networks, as one program uses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// This program's own names.
+    /// The names of this library.
     Canonical,
     /// torchvision and chenyaofo/pytorch-cifar-models: the canonical names of
-    /// a network that normalises after each convolution.
+    /// a post-activation network.
     Torchvision,
-    /// akamaster/pytorch_resnet_cifar10: `linear`, `shortcut`, saved in parallel.
+    /// akamaster/pytorch_resnet_cifar10: `linear`, `shortcut`, and the prefix
+    /// `module.`.
     Akamaster,
     /// xternalz/WideResNet-pytorch: `block1.layer.0`, `convShortcut`, and a
     /// final `bn1`.
@@ -32,8 +33,8 @@ pub enum Dialect {
 impl Dialect {
     pub(super) const CHOICES: &str = "canonical, torchvision, akamaster or xternalz";
 
-    /// The dialect that these names follow; none where they follow no known
-    /// one. A leading `module.` is overlooked.
+    /// The dialect of these names; `None` if it is unknown. A prefix `module.`
+    /// is ignored.
     pub fn detect<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut found = Clues::default();
         for name in names {
@@ -48,8 +49,8 @@ impl Dialect {
         }
     }
 
-    /// The canonical name of what this dialect calls `name`; a name that the
-    /// dialect has no rule for stays as it is.
+    /// The canonical name of the tensor `name` of this dialect. A name without
+    /// a rule stays the same.
     fn canonical_of(self, name: &str) -> String {
         let name = without_parallel(name);
         match self {
@@ -69,7 +70,7 @@ impl Dialect {
         }
     }
 
-    /// What this dialect calls the tensor of that canonical name; none where
+    /// This dialect's name for the tensor with the canonical name; `None` if
     /// its networks have no such tensor.
     fn name_of(self, canonical: &str) -> Option<String> {
         let last_bn = canonical.strip_prefix("bn.");
@@ -96,7 +97,7 @@ impl Dialect {
     }
 }
 
-/// What the names of a file give away.
+/// What the names of a file show about their dialect.
 #[derive(Default)]
 struct Clues {
     wide: bool,
@@ -115,10 +116,11 @@ impl Clues {
     }
 }
 
-/// The names of a file as canonical ones, and the dialect that they were in.
+/// Renames the tensors of a file to canonical names; also returns the dialect
+/// of the file.
 ///
 /// # Errors
-/// When the names follow no known dialect, or two of them mean one tensor.
+/// If the names are of no known dialect, or two names stand for one tensor.
 pub fn to_canonical(tensors: TensorMap) -> Result<(TensorMap, Dialect), WeightsError> {
     let Some(dialect) = Dialect::detect(tensors.keys().map(String::as_str)) else {
         let first = tensors.into_keys().next().unwrap_or_default();
@@ -135,11 +137,11 @@ pub fn to_canonical(tensors: TensorMap) -> Result<(TensorMap, Dialect), WeightsE
     Ok((renamed, dialect))
 }
 
-/// Canonical names as those of a dialect.
+/// Renames tensors from canonical names to those of `dialect`.
 ///
 /// # Errors
-/// When the dialect's networks have no such tensor: a final `bn` in
-/// torchvision's, a normalised shortcut in xternalz's.
+/// If the dialect's networks have no such tensor: a final `bn` for torchvision,
+/// a batch norm in the shortcut for xternalz.
 pub fn from_canonical(tensors: TensorMap, dialect: Dialect) -> Result<TensorMap, WeightsError> {
     tensors
         .into_iter()
@@ -161,14 +163,14 @@ fn replace_prefix(name: &str, from: &str, to: &str) -> String {
     }
 }
 
-/// `layer{stage}.{block}.{rest}` in its parts.
+/// The parts of `layer{stage}.{block}.{rest}`.
 fn layer_block(name: &str) -> Option<(&str, &str, &str)> {
     let (stage, rest) = name.strip_prefix("layer")?.split_once('.')?;
     let (block, rest) = rest.split_once('.')?;
     (is_number(stage) && is_number(block)).then_some((stage, block, rest))
 }
 
-/// `block{stage}.layer.{block}.{rest}` in its parts.
+/// The parts of `block{stage}.layer.{block}.{rest}`.
 fn wide_block(name: &str) -> Option<(&str, &str, &str)> {
     let (stage, rest) = name.strip_prefix("block")?.split_once(".layer.")?;
     let (block, rest) = rest.split_once('.')?;
@@ -218,7 +220,7 @@ mod tests {
     ];
 
     fn map<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> TensorMap {
-        // The value says which tensor it is, so that a mix-up shows.
+        // Each tensor has a value of its own, so that an exchange is noticed.
         let tensor = |value| Tensor {
             shape: vec![],
             data: vec![value as f32],
@@ -317,7 +319,7 @@ mod tests {
         assert!("caffe".parse::<Dialect>().is_err());
     }
 
-    /// The tensors of one layer: a convolution's or a normalisation's.
+    /// The tensors of one layer: a convolution or a batch norm.
     fn layer(name: &str) -> Vec<String> {
         let of_norm = ["weight", "bias", "running_mean", "running_var"];
         let parts = if name.contains("bn") || name.ends_with("downsample.1") {
@@ -328,7 +330,8 @@ mod tests {
         parts.iter().map(|part| format!("{name}.{part}")).collect()
     }
 
-    /// The canonical names of a network with that many blocks in each stage.
+    /// The canonical names of a network; `blocks` has the number of blocks of
+    /// each stage.
     fn network(blocks: &[usize], wide: bool, bottleneck: bool) -> Vec<String> {
         let mut layers = vec!["conv1".to_owned()];
         layers.push(if wide { "bn" } else { "bn1" }.to_owned());

@@ -1,4 +1,4 @@
-//! What can be wrong with a file of weights.
+//! What can be wrong with a weights file?
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Dialect;
 use crate::files::WriteError;
 
-/// Why weights could not be read, written or renamed.
+/// Weights that cannot be read, written or renamed.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The file does not exist.
@@ -15,31 +15,31 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
     },
-    /// The system would not give the file's bytes.
+    /// The operating system cannot read the file.
     #[error("cannot read {}: {source}; check its permissions and the disk", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is cut short or is something else.
+    /// The file is incomplete or has another format.
     #[error("{} is not a whole {format} file: {problem}; copy or download it again", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What it was read as.
+        /// The format that it was read as.
         format: &'static str,
         /// What is wrong with it.
         problem: String,
     },
-    /// The file is whole but holds something else than named tensors.
+    /// The file is complete but does not contain a table of tensors.
     #[error("{} holds no table of tensors: save the model's state_dict(), not the model", path.display())]
     NoTable {
         /// The file.
         path: PathBuf,
     },
-    /// A tensor of a type that weights do not have.
+    /// A tensor whose elements have a type that weights cannot have.
     #[error("{}: tensor '{tensor}' is {dtype}: convert it to F32, F16, BF16 or F64", path.display())]
     Type {
         /// The file.
@@ -49,7 +49,7 @@ pub enum WeightsError {
         /// The type of its elements.
         dtype: String,
     },
-    /// A tensor with a value that no trained network should have.
+    /// A tensor with a value that is infinite or not a number.
     #[error("{}: tensor '{tensor}' holds {value}: the run that made it diverged; take an earlier checkpoint", path.display())]
     NonFinite {
         /// The file.
@@ -59,20 +59,21 @@ pub enum WeightsError {
         /// The first value that is not finite.
         value: f32,
     },
-    /// A tensor whose shape and data disagree: a mistake of the caller.
+    /// A tensor whose number of values does not fit its shape: an error of the
+    /// caller.
     #[error("tensor '{tensor}' of shape {shape:?} has {values} values: give as many as the shape says")]
     Shape {
         /// The tensor's name.
         tensor: String,
         /// Its shape.
         shape: Vec<usize>,
-        /// How many values it has.
+        /// The number of its values.
         values: usize,
     },
-    /// The file could not be written.
+    /// The file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// Names that follow no known convention.
+    /// Names of no known dialect.
     #[error(
         "the tensor names follow no known dialect (the first is '{first}'): rename them as one of {}",
         Dialect::CHOICES
@@ -81,7 +82,7 @@ pub enum WeightsError {
         /// The first name.
         first: String,
     },
-    /// Two names that mean the same tensor.
+    /// Two names for one tensor.
     #[error("two tensors stand for '{name}': remove one of them")]
     Duplicate {
         /// The canonical name.
@@ -95,7 +96,7 @@ pub enum WeightsError {
         /// The dialect asked for.
         dialect: Dialect,
     },
-    /// A word that names no dialect.
+    /// A dialect that does not exist.
     #[error("unknown dialect '{given}': choose {}", Dialect::CHOICES)]
     NoDialect {
         /// What was asked for.
@@ -103,14 +104,14 @@ pub enum WeightsError {
     },
 }
 
-/// What is wrong with a file's bytes, before its name is put to it.
+/// What is wrong with the bytes of a file whose name is not known here.
 #[derive(Debug)]
 pub(super) enum Damage {
-    /// They do not follow the format.
+    /// They do not have the format.
     Form(String),
-    /// They hold something else than named tensors.
+    /// They do not contain a table of tensors.
     NoTable,
-    /// A tensor's elements are of a type that weights do not have.
+    /// A tensor's elements have a type that weights cannot have.
     Type { tensor: String, dtype: String },
 }
 

@@ -1,4 +1,4 @@
-//! The floating-point types that weights are stored in, as f32.
+//! How are the floating-point types of weights files converted to f32?
 
 use half::{bf16, f16};
 
@@ -12,7 +12,7 @@ pub(super) enum Float {
 }
 
 impl Float {
-    /// The bytes of a value.
+    /// The number of bytes of a value.
     pub(super) fn size(self) -> usize {
         match self {
             Self::F16 | Self::BF16 => 2,
@@ -21,7 +21,7 @@ impl Float {
         }
     }
 
-    /// The value whose bytes these begin with; none where there are too few.
+    /// The value of the first bytes; `None` if there are too few.
     pub(super) fn decode(self, bytes: &[u8]) -> Option<f32> {
         match self {
             Self::F16 => Some(f16::from_le_bytes(*bytes.first_chunk()?).to_f32()),
@@ -31,7 +31,7 @@ impl Float {
         }
     }
 
-    /// As many values as the bytes hold.
+    /// All values of the bytes; an incomplete last one is left out.
     pub(super) fn decode_all(self, bytes: &[u8]) -> Vec<f32> {
         let values = bytes.chunks_exact(self.size());
         values.filter_map(|value| self.decode(value)).collect()

@@ -1,8 +1,9 @@
-//! Parameters in and out of files, and the names that others give them.
+//! How are parameters read from and written to files, and how are their names
+//! translated?
 //!
-//! A file is [`read`] into a [`TensorMap`] under the names that it uses;
-//! [`to_canonical`] turns those into the names of this program and
-//! [`from_canonical`] back into those of a [`Dialect`].
+//! [`read`] gives a [`TensorMap`] with the names in the file. [`to_canonical`]
+//! translates them to the names of this library, [`from_canonical`] to those
+//! of a [`Dialect`].
 
 mod dialect;
 mod error;

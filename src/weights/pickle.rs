@@ -1,18 +1,19 @@
-//! Python's pickle, as far as checkpoints need it, and nothing that runs.
+//! How is Python's pickle read, as far as checkpoints need it, without running
+//! anything?
 //!
-//! A pickle is a program for a stack machine. This machine builds plain nodes
-//! and never calls anything: a call is a node that says what would be called.
-//! Each instruction makes at most one node, so memory is bounded by the size
-//! of the file. The instructions are those of Python's `pickletools`.
+//! A pickle is a program for a stack machine. This machine only builds objects: a
+//! call becomes an object that names the function. Each instruction makes at most
+//! one object, so memory is bounded by the size of the file. The instructions are
+//! documented in Python's `pickletools`.
 
 use std::collections::HashMap;
 
-/// A node's place in its [`Pickle`].
+/// The index of an object in its [`Pickle`].
 pub(super) type Id = usize;
 
 /// A Python object.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(super) enum Object {
     Int(i64),
     Float(f64),
     Text(String),
@@ -21,27 +22,29 @@ pub(super) enum Node {
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// What the file keeps elsewhere: the tuple that describes it.
+    /// An object that is stored elsewhere in the file: the tuple that describes
+    /// it.
     Stored(Id),
-    /// What a function would return for these arguments.
+    /// The result of a call, which is not computed.
     Call {
         function: Id,
         arguments: Id,
     },
-    /// None, a truth value or a number too long: nothing that weights need.
+    /// `None`, a Boolean, or an integer of more than 8 bytes: weights need none
+    /// of them.
     Other,
 }
 
-/// What a pickle builds: nodes that refer to each other, possibly in circles.
+/// The objects of a pickle. They refer to each other, possibly in circles.
 #[derive(Debug)]
 pub(super) struct Pickle {
-    nodes: Vec<Node>,
+    objects: Vec<Object>,
     root: Id,
     size: usize,
 }
 
 impl Pickle {
-    /// Runs the pickle that the bytes begin with.
+    /// Reads the pickle at the beginning of the bytes.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut machine = Machine {
             input: Input { bytes, at: 0 },
@@ -51,33 +54,33 @@ impl Pickle {
         let root = machine.pop()?;
         Ok(Self {
             root,
-            nodes: machine.nodes,
+            objects: machine.objects,
             size: machine.input.at,
         })
     }
 
     /// The object that was pickled.
-    pub(super) fn root(&self) -> &Node {
-        &self.nodes[self.root]
+    pub(super) fn root(&self) -> &Object {
+        &self.objects[self.root]
     }
 
-    /// The node at a place that another node names.
-    pub(super) fn node(&self, id: Id) -> &Node {
-        &self.nodes[id]
+    /// The object with this index.
+    pub(super) fn object(&self, id: Id) -> &Object {
+        &self.objects[id]
     }
 
-    /// All nodes.
-    pub(super) fn nodes(&self) -> &[Node] {
-        &self.nodes
+    /// All objects.
+    pub(super) fn objects(&self) -> &[Object] {
+        &self.objects
     }
 
-    /// How many bytes the pickle takes.
+    /// The number of bytes of the pickle.
     pub(super) fn size(&self) -> usize {
         self.size
     }
 }
 
-/// The bytes of a pickle and how far they are read.
+/// The bytes of a pickle, and the position of the next one.
 #[derive(Default)]
 struct Input<'a> {
     bytes: &'a [u8],
@@ -122,33 +125,33 @@ impl<'a> Input<'a> {
 #[derive(Default)]
 struct Machine<'a> {
     input: Input<'a>,
-    nodes: Vec<Node>,
+    objects: Vec<Object>,
     stack: Vec<Id>,
-    /// Heights of the stack that later instructions gather down to.
+    /// Heights of the stack at the marks that are set.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
 impl Machine<'_> {
-    /// Follows one instruction; false when it was the last.
+    /// Executes one instruction; false if it was the last.
     fn step(&mut self) -> Result<bool, String> {
         let code = self.input.byte()?;
         match code {
             b'.' => return Ok(false),
-            // PROTO, FRAME: nothing that a reader of whole files needs.
+            // PROTO, FRAME: not needed, as the whole file is in memory.
             0x80 => drop(self.input.byte()?),
             0x95 => drop(self.input.take(8)?),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
 
-            b'N' | 0x88 | 0x89 => self.push(Node::Other),
+            b'N' | 0x88 | 0x89 => self.push(Object::Other),
             b'K' => self.integer(|input| input.byte().map(i64::from))?,
             b'M' => self.integer(|input| Ok(u16::from_le_bytes(input.array()?).into()))?,
             b'J' => self.integer(|input| Ok(i32::from_le_bytes(input.array()?).into()))?,
             0x8a => self.long_integer()?,
             b'G' => {
                 let value = f64::from_be_bytes(self.input.array()?);
-                self.push(Node::Float(value));
+                self.push(Object::Float(value));
             }
             0x8c | b'U' => {
                 let size = self.input.byte()?;
@@ -160,21 +163,21 @@ impl Machine<'_> {
             }
             b'c' => {
                 let (module, name) = (self.input.line()?, self.input.line()?);
-                self.push(Node::Global(format!("{module}.{name}")));
+                self.push(Object::Global(format!("{module}.{name}")));
             }
             0x93 => self.stacked_global()?,
 
-            b')' => self.push(Node::Tuple(Vec::new())),
+            b')' => self.push(Object::Tuple(Vec::new())),
             0x85..=0x87 => {
                 let height = self.stack.len().checked_sub(usize::from(code - 0x84));
                 let items = self.stack.split_off(height.ok_or(UNDERFLOW)?);
-                self.push(Node::Tuple(items));
+                self.push(Object::Tuple(items));
             }
             b't' => {
                 let items = self.since_mark()?;
-                self.push(Node::Tuple(items));
+                self.push(Object::Tuple(items));
             }
-            b']' => self.push(Node::List(Vec::new())),
+            b']' => self.push(Object::List(Vec::new())),
             b'a' => {
                 let item = self.pop()?;
                 self.extend_list(vec![item])?;
@@ -183,7 +186,7 @@ impl Machine<'_> {
                 let items = self.since_mark()?;
                 self.extend_list(items)?;
             }
-            b'}' => self.push(Node::Dict(Vec::new())),
+            b'}' => self.push(Object::Dict(Vec::new())),
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
                 self.extend_dict(&[key, value])?;
@@ -213,10 +216,10 @@ impl Machine<'_> {
 
             b'Q' => {
                 let description = self.pop()?;
-                self.push(Node::Stored(description));
+                self.push(Object::Stored(description));
             }
             b'R' | 0x81 => self.call()?,
-            // BUILD sets attributes, which no tensor and no table needs.
+            // BUILD sets attributes, which are not needed for tensors and tables.
             b'b' => drop(self.pop()?),
             other => {
                 return Err(format!("its pickle has the unknown instruction {other:#04x}"));
@@ -225,9 +228,9 @@ impl Machine<'_> {
         Ok(true)
     }
 
-    fn push(&mut self, node: Node) {
-        self.stack.push(self.nodes.len());
-        self.nodes.push(node);
+    fn push(&mut self, object: Object) {
+        self.stack.push(self.objects.len());
+        self.objects.push(object);
     }
 
     fn pop(&mut self) -> Result<Id, String> {
@@ -238,7 +241,7 @@ impl Machine<'_> {
         self.stack.last().copied().ok_or_else(|| UNDERFLOW.into())
     }
 
-    /// Takes what was pushed since the last mark.
+    /// Removes and returns what was pushed since the last mark.
     fn since_mark(&mut self) -> Result<Vec<Id>, String> {
         let height = self.marks.pop().ok_or(UNDERFLOW)?;
         if height > self.stack.len() {
@@ -249,12 +252,12 @@ impl Machine<'_> {
 
     fn integer(&mut self, read: impl Fn(&mut Input) -> Result<i64, String>) -> Result<(), String> {
         let value = read(&mut self.input)?;
-        self.push(Node::Int(value));
+        self.push(Object::Int(value));
         Ok(())
     }
 
-    /// A two's complement number of any length; above 8 bytes its value is of
-    /// no interest.
+    /// An integer of any length in two's complement. The value of one with more
+    /// than 8 bytes is not needed.
     fn long_integer(&mut self) -> Result<(), String> {
         let size = self.input.byte()?;
         let bytes = self.input.take(size.into())?;
@@ -263,33 +266,33 @@ impl Machine<'_> {
         self.push(match wide.get_mut(..bytes.len()) {
             Some(low) => {
                 low.copy_from_slice(bytes);
-                Node::Int(i64::from_le_bytes(wide))
+                Object::Int(i64::from_le_bytes(wide))
             }
-            None => Node::Other,
+            None => Object::Other,
         });
         Ok(())
     }
 
     fn text(&mut self, size: usize) -> Result<(), String> {
         let text = self.input.text(size)?;
-        self.push(Node::Text(text));
+        self.push(Object::Text(text));
         Ok(())
     }
 
     fn stacked_global(&mut self) -> Result<(), String> {
         let (name, module) = (self.pop()?, self.pop()?);
-        let (Node::Text(module), Node::Text(name)) = (&self.nodes[module], &self.nodes[name]) else {
+        let (Object::Text(module), Object::Text(name)) = (&self.objects[module], &self.objects[name]) else {
             return Err("its pickle names a class by something that is no text".into());
         };
-        let global = Node::Global(format!("{module}.{name}"));
+        let global = Object::Global(format!("{module}.{name}"));
         self.push(global);
         Ok(())
     }
 
     fn extend_list(&mut self, items: Vec<Id>) -> Result<(), String> {
         let top = self.top()?;
-        match &mut self.nodes[top] {
-            Node::List(list) => list.extend(items),
+        match &mut self.objects[top] {
+            Object::List(list) => list.extend(items),
             _ => return Err("its pickle appends to something that is no list".into()),
         }
         Ok(())
@@ -297,8 +300,8 @@ impl Machine<'_> {
 
     fn extend_dict(&mut self, items: &[Id]) -> Result<(), String> {
         let top = self.top()?;
-        match (&mut self.nodes[top], items.as_chunks()) {
-            (Node::Dict(dict), (pairs, [])) => dict.extend(pairs.iter().map(|&[k, v]| (k, v))),
+        match (&mut self.objects[top], items.as_chunks()) {
+            (Object::Dict(dict), (pairs, [])) => dict.extend(pairs.iter().map(|&[k, v]| (k, v))),
             _ => return Err("its pickle sets items of something that is no table".into()),
         }
         Ok(())
@@ -316,23 +319,24 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Ordered tables are made by a call; every other call stays one.
+    /// An `OrderedDict` is made by a call: it becomes a table. Every other call
+    /// becomes an object.
     fn call(&mut self) -> Result<(), String> {
         let (arguments, function) = (self.pop()?, self.pop()?);
-        let is_table = self.nodes[function] == Node::Global("collections.OrderedDict".into());
+        let is_table = self.objects[function] == Object::Global("collections.OrderedDict".into());
         self.push(if is_table {
-            Node::Dict(self.pairs(arguments))
+            Object::Dict(self.pairs(arguments))
         } else {
-            Node::Call { function, arguments }
+            Object::Call { function, arguments }
         });
         Ok(())
     }
 
-    /// The pairs in `([[key, value], …],)`, which is how Python 2 fills an
-    /// ordered table; Python 3 gives none and sets the items afterwards.
+    /// The pairs in `([[key, value], …],)`: Python 2 passes the items of an
+    /// `OrderedDict` so. Python 3 passes none and sets them afterwards.
     fn pairs(&self, arguments: Id) -> Vec<(Id, Id)> {
-        let items = |id: Id| match &self.nodes[id] {
-            Node::Tuple(items) | Node::List(items) => items.as_slice(),
+        let items = |id: Id| match &self.objects[id] {
+            Object::Tuple(items) | Object::List(items) => items.as_slice(),
             _ => &[],
         };
         let list = items(arguments).first().map_or(&[][..], |&list| items(list));
@@ -355,45 +359,45 @@ mod tests {
             J\xfe\xff\xff\xffG?\xe0\x00\x00\x00\x00\x00\x00\x86q\x03u.rest";
         let pickle = Pickle::parse(bytes).unwrap();
         assert_eq!(pickle.size(), bytes.len() - 4);
-        let Node::Dict(pairs) = pickle.root() else {
+        let Object::Dict(pairs) = pickle.root() else {
             panic!("{pickle:?}")
         };
-        assert_eq!(pickle.node(pairs[0].0), &Node::Text("a".into()));
-        assert_eq!(pickle.node(pairs[0].1), &Node::Int(1));
-        let Node::Tuple(items) = pickle.node(pairs[1].1) else {
+        assert_eq!(pickle.object(pairs[0].0), &Object::Text("a".into()));
+        assert_eq!(pickle.object(pairs[0].1), &Object::Int(1));
+        let Object::Tuple(items) = pickle.object(pairs[1].1) else {
             panic!("{pickle:?}")
         };
-        assert_eq!(pickle.node(items[0]), &Node::Int(-2));
-        assert_eq!(pickle.node(items[1]), &Node::Float(0.5));
+        assert_eq!(pickle.object(items[0]), &Object::Int(-2));
+        assert_eq!(pickle.object(items[1]), &Object::Float(0.5));
     }
 
     #[test]
     fn fills_an_ordered_table_as_python_2_did() {
         let bytes = b"ccollections\nOrderedDict\n](U\x01kK\x07ta\x85R.";
         let pickle = Pickle::parse(bytes).unwrap();
-        let Node::Dict(pairs) = pickle.root() else {
+        let Object::Dict(pairs) = pickle.root() else {
             panic!("{pickle:?}")
         };
-        assert_eq!(pickle.node(pairs[0].1), &Node::Int(7));
+        assert_eq!(pickle.object(pairs[0].1), &Object::Int(7));
     }
 
     #[test]
     fn long_numbers_keep_their_sign() {
         let root = |bytes: &[u8]| Pickle::parse(bytes).unwrap().root().clone();
-        assert_eq!(root(b"\x8a\x01\xff."), Node::Int(-1));
-        assert_eq!(root(b"\x8a\x02\xff\x00."), Node::Int(255));
-        assert_eq!(root(b"\x8a\x00."), Node::Int(0));
-        assert_eq!(root(b"\x8a\x09123456789."), Node::Other);
+        assert_eq!(root(b"\x8a\x01\xff."), Object::Int(-1));
+        assert_eq!(root(b"\x8a\x02\xff\x00."), Object::Int(255));
+        assert_eq!(root(b"\x8a\x00."), Object::Int(0));
+        assert_eq!(root(b"\x8a\x09123456789."), Object::Other);
     }
 
     #[test]
     fn calls_nothing() {
         let bytes = b"cos\nsystem\nU\x02ls\x85R.";
         let pickle = Pickle::parse(bytes).unwrap();
-        assert!(matches!(pickle.root(), Node::Call { .. }));
+        assert!(matches!(pickle.root(), Object::Call { .. }));
     }
 
-    /// A known instruction, or a small number for one to read.
+    /// A known instruction, or a small number as an operand.
     fn instruction() -> impl Strategy<Value = u8> {
         prop::sample::select(&b"().(}]NKtsueaqQRbh0U\x85\x86\x87\x93\x94\x00\x01"[..])
     }

@@ -1,29 +1,31 @@
-//! What `torch.save` wrote: a pickle that describes tensors, and their bytes
-//! beside it, in a zip archive (since PyTorch 1.6) or behind each other.
+//! How are files of `torch.save` read? They contain a pickle that describes
+//! the tensors, and the tensors' bytes: in a zip archive since PyTorch 1.6, one
+//! after the other before.
 
 use std::collections::BTreeMap;
 
 use super::error::Damage;
 use super::float::Float;
-use super::pickle::{Id, Node, Pickle};
+use super::pickle::{Id, Object, Pickle};
 use super::tensor::count;
 use super::{Loaded, Tensor, TensorMap, zip};
 
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// The pickle of PyTorch's magic number, which begins the older form.
+/// The pickle of PyTorch's magic number: the older format begins with it.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
-/// Where training scripts put the tensors when they save more than them.
+/// Names of the table of tensors in the files of training scripts that save
+/// other values, too.
 const TABLES: [&str; 5] = ["state_dict", "model_state_dict", "model_state", "model", "net"];
 
-/// Whether a file begins as `torch.save` does.
+/// Whether the bytes begin like a file of `torch.save`.
 pub(super) fn recognises(bytes: &[u8]) -> bool {
     bytes.starts_with(ZIP) || bytes.starts_with(LEGACY)
 }
 
-/// The floating-point tensors of a checkpoint; counters are left out. Numbers
-/// and words beside the tensors (an epoch, an accuracy) become metadata.
+/// The floating-point tensors of a checkpoint; integer counters are left out.
+/// Other numbers and texts (an epoch, an accuracy) become metadata.
 pub(super) fn decode(bytes: &[u8]) -> Result<Loaded, Damage> {
     let checkpoint = if bytes.starts_with(ZIP) {
         from_zip(bytes)?
@@ -34,9 +36,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Loaded, Damage> {
     let root = checkpoint.table(pickle.root()).ok_or(Damage::NoTable)?;
     let inner = TABLES
         .iter()
-        .find_map(|name| checkpoint.table(pickle.node(*root.get(name)?)));
-    // Tensors may share bytes, but a file cannot ask for more values than it
-    // has bytes.
+        .find_map(|name| checkpoint.table(pickle.object(*root.get(name)?)));
+    // Tensors may share bytes. The total number of values is limited to the
+    // number of bytes of the file, so a damaged file cannot exhaust memory.
     let mut budget = bytes.len();
     let mut tensors = TensorMap::new();
     for (name, id) in inner.as_ref().unwrap_or(&root) {
@@ -46,23 +48,23 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Loaded, Damage> {
     }
     let facts = root
         .iter()
-        .filter_map(|(name, id)| Some(((*name).to_owned(), fact(pickle.node(*id))?)));
+        .filter_map(|(name, id)| Some(((*name).to_owned(), fact(pickle.object(*id))?)));
     Ok(Loaded {
         tensors,
         metadata: facts.collect(),
     })
 }
 
-fn fact(node: &Node) -> Option<String> {
-    match node {
-        Node::Int(value) => Some(value.to_string()),
-        Node::Float(value) => Some(value.to_string()),
-        Node::Text(text) => Some(text.clone()),
+fn fact(object: &Object) -> Option<String> {
+    match object {
+        Object::Int(value) => Some(value.to_string()),
+        Object::Float(value) => Some(value.to_string()),
+        Object::Text(text) => Some(text.clone()),
         _ => None,
     }
 }
 
-/// A pickle and the bytes that it refers to, by their keys.
+/// A pickle and the storages that it refers to, by their keys.
 struct Checkpoint<'a> {
     pickle: Pickle,
     storages: BTreeMap<String, &'a [u8]>,
@@ -89,8 +91,8 @@ fn from_zip(bytes: &[u8]) -> Result<Checkpoint<'_>, Damage> {
     })
 }
 
-/// Five pickles (magic number, version, the machine, the tensors, the keys of
-/// the storages), then for each key its length and its bytes.
+/// The older format: five pickles (magic number, version, machine, tensors, keys
+/// of the storages), then for each key the length and the bytes.
 fn from_legacy(bytes: &[u8]) -> Result<Checkpoint<'_>, Damage> {
     let mut rest = bytes;
     let mut next = || {
@@ -100,13 +102,13 @@ fn from_legacy(bytes: &[u8]) -> Result<Checkpoint<'_>, Damage> {
     };
     let (_magic, _version, _machine) = (next()?, next()?, next()?);
     let (pickle, keys) = (next()?, next()?);
-    let Node::List(order) = keys.root() else {
+    let Object::List(order) = keys.root() else {
         return Err("it does not list its storages".into());
     };
     let sizes = element_sizes(&pickle);
     let mut storages = BTreeMap::new();
     for id in order {
-        let Node::Text(key) = keys.node(*id) else {
+        let Object::Text(key) = keys.object(*id) else {
             return Err("it does not name its storages".into());
         };
         let element = sizes
@@ -123,9 +125,9 @@ fn from_legacy(bytes: &[u8]) -> Result<Checkpoint<'_>, Damage> {
     Ok(Checkpoint { pickle, storages })
 }
 
-/// How many bytes an element of each storage has, by the storage's key.
+/// The number of bytes per element of each storage, by the storage's key.
 fn element_sizes(pickle: &Pickle) -> BTreeMap<&str, usize> {
-    let storages = pickle.nodes().iter().filter_map(|node| Storage::of(pickle, node));
+    let storages = pickle.objects().iter().filter_map(|object| Storage::of(pickle, object));
     storages
         .filter_map(|storage| Some((storage.key, element_size(storage.class)?)))
         .collect()
@@ -141,7 +143,7 @@ fn element_size(class: &str) -> Option<usize> {
     }
 }
 
-/// The bytes that a tensor is a view of, as a pickle describes them.
+/// The storage that a tensor is a view of, as a pickle describes it.
 struct Storage<'a> {
     class: &'a str,
     key: &'a str,
@@ -149,23 +151,23 @@ struct Storage<'a> {
 
 impl<'a> Storage<'a> {
     /// From `('storage', class, key, location, length, …)`.
-    fn of(pickle: &'a Pickle, node: &Node) -> Option<Self> {
-        let Node::Stored(id) = node else { return None };
-        let Node::Tuple(parts) = pickle.node(*id) else {
+    fn of(pickle: &'a Pickle, object: &Object) -> Option<Self> {
+        let Object::Stored(id) = object else { return None };
+        let Object::Tuple(parts) = pickle.object(*id) else {
             return None;
         };
         let [_, class, key, ..] = parts[..] else {
             return None;
         };
-        match (pickle.node(class), pickle.node(key)) {
-            (Node::Global(class), Node::Text(key)) => Some(Self { class, key }),
+        match (pickle.object(class), pickle.object(key)) {
+            (Object::Global(class), Object::Text(key)) => Some(Self { class, key }),
             _ => None,
         }
     }
 }
 
-/// A tensor as a pickle describes it: the elements of a storage at an offset,
-/// so many along each axis, so far apart.
+/// A tensor as a pickle describes it: elements of a storage from an offset on.
+/// `shape` has their number along each axis, `strides` their distance.
 struct View<'a> {
     storage: Storage<'a>,
     offset: usize,
@@ -174,17 +176,17 @@ struct View<'a> {
 }
 
 impl Checkpoint<'_> {
-    /// The entries of a table whose keys are words.
-    fn table(&self, node: &Node) -> Option<BTreeMap<&str, Id>> {
-        let Node::Dict(pairs) = node else { return None };
-        let entries = pairs.iter().filter_map(|(key, value)| match self.pickle.node(*key) {
-            Node::Text(name) => Some((name.as_str(), *value)),
+    /// The entries of a table whose keys are texts.
+    fn table(&self, object: &Object) -> Option<BTreeMap<&str, Id>> {
+        let Object::Dict(pairs) = object else { return None };
+        let entries = pairs.iter().filter_map(|(key, value)| match self.pickle.object(*key) {
+            Object::Text(name) => Some((name.as_str(), *value)),
             _ => None,
         });
         Some(entries.collect())
     }
 
-    /// The tensor at a node; nothing where there is none, or a counter.
+    /// The tensor of an object; `None` if it is no tensor, or an integer one.
     fn tensor(&self, name: &str, id: Id, budget: &mut usize) -> Result<Option<Tensor>, Damage> {
         let Some(view) = self.view(id) else {
             return Ok(None);
@@ -214,7 +216,7 @@ impl Checkpoint<'_> {
         }))
     }
 
-    /// What `_rebuild_tensor(storage, offset, shape, strides, …)` would view.
+    /// The view of `_rebuild_tensor(storage, offset, shape, strides, …)`.
     fn view(&self, id: Id) -> Option<View<'_>> {
         let (function, arguments) = self.call(id)?;
         match (function, arguments) {
@@ -235,7 +237,7 @@ impl Checkpoint<'_> {
             return None;
         };
         is_tensor.then_some(View {
-            storage: Storage::of(&self.pickle, self.pickle.node(storage))?,
+            storage: Storage::of(&self.pickle, self.pickle.object(storage))?,
             offset: self.whole(offset)?,
             shape: self.wholes(shape)?,
             strides: self.wholes(strides)?,
@@ -243,25 +245,25 @@ impl Checkpoint<'_> {
     }
 
     fn call(&self, id: Id) -> Option<(&str, &[Id])> {
-        let Node::Call { function, arguments } = self.pickle.node(id) else {
+        let Object::Call { function, arguments } = self.pickle.object(id) else {
             return None;
         };
-        match (self.pickle.node(*function), self.pickle.node(*arguments)) {
-            (Node::Global(name), Node::Tuple(arguments)) => Some((name, arguments)),
+        match (self.pickle.object(*function), self.pickle.object(*arguments)) {
+            (Object::Global(name), Object::Tuple(arguments)) => Some((name, arguments)),
             _ => None,
         }
     }
 
     fn whole(&self, id: Id) -> Option<usize> {
-        match self.pickle.node(id) {
-            Node::Int(value) => usize::try_from(*value).ok(),
+        match self.pickle.object(id) {
+            Object::Int(value) => usize::try_from(*value).ok(),
             _ => None,
         }
     }
 
     fn wholes(&self, id: Id) -> Option<Vec<usize>> {
-        match self.pickle.node(id) {
-            Node::Tuple(items) => items.iter().map(|item| self.whole(*item)).collect(),
+        match self.pickle.object(id) {
+            Object::Tuple(items) => items.iter().map(|item| self.whole(*item)).collect(),
             _ => None,
         }
     }
@@ -280,7 +282,7 @@ impl View<'_> {
         values.collect()
     }
 
-    /// Where in the storage the value at a position of the tensor is.
+    /// The index in the storage of the value at a position of the tensor.
     fn element(&self, mut position: usize) -> Option<usize> {
         let mut element = self.offset;
         for (extent, stride) in std::iter::zip(&self.shape, &self.strides).rev() {

@@ -1,4 +1,4 @@
-//! From a file to tensors, whatever the file's form.
+//! How is a weights file read, whatever its format?
 
 use std::fmt::Write;
 use std::fs;
@@ -11,15 +11,15 @@ use super::error::Damage;
 use super::tensor::check_finite;
 use super::{Loaded, WeightsError, pth, safetensors};
 
-/// Reads the tensors of a file as f32: a safetensors file, or one that
-/// PyTorch's `torch.save` wrote. Which of them it is shows in its first bytes.
+/// Reads the tensors of a file as f32: a safetensors file, or one of PyTorch's
+/// `torch.save`. The first bytes of the file show its format.
 ///
 /// F16, BF16 and F64 are converted. I64 and I32 tensors are left out: they are
-/// PyTorch's `num_batches_tracked` counters, which nothing is computed from.
+/// PyTorch's `num_batches_tracked` counters, which are not needed.
 ///
 /// # Errors
-/// When the file is missing, cut short or damaged, or a tensor has another
-/// type or a value that is not finite.
+/// If the file is missing, incomplete or damaged, or a tensor has another type
+/// or a value that is not finite.
 pub fn read(path: &Path) -> Result<Loaded, WeightsError> {
     let bytes = read_bytes(path)?;
     let (format, loaded) = if pth::recognises(&bytes) {
@@ -35,7 +35,7 @@ pub fn read(path: &Path) -> Result<Loaded, WeightsError> {
 /// The SHA-256 of a file's bytes, in hexadecimal.
 ///
 /// # Errors
-/// When the file is missing or cannot be read.
+/// If the file is missing or cannot be read.
 pub fn hash(path: &Path) -> Result<String, WeightsError> {
     let digest = Sha256::digest(read_bytes(path)?);
     let mut hex = String::with_capacity(2 * digest.len());

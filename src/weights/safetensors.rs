@@ -1,5 +1,6 @@
-//! The safetensors format: a JSON header of names, shapes and offsets, then
-//! the values (<https://github.com/huggingface/safetensors>).
+//! How are safetensors files read and written? They are a JSON header with
+//! names, shapes and offsets, then the values
+//! (<https://github.com/huggingface/safetensors>).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +14,8 @@ use super::tensor::{check_finite, check_shapes};
 use super::{Loaded, Tensor, TensorMap, WeightsError};
 use crate::files::write_atomic;
 
-/// The floating-point tensors of a safetensors file; counters are left out.
+/// The floating-point tensors of a safetensors file; integer counters are left
+/// out.
 pub(super) fn decode(bytes: &[u8]) -> Result<Loaded, Damage> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let metadata = header.metadata().clone().unwrap_or_default();
@@ -50,14 +52,15 @@ impl From<SafeTensorError> for Damage {
     }
 }
 
-/// Writes tensors and metadata as a safetensors file, whole or not at all.
+/// Writes tensors and metadata as a safetensors file. The file appears complete
+/// or not at all.
 ///
-/// The same content gives the same bytes: names are in order, which the hash
-/// maps of the `safetensors` crate's writer do not promise.
+/// The same content gives the same bytes, because names are sorted. The writer of
+/// the crate `safetensors` uses hash maps, which have no order.
 ///
 /// # Errors
-/// When a value is not finite, a tensor's data do not fill its shape, or the
-/// file cannot be written; an existing file is then left as it was.
+/// If a value is not finite, a tensor's number of values does not fit its
+/// shape, or the file cannot be written. An existing file then stays unchanged.
 pub fn write(path: &Path, tensors: &TensorMap, metadata: &BTreeMap<String, String>) -> Result<(), WeightsError> {
     check_shapes(tensors)?;
     check_finite(path, tensors)?;
@@ -68,8 +71,8 @@ pub fn write(path: &Path, tensors: &TensorMap, metadata: &BTreeMap<String, Strin
     Ok(write_atomic(path, &bytes)?)
 }
 
-/// The length of the header, and the header, padded with spaces so that the
-/// values start at a multiple of 8 bytes as the format asks.
+/// The length of the header, and the header. Spaces at its end let the values
+/// begin at a multiple of 8 bytes, as the format requires.
 fn header(tensors: &TensorMap, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut entries = Map::new();
     if !metadata.is_empty() {
@@ -120,7 +123,7 @@ mod tests {
         (folder, path)
     }
 
-    /// A file with one tensor of the given type and bytes.
+    /// A file with one tensor with the given type and bytes.
     fn one_tensor(dtype: &str, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
         let header = json!({
             "w": { "dtype": dtype, "shape": shape, "data_offsets": [0, bytes.len()] }

@@ -1,34 +1,34 @@
-//! Named arrays of numbers.
+//! How are named tensors stored in memory?
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::WeightsError;
 
-/// An array of f32 with its shape, the last axis contiguous.
+/// An array of f32 with its shape; the last axis is contiguous.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    /// The extent of each axis: (O, I, H, W) for a convolution, with I per
-    /// group; (out, in) for a linear layer; (C) for a vector.
+    /// The size of each axis: (output channels, input channels per group, H, W)
+    /// for a convolution, (outputs, inputs) for a linear layer, (C) for a vector.
     pub shape: Vec<usize>,
-    /// The values, as many as the product of the shape.
+    /// The values; their number is the product of the shape.
     pub data: Vec<f32>,
 }
 
-/// Tensors by name, in the order of their names.
+/// Tensors by name, sorted by name.
 pub type TensorMap = BTreeMap<String, Tensor>;
 
-/// What a file of weights holds.
+/// The contents of a weights file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
-    /// The tensors under the names of the file.
+    /// The tensors by their names in the file.
     pub tensors: TensorMap,
-    /// What else the file says, as words.
+    /// Other values of the file, as text.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Refuses values that no trained network should have; `path` is where the
-/// tensors come from or go to.
+/// Refuses values that are infinite or not a number. `path` is the file that
+/// the tensors are read from or written to.
 pub(super) fn check_finite(path: &Path, tensors: &TensorMap) -> Result<(), WeightsError> {
     for (name, tensor) in tensors {
         if let Some(&value) = tensor.data.iter().find(|value| !value.is_finite()) {
@@ -42,7 +42,7 @@ pub(super) fn check_finite(path: &Path, tensors: &TensorMap) -> Result<(), Weigh
     Ok(())
 }
 
-/// Refuses tensors whose data do not fill their shapes.
+/// Refuses tensors whose number of values does not fit their shape.
 pub(super) fn check_shapes(tensors: &TensorMap) -> Result<(), WeightsError> {
     for (name, Tensor { shape, data }) in tensors {
         if count(shape) != Some(data.len()) {
@@ -56,8 +56,8 @@ pub(super) fn check_shapes(tensors: &TensorMap) -> Result<(), WeightsError> {
     Ok(())
 }
 
-/// How many values a tensor of that shape has; none where no machine could
-/// count them.
+/// The number of values of a tensor with this shape; `None` if it exceeds
+/// `usize`.
 pub(super) fn count(shape: &[usize]) -> Option<usize> {
     shape
         .iter()

@@ -1,5 +1,6 @@
-//! The files within a zip archive, as far as `torch.save` writes it: stored,
-//! not compressed, below 4 GiB (PKWARE's APPNOTE, sections 4.3.7 to 4.3.16).
+//! Which files are in a zip archive of `torch.save`? They are stored without
+//! compression, and the archive is smaller than 4 GiB (PKWARE's APPNOTE,
+//! sections 4.3.7 to 4.3.16).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ const FILE: &[u8] = b"PK\x03\x04";
 const FILE_SIZE: usize = 30;
 const LONGEST_COMMENT: usize = 65_535;
 
-/// What is wrong with an archive, in words.
+/// What is wrong with an archive.
 type Problem = &'static str;
 
 /// The bytes of each file by its name.
@@ -29,8 +30,8 @@ pub(super) fn files(archive: &[u8]) -> Result<BTreeMap<&str, &[u8]>, Problem> {
     Ok(files)
 }
 
-/// The archive's last record, which says where its directory is. A comment of
-/// unknown length may follow it.
+/// The end record of the archive, which has the position of the directory. A
+/// comment of unknown length may follow it.
 fn find_end(archive: &[u8]) -> Result<&[u8], Problem> {
     let last = archive.len().checked_sub(END_SIZE).ok_or("its end is missing")?;
     let first = last.saturating_sub(LONGEST_COMMENT);
@@ -41,7 +42,7 @@ fn find_end(archive: &[u8]) -> Result<&[u8], Problem> {
         .ok_or("its end is missing")
 }
 
-/// The name and bytes of the file that a directory entry stands for.
+/// The name and bytes of the file of a directory entry.
 fn file<'a>(archive: &'a [u8], entry: &'a [u8]) -> Result<(&'a str, &'a [u8]), Problem> {
     if !entry.starts_with(ENTRY) {
         return Err("its directory is damaged");
@@ -67,7 +68,7 @@ fn part(bytes: &[u8], start: usize, size: usize) -> Result<&[u8], Problem> {
         .ok_or("a file in it is cut short")
 }
 
-/// Two bytes at a place, as a number.
+/// The number in the two bytes at `at`.
 fn word(bytes: &[u8], at: usize) -> Result<usize, Problem> {
     let bytes = part(bytes, at, 2)?;
     Ok(usize::from(u16::from_le_bytes([bytes[0], bytes[1]])))

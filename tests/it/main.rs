@@ -9,6 +9,7 @@ mod cli;
 mod engines;
 mod kernels;
 mod memory;
+mod own_network;
 mod parity;
 mod precision;
 mod recompute;
