@@ -162,3 +162,54 @@ fn usage(error: &clap::Error) -> String {
         .collect();
     parts.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Config;
+
+    fn refused(arguments: &[&str]) -> String {
+        usage(&Program::command().try_get_matches_from(arguments).unwrap_err())
+    }
+
+    #[test]
+    fn tips_stand_in_the_line_of_the_error() {
+        let line = refused(&["residua", "train", "--epoch", "3"]);
+        let expected = "unexpected argument '--epoch' found; a similar argument exists: '--epochs'; --help lists the \
+                        arguments";
+        assert_eq!(line, expected);
+        assert!(refused(&["residua", "trian"]).contains("; a similar subcommand exists: 'train'; "));
+        let value = refused(&["residua", "inspect", "resnet8", "--precision", "f8"]);
+        assert!(value.contains("possible values: f32, f16"), "{value}");
+    }
+
+    #[test]
+    fn settings_have_the_names_of_their_flags() {
+        let wrong = Config {
+            batch_size: 0,
+            ..Config::default()
+        };
+        let error = wrong.settings().unwrap_err();
+        assert_eq!(error.to_string(), "batch size 0 is not between 1 and 65536 images");
+        let shown = CliError::from(error);
+        assert_eq!(shown.message, "--batch-size 0 is not between 1 and 65536 images");
+        assert!(shown.argument);
+        let study = CliError::from(StudyError::from(Config { lr: -1.0, ..wrong }.settings().unwrap_err()));
+        assert!(study.message.starts_with("--batch-size 0"), "{}", study.message);
+    }
+
+    #[test]
+    fn flags_and_commands_that_help_are_named() {
+        let shown = |error: TrainError| CliError::from(error).message;
+        let lr = 0.1;
+        let step = 3;
+        let loss = f32::NAN;
+        let diverged = shown(TrainError::Diverged { step, loss, lr });
+        assert!(diverged.contains("last checkpoint") && diverged.ends_with("use a smaller --lr or a --warmup"));
+        let path = "runs/a".into();
+        assert!(shown(TrainError::RunExists { path }).ends_with("--resume"));
+        assert!(shown(GpuError::NoAdapter.into()).contains("--adapter reference"));
+        let what = "a buffer".to_string();
+        assert!(shown(GpuError::OutOfMemory { what }.into()).contains("--batch-size"));
+    }
+}

@@ -1,5 +1,5 @@
-//! `tools bench` as a user meets it: results that can be true, two of them
-//! side by side, and refusals.
+//! Does `bench` do what it promises a user? Plausible results, a comparison of
+//! two results, and one-line errors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use residua::schedule::{KernelChoices, TunedKernel};
 use residua::tuning::{TuningCache, TuningKey};
 use serde_json::{Value, json};
 
-use crate::support::program::program;
+use crate::support::program::{printed, program};
 
 fn bench(arguments: &[&str]) -> Command {
     let mut command = program("tools");
@@ -18,14 +18,8 @@ fn bench(arguments: &[&str]) -> Command {
     command
 }
 
-fn answer(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a command that must fail and say nothing but one line; gives its exit
-/// code and that line.
+/// Runs a command that must fail and write one line only; returns its exit code
+/// and that line.
 fn refusal(command: &mut Command) -> (i32, String) {
     let output = command.output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
@@ -44,7 +38,7 @@ fn positive(value: &Value) -> f64 {
 fn one_kernel_is_measured_beside_the_peak() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bench");
-    // Where another kernel was chosen for this device, both are measured.
+    // If another algorithm was chosen for this device, both are measured.
     let gpu = Gpu::open(&AdapterChoice::Best).unwrap();
     let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
     let algorithm = "wgrad strips 4x4x2 splits 64 wg 64".parse().unwrap();
@@ -68,9 +62,9 @@ fn one_kernel_is_measured_beside_the_peak() {
         "--json",
         "--out",
     ]);
-    let printed = answer(command.arg(&out).envs(caches));
-    let found: Value = serde_json::from_str(&printed).expect("one JSON object and nothing else");
-    assert_eq!(fs::read_to_string(out.join("bench.json")).unwrap(), printed);
+    let text = printed(command.arg(&out).envs(caches));
+    let found: Value = serde_json::from_str(&text).expect("one JSON object and nothing else");
+    assert_eq!(fs::read_to_string(out.join("bench.json")).unwrap(), text);
     for name in ["report.html", "report.md", "kernels.csv"] {
         assert!(out.join(name).is_file(), "{name}");
     }
@@ -97,7 +91,7 @@ fn one_kernel_is_measured_beside_the_peak() {
     assert!(positive(&tuned["seconds"]) != positive(&kernel["seconds"]));
     let seconds = positive(&kernel["seconds"]);
     assert!(positive(&kernel["median_seconds"]) >= seconds);
-    // 128 images, 16 by 16 channels, 3 by 3 taps, 32 by 32 places.
+    // 128 images, 16 × 16 channels, 3 × 3 taps, 32 × 32 pixels.
     let operations = 2.0 * (128 * 16 * 16 * 9 * 1024) as f64;
     let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
     assert!(close(positive(&kernel["gflops"]), 1e-9 * operations / seconds));
@@ -110,7 +104,7 @@ fn one_kernel_is_measured_beside_the_peak() {
 
 #[test]
 fn a_network_is_measured_alone() {
-    let printed = answer(&mut bench(&[
+    let text = printed(&mut bench(&[
         "--quick",
         "--networks",
         "--models",
@@ -119,7 +113,7 @@ fn a_network_is_measured_alone() {
         "8",
         "--json",
     ]));
-    let found: Value = serde_json::from_str(&printed).unwrap();
+    let found: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&found["peak"], &found["kernels"]), (&Value::Null, &json!([])));
     let network = &found["networks"][0];
     assert_eq!((&network["model"], &network["batch"]), (&json!("resnet8"), &json!(8)));
@@ -129,15 +123,16 @@ fn a_network_is_measured_alone() {
     }
     let (training, inference) = (&network["training_gflops"], &network["inference_gflops"]);
     let rate = |gflops: &Value, part: &str| positive(gflops) / positive(&network[format!("{part}_images_per_second")]);
-    // Backward is twice the work of forward, but for the first layer.
+    // The backward pass is twice the work of the forward pass, except in the
+    // first layer.
     let ratio = rate(training, "training") / rate(inference, "inference");
     assert!((2.8..3.0).contains(&ratio), "{ratio}");
-    // The plan is for its arrays alone; images and parameters come on top.
+    // The plan is for activations only; images and parameters are added.
     assert!(positive(&network["bytes"]) > positive(&network["planned_bytes"]));
     assert!(positive(&network["recording_share"]) < 1.0);
 }
 
-/// A result with these kernels (name, seconds) and networks (model, images/s).
+/// A result with these kernels (name, seconds) and networks (model, images per second).
 fn result(gflops: f64, kernels: &[(&str, f64)], networks: &[(&str, f64)]) -> Value {
     let kernel = |&(name, seconds): &(&str, f64)| {
         let convolution = name.starts_with("conv");
@@ -186,7 +181,7 @@ fn two_results_stand_side_by_side() {
         &[("resnet20", 25.0)],
     );
     let (a, b) = (save(folder.path(), "a.json", &a), save(folder.path(), "b.json", &b));
-    let compare = |more: &[&str]| answer(bench(&["--compare"]).args([&a, &b]).args(more));
+    let compare = |more: &[&str]| printed(bench(&["--compare"]).args([&a, &b]).args(more));
     let found: Value = serde_json::from_str(&compare(&["--json"])).unwrap();
     assert_eq!(found["a"]["adapter"]["name"], "GPU 64");
     assert_eq!(found["b"]["adapter"]["name"], "GPU 160");

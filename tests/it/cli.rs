@@ -1,14 +1,14 @@
-//! The programs as a user meets them: exit codes, one-line errors, run
-//! directories, and a run that is killed and resumed.
+//! Do the programs do what they promise a user? Exit codes, one-line errors,
+//! help, run directories, and a run that is killed and resumed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::program::{failure, json, program};
+use crate::support::program::{failure, json, printed, program};
 use assert_cmd::Command;
 
-/// A run small enough to train in seconds on a software device.
+/// The settings of a run that trains in seconds on a software device.
 const SMALL: [&str; 10] = [
     "--model",
     "resnet8",
@@ -28,7 +28,7 @@ fn train(extra: &[&str], out: &Path) -> Command {
     command
 }
 
-/// A CIFAR-10 folder of a few records a file.
+/// Writes CIFAR-10 files with a few records each to `folder`.
 fn cifar(folder: &Path, records: usize) -> String {
     for index in 0..6 {
         let name = if index == 5 {
@@ -94,13 +94,6 @@ fn wrong_arguments_exit_with_2_and_one_line() {
     }
     let (code, line) = failure(program("tools").args(["inspect", "resnet19"]));
     assert_eq!((code, line.contains("resnet19")), (2, true), "{line}");
-}
-
-/// What a command that must succeed prints on standard output.
-fn printed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The names under "Commands:" of a program's help, but for `help` itself.
@@ -176,7 +169,7 @@ fn each_shell_gets_its_completions() {
         }
     }
     assert!(printed(program("tools").args(["completions", "bash"])).contains("complete -F _tools"));
-    // Where the shell is there, it reads the script.
+    // A shell that is installed can parse the script.
     let script = printed(program("residua").args(["completions", "bash"]));
     let mut bash = Command::new("bash");
     if std::process::Command::new("bash").arg("--version").output().is_ok() {
@@ -282,7 +275,7 @@ fn missing_and_damaged_files_exit_with_1_and_one_line() {
 }
 
 #[test]
-fn a_run_leaves_its_files_and_can_be_judged_and_lesioned() {
+fn a_run_leaves_its_files_and_can_be_evaluated_and_lesioned() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let result = json(&mut train_json(&["--log-steps"], &out));
@@ -310,16 +303,16 @@ fn a_run_leaves_its_files_and_can_be_judged_and_lesioned() {
         assert!((reported / planned - 1.0).abs() < 0.05, "{}", result["memory"]);
     }
 
-    let judged = json(program("residua").args(["eval", "--json", "--run"]).arg(&out));
-    assert_eq!(judged["images"], 32);
-    assert_eq!(judged["error"], result["test_error"]);
+    let evaluated = json(program("residua").args(["eval", "--json", "--run"]).arg(&out));
+    assert_eq!(evaluated["images"], 32);
+    assert_eq!(evaluated["error"], result["test_error"]);
 
     let mut lesion = program("tools");
     lesion
         .args(["lesion", "--json", "--delete-block", "each", "--run"])
         .arg(&out);
     let lesions = json(&mut lesion);
-    assert_eq!(lesions["baseline"]["wrong"], judged["wrong"]);
+    assert_eq!(lesions["baseline"]["wrong"], evaluated["wrong"]);
     let rows = lesions["lesions"].as_array().unwrap();
     assert_eq!(rows.len(), 3);
     assert_eq!(rows[2]["blocks"], serde_json::json!([3]));
@@ -334,7 +327,7 @@ fn a_run_leaves_its_files_and_can_be_judged_and_lesioned() {
     assert_eq!(code, 2, "{line}");
     assert!(line.contains("block 4") && line.contains("1 to 3"), "{line}");
 
-    // The run's own settings, fed back, train the same bits.
+    // The run's own settings, given back with --config, train the same bits.
     let again = folder.path().join("again");
     let mut fed = program("residua");
     fed.args(["train", "--config"])
@@ -350,7 +343,7 @@ fn a_run_leaves_its_files_and_can_be_judged_and_lesioned() {
     assert_eq!((code, line.contains("--resume")), (1, true), "{line}");
     assert_eq!(fs::read(out.join("last.safetensors")).unwrap(), before);
 
-    // A checkpoint cut short, or of another model, is refused.
+    // A checkpoint that is truncated, or of another model, is refused.
     let cut = folder.path().join("cut.safetensors");
     fs::write(&cut, &before[..before.len() / 2]).unwrap();
     for (weights, model) in [(&cut, "resnet8"), (&out.join("last.safetensors"), "resnet14")] {
@@ -386,13 +379,13 @@ fn a_killed_run_resumes_to_the_same_bits() {
     train(settings, &whole).assert().success();
 
     let killed = folder.path().join("killed");
-    // Killed at three moments: at once, within the first epoch, and later.
+    // Killed three times: at once, within the first epoch, and later.
     for (attempt, wait) in [0u64, 700, 1500].into_iter().enumerate() {
         let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("residua"));
         child.arg("train");
         if attempt == 0 || !killed.join("run.toml").exists() {
             let _ = fs::remove_dir_all(&killed);
-            // What is made again instead of being kept changes no bit.
+            // Recomputation changes no bit.
             child.args(SMALL).args(settings).args(["--recompute", "blocks"]);
             child.arg("--out").arg(&killed);
         } else {
@@ -403,8 +396,8 @@ fn a_killed_run_resumes_to_the_same_bits() {
             .stdout(std::process::Stdio::null());
         let mut child = child.spawn().unwrap();
         let started = std::time::Instant::now();
-        // From the moment that the run exists, so that slow machines are
-        // caught in the middle, too.
+        // Counted from the moment when the run exists, so that slow machines are
+        // also interrupted in the middle.
         while !killed.join("run.toml").exists() && started.elapsed() < Duration::from_secs(120) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -476,7 +469,7 @@ fn inspect_and_devices_answer_in_json() {
     );
 }
 
-/// The folder with real data, where there is one.
+/// The folder with real data, if there is one.
 fn real_data() -> Option<PathBuf> {
     let named = std::env::var_os("RESIDUA_DATA").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
@@ -493,8 +486,8 @@ fn real_data() -> Option<PathBuf> {
 #[test]
 fn trained_weights_score_what_their_makers_say() {
     let Some(data) = real_data() else { return };
-    // The first 1,000 test images, of which PyTorch gets 85 wrong with a mean
-    // loss of 0.384205 (all 10,000 are in the README).
+    // The first 1,000 test images: PyTorch gets 85 of them wrong, with a mean
+    // loss of 0.384205 (for all 10,000 see the README).
     let mut eval = program("residua");
     eval.args([
         "eval", "--json", "--model", "resnet20", "--mean", "imagenet", "--std", "imagenet",
@@ -503,10 +496,10 @@ fn trained_weights_score_what_their_makers_say() {
     .arg(data.join("cifar10-weights/resnet20.safetensors"))
     .arg("--data")
     .arg(format!("cifar10:{}", data.join("cifar-10-batches-bin").display()));
-    let judged = json(&mut eval);
-    assert_eq!(judged["images"], 1000);
-    assert_eq!(judged["wrong"], 85);
-    let loss = judged["loss"].as_f64().unwrap();
+    let evaluated = json(&mut eval);
+    assert_eq!(evaluated["images"], 1000);
+    assert_eq!(evaluated["wrong"], 85);
+    let loss = evaluated["loss"].as_f64().unwrap();
     assert!((loss - 0.384_205).abs() < 1e-5, "{loss}");
 }
 
@@ -528,7 +521,7 @@ fn kernels_are_recorded_and_replayed() {
         text(output.stdout)
     };
     let path = |name: &str| folder.path().join(name).display().to_string();
-    // Written by hand, for a device that nobody has: kernels run on any.
+    // Written by hand, for a device that does not exist: kernels run on any.
     let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
     let book = format!(
         "[[device]]\nadapter = 'a'\nbackend = 'b'\ndriver = 'c'\ndriver-version = '1'\nresidua = '0'\n\
@@ -542,8 +535,8 @@ fn kernels_are_recorded_and_replayed() {
     tools(&["--clear"]);
     assert!(tools(&["--list"]).contains("no kernels"));
 
-    // The chosen kernel sums in another order than the rules' does.
-    let runs = ["rules", "replayed", "resumed"].map(|name| folder.path().join(name));
+    // The chosen algorithm sums in another order than the default one.
+    let runs = ["default", "replayed", "resumed"].map(|name| folder.path().join(name));
     let short = ["--limit-train", "48", "--limit-test", "16", "--schedule", "constant"];
     train(&short, &runs[0]).arg("--no-autotune").assert().success();
     let replay = ["--tuning", &path("exported.toml")];
@@ -557,8 +550,8 @@ fn kernels_are_recorded_and_replayed() {
     let weights = |run: &Path| fs::read(run.join("last.safetensors")).unwrap();
     assert!(weights(&runs[0]) != weights(&runs[1]));
 
-    // A run that goes on takes its own kernels, from its own file: here one
-    // that was told to stop after its first epoch, and then no more.
+    // A resumed run uses the kernels in its own file. This one had to stop after
+    // its first epoch; that limit is then removed.
     let replay = ["--tuning", &runs[1].join("tuning.toml").display().to_string()];
     train(&short, &runs[2])
         .args(["--steps", "3"])

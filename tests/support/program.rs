@@ -1,22 +1,29 @@
-//! The two programs, run as a user runs them.
+//! How does a test run the programs?
 
 use std::time::Duration;
 
 use assert_cmd::Command;
 use serde_json::Value;
 
-/// How long a command may take before it is taken to hang: many times what the
-/// slowest takes, for machines that are slow or shared.
+/// After this time a command is taken to hang: many times the time of the slowest
+/// one, for machines that are slow or shared.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// A command of `residua` or `tools` that is stopped if it hangs.
+/// The program `residua` or `tools`, which is stopped if it hangs.
 pub fn program(name: &str) -> Command {
     let mut command = Command::cargo_bin(name).expect("cargo builds the programs for its tests");
     command.timeout(PATIENCE);
     command
 }
 
-/// Runs a command that must fail; gives its exit code and its one line.
+/// What a command that must succeed prints on standard output.
+pub fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that must fail; returns its exit code and its one error line.
 pub fn failure(command: &mut Command) -> (i32, String) {
     let output = command.output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
@@ -28,7 +35,5 @@ pub fn failure(command: &mut Command) -> (i32, String) {
 
 /// Runs a command that prints one JSON object.
 pub fn json(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
+    serde_json::from_str(&printed(command)).expect("one JSON object and nothing else")
 }
