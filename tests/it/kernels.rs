@@ -1,10 +1,10 @@
-//! Does every kernel give the f64 reference's answer? Networks of a few operations
-//! run forward and backward on the device, by the kernels of both kinds of
-//! adapter, beside the same graph in f64: loss, every gradient, running
-//! states and evaluation.
+//! Does every kernel agree with the f64 reference? Networks of a few operations
+//! run forward and backward on the device, with the kernels of both kinds of
+//! adapter, and the same graph runs in f64. The tests compare loss, every
+//! gradient, running states and evaluation.
 //!
-//! Shapes are drawn by proptest from a fixed seed, so that a failure comes
-//! back; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` look further.
+//! proptest draws shapes from a fixed seed, so that a failure can be repeated.
+//! `PROPTEST_RNG_SEED` and `PROPTEST_CASES` draw other shapes, or more.
 
 use crate::support::device;
 use crate::support::reference_run;
@@ -32,7 +32,7 @@ fn conv(kernel: usize, stride: usize, padding: usize, groups: usize) -> Conv {
     }
 }
 
-/// Pooled logits: a head that has every pixel count.
+/// Logits of the pooled plane, which depend on every pixel.
 fn head(graph: &mut Graph, x: NodeId) -> NodeId {
     let pooled = graph.global_avg_pool(x);
     graph.linear("fc", pooled, CLASSES, Init::Zero)
@@ -56,7 +56,7 @@ fn for_some<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value)) {
     let mut config = Config {
         cases,
         failure_persistence: None,
-        // A shape that fails says enough; each further one compiles anew.
+        // One shape that fails is enough, and each further one is compiled.
         max_shrink_iters: 4,
         ..Config::default()
     };
@@ -75,8 +75,8 @@ fn for_some<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value)) {
 
 // Convolutions.
 
-/// One convolution between a cheap one, which wants its gradient by the
-/// input, and the head.
+/// A convolution between a small one, which needs its input gradient, and the
+/// head.
 #[derive(Debug, Clone, Copy)]
 struct ConvCase {
     conv: Conv,
@@ -115,7 +115,7 @@ fn conv_case() -> impl Strategy<Value = ConvCase> {
     let plane = (1..=9_usize, 1..=9_usize);
     (shape, channels, plane, any::<bool>(), 1..=5_usize)
         .prop_map(|((kernel, stride, padding, groups), (c, k), plane, bias, batch)| {
-            // Of large kernels few channels: they compile for seconds.
+            // Large kernels have few channels: they take seconds to compile.
             let most = if kernel > 3 { 4 } else { 16 };
             ConvCase {
                 conv: conv(kernel, stride, padding, groups),
@@ -140,7 +140,7 @@ fn convolutions(kind: AdapterKind, cases: &[ConvCase]) {
     }
 }
 
-/// What networks are made of, and what random shapes rarely hit.
+/// The shapes in networks, and shapes that are rarely drawn at random.
 fn usual_convolutions() -> Vec<ConvCase> {
     let case = |(kernel, stride, padding, groups), (channels, filters), plane, bias, batch| ConvCase {
         conv: conv(kernel, stride, padding, groups),
@@ -166,14 +166,14 @@ fn usual_convolutions() -> Vec<ConvCase> {
 
 #[test]
 fn convolutions_on_processors() {
-    // Large tiles compile for seconds.
+    // Large tiles take seconds to compile.
     let all = usual_convolutions();
     convolutions(AdapterKind::Cpu, &[0, 1, 4, 6, 7, 9].map(|index| all[index]));
 }
 
-/// Tiles that share halos within a subgroup: rows of one tile, of as many as
-/// a subgroup has lanes, and of more; whole images in a subgroup, halves, and
-/// parts that straddle images; planes that tiles do not divide.
+/// Tiles that share halos within a subgroup: rows with one tile, with as many
+/// as a subgroup has lanes, and with more; subgroups that have whole images,
+/// half an image, or parts of two images; planes that tiles do not divide.
 #[test]
 fn convolutions_of_all_widths_on_processors() {
     let case = |(channels, filters), plane, batch| ConvCase {
@@ -195,15 +195,15 @@ fn convolutions_of_all_widths_on_processors() {
         case((4, 4), (5, 56), 1),
         case((4, 4), (3, 68), 1),
         // More source channels than are taken at a time, in planes that are
-        // read by eights, by fours and one by one.
+        // loaded by load8, as vec4 and one by one.
         case((35, 20), (6, 8), 3),
         case((18, 5), (4, 12), 2),
         ConvCase {
             bias: true,
             ..case((20, 33), (5, 7), 2)
         },
-        // One tap: more source channels than are taken at a time, or than the
-        // lanes of a weight gradient have.
+        // 1×1 kernels with more source channels than are taken at a time, or
+        // than the lanes of a weight gradient have.
         ConvCase {
             conv: conv(1, 1, 0, 1),
             ..case((72, 20), (6, 8), 3)
@@ -217,17 +217,17 @@ fn convolutions_of_all_widths_on_processors() {
             bias: true,
             ..case((70, 12), (7, 5), 3)
         },
-        // So many images that a weight gradient walks through several
-        // turns of them, and the last lacks some.
+        // So many images that a weight gradient takes several tiles of them,
+        // and the last tile is not full.
         case((64, 4), (4, 4), 300),
     ];
     convolutions(AdapterKind::Cpu, &cases);
 }
 
-/// Eight values come with one load where there are 64-bit integers, with two
-/// or eight elsewhere: the same values, hence the same bits.
+/// With 64-bit integers one load takes eight values; without them it takes two
+/// or eight loads. The values are the same, so the bits are the same.
 #[test]
-fn convolutions_read_by_eights_or_not_give_the_same_bits() {
+fn convolutions_with_and_without_wide_loads_give_the_same_bits() {
     let found = |no_int64: bool| {
         let gpu = device::open(&AdapterOverrides {
             kind: Some(AdapterKind::Cpu),
@@ -243,7 +243,7 @@ fn convolutions_read_by_eights_or_not_give_the_same_bits() {
             Ok(head(graph, x))
         });
         let route = run.default_route();
-        report("by eights or not", AdapterKind::Cpu, run.check(&route));
+        report("wide loads or not", AdapterKind::Cpu, run.check(&route));
         run.on_device(&route)
     };
     assert_eq!(found(false), found(true));
@@ -276,8 +276,8 @@ fn random_convolutions_on_gpus() {
 
 #[test]
 fn norms_and_pools_of_any_plane() {
-    // Of two or three images, the norm behind the pool would leave no gradient
-    // but rounding.
+    // With two or three images, the norm after the pool would leave a gradient
+    // that is only rounding.
     let strategy = (2..=5_usize, 4..=9_usize, 4..=9_usize, 6..=9_usize);
     for kind in device::KINDS {
         let gpu = device::of_kind(kind);
@@ -286,7 +286,7 @@ fn norms_and_pools_of_any_plane() {
             let route = run.default_route();
             report(&format!("{channels}×{height}×{width}"), kind, run.check(&route));
         });
-        // Planes by fours, and a batch of several chunks.
+        // Planes that are loaded as vec4, and a batch with several chunks.
         let mut run = ReferenceRun::new(&gpu, [3, 8, 8], 70, 4, &norms_and_pools);
         let route = run.default_route();
         report("3×8×8", kind, run.check(&route));
@@ -300,7 +300,7 @@ fn norms_and_pools(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphErr
         stride,
         padding,
     };
-    // Windows of zeros, and of one maximum twice: ties abound.
+    // Many ties: windows of zeros, and windows with the same maximum twice.
     let x = graph.conv("conv1", images, 4, conv(1, 1, 0, 1), true, Init::Zero)?;
     let x = graph.relu(x);
     let x = graph.max_pool(x, pool(2, 1, 1))?;
@@ -358,7 +358,8 @@ fn post_activation(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphErr
         };
         let stride = shortcut.map_or(1, |pad| pad.stride);
         let filters = graph.shape(side).channels();
-        // Odd planes: what the average leaves out, a convolution must, too.
+        // On odd planes the average leaves out the last row and column, and so
+        // must the convolution.
         let inner = if shortcut.is_some_and(|pad| pad.average) {
             conv(2, 2, 0, 1)
         } else {
@@ -381,8 +382,8 @@ fn post_activation(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphErr
 }
 
 /// Pre-activation with dropout, a shared activation before a projection, a
-/// branch that ends in ReLU, and a plain layer, which is a block whose
-/// shortcut is off.
+/// residual branch that ends in a ReLU, and a plain layer, which is a block
+/// whose shortcut is off.
 fn pre_activation(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let mut x = graph.conv("stem", images, 4, conv(3, 1, 1, 1), true, Init::Zero)?;
     for (index, filters) in [4, 6, 6].into_iter().enumerate() {
@@ -417,14 +418,14 @@ fn pre_activation(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphErro
     x = graph.block(&info, y, x)?;
     let x = graph.dropout(x, 0.5)?;
     graph.linear("fc", x, CLASSES, Init::Zero);
-    // By image, too: block 2 keeps its branch.
+    // And stochastic depth by image. Block 2 always keeps its branch.
     if graph.mode == Mode::Train {
         graph.drop_paths(|number, _| if number == 2 { 0.0 } else { 0.4 });
     }
     Ok(NodeId(graph.nodes.len() - 1))
 }
 
-/// Routes that open and close every side.
+/// Routes that turn every side of the blocks on and off.
 fn routes(default: &Route) -> Vec<(&'static str, Route)> {
     let blocks = default.len();
     let with = |changes: &[(usize, Gains)]| {
@@ -495,8 +496,8 @@ fn pre_activation_blocks_under_routes() {
     }
 }
 
-/// Values that are read more than once, so that gradients are summed in
-/// place and apart; a ReLU and a join that no batch norm takes along.
+/// Values that are read more than once, so that gradients are summed in place
+/// and separately, and a ReLU and a join that no batch norm kernel includes.
 fn shared_values(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let x = graph.conv("conv1", images, 6, conv(3, 1, 1, 1), true, Init::Zero)?;
     let x = graph.relu(x);
@@ -506,7 +507,7 @@ fn shared_values(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError
     let wide = graph.concat(&[dropped, others, x, x])?;
     let y = graph.conv("conv2", wide, 6, conv(1, 1, 0, 1), true, Init::Zero)?;
     let y = block(graph, "a", x, true, [y, x])?;
-    // The normalised value is read twice: its ReLU must not be taken along.
+    // The normalised value is read twice, so its ReLU must not be fused.
     let normal = norm(graph, "bn", y);
     let z = graph.relu(normal);
     let z = block(graph, "b", y, false, [z, normal])?;
@@ -524,7 +525,7 @@ fn shared_values_under_routes() {
 
 /// More channel blocks than workgroups along a dimension.
 #[test]
-fn work_folds_where_a_dimension_ends() {
+fn a_grid_takes_a_second_dimension_where_the_first_is_full() {
     let gpu = device::open(&AdapterOverrides {
         kind: Some(AdapterKind::Discrete),
         workgroups: Some(100),
@@ -538,13 +539,13 @@ fn work_folds_where_a_dimension_ends() {
         bias: true,
         batch: 40,
     };
-    report("folded", AdapterKind::Discrete, case.check(&gpu, 7));
+    report("second dimension", AdapterKind::Discrete, case.check(&gpu, 7));
 }
 
-// The beginning and the end of a step.
+// Gathering images and updating parameters.
 
-/// A session whose network does nothing but let its images through: the
-/// gradient of its linear layer shows them.
+/// A session whose network is one linear layer: the weight gradient shows the
+/// images.
 fn linear_session(gpu: &Arc<Gpu>, [c, h, w]: [usize; 3], decays: fn(&Param) -> bool) -> Session {
     let graph = |mode| {
         let mut graph = Graph::new(mode);
@@ -556,8 +557,8 @@ fn linear_session(gpu: &Arc<Gpu>, [c, h, w]: [usize; 3], decays: fn(&Param) -> b
     Session::new(gpu.clone(), Some(graph(Mode::Train)), graph(Mode::Eval), decays).unwrap()
 }
 
-/// The pixels that the device gathers for one draw: with zero weights, the
-/// gradient by row 0 of the weights is (p − 1) x = −x/2 for label 0.
+/// The pixels that the device gathers for one draw. With zero weights and
+/// label 0, the gradient of row 0 of the weights is (p − 1) x = −x/2.
 fn gathered(session: &mut Session, set: &residua::schedule::ResidentSet, draw: Draw, padding: Padding) -> Vec<f32> {
     let batch = Batch {
         set,
@@ -589,7 +590,7 @@ fn image_set([channels, height, width]: [usize; 3], images: usize) -> ImageSet {
 
 #[test]
 fn gathering_crops_flips_pads_and_normalises() {
-    // A binding holds a part of the set only.
+    // A binding is smaller than the set.
     let gpu = device::open(&AdapterOverrides {
         binding: Some(16 << 10),
         ..AdapterOverrides::default()
@@ -631,7 +632,7 @@ fn gathering_crops_flips_pads_and_normalises() {
 }
 
 #[test]
-fn a_set_that_takes_anothers_place_is_gathered() {
+fn a_set_that_replaces_another_is_gathered() {
     let gpu = device::open(&AdapterOverrides::default());
     let dims = [1, 4, 4];
     let mut session = linear_session(&gpu, dims, |_| true);
@@ -642,7 +643,7 @@ fn a_set_that_takes_anothers_place_is_gathered() {
     }
 }
 
-/// SGD as PyTorch writes it, in f64.
+/// SGD as in PyTorch, in f64.
 struct PlainSgd {
     values: Vec<f64>,
     momentum: Vec<f64>,

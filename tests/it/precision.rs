@@ -1,11 +1,12 @@
-//! Are kernels right where activations lie in 16 bits? Every piece of work of
-//! networks that have every operation, alone, in each of its ways and by the
-//! kernels of both kinds of adapter: random inputs, exact in their own
-//! precision, beside the same part of the graph in f64. What is stored in 16
-//! bits may be off by its rounding, half the distance of two neighbours, and
-//! by nothing else.
+//! Are kernels right where activations are stored in 16 bits? The networks
+//! have every operation. Every piece of work runs alone, with each of its
+//! algorithms and with the kernels of both kinds of adapter, on random inputs
+//! that are exact in their precision. The result is compared with the same part
+//! of the graph in f64. A value that is stored in 16 bits may be off by its
+//! rounding, half the distance of two adjacent numbers, and by nothing else.
 //!
-//! Then whole training steps: the loss scale, what it skips, and memory.
+//! Then whole training steps: the loss scale, the steps that it skips, and
+//! memory.
 
 use crate::support::device;
 use crate::support::reference_run;
@@ -33,15 +34,16 @@ use residua::train::{
 };
 
 const CLASSES: usize = 5;
-/// Half the distance of two neighbours at the lower end of a binade, where it
-/// is largest, and a little for the arithmetic in 32 bits.
+/// Half the distance of two adjacent 16-bit floats, relative to the smallest
+/// numbers with one exponent, where it is largest; and a little for the
+/// arithmetic in 32 bits.
 const ROUNDING: f64 = 1.01 / 2048.0;
-/// Sums in another order.
+/// The effect of adding in another order.
 const ORDER: f64 = 2e-5;
 /// Seed and step of the draws.
 const SEED: u64 = 0x0123_4567_89ab_cdef;
 const STEP: u32 = 1029;
-/// What the gradient of the loss is multiplied by.
+/// The loss scale.
 const SCALE: f32 = 1024.0;
 
 fn conv(kernel: usize, stride: usize, groups: usize) -> Conv {
@@ -73,7 +75,7 @@ fn block(graph: &mut Graph, name: &str, relu: bool, sides: [NodeId; 2], input: N
     graph.block(&info, sides[0], sides[1])
 }
 
-/// Every operation, and every way in which a batch norm takes others along.
+/// Every operation, and every operation that batch norm kernels include.
 fn everything(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let norm = |graph: &mut Graph, name: &str, x| graph.batch_norm(name, x, 1e-5, 0.1);
     let x = graph.conv("stem", images, 8, conv(3, 1, 1), true, Init::Zero)?;
@@ -86,8 +88,8 @@ fn everything(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let x = graph.conv("grouped", wide, 8, conv(3, 1, 2), false, Init::Zero)?;
     let x = norm(graph, "bn1", x);
     let x = graph.relu(x);
-    // A branch that ends in batch norm, one that ends in its ReLU, and a join
-    // that no batch norm takes along; gains on all sides.
+    // A residual branch that ends in batch norm, one that ends in its ReLU, and
+    // a join that no batch norm kernel includes; gains on all sides.
     let y = graph.conv("branch1", x, 8, conv(3, 1, 1), false, Init::Zero)?;
     let y = norm(graph, "bn2", y);
     let x = block(graph, "a", true, [y, x], x)?;
@@ -98,7 +100,7 @@ fn everything(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let y = graph.conv("branch3", x, 8, conv(5, 1, 1), true, Init::Zero)?;
     let x = block(graph, "c", true, [y, x], x)?;
     let y = graph.conv("strided", x, 12, conv(3, 2, 1), false, Init::Zero)?;
-    // Of odd planes, a mean would leave out what the convolution does not.
+    // On odd planes a mean would leave out pixels that the convolution reads.
     let (height, width) = graph.shape(x).plane();
     let pad = PadShortcut {
         stride: 2,
@@ -115,7 +117,7 @@ fn everything(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     Ok(graph.linear("fc", x, CLASSES, Init::Zero))
 }
 
-/// What becomes of a network of images of `dims`, differentiated.
+/// The differentiated graph of a network for images of `dims`, and its loss.
 fn differentiated(dims: [usize; 3], mode: Mode, precision: Precision, build: reference_run::Build) -> (Graph, NodeId) {
     let mut graph = Graph::new(mode);
     let images = graph.images(dims[0], dims[1], dims[2]);
@@ -141,7 +143,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(gpu: &'a Arc<Gpu>, graph: &'a Graph, task: &'a Task, batch: usize) -> Self {
-        // By value: a task may read one twice.
+        // One sequence of draws for each value: a task may read a value twice.
         let draws = |id: NodeId| Philox::new(SEED).draws(Stream::Study, task.output.0 as u32, id.0 as u32);
         let values = |&id: &NodeId| {
             let (shape, mut draws) = (graph.shape(id), draws(id));
@@ -172,7 +174,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// What the reference makes of the inputs.
+    /// What the f64 reference computes from the inputs.
     fn truth(&self) -> Vec<f64> {
         let mut graph = self.graph.clone();
         let mut params: Vec<Vec<f64>> = graph.params.iter().map(|param| vec![0.0; param.len()]).collect();
@@ -213,7 +215,7 @@ impl<'a> Bench<'a> {
         truth
     }
 
-    /// Memory with `values` of `shape`.
+    /// Device memory with `values` of `shape`.
     fn upload(&self, shape: &Shape, values: &[f32]) -> Binding {
         let bytes = shape.bytes(self.batch);
         let buffer = self.gpu.buffer("test", bytes).unwrap();
@@ -229,8 +231,8 @@ impl<'a> Bench<'a> {
         Binding::new(&buffer, 0, bytes)
     }
 
-    /// What the device makes of the inputs by the calls of `lowered`, into
-    /// memory that holds `before`.
+    /// What the device computes from the inputs by the calls of `lowered`, in
+    /// memory that contained `before`.
     fn found(&self, lowered: &Lowered, before: &[f32]) -> Vec<f64> {
         let input = |(&id, values): (&NodeId, &Vec<f32>)| match self.graph.node(id).op {
             Op::Labels => self.words(&self.labels),
@@ -287,8 +289,8 @@ impl<'a> Bench<'a> {
         reference_run::to_f64(&values)
     }
 
-    /// Panics unless `lowered` gives `truth`; the relative distance by the
-    /// norm.
+    /// Panics unless `lowered` gives `truth`. Returns the distance relative to
+    /// the norm.
     fn check(&self, lowered: &Lowered, before: &[f32], truth: &[f64], what: &str) -> f64 {
         let tolerance = match self.graph.shape(self.task.output).precision {
             Precision::F32 => ORDER,
@@ -300,36 +302,42 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Checks every task of `graph` in each of its ways; gives the names of the
-/// operations, the number of ways and the worst deviations in 32 and 16 bits.
+/// Checks every task of `graph` with each of its algorithms. Returns the names
+/// of the operations, the number of checks and the largest deviations in 32 and
+/// 16 bits.
 fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BTreeSet<String>, usize, [f64; 2]) {
     let target = target(gpu);
-    let (mut seen, mut ways, mut worst) = (BTreeSet::new(), 0, [0.0_f64; 2]);
+    let (mut seen, mut checks, mut worst) = (BTreeSet::new(), 0, [0.0_f64; 2]);
     for task in &tasks(graph, &[loss], true) {
         let bench = Bench::new(gpu, graph, task, batch);
         let inputs: Vec<&Shape> = task.inputs.iter().map(|&id| graph.shape(id)).collect();
         let output = graph.shape(task.output);
         let name = graph.node(task.output).op.name();
-        // What was there before must not matter, but for sums in place.
+        // The earlier contents must not matter, except for sums in place.
         let garbage = vec![1e3; output.len(batch)];
-        let mut tell = |off: f64| {
+        let mut record = |off: f64| {
             let place = &mut worst[usize::from(output.precision == Precision::F16)];
             *place = place.max(off);
-            ways += 1;
+            checks += 1;
         };
         match &task.action {
             Action::Alias => {}
             Action::Work(work) => {
                 let truth = bench.truth();
-                let mut lowered = vec![("the rules'".to_string(), work.lower(&inputs, output, batch, &target))];
-                for candidate in work.algorithms(&inputs, output, &target) {
-                    let way = work.lower_as(&candidate, &inputs, output, batch, &target).unwrap();
-                    if way != lowered[0].1 {
-                        lowered.push((candidate.to_string(), way));
+                let mut lowered = vec![("default".to_string(), work.lower(&inputs, output, batch, &target))];
+                for algorithm in work.algorithms(&inputs, output, &target) {
+                    let other = work.lower_as(&algorithm, &inputs, output, batch, &target).unwrap();
+                    if other != lowered[0].1 {
+                        lowered.push((algorithm.to_string(), other));
                     }
                 }
-                for (way, lowered) in lowered {
-                    tell(bench.check(&lowered, &garbage, &truth, &format!("{work:?} to {output}, {way}")));
+                for (algorithm, lowered) in lowered {
+                    record(bench.check(
+                        &lowered,
+                        &garbage,
+                        &truth,
+                        &format!("{work:?} to {output}, {algorithm}"),
+                    ));
                 }
             }
             Action::Sum => {
@@ -342,31 +350,30 @@ fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BT
                     (Pointwise::Copy { input: 1 }, &garbage, &b),
                 ] {
                     let lowered = Work::Pointwise(kernel).lower(&[], output, batch, &target);
-                    tell(bench.check(&lowered, before, truth, &format!("{kernel:?} of {output}")));
+                    record(bench.check(&lowered, before, truth, &format!("{kernel:?} of {output}")));
                 }
             }
         }
         seen.insert(format!("{name} of {}", output.precision));
     }
-    (seen, ways, worst)
+    (seen, checks, worst)
 }
 
-/// This machine's adapter with the kernels of `kind`, if it knows 16-bit
-/// floats; says so where it does not.
+/// This machine's adapter with the kernels of `kind`, if it has 16-bit floats.
+/// Prints a line where it has not.
 fn with_f16(kind: AdapterKind) -> Option<Arc<Gpu>> {
     let gpu = device::of_kind(kind);
     if gpu.info().f16 {
         return Some(gpu);
     }
-    println!("NOT TESTED: {} knows no 16-bit floats", gpu.info());
+    println!("NOT TESTED: {} has no 16-bit floats", gpu.info());
     None
 }
 
 /// Tasks of whole networks, with and without draws by image, on planes whose
 /// batch has an odd number of values and, in 16 bits, on planes that divide by
-/// four. In 32 bits those are left to tests/it/tuning.rs and tests/it/kernels.rs: every
-/// way compiles for a third of a second on a software driver that has not met
-/// it.
+/// four. In 32 bits tests/it/tuning.rs and tests/it/kernels.rs check those:
+/// a software driver takes a third of a second to compile an algorithm.
 fn all_tasks(kind: AdapterKind, precision: Precision) {
     let Some(gpu) = with_f16(kind) else { return };
     let by_image = |graph: &mut Graph, images| {
@@ -385,7 +392,7 @@ fn all_tasks(kind: AdapterKind, precision: Precision) {
         Precision::F16 => &builds[..],
     };
     for &(build, dims, batch) in builds {
-        // Evaluation adds the statistics; once will do.
+        // Evaluation adds the running statistics. One network is enough.
         let modes = if dims[1] == 8 {
             &[Mode::Train, Mode::Eval][..]
         } else {
@@ -393,9 +400,9 @@ fn all_tasks(kind: AdapterKind, precision: Precision) {
         };
         for &mode in modes {
             let (graph, loss) = differentiated(dims, mode, precision, build);
-            let (seen, ways, [in_32, in_16]) = check_tasks(&gpu, &graph, loss, batch);
+            let (seen, checks, [in_32, in_16]) = check_tasks(&gpu, &graph, loss, batch);
             println!(
-                "{kind:?}, {precision}, {dims:?}: {ways} ways of {} operations; \
+                "{kind:?}, {precision}, {dims:?}: {checks} checks of {} operations; \
                  worst in 32 bits {in_32:.1e}, in 16 bits {in_16:.1e}",
                 seen.len()
             );
@@ -403,8 +410,8 @@ fn all_tasks(kind: AdapterKind, precision: Precision) {
     }
 }
 
-/// More channels than a kernel takes at a time: sums between are kept in 32
-/// bits.
+/// More channels than a kernel takes at a time: sums between channel blocks are
+/// stored in 32 bits.
 fn many_channels(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let x = graph.conv("stem", images, 20, conv(1, 1, 1), false, Init::Zero)?;
     let y = graph.conv("first", x, 36, conv(3, 1, 1), false, Init::Zero)?;
@@ -416,8 +423,8 @@ fn many_channels(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError
     Ok(graph.linear("fc", x, CLASSES, Init::Zero))
 }
 
-/// Values of an odd number of elements everywhere, and logits that no linear
-/// layer makes.
+/// Values with an odd number of elements everywhere, and logits that do not
+/// come from a linear layer.
 fn odd(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let x = graph.conv("stem", images, 3, conv(3, 1, 1), true, Init::Zero)?;
     let x = graph.batch_norm("bn", x, 1e-5, 0.1);
@@ -434,33 +441,34 @@ fn odd(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
 }
 
 #[test]
-fn every_way_in_16_bits_on_processors() {
+fn every_algorithm_in_16_bits_on_processors() {
     all_tasks(AdapterKind::Cpu, Precision::F16);
 }
 
 #[test]
-fn every_way_in_16_bits_on_gpus() {
+fn every_algorithm_in_16_bits_on_gpus() {
     all_tasks(AdapterKind::Discrete, Precision::F16);
 }
 
 #[test]
-fn every_way_in_32_bits_on_processors() {
+fn every_algorithm_in_32_bits_on_processors() {
     all_tasks(AdapterKind::Cpu, Precision::F32);
 }
 
 #[test]
-fn every_way_in_32_bits_on_gpus() {
+fn every_algorithm_in_32_bits_on_gpus() {
     all_tasks(AdapterKind::Discrete, Precision::F32);
 }
 
 // Whole steps.
 
-/// Loss, gradients and running states of whole networks, by their norms:
-/// roundings of all layers, and now and then a ReLU that opens or closes.
+/// Tolerances of loss, gradients and running states of whole networks,
+/// relative to their norms: the roundings of all layers add up, and sometimes
+/// they change the sign of a ReLU's input.
 const NETWORK: [f64; 3] = [5e-3, 0.15, 5e-3];
 
 #[test]
-fn whole_networks_stay_close_to_their_twins() {
+fn whole_networks_stay_close_to_the_f64_reference() {
     for kind in device::KINDS {
         let Some(gpu) = with_f16(kind) else { return };
         for (dims, batch) in [([4, 8, 8], 24), ([3, 9, 7], 25)] {
@@ -473,25 +481,25 @@ fn whole_networks_stay_close_to_their_twins() {
 }
 
 #[test]
-fn studies_read_values_that_lie_in_16_bits() {
+fn studies_read_values_that_are_stored_in_16_bits() {
     let Some(gpu) = with_f16(AdapterKind::Discrete) else {
         return;
     };
-    let told = |precision| {
+    let read = |precision| {
         let mut engine = engine(&gpu, precision);
         let draws: Vec<Draw> = (0..9).map(Draw::unchanged).collect();
-        let look = BatchRef {
+        let batch = BatchRef {
             part: Split::Train,
             draws: &draws,
             seed: 1,
             step: 0,
         };
         let route = engine.graph().default_route();
-        let mut told: Vec<Vec<f32>> = engine.block_values(&look, &route).unwrap().concat();
-        told.extend(engine.input_gradients(&look, &[route], Mode::Eval).unwrap());
-        told
+        let mut values: Vec<Vec<f32>> = engine.block_values(&batch, &route).unwrap().concat();
+        values.extend(engine.input_gradients(&batch, &[route], Mode::Eval).unwrap());
+        values
     };
-    for (found, truth) in told(Precision::F16).iter().zip(&told(Precision::F32)) {
+    for (found, truth) in read(Precision::F16).iter().zip(&read(Precision::F32)) {
         let (found, truth) = (reference_run::to_f64(found), reference_run::to_f64(truth));
         let off = distance(&found, &truth) / norm(&truth);
         assert!(off > 0.0 && off < 0.05, "off by {off:.1e}");
@@ -533,7 +541,7 @@ fn engine(gpu: &Arc<Gpu>, precision: Precision) -> DeviceEngine {
     engine
 }
 
-/// Takes one step on the first images; its loss.
+/// Takes one step on the first images and returns its loss.
 fn step(engine: &mut DeviceEngine, step: u32) -> f32 {
     let draws: Vec<Draw> = (0..20).map(Draw::unchanged).collect();
     let route = engine.graph().default_route();
@@ -573,7 +581,7 @@ fn a_step_that_overflows_changes_nothing_but_the_scale() {
     };
     engine.set_loss_scale(huge);
     let loss = step(&mut engine, 1);
-    assert!(loss.is_finite(), "the forward pass knows no scale: {loss}");
+    assert!(loss.is_finite(), "the forward pass has no scale: {loss}");
     assert_eq!(learned(&mut engine), before);
     let after = engine.loss_scale().unwrap().unwrap();
     let halved = LossScale {
@@ -582,7 +590,7 @@ fn a_step_that_overflows_changes_nothing_but_the_scale() {
         skipped: 1,
     };
     assert_eq!(after, halved);
-    // It comes down until the gradients fit, and training goes on.
+    // The scale falls until the gradients fit, and training continues.
     for number in 2..70 {
         step(&mut engine, number);
     }
@@ -612,7 +620,7 @@ fn the_scale_doubles_after_two_thousand_good_steps() {
     });
     let [before, doubled] = scales.map(|loss| (loss.scale, loss.good, loss.skipped));
     assert_eq!((before, doubled), ((8.0, 1999, 3), (16.0, 0, 3)));
-    // What is read is the gradient, whatever scale it was computed at.
+    // Gradients are read without the scale with which they were computed.
     let mut whole = engine(&gpu, Precision::F32);
     assert_eq!(whole.loss_scale().unwrap(), None);
     for number in [0, 1] {
@@ -626,7 +634,7 @@ fn the_scale_doubles_after_two_thousand_good_steps() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_in_words() {
+fn impossible_precisions_are_refused_with_a_reason() {
     let without = device::open(&AdapterOverrides {
         no_f16: true,
         ..AdapterOverrides::default()
@@ -662,7 +670,7 @@ fn activations_take_half_the_memory() {
     };
     let [whole, half] = [Precision::F32, Precision::F16].map(planned);
     println!("{whole} bytes in 32 bits, {half} in 16");
-    // Partial sums of the weights' gradients stay in 32 bits.
+    // Partial sums of weight gradients stay in 32 bits.
     assert!(half < whole * 57 / 100, "{half} of {whole} bytes");
 }
 
@@ -681,7 +689,7 @@ fn config(precision: Precision) -> TrainConfig {
     }
 }
 
-/// Trains, or goes on, in `folder`; the last epoch, and the checkpoint.
+/// Trains or resumes in `folder`. Returns the last epoch and the checkpoint.
 fn train(config: &TrainConfig, folder: &Path, resume: bool) -> Result<(EpochRow, Vec<u8>), TrainError> {
     let directory = match resume {
         true => RunDirectory::open(folder)?,
@@ -695,7 +703,7 @@ fn train(config: &TrainConfig, folder: &Path, resume: bool) -> Result<(EpochRow,
 }
 
 #[test]
-fn training_in_16_bits_gets_as_far_and_resumes_to_the_same_bits() {
+fn training_in_16_bits_learns_as_much_and_resumes_to_the_same_bits() {
     if with_f16(AdapterKind::Cpu).is_none() {
         return;
     }
@@ -704,7 +712,7 @@ fn training_in_16_bits_gets_as_far_and_resumes_to_the_same_bits() {
     let (whole, _) = train(&config(Precision::F32), &path("f32"), false).unwrap();
     let (half, last) = train(&config(Precision::F16), &path("f16"), false).unwrap();
     println!("{whole:?}\n{half:?}");
-    // Training is chaotic, and the test images are few.
+    // Training is chaotic, and there are few test images.
     for (found, truth, most) in [
         (half.train_loss, whole.train_loss, 0.05),
         (half.test_loss, whole.test_loss, 0.2),
@@ -715,7 +723,7 @@ fn training_in_16_bits_gets_as_far_and_resumes_to_the_same_bits() {
         );
     }
     assert!(half.train_loss < 2.0, "it learns: {}", half.train_loss);
-    // Half of the epochs, and then the others.
+    // Half of the epochs, then the other half.
     let parts = path("parts");
     let first = TrainConfig {
         steps: Some(24),

@@ -1,5 +1,6 @@
-//! Devices for tests: the adapter of this machine as it is, or taken for
-//! another, so that the kernels of every kind of adapter run on any.
+//! Which device do tests use? The adapter of this machine as it is, or treated
+//! as another one, so that the kernels of every kind of adapter run on any
+//! machine.
 
 use std::sync::Arc;
 
@@ -8,11 +9,11 @@ use residua::gpu::{AdapterChoice, AdapterKind, AdapterOverrides, Gpu};
 /// The kinds of adapter that have kernels of their own.
 pub const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Discrete];
 
-/// This machine's adapter, taken for what `overrides` says.
+/// This machine's adapter with the properties in `overrides`.
 ///
 /// # Panics
-/// Where there is none: these tests are worth nothing without a device, so
-/// they fail instead of passing untested.
+/// Where there is no adapter. Without one these tests check nothing, so they
+/// fail instead of being skipped.
 pub fn open(overrides: &AdapterOverrides) -> Arc<Gpu> {
     let gpu = Gpu::open_as(&AdapterChoice::Best, overrides);
     Arc::new(gpu.unwrap_or_else(|error| {

@@ -1,5 +1,6 @@
-//! A network on a device beside its twin, the same graph in f64 on the CPU,
-//! with the same bytes, parameters and draws.
+//! Does a device agree with the f64 reference? A network runs on the device, and
+//! the same graph in f64 on the CPU, with the same image bytes, parameters and
+//! random draws.
 
 use std::sync::Arc;
 
@@ -10,21 +11,24 @@ use residua::random::{Draws, Philox, Stream};
 use residua::reference::{self, Inputs, Values};
 use residua::schedule::{Batch, Crop, ResidentSet, Session};
 
-/// Seed and number of the step that is taken, both with all words in use.
+/// Seed and number of the step. All 32-bit words are in use, so that a word
+/// that is ignored shows.
 const SEED: u64 = 0x0123_4567_89ab_cdef;
 const STEP: u32 = 1029;
 
 const MEAN: [f32; 5] = [0.49, 0.48, 0.45, 0.5, 0.4];
 const STD: [f32; 5] = [0.25, 0.24, 0.26, 0.2, 0.3];
 
-/// Loss of the batch, and of each image in evaluation, by the loss's size.
+/// Tolerance of the loss of the batch, and of each image in evaluation,
+/// relative to the loss.
 pub const LOSS: f64 = 1e-5;
-/// A parameter's gradient, by its Euclidean norm.
+/// Tolerance of the gradient of a parameter, relative to its Euclidean norm.
 pub const GRADIENT: f64 = 1e-4;
-/// Running means and variances, each by their Euclidean norm.
+/// Tolerance of running means and variances, each relative to their Euclidean
+/// norm.
 pub const STATE: f64 = 1e-5;
 
-/// Largest deviations found.
+/// The largest deviations that were found.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Deviation {
     pub loss: f64,
@@ -49,7 +53,7 @@ impl std::fmt::Display for Deviation {
 }
 
 impl Deviation {
-    /// The larger of each.
+    /// The larger one of each.
     pub fn worst(self, other: Self) -> Self {
         Deviation {
             loss: self.loss.max(other.loss),
@@ -60,18 +64,18 @@ impl Deviation {
     }
 }
 
-/// What a network does to a batch.
+/// What a network computes from a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     pub loss: f64,
     pub wrong: f64,
     pub gradients: Vec<Vec<f64>>,
     pub states: Vec<Vec<f64>>,
-    /// Loss and error of each image in evaluation, by the states above.
+    /// Loss and error of each image in evaluation, with the states above.
     pub evaluation: Vec<f64>,
 }
 
-/// A network on a device, and all that its twin needs.
+/// A network on a device, with all that the f64 reference needs.
 pub struct ReferenceRun {
     pub session: Session,
     set: ResidentSet,
@@ -85,11 +89,11 @@ pub struct ReferenceRun {
     states: Vec<Vec<f32>>,
 }
 
-/// What the graph's `images` are, and the logits that come of them.
+/// Builds a network: from the node of the images to that of the logits.
 pub type Build<'a> = &'a dyn Fn(&mut Graph, NodeId) -> Result<NodeId, GraphError>;
 
 impl ReferenceRun {
-    /// The network that `build` makes of images of shape `dims`, with random
+    /// The network that `build` makes for images of shape `dims`, with random
     /// images, labels, parameters and states drawn from `seed`.
     pub fn new(gpu: &Arc<Gpu>, dims: ImageDims, batch: usize, seed: u64, build: Build) -> Self {
         Self::stored_in(Precision::F32, gpu, (dims, batch), seed, build)
@@ -125,7 +129,7 @@ impl ReferenceRun {
         let set = session
             .load(&bytes, &labels, dims, &MEAN[..dims[0]], &STD[..dims[0]])
             .unwrap();
-        // As the gather kernel normalises: in f32.
+        // In f32, like the gather kernel.
         let normal = |(index, &byte): (usize, &u8)| {
             let channel = index / (dims[1] * dims[2]) % dims[0];
             let (mean, std) = (f64::from(MEAN[channel]), f64::from(STD[channel]));
@@ -155,12 +159,12 @@ impl ReferenceRun {
         run
     }
 
-    /// The route that alters nothing.
+    /// The route of the network as it was built.
     pub fn default_route(&self) -> Route {
         self.eval.default_route()
     }
 
-    /// What the device makes of the batch under `route`.
+    /// What the device computes from the batch under `route`.
     pub fn on_device(&mut self, route: &Route) -> Outcome {
         for (index, values) in self.states.iter().enumerate() {
             self.session.write_state(StateId(index), values);
@@ -192,7 +196,7 @@ impl ReferenceRun {
         }
     }
 
-    /// What its twin makes of it.
+    /// What the f64 reference computes from the batch under `route`.
     pub fn on_reference(&self, route: &Route) -> Outcome {
         let params: Vec<Vec<f64>> = self.params.iter().map(|values| to_f64(values)).collect();
         let mut states: Vec<Vec<f64>> = self.states.iter().map(|values| to_f64(values)).collect();
@@ -231,13 +235,13 @@ impl ReferenceRun {
         }
     }
 
-    /// Panics unless device and twin agree under `route`.
+    /// Panics unless device and reference agree under `route`.
     pub fn check(&mut self, route: &Route) -> Deviation {
         self.check_within(route, [LOSS, GRADIENT, STATE])
     }
 
-    /// Panics unless device and twin agree within these tolerances of loss,
-    /// gradients and states.
+    /// Panics unless device and reference agree within these tolerances of
+    /// loss, gradients and states.
     pub fn check_within(&mut self, route: &Route, tolerances: [f64; 3]) -> Deviation {
         let (found, truth) = (self.on_device(route), self.on_reference(route));
         let graph = &self.train;
@@ -281,8 +285,8 @@ pub fn compare(
     assert_eq!(found.wrong, truth.wrong, "errors");
 
     let norms: Vec<f64> = truth.gradients.iter().map(|gradient| norm(gradient)).collect();
-    // A gradient that is zero but for rounding (of a bias before a batch
-    // norm) has no digits of its own: it is judged by the largest.
+    // A gradient that is zero apart from rounding (that of a bias before a batch
+    // norm) is compared with the largest gradient instead of itself.
     let floor = 1e-3 * norms.iter().fold(0.0, |peak: f64, norm| peak.max(*norm));
     for (index, (found, truth)) in found.gradients.iter().zip(&truth.gradients).enumerate() {
         if truth.iter().all(|&value| value == 0.0) {
@@ -303,7 +307,7 @@ pub fn compare(
         }
     }
     for (index, (found, truth)) in found.evaluation.iter().zip(&truth.evaluation).enumerate() {
-        // A loss near zero is a difference of two numbers of the logits' size.
+        // A loss near zero is a difference of two numbers as large as logits.
         let deviation = (found - truth).abs() / truth.abs().max(0.1);
         within(&format!("evaluation of image {}", index / 2), deviation, loss);
         all.evaluation = all.evaluation.max(deviation);
@@ -328,7 +332,7 @@ fn values(kind: ParamKind, dims: &[usize], draws: &mut Draws) -> Vec<f32> {
         }
         ParamKind::Bias => uniform(-0.5, 0.5, count),
         ParamKind::BatchNorm => {
-            // A negative scale now and then: masks must not assume its sign.
+            // Some scales are negative: masks must not assume the sign.
             let mut rows = uniform(0.5, 1.5, dims[1]);
             rows.iter_mut().step_by(3).for_each(|scale| *scale = -*scale);
             rows.extend(uniform(-0.5, 0.5, dims[1]));
@@ -353,7 +357,7 @@ pub fn norm(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>().sqrt()
 }
 
-/// Euclidean distance; infinite where something is not a number.
+/// Euclidean distance; infinite where a value is NaN.
 pub fn distance(found: &[f64], truth: &[f64]) -> f64 {
     assert_eq!(found.len(), truth.len());
     let squares = found.iter().zip(truth).map(|(found, truth)| (found - truth).powi(2));

@@ -1,4 +1,4 @@
-//! What steps of the tests do to parameters.
+//! How do the training steps of the tests update parameters?
 
 use residua::schedule::Update;
 
