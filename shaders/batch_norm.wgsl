@@ -36,7 +36,7 @@ const BATCH_STATS: bool = true;
 const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 
-const LANES: u32 = PLANE / ITEMS;
+const PLANE_INVOCATIONS: u32 = PLANE / ITEMS;
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;             // N, C, PLANE
 @group(0) @binding(1) var<storage, read> dy: array<Stored>;            // N, C, PLANE
@@ -78,15 +78,15 @@ fn chunk_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     let c = group.y;
     let first = group.x * IMAGES;
     let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
-    let count = (last - first) * LANES;
+    let count = (last - first) * PLANE_INVOCATIONS;
     // A shift near the mean keeps the squares small.
     let shift = vec4f(V(x[(first * C + c) * PLANE])).x;
     var sum = V();
     var squares = V();
     for (var i = local.x; i < count; i += WG) {
-        let at = ((first + i / LANES) * C + c) * PLANE + i % LANES;
+        let at = ((first + i / PLANE_INVOCATIONS) * C + c) * PLANE + i % PLANE_INVOCATIONS;
         for (var item = 0u; item < ITEMS; item++) { // unroll
-            let d = V(x[at + item * LANES]) - V(shift);
+            let d = V(x[at + item * PLANE_INVOCATIONS]) - V(shift);
             sum += d;
             squares += d * d;
         }
@@ -149,26 +149,26 @@ fn input(at: u32) -> V {
     }
 }
 
-// Grid: x, folded into y, over planes × LANES.
+// Grid: x, folded into y, over planes × PLANE_INVOCATIONS.
 @compute @workgroup_size(WG)
 fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    let plane = index / LANES;
+    let plane = index / PLANE_INVOCATIONS;
     if (plane >= arrayLength(&y) / PLANE) {
         return;
     }
     let c = plane % C;
     let scale = affine[c] * stats[C + c];
     let offset = affine[C + c] - stats[c] * scale;
-    let first = plane * PLANE + index % LANES;
+    let first = plane * PLANE + index % PLANE_INVOCATIONS;
     if (JOIN) { // static
         // A side with gain 0 was not computed and must not be read.
         let gain = gains[0];
         var v: array<V, ITEMS>;
         if (gain.x != 0.0) {
             for (var i = 0u; i < ITEMS; i++) { // unroll
-                let normal = input(first + i * LANES) * scale + offset;
+                let normal = input(first + i * PLANE_INVOCATIONS) * scale + offset;
                 if (RELU) { // static
                     v[i] = gain.x * max(normal, V());
                 } else {
@@ -178,23 +178,23 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
         }
         if (gain.y != 0.0) {
             for (var i = 0u; i < ITEMS; i++) { // unroll
-                v[i] += gain.y * V(shortcut[first + i * LANES]);
+                v[i] += gain.y * V(shortcut[first + i * PLANE_INVOCATIONS]);
             }
         }
         for (var i = 0u; i < ITEMS; i++) { // unroll
             if (JOIN_RELU) { // static
-                y[first + i * LANES] = Stored(max(v[i], V()));
+                y[first + i * PLANE_INVOCATIONS] = Stored(max(v[i], V()));
             } else {
-                y[first + i * LANES] = Stored(v[i]);
+                y[first + i * PLANE_INVOCATIONS] = Stored(v[i]);
             }
         }
     } else {
         for (var i = 0u; i < ITEMS; i++) { // unroll
-            let normal = input(first + i * LANES) * scale + offset;
+            let normal = input(first + i * PLANE_INVOCATIONS) * scale + offset;
             if (RELU) { // static
-                y[first + i * LANES] = Stored(max(normal, V()));
+                y[first + i * PLANE_INVOCATIONS] = Stored(max(normal, V()));
             } else {
-                y[first + i * LANES] = Stored(normal);
+                y[first + i * PLANE_INVOCATIONS] = Stored(normal);
             }
         }
     }
@@ -206,7 +206,7 @@ fn chunk_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
     let c = group.y;
     let first = group.x * IMAGES;
     let last = min(first + IMAGES, arrayLength(&x) / (C * PLANE));
-    let count = (last - first) * LANES;
+    let count = (last - first) * PLANE_INVOCATIONS;
     let mean = stats[c];
     let rstd = stats[C + c];
     var scale = 0.0;
@@ -218,10 +218,10 @@ fn chunk_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
     var sum_gx = V();
     var sum_g = V();
     for (var i = local.x; i < count; i += WG) {
-        let at = ((first + i / LANES) * C + c) * PLANE + i % LANES;
+        let at = ((first + i / PLANE_INVOCATIONS) * C + c) * PLANE + i % PLANE_INVOCATIONS;
         for (var item = 0u; item < ITEMS; item++) { // unroll
-            let v = V(x[at + item * LANES]);
-            var g = V(dy[at + item * LANES]);
+            let v = V(x[at + item * PLANE_INVOCATIONS]);
+            var g = V(dy[at + item * PLANE_INVOCATIONS]);
             if (RELU) { // static
                 g = select(V(), g, v * scale + offset > V());
             }
@@ -271,12 +271,12 @@ fn output_gradient(at: u32) -> V {
     }
 }
 
-// Grid: x, folded into y, over planes × LANES.
+// Grid: x, folded into y, over planes × PLANE_INVOCATIONS.
 @compute @workgroup_size(WG)
-fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn input_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
               @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    let plane = index / LANES;
+    let plane = index / PLANE_INVOCATIONS;
     if (plane >= arrayLength(&y) / PLANE) {
         return;
     }
@@ -288,9 +288,9 @@ fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     // dx = scale · (g − Σg/M − x̂ · Σgx̂/M), as a line in x.
     let slope = scale * rstd * sums[c] * PER_COUNT;
     let constant = slope * mean - scale * sums[C + c] * PER_COUNT;
-    let first = plane * PLANE + index % LANES;
+    let first = plane * PLANE + index % PLANE_INVOCATIONS;
     for (var i = 0u; i < ITEMS; i++) { // unroll
-        let at = first + i * LANES;
+        let at = first + i * PLANE_INVOCATIONS;
         var g = output_gradient(at);
         if (RELU) { // static
             g = select(V(), g, V(x[at]) * scale + offset > V());

@@ -1,13 +1,13 @@
 // Moving channels about: option-A shortcuts (He et al. 2015), concatenation,
 // slices, and their gradients.
 
-// The narrow side: C channels of H × W. The wide side: ALL channels of OH × OW,
-// among which the C stand from channel BEFORE on.
+// The narrow side: C channels of H × W. The wide side: WIDE_C channels of OH × OW,
+// among which the C stand from channel FIRST_CHANNEL on.
 const C: u32 = 4u;
 const H: u32 = 8u;
 const W: u32 = 8u;
-const ALL: u32 = 8u;
-const BEFORE: u32 = 2u;
+const WIDE_C: u32 = 8u;
+const FIRST_CHANNEL: u32 = 2u;
 const OH: u32 = 4u;
 const OW: u32 = 4u;
 const STRIDE: u32 = 2u;
@@ -17,13 +17,13 @@ const WG: u32 = 64u;
 // An element in memory.
 alias Stored = f32;
 
-const SPAN: u32 = select(1u, STRIDE, AVERAGE);
+const WINDOW: u32 = select(1u, STRIDE, AVERAGE);
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 
 // Narrow to wide: subsample, and zeros for the channels around.
-// Grid: x, folded into y, over the elements of y (N, ALL, OH, OW).
+// Grid: x, folded into y, over the elements of y (N, WIDE_C, OH, OW).
 @compute @workgroup_size(WG)
 fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
        @builtin(local_invocation_id) local: vec3u) {
@@ -31,24 +31,24 @@ fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     if (index >= arrayLength(&y)) {
         return;
     }
-    let c = index / (OH * OW) % ALL - BEFORE; // wraps below zero
+    let c = index / (OH * OW) % WIDE_C - FIRST_CHANNEL; // wraps below zero
     var sum = 0.0;
     if (c < C) {
-        let n = index / (OH * OW * ALL);
+        let n = index / (OH * OW * WIDE_C);
         let first = ((n * C + c) * H + index / OW % OH * STRIDE) * W + index % OW * STRIDE;
-        for (var i = 0u; i < SPAN; i++) {
-            for (var j = 0u; j < SPAN; j++) {
+        for (var i = 0u; i < WINDOW; i++) {
+            for (var j = 0u; j < WINDOW; j++) {
                 sum += f32(x[first + i * W + j]);
             }
         }
     }
-    y[index] = Stored(sum / f32(SPAN * SPAN));
+    y[index] = Stored(sum / f32(WINDOW * WINDOW));
 }
 
 // The gradient of `pad`: wide to narrow.
 // Grid: x, folded into y, over the elements of y (N, C, H, W).
 @compute @workgroup_size(WG)
-fn pad_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn pad_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     if (index >= arrayLength(&y)) {
@@ -59,10 +59,10 @@ fn pad_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     let c = index / (H * W) % C;
     let n = index / (H * W * C);
     var value = 0.0;
-    if (iy % STRIDE < SPAN && ix % STRIDE < SPAN && iy / STRIDE < OH && ix / STRIDE < OW) {
-        value = f32(x[((n * ALL + BEFORE + c) * OH + iy / STRIDE) * OW + ix / STRIDE]);
+    if (iy % STRIDE < WINDOW && ix % STRIDE < WINDOW && iy / STRIDE < OH && ix / STRIDE < OW) {
+        value = f32(x[((n * WIDE_C + FIRST_CHANNEL + c) * OH + iy / STRIDE) * OW + ix / STRIDE]);
     }
-    y[index] = Stored(value / f32(SPAN * SPAN));
+    y[index] = Stored(value / f32(WINDOW * WINDOW));
 }
 
 // One input of a concatenation into its channels of the wide output.
@@ -72,8 +72,8 @@ fn place(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
          @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     let n = index / (H * W * C);
-    if (n >= arrayLength(&y) / (H * W * ALL)) {
+    if (n >= arrayLength(&y) / (H * W * WIDE_C)) {
         return;
     }
-    y[(n * ALL + BEFORE) * (H * W) + index % (H * W * C)] = x[index];
+    y[(n * WIDE_C + FIRST_CHANNEL) * (H * W) + index % (H * W * C)] = x[index];
 }

@@ -65,7 +65,7 @@ fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
 }
 
 @compute @workgroup_size(WG)
-fn cross_entropy_grad(@builtin(global_invocation_id) id: vec3u) {
+fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     let n = id.x;
     let batch = arrayLength(&labels);
     if (n >= batch) {

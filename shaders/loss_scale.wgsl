@@ -5,8 +5,8 @@
 
 // The scale doubles after so many steps without overflow.
 const INTERVAL: u32 = 2000u;
-const LEAST: f32 = 0x1p-24;
-const MOST: f32 = 0x1p24;
+const MIN_SCALE: f32 = 0x1p-24;
+const MAX_SCALE: f32 = 0x1p24;
 const WG: u32 = 64u;
 
 struct LossScale {
@@ -45,7 +45,7 @@ fn find_overflow(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 
 // What becomes of the step, and the scale of the next. One invocation.
 @compute @workgroup_size(1)
-fn judge() {
+fn update() {
     let scale = state.scale;
     state.unscale = 1.0 / scale;
     state.skip = atomicLoad(&state.overflow);
@@ -53,10 +53,10 @@ fn judge() {
     if (state.skip != 0u) {
         state.skipped += 1u;
         state.good = 0u;
-        state.scale = max(0.5 * scale, LEAST);
+        state.scale = max(0.5 * scale, MIN_SCALE);
     } else if (state.good + 1u >= INTERVAL) {
         state.good = 0u;
-        state.scale = min(2.0 * scale, MOST);
+        state.scale = min(2.0 * scale, MAX_SCALE);
     } else {
         state.good += 1u;
     }

@@ -45,7 +45,7 @@ fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 // y = a where b, the ReLU's output, is positive
 @compute @workgroup_size(WG)
-fn relu_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn relu_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_id) local: vec3u) {
     let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll

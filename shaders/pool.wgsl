@@ -77,7 +77,7 @@ fn windows(at: u32, count: u32) -> vec2u {
 }
 
 @compute @workgroup_size(WG)
-fn max_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn max_pool_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     if (index >= arrayLength(&dx)) {
@@ -121,7 +121,7 @@ fn avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 }
 
 @compute @workgroup_size(WG)
-fn avg_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn avg_pool_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     if (index >= arrayLength(&dx)) {
@@ -154,7 +154,7 @@ fn global_avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
 }
 
 @compute @workgroup_size(WG)
-fn global_avg_pool_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn global_avg_pool_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                         @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     if (index < arrayLength(&dx)) {

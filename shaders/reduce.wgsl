@@ -18,7 +18,7 @@ var<workgroup> shared_sums: array<f32, WG>;
 // y[i] = Σ over rows r of x[r, i]; x has as many rows as fit.
 // Grid: x, folded into y, over the elements of y.
 @compute @workgroup_size(WG)
-fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn sum_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     let length = arrayLength(&y);
@@ -36,7 +36,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 // before the ninth of each: first those of all rows, then these.
 // Grid: x, folded into y, over filters.
 @compute @workgroup_size(WG)
-fn filters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn sum_filters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     let count = arrayLength(&y) / 9u;

@@ -41,8 +41,8 @@ const RIGHT: u32 = 1u;
 const INNER_X: u32 = 4u;
 const INNER_Y: u32 = 2u;
 // Whether rows of source and destination are read and written by fours.
-const SOURCE4: bool = true;
-const DEST4: bool = true;
+const SOURCE_VEC4: bool = true;
+const DEST_VEC4: bool = true;
 const WG: u32 = 64u;
 // An element of source and destination in memory, and four.
 alias Stored = f32;
@@ -82,7 +82,7 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
             let y = sy + r - LEFT;
             let inside = y < SH;
             let row = plane + min(y, SH - 1u) * SW;
-            if (SOURCE4) { // static
+            if (SOURCE_VEC4) { // static
                 for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
                     let x = sx + 4u * q;
                     let v = select(vec4f(), vec4f(source4[(row + min(x, SW - 4u)) / 4u]), inside && x < SW);
@@ -121,7 +121,7 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
 
 // Images of this dispatch.
 fn images() -> u32 {
-    if (DEST4) { // static
+    if (DEST_VEC4) { // static
         return arrayLength(&dest4) / (GROUPS * DC * DH * DW / 4u);
     } else {
         return arrayLength(&dest) / (GROUPS * DC * DH * DW);
@@ -138,7 +138,7 @@ fn write(acc: array<vec4f, PX * PY * KB4>, n: u32, channel_group: u32, first_cha
                 let y = ty * PY + py;
                 if (DH % PY == 0u || y < DH) {
                     let row = plane + y * DW + tx * PX;
-                    if (DEST4) { // static
+                    if (DEST_VEC4) { // static
                         for (var q = 0u; q < PX / 4u; q++) { // unroll
                             if (DW % PX == 0u || tx * PX + 4u * q < DW) {
                                 dest4[row / 4u + q] = Stored4(vec4f(

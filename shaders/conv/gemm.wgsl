@@ -9,7 +9,7 @@
 //
 // No matrix of patches is ever written ("implicit GEMM", Chetlur et al. 2014):
 // `gemm` makes pixels × channels, forward or by the input, and reads the
-// source at the place that a pixel and a tap name; `gemm_weights` makes
+// source at the place that a pixel and a tap name; `gemm_weight_gradient` makes
 // (channel, tap) × channels, summed over pixels.
 //
 // Results TM / 4 apart are the four components of one vector in workgroup
@@ -17,7 +17,7 @@
 // invocations, whole vectors move, and in `gemm` no two lie in one bank.
 
 // One group's channels, and the planes, of source and destination; in
-// `gemm_weights` those of x and dy.
+// `gemm_weight_gradient` those of x and dy.
 const SC: u32 = 4u;
 const SH: u32 = 8u;
 const SW: u32 = 8u;
@@ -48,7 +48,7 @@ const BUFFERS: u32 = 1u;
 // Vectors between the rows of workgroup memory, against conflicts of banks.
 const PAD: u32 = 0u;
 const WG: u32 = 32u;
-// For `gemm_weights`: pixels that a workgroup sums over, and where its sums go.
+// For `gemm_weight_gradient`: pixels that a workgroup sums over, and where its sums go.
 const CHUNK: u32 = 64u;
 const FIRST_SPLIT: u32 = 0u;
 // An element of each in memory.
@@ -60,8 +60,8 @@ const TM4: u32 = TM / 4u;
 const TN4: u32 = TN / 4u;
 const SM4: u32 = SM / 4u;
 const SN4: u32 = SN / 4u;
-const ACROSS: u32 = TM / SM;
-const DOWN: u32 = TN / SN;
+const INVOCATIONS_M: u32 = TM / SM;
+const INVOCATIONS_N: u32 = TN / SN;
 const LEFT_ROW: u32 = TM4 + PAD;
 const RIGHT_ROW: u32 = TN4 + PAD;
 const LEFT_LOADS: u32 = (DEPTH * TM4 + WG - 1u) / WG;
@@ -70,7 +70,7 @@ const TAPS: u32 = KERNEL * KERNEL;
 const SPLANE: u32 = SH * SW;
 const DPLANE: u32 = DH * DW;
 const TILES_N: u32 = (DC + TN - 1u) / TN;
-// Columns of `gemm_weights`.
+// Columns of `gemm_weight_gradient`.
 const COLUMNS: u32 = SC * TAPS;
 const TILES_M: u32 = (COLUMNS + TM - 1u) / TM;
 
@@ -93,10 +93,10 @@ fn multiply(buffer: u32, across: u32, down: u32, sums: ptr<function, array<vec4f
         var a: array<vec4f, SM4>;
         var b: array<vec4f, SN4>;
         for (var i = 0u; i < SM4; i++) { // unroll
-            a[i] = left[(buffer * DEPTH + d) * LEFT_ROW + i * ACROSS + across];
+            a[i] = left[(buffer * DEPTH + d) * LEFT_ROW + i * INVOCATIONS_M + across];
         }
         for (var j = 0u; j < SN4; j++) { // unroll
-            b[j] = right[(buffer * DEPTH + d) * RIGHT_ROW + j * DOWN + down];
+            b[j] = right[(buffer * DEPTH + d) * RIGHT_ROW + j * INVOCATIONS_N + down];
         }
         for (var i = 0u; i < SM; i++) { // unroll
             for (var j = 0u; j < SN4; j++) { // unroll
@@ -181,8 +181,8 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 
     var sums: array<vec4f, SM * SN4>;
-    let across = local.x % ACROSS;
-    let down = local.x / ACROSS;
+    let across = local.x % INVOCATIONS_M;
+    let down = local.x / INVOCATIONS_M;
     // Where a factor has less to bring than there are invocations, the two
     // halves bring one each.
     let other = local.x ^ (WG / 2u);
@@ -249,12 +249,12 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 
     for (var i = 0u; i < SM; i++) { // unroll
-        let m = first_pixel + i % 4u * TM4 + i / 4u * ACROSS + across;
+        let m = first_pixel + i % 4u * TM4 + i / 4u * INVOCATIONS_M + across;
         if (m < pixels) {
             let at = pixel(m, phase);
             let first = (at.x * GROUPS + channel_group) * DC * DPLANE + at.y * DW + at.z;
             for (var k = 0u; k < SN; k++) { // unroll
-                let channel = first_channel + (k / 4u * DOWN + down) * 4u + k % 4u;
+                let channel = first_channel + (k / 4u * INVOCATIONS_N + down) * 4u + k % 4u;
                 if (DC % TN == 0u || channel < DC) {
                     if (BIAS) { // static
                         dest[first + channel * DPLANE] =
@@ -275,7 +275,7 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 // Grid: x over chunks; y, folded into z, over tiles of columns and channels of
 // all groups.
 @compute @workgroup_size(WG)
-fn gemm_weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn gemm_weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                 @builtin(local_invocation_id) local: vec3u) {
     let tile = group.z * groups.y + group.y;
     let first_column = tile % TILES_M * TM;
@@ -289,8 +289,8 @@ fn gemm_weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
     let steps = (terms + DEPTH - 1u) / DEPTH;
 
     var sums: array<vec4f, SM * SN4>;
-    let across = local.x % ACROSS;
-    let down = local.x / ACROSS;
+    let across = local.x % INVOCATIONS_M;
+    let down = local.x / INVOCATIONS_M;
     // Where a factor has less to bring than there are invocations, the two
     // halves bring one each.
     let other = local.x ^ (WG / 2u);
@@ -347,9 +347,9 @@ fn gemm_weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
     }
 
     for (var i = 0u; i < SM; i++) { // unroll
-        let column = first_column + i % 4u * TM4 + i / 4u * ACROSS + across;
+        let column = first_column + i % 4u * TM4 + i / 4u * INVOCATIONS_M + across;
         for (var k = 0u; k < SN; k++) { // unroll
-            let channel = first_channel + (k / 4u * DOWN + down) * 4u + k % 4u;
+            let channel = first_channel + (k / 4u * INVOCATIONS_N + down) * 4u + k % 4u;
             if (channel_group < GROUPS && column < COLUMNS && channel < DC) {
                 partial[(((FIRST_SPLIT + group.x) * GROUPS + channel_group) * DC + channel) * COLUMNS + column] =
                     sums[i * SN4 + k / 4u][k % 4u];

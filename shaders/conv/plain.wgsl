@@ -65,7 +65,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 // dx[n, c, iy, ix] = Σ dy[n, k, (iy + P − ky) / S, (ix + P − kx) / S] · w[k, c, ky, kx]
 // where both divide. Grid: as `forward`, over the elements of dx.
 @compute @workgroup_size(WG)
-fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn input_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
               @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     if (index >= arrayLength(&out)) {
@@ -98,7 +98,7 @@ fn input_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 // Grid: as `forward`, over the weights. Images are summed one by one, so that
 // rounding does not grow with all pixels of the batch.
 @compute @workgroup_size(WG)
-fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
     if (index >= GROUPS * K * C * TAPS) {

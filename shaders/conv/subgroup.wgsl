@@ -5,12 +5,12 @@
 // Where a subgroup is a processor's vector, a load of memory costs each lane
 // ten times what an exchange between lanes costs all of them. So no pixel is
 // loaded twice that a neighbour has: the lanes hold tiles that are side by
-// side in rows of ACROSS, and below one another, and halos are shuffled. And
+// side in rows of LANES_X, and below one another, and halos are shuffled. And
 // no weight is loaded by every lane: together they load a row of them, and
 // each weight is passed on by the lane that has it.
 //
 // A load is dear by the lane and the instruction, not by the byte: where the
-// driver has 64-bit integers, eight values come at once as four of them.
+// driver has 64-bit integers, load8 values come at once as four of them.
 //
 // `tile` takes a few source channels at a time, and of them one destination
 // channel after the other, all taps for each pixel: the body fits into the
@@ -57,64 +57,64 @@ const CHANNELS: u32 = 1u;
 const WINOGRAD: bool = false;
 // Destination channels whose sums are held at a time: KB in `tile`, one in
 // `turns`.
-const HELD: u32 = KB;
+const ACCUMULATORS: u32 = KB;
 // Source pixels for a tile: INNER of its own, and a halo of one or none.
 const LEFT: u32 = 1u;
 const RIGHT: u32 = 1u;
 const INNER_X: u32 = 4u;
 const INNER_Y: u32 = 4u;
 // Invocations in a subgroup, a power of two, and how many of them lie along a
-// row of tiles: a divisor of LANES, and at least TILES_X.
-const LANES: u32 = 8u;
-const ACROSS: u32 = 2u;
+// row of tiles: a divisor of SUBGROUP_SIZE, and at least TILES_X.
+const SUBGROUP_SIZE: u32 = 8u;
+const LANES_X: u32 = 2u;
 // Whether rows of source and destination are read and written by fours, and
 // whether rows of the source and weights are read by eights.
-const SOURCE4: bool = true;
-const DEST4: bool = true;
-const SOURCE8: bool = false;
-const WEIGHTS8: bool = false;
+const SOURCE_VEC4: bool = true;
+const DEST_VEC4: bool = true;
+const SOURCE_LOAD8: bool = false;
+const WEIGHTS_LOAD8: bool = false;
 // Whether `turns` has memory of its own for sums of some source channels:
 // else `dest` holds them, in 32 bits. And whether it reads them by eights.
-const APART: bool = false;
-const SUMS8: bool = false;
+const F32_SUMS: bool = false;
+const SUMS_LOAD8: bool = false;
 // Whether the moments of each destination channel are taken along for a batch
 // norm behind the convolution, and the chunks of them before this dispatch's.
 // Tiles must divide the plane.
 const MOMENTS: bool = false;
 const FIRST_CHUNK: u32 = 0u;
-// Exchanges until every lane has those of all: LANES is two to this power.
+// Exchanges until every lane has those of all: SUBGROUP_SIZE is two to this power.
 const EXCHANGES: u32 = 3u;
 const WG: u32 = 32u;
 // An element of source and destination in memory, and four.
 alias Stored = f32;
 alias Stored4 = vec4f;
 
-const DOWN: u32 = LANES / ACROSS;
+const LANES_Y: u32 = SUBGROUP_SIZE / LANES_X;
 const TILES_X: u32 = (DW + PX - 1u) / PX;
 const TILES_Y: u32 = (DH + PY - 1u) / PY;
 // Whether every image lies in one subgroup: then so do all its halos.
-const WHOLE: bool = DOWN % TILES_Y == 0u;
+const WHOLE_IMAGES: bool = LANES_Y % TILES_Y == 0u;
 const BLOCKS: u32 = (DC + KB - 1u) / KB;
 const TAPS: u32 = KERNEL * KERNEL;
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
 // Weights that a lane loads at once.
-const EACH: u32 = select(4u, 8u, WEIGHTS8);
+const LOAD_WIDTH: u32 = select(4u, 8u, WEIGHTS_LOAD8);
 // Of `tile`: weights of a block for the source channels of one turn, and how
-// often a lane loads EACH of them.
-const PACKED: u32 = KB * CHANNELS * TAPS;
-const CHUNKS: u32 = (PACKED + EACH * LANES - 1u) / (EACH * LANES);
+// often a lane loads LOAD_WIDTH of them.
+const PACKED_WEIGHTS: u32 = KB * CHANNELS * TAPS;
+const LANE_LOADS: u32 = (PACKED_WEIGHTS + LOAD_WIDTH * SUBGROUP_SIZE - 1u) / (LOAD_WIDTH * SUBGROUP_SIZE);
 // Of `turns`: turns that the source channels take, kernels that a lane loads
-// a turn, and how it does: so often EACH weights, then so many pairs. A turn's
-// weights begin at a multiple of eight.
-const TURNS: u32 = (SC + CHANNELS - 1u) / CHANNELS;
-const KERNELS: u32 = (CHANNELS + LANES - 1u) / LANES;
-const WHOLES: u32 = (TAPS * KERNELS + select(3u, 0u, WEIGHTS8)) / EACH;
-const PAIRS: u32 = select(0u, (TAPS * KERNELS % 8u + 1u) / 2u, WEIGHTS8);
-const OF_TURN: u32 = ((WHOLES * EACH + PAIRS * 2u) * LANES + 7u) / 8u * 8u;
+// a turn, and how it does: so often LOAD_WIDTH weights, then so many pairs. A turn's
+// weights begin at a multiple of load8.
+const SOURCE_BLOCKS: u32 = (SC + CHANNELS - 1u) / CHANNELS;
+const LANE_KERNELS: u32 = (CHANNELS + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
+const VECTOR_LOADS: u32 = (TAPS * LANE_KERNELS + select(3u, 0u, WEIGHTS_LOAD8)) / LOAD_WIDTH;
+const PAIR_LOADS: u32 = select(0u, (TAPS * LANE_KERNELS % 8u + 1u) / 2u, WEIGHTS_LOAD8);
+const BLOCK_WEIGHTS: u32 = ((VECTOR_LOADS * LOAD_WIDTH + PAIR_LOADS * 2u) * SUBGROUP_SIZE + 7u) / 8u * 8u;
 // By Winograd's filtering: blocks of 4 × 4 pixels along a row of a tile and in all
 // of it, and the terms of the 6 × 6 source pixels behind each.
-const BLOCKS_X: u32 = max(PX / 4u, 1u);
+const PATCHES_X: u32 = max(PX / 4u, 1u);
 const PATCHES: u32 = max(PX * PY / 16u, 1u);
 const TERMS: u32 = 36u;
 // The points beside 0 and ∞, ±NEAR and ±FAR, whose squares are one half and two.
@@ -122,12 +122,12 @@ const NEAR: f32 = 0.70710678;
 const FAR: f32 = 1.41421356;
 // Of `turns`: values of a source channel that a tile's pixels are made of, and
 // of a kernel.
-const KEPT: u32 = select(ROWS * COLS, PATCHES * TERMS, WINOGRAD);
-const OF_KERNEL: u32 = select(TAPS, TERMS, WINOGRAD);
+const SOURCE_VALUES: u32 = select(ROWS * COLS, PATCHES * TERMS, WINOGRAD);
+const KERNEL_VALUES: u32 = select(TAPS, TERMS, WINOGRAD);
 
 @group(0) @binding(0) var<storage, read> source: array<Stored>;     // N, GROUPS·SC, SH, SW
 @group(0) @binding(1) var<storage, read> source4: array<Stored4>;   // the same memory
-@group(0) @binding(2) var<storage, read> weights4: array<vec4f>;   // GROUPS·BLOCKS, SC / CHANNELS, CHUNKS, LANES, EACH; or GROUPS·DC, TURNS, OF_TURN
+@group(0) @binding(2) var<storage, read> weights4: array<vec4f>;   // GROUPS·BLOCKS, SC / CHANNELS, LANE_LOADS, SUBGROUP_SIZE, LOAD_WIDTH; or GROUPS·DC, SOURCE_BLOCKS, BLOCK_WEIGHTS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;         // GROUPS·DC
 @group(0) @binding(4) var<storage, read_write> dest: array<Stored>; // N, GROUPS·DC, DH, DW
 @group(0) @binding(5) var<storage, read_write> dest4: array<Stored4>; // the same memory
@@ -137,14 +137,14 @@ const OF_KERNEL: u32 = select(TAPS, TERMS, WINOGRAD);
 @group(0) @binding(9) var<storage, read> source8: array<vec4<u64>>;  // the memory of `source`
 @group(0) @binding(10) var<storage, read> weights8: array<vec4<u64>>; // the memory of `weights4`
 @group(0) @binding(11) var<storage, read> weights2: array<u64>;      // the same
-// The memory of `dest`, if not APART: an invocation reads what it wrote there
+// The memory of `dest`, if not F32_SUMS: an invocation reads what it wrote there
 // itself, a turn before.
 @group(0) @binding(12) var<storage, read_write> sums: array<f32>;    // as `dest`
 @group(0) @binding(13) var<storage, read_write> sums4: array<vec4f>; // the same memory
 @group(0) @binding(14) var<storage, read_write> sums8: array<vec4<u64>>; // the same memory
 
-// The eight values that were loaded as four 64-bit integers.
-fn eight(v: vec4<u64>) -> array<vec4f, 2> {
+// The load8 values that were loaded as four 64-bit integers.
+fn load8(v: vec4<u64>) -> array<vec4f, 2> {
     return array<vec4f, 2>(
         bitcast<vec4f>(vec4u(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))),
         bitcast<vec4f>(vec4u(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))));
@@ -156,10 +156,10 @@ fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
     // Below zero wraps round: one comparison finds both ends.
     let inside = y < SH;
     let row = plane + min(y, SH - 1u) * SW;
-    if (SOURCE8) { // static
+    if (SOURCE_LOAD8) { // static
         for (var q = 0u; q < INNER_X / 8u; q++) { // unroll
             let at = x + 8u * q;
-            let both = eight(source8[(row + min(at, SW - 8u)) / 8u]);
+            let both = load8(source8[(row + min(at, SW - 8u)) / 8u]);
             for (var h = 0u; h < 2u; h++) { // unroll
                 let v = select(vec4f(), both[h], inside && at < SW);
                 own[8u * q + 4u * h] = v.x;
@@ -169,7 +169,7 @@ fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
             }
         }
     }
-    if (SOURCE4 && !SOURCE8) { // static
+    if (SOURCE_VEC4 && !SOURCE_LOAD8) { // static
         for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
             let at = x + 4u * q;
             let v = select(vec4f(), vec4f(source4[(row + min(at, SW - 4u)) / 4u]), inside && at < SW);
@@ -179,7 +179,7 @@ fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
             own[4u * q + 3u] = v.w;
         }
     }
-    if (!SOURCE4) { // static
+    if (!SOURCE_VEC4) { // static
         for (var j = 0u; j < INNER_X; j++) { // unroll
             own[j] = select(0.0, f32(source[row + min(x + j, SW - 1u)]), inside && x + j < SW);
         }
@@ -194,13 +194,13 @@ fn widened(own: array<f32, INNER_X>, lane: u32) -> array<f32, COLS> {
     for (var j = 0u; j < INNER_X; j++) { // unroll
         row[LEFT + j] = own[j];
     }
-    if (LEFT > 0u && ACROSS > 1u) { // static
-        let left = subgroupShuffle(own[INNER_X - 1u], (lane + LANES - 1u) % LANES);
-        row[0] = select(left, 0.0, lane % ACROSS == 0u);
+    if (LEFT > 0u && LANES_X > 1u) { // static
+        let left = subgroupShuffle(own[INNER_X - 1u], (lane + SUBGROUP_SIZE - 1u) % SUBGROUP_SIZE);
+        row[0] = select(left, 0.0, lane % LANES_X == 0u);
     }
-    if (RIGHT > 0u && ACROSS > 1u) { // static
-        let right = subgroupShuffle(own[0], (lane + 1u) % LANES);
-        row[COLS - 1u] = select(right, 0.0, lane % ACROSS == ACROSS - 1u);
+    if (RIGHT > 0u && LANES_X > 1u) { // static
+        let right = subgroupShuffle(own[0], (lane + 1u) % SUBGROUP_SIZE);
+        row[COLS - 1u] = select(right, 0.0, lane % LANES_X == LANES_X - 1u);
     }
     return row;
 }
@@ -218,27 +218,27 @@ fn window(plane: u32, tx: u32, ty: u32, lane: u32) -> array<f32, ROWS * COLS> {
     // what is below. Where there are two, no lane lacks both.
     var above: array<f32, COLS>;
     var below: array<f32, COLS>;
-    if (!WHOLE && LEFT > 0u) { // static
-        let y = select(ty * INNER_Y + INNER_Y, ty * INNER_Y - 1u, lane < ACROSS || RIGHT == 0u);
+    if (!WHOLE_IMAGES && LEFT > 0u) { // static
+        let y = select(ty * INNER_Y + INNER_Y, ty * INNER_Y - 1u, lane < LANES_X || RIGHT == 0u);
         above = widened(pixels(plane, tx * INNER_X, y), lane);
         below = above;
     }
-    if (!WHOLE && RIGHT > 0u && (LEFT == 0u || DOWN == 1u)) { // static
+    if (!WHOLE_IMAGES && RIGHT > 0u && (LEFT == 0u || LANES_Y == 1u)) { // static
         below = widened(pixels(plane, tx * INNER_X, ty * INNER_Y + INNER_Y), lane);
     }
     for (var j = 0u; j < LEFT * COLS; j++) { // unroll
         taken[j] = above[j];
-        if (DOWN > 1u) { // static
-            let theirs = subgroupShuffle(taken[INNER_Y * COLS + j], (lane + LANES - ACROSS) % LANES);
-            taken[j] = select(select(theirs, 0.0, ty == 0u), above[j], lane < ACROSS);
+        if (LANES_Y > 1u) { // static
+            let theirs = subgroupShuffle(taken[INNER_Y * COLS + j], (lane + SUBGROUP_SIZE - LANES_X) % SUBGROUP_SIZE);
+            taken[j] = select(select(theirs, 0.0, ty == 0u), above[j], lane < LANES_X);
         }
     }
     for (var j = 0u; j < RIGHT * COLS; j++) { // unroll
         taken[(LEFT + INNER_Y) * COLS + j] = below[j];
-        if (DOWN > 1u) { // static
-            let theirs = subgroupShuffle(taken[LEFT * COLS + j], (lane + ACROSS) % LANES);
+        if (LANES_Y > 1u) { // static
+            let theirs = subgroupShuffle(taken[LEFT * COLS + j], (lane + LANES_X) % SUBGROUP_SIZE);
             taken[(LEFT + INNER_Y) * COLS + j] =
-                select(select(theirs, 0.0, ty == TILES_Y - 1u), below[j], lane >= LANES - ACROSS);
+                select(select(theirs, 0.0, ty == TILES_Y - 1u), below[j], lane >= SUBGROUP_SIZE - LANES_X);
         }
     }
     return taken;
@@ -257,10 +257,10 @@ fn source_terms(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> array<f32, 6>
 // The transforms of the 6 × 6 pixels behind each 4 × 4 of the tile: along rows,
 // then along columns.
 fn transformed(taken: array<f32, ROWS * COLS>) -> array<f32, PATCHES * TERMS> {
-    var rows: array<array<f32, 6>, ROWS * BLOCKS_X>;
+    var rows: array<array<f32, 6>, ROWS * PATCHES_X>;
     for (var r = 0u; r < ROWS; r++) { // unroll
-        for (var p = 0u; p < BLOCKS_X; p++) { // unroll
-            rows[r * BLOCKS_X + p] = source_terms(
+        for (var p = 0u; p < PATCHES_X; p++) { // unroll
+            rows[r * PATCHES_X + p] = source_terms(
                 taken[r * COLS + 4u * p], taken[r * COLS + 4u * p + 1u], taken[r * COLS + 4u * p + 2u],
                 taken[r * COLS + 4u * p + 3u], taken[r * COLS + 4u * p + 4u], taken[r * COLS + 4u * p + 5u]);
         }
@@ -269,12 +269,12 @@ fn transformed(taken: array<f32, ROWS * COLS>) -> array<f32, PATCHES * TERMS> {
     for (var p = 0u; p < PATCHES; p++) { // unroll
         for (var j = 0u; j < 6u; j++) { // unroll
             let column = source_terms(
-                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X][j],
-                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + BLOCKS_X][j],
-                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + 2u * BLOCKS_X][j],
-                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + 3u * BLOCKS_X][j],
-                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + 4u * BLOCKS_X][j],
-                rows[p / BLOCKS_X * (4u * BLOCKS_X) + p % BLOCKS_X + 5u * BLOCKS_X][j]);
+                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X][j],
+                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + PATCHES_X][j],
+                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + 2u * PATCHES_X][j],
+                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + 3u * PATCHES_X][j],
+                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + 4u * PATCHES_X][j],
+                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + 5u * PATCHES_X][j]);
             for (var y = 0u; y < 6u; y++) { // unroll
                 both[p * TERMS + 6u * y + j] = column[y];
             }
@@ -289,9 +289,9 @@ fn plane_of(n: u32, channel: u32) -> u32 {
 }
 
 // Writes four pixels: to `dest`, or sums that are not `done` where those are
-// APART.
+// F32_SUMS.
 fn put4(at: u32, v: vec4f, done: bool) {
-    if (APART) { // static
+    if (F32_SUMS) { // static
         if (done) {
             dest4[at] = Stored4(v);
         } else {
@@ -304,7 +304,7 @@ fn put4(at: u32, v: vec4f, done: bool) {
 
 // The same with one.
 fn put(at: u32, v: f32, done: bool) {
-    if (APART) { // static
+    if (F32_SUMS) { // static
         if (done) {
             dest[at] = Stored(v);
         } else {
@@ -316,12 +316,12 @@ fn put(at: u32, v: f32, done: bool) {
 }
 
 // Writes a tile's pixels in one plane, the k-th of those in `acc`.
-fn write(acc: ptr<function, array<f32, HELD * PX * PY>>, k: u32, plane: u32, tx: u32, ty: u32, done: bool) {
+fn write(acc: ptr<function, array<f32, ACCUMULATORS * PX * PY>>, k: u32, plane: u32, tx: u32, ty: u32, done: bool) {
     for (var py = 0u; py < PY; py++) { // unroll
         let y = ty * PY + py;
         if (DH % PY == 0u || y < DH) {
             let row = plane + y * DW + tx * PX;
-            if (DEST4) { // static
+            if (DEST_VEC4) { // static
                 for (var q = 0u; q < PX / 4u; q++) { // unroll
                     if (DW % PX == 0u || tx * PX + 4u * q < DW) {
                         put4(row / 4u + q, vec4f(
@@ -342,19 +342,19 @@ fn write(acc: ptr<function, array<f32, HELD * PX * PY>>, k: u32, plane: u32, tx:
 
 // What `write` left of a plane's pixels a turn before. Beyond the plane it is
 // anything: that is not written.
-fn before(plane: u32, tx: u32, ty: u32) -> array<f32, HELD * PX * PY> {
-    var left: array<f32, HELD * PX * PY>;
+fn before(plane: u32, tx: u32, ty: u32) -> array<f32, ACCUMULATORS * PX * PY> {
+    var left: array<f32, ACCUMULATORS * PX * PY>;
     for (var py = 0u; py < PY; py++) { // unroll
         let row = plane + min(ty * PY + py, DH - 1u) * DW;
-        if (SUMS8) { // static
+        if (SUMS_LOAD8) { // static
             for (var q = 0u; q < PX / 8u; q++) { // unroll
-                let both = eight(sums8[(row + min(tx * PX + 8u * q, DW - 8u)) / 8u]);
+                let both = load8(sums8[(row + min(tx * PX + 8u * q, DW - 8u)) / 8u]);
                 for (var j = 0u; j < 8u; j++) { // unroll
                     left[py * PX + 8u * q + j] = both[j / 4u][j % 4u];
                 }
             }
         }
-        if (DEST4 && !SUMS8) { // static
+        if (DEST_VEC4 && !SUMS_LOAD8) { // static
             for (var q = 0u; q < PX / 4u; q++) { // unroll
                 let v = sums4[(row + min(tx * PX + 4u * q, DW - 4u)) / 4u];
                 for (var j = 0u; j < 4u; j++) { // unroll
@@ -362,7 +362,7 @@ fn before(plane: u32, tx: u32, ty: u32) -> array<f32, HELD * PX * PY> {
                 }
             }
         }
-        if (!DEST4) { // static
+        if (!DEST_VEC4) { // static
             for (var px = 0u; px < PX; px++) { // unroll
                 left[py * PX + px] = sums[row + min(tx * PX + px, DW - 1u)];
             }
@@ -374,7 +374,7 @@ fn before(plane: u32, tx: u32, ty: u32) -> array<f32, HELD * PX * PY> {
 // Count, mean and squared deviations of one channel of all tiles of the
 // subgroup, this lane's own if it has one; the same in all lanes (Chan et al.
 // 1979).
-fn moments_of(acc: ptr<function, array<f32, HELD * PX * PY>>, k: u32, own: bool, lane: u32) -> vec3f {
+fn moments_of(acc: ptr<function, array<f32, ACCUMULATORS * PX * PY>>, k: u32, own: bool, lane: u32) -> vec3f {
     var sum = 0.0;
     for (var p = 0u; p < PX * PY; p++) { // unroll
         sum += (*acc)[k * PX * PY + p];
@@ -401,7 +401,7 @@ fn moments_of(acc: ptr<function, array<f32, HELD * PX * PY>>, k: u32, own: bool,
 
 // Images of this dispatch.
 fn images() -> u32 {
-    if (DEST4) { // static
+    if (DEST_VEC4) { // static
         return arrayLength(&dest4) / (GROUPS * DC * DH * DW / 4u);
     } else {
         return arrayLength(&dest) / (GROUPS * DC * DH * DW);
@@ -409,19 +409,19 @@ fn images() -> u32 {
 }
 
 // Grid: x over blocks of channels, which follow each other while the source is
-// in a cache; y, folded into z, over subgroups, each with DOWN rows of tiles.
+// in a cache; y, folded into z, over subgroups, each with LANES_Y rows of tiles.
 @compute @workgroup_size(WG)
-fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
-    let line = ((group.z * groups.y + group.y) * (WG / LANES) + subgroup) * DOWN + lane / ACROSS;
-    let tx = lane % ACROSS;
+    let line = ((group.z * groups.y + group.y) * (WG / SUBGROUP_SIZE) + subgroup) * LANES_Y + lane / LANES_X;
+    let tx = lane % LANES_X;
     let ty = line % TILES_Y;
     // Lanes without a tile go along: their neighbours exchange with them.
     let n = min(line / TILES_Y, images() - 1u);
     let channel_group = group.x / BLOCKS;
     let first_channel = group.x % BLOCKS * KB;
 
-    var acc: array<f32, HELD * PX * PY>;
+    var acc: array<f32, ACCUMULATORS * PX * PY>;
     if (BIAS) { // static
         for (var k = 0u; k < KB; k++) { // unroll
             let b = bias[channel_group * DC + min(first_channel + k, DC - 1u)];
@@ -440,11 +440,11 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             }
         }
         // A lane's share of the weights.
-        var share: array<vec4f, CHUNKS * EACH / 4u>;
-        for (var i = 0u; i < CHUNKS; i++) { // unroll
-            let at = ((group.x * (SC / CHANNELS) + c / CHANNELS) * CHUNKS + i) * LANES + lane;
-            if (WEIGHTS8) { // static
-                let both = eight(weights8[at]);
+        var share: array<vec4f, LANE_LOADS * LOAD_WIDTH / 4u>;
+        for (var i = 0u; i < LANE_LOADS; i++) { // unroll
+            let at = ((group.x * (SC / CHANNELS) + c / CHANNELS) * LANE_LOADS + i) * SUBGROUP_SIZE + lane;
+            if (WEIGHTS_LOAD8) { // static
+                let both = load8(weights8[at]);
                 share[2u * i] = both[0];
                 share[2u * i + 1u] = both[1];
             } else {
@@ -455,9 +455,9 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             var w: array<f32, CHANNELS * TAPS>;
             for (var i = 0u; i < CHANNELS * TAPS; i++) { // unroll
                 w[i] = subgroupShuffle(
-                    share[(k * CHANNELS * TAPS + i) / (EACH * LANES) * (EACH / 4u)
-                        + (k * CHANNELS * TAPS + i) % EACH / 4u][(k * CHANNELS * TAPS + i) % 4u],
-                    (k * CHANNELS * TAPS + i) / EACH % LANES);
+                    share[(k * CHANNELS * TAPS + i) / (LOAD_WIDTH * SUBGROUP_SIZE) * (LOAD_WIDTH / 4u)
+                        + (k * CHANNELS * TAPS + i) % LOAD_WIDTH / 4u][(k * CHANNELS * TAPS + i) % 4u],
+                    (k * CHANNELS * TAPS + i) / LOAD_WIDTH % SUBGROUP_SIZE);
             }
             for (var py = 0u; py < PY; py++) { // unroll
                 for (var px = 0u; px < PX; px++) { // unroll
@@ -491,14 +491,14 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
     if (MOMENTS) { // static
-        let chunk = FIRST_CHUNK + (group.z * groups.y + group.y) * (WG / LANES) + subgroup;
+        let chunk = FIRST_CHUNK + (group.z * groups.y + group.y) * (WG / SUBGROUP_SIZE) + subgroup;
         // Each lane writes those of another channel.
-        for (var turn = 0u; turn < (KB + LANES - 1u) / LANES; turn++) { // unroll
+        for (var turn = 0u; turn < (KB + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE; turn++) { // unroll
             var mine = vec3f();
-            for (var k = turn * LANES; k < min(KB, turn * LANES + LANES); k++) { // unroll
-                mine = select(mine, moments_of(&acc, k, own, lane), lane == k % LANES);
+            for (var k = turn * SUBGROUP_SIZE; k < min(KB, turn * SUBGROUP_SIZE + SUBGROUP_SIZE); k++) { // unroll
+                mine = select(mine, moments_of(&acc, k, own, lane), lane == k % SUBGROUP_SIZE);
             }
-            let k = turn * LANES + lane;
+            let k = turn * SUBGROUP_SIZE + lane;
             if (k < KB && first_channel + k < DC) {
                 moments[chunk * (GROUPS * DC) + channel_group * DC + first_channel + k] = vec4f(mine, 0.0);
             }
@@ -517,28 +517,28 @@ fn kernel_terms(a: f32, b: f32, c: f32) -> array<f32, 6> {
 
 // The lane's kernels for a turn, whose weights begin at `first`; by Winograd's
 // filtering transformed, which is cheaper than to load 36.
-fn kernels(first: u32, lane: u32) -> array<f32, OF_KERNEL * KERNELS> {
-    var w: array<f32, WHOLES * EACH + 2u * PAIRS>;
-    for (var i = 0u; i < WHOLES; i++) { // unroll
-        if (WEIGHTS8) { // static
-            let both = eight(weights8[first / 8u + i * LANES + lane]);
+fn kernels(first: u32, lane: u32) -> array<f32, KERNEL_VALUES * LANE_KERNELS> {
+    var w: array<f32, VECTOR_LOADS * LOAD_WIDTH + 2u * PAIR_LOADS>;
+    for (var i = 0u; i < VECTOR_LOADS; i++) { // unroll
+        if (WEIGHTS_LOAD8) { // static
+            let both = load8(weights8[first / 8u + i * SUBGROUP_SIZE + lane]);
             for (var j = 0u; j < 8u; j++) { // unroll
                 w[8u * i + j] = both[j / 4u][j % 4u];
             }
         } else {
-            let four = weights4[first / 4u + i * LANES + lane];
+            let four = weights4[first / 4u + i * SUBGROUP_SIZE + lane];
             for (var j = 0u; j < 4u; j++) { // unroll
                 w[4u * i + j] = four[j];
             }
         }
     }
-    for (var i = 0u; i < PAIRS; i++) { // unroll
-        let pair = weights2[first / 2u + (WHOLES * 4u + i) * LANES + lane];
-        w[8u * WHOLES + 2u * i] = bitcast<f32>(u32(pair));
-        w[8u * WHOLES + 2u * i + 1u] = bitcast<f32>(u32(pair >> 32u));
+    for (var i = 0u; i < PAIR_LOADS; i++) { // unroll
+        let pair = weights2[first / 2u + (VECTOR_LOADS * 4u + i) * SUBGROUP_SIZE + lane];
+        w[8u * VECTOR_LOADS + 2u * i] = bitcast<f32>(u32(pair));
+        w[8u * VECTOR_LOADS + 2u * i + 1u] = bitcast<f32>(u32(pair >> 32u));
     }
-    var all: array<f32, OF_KERNEL * KERNELS>;
-    for (var i = 0u; i < KERNELS; i++) { // unroll
+    var all: array<f32, KERNEL_VALUES * LANE_KERNELS>;
+    for (var i = 0u; i < LANE_KERNELS; i++) { // unroll
         if (WINOGRAD) { // static
             var rows: array<array<f32, 6>, 3>;
             for (var r = 0u; r < 3u; r++) { // unroll
@@ -571,14 +571,14 @@ fn pixels_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec4f {
 // The tile's pixels of one destination channel: the products of all patches of
 // CHANNELS source channels with their kernels, row by row of the transform, and
 // those transformed back.
-fn filtered(patches: ptr<function, array<f32, CHANNELS * KEPT>>,
-            own: ptr<function, array<f32, OF_KERNEL * KERNELS>>) -> array<f32, HELD * PX * PY> {
+fn filtered(patches: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
+            own: ptr<function, array<f32, KERNEL_VALUES * LANE_KERNELS>>) -> array<f32, ACCUMULATORS * PX * PY> {
     var rows: array<vec4f, 6u * PATCHES>;
     for (var r = 0u; r < 6u; r++) { // unroll
         var products: array<array<f32, 6>, PATCHES>;
         for (var i = 0u; i < CHANNELS; i++) { // unroll
             for (var j = 0u; j < 6u; j++) { // unroll
-                let w = subgroupShuffle((*own)[i / LANES * TERMS + 6u * r + j], i % LANES);
+                let w = subgroupShuffle((*own)[i / SUBGROUP_SIZE * TERMS + 6u * r + j], i % SUBGROUP_SIZE);
                 for (var p = 0u; p < PATCHES; p++) { // unroll
                     if (i == 0u) { // static
                         products[p][j] = (*patches)[p * TERMS + 6u * r + j] * w;
@@ -593,14 +593,14 @@ fn filtered(patches: ptr<function, array<f32, CHANNELS * KEPT>>,
                                               products[p][3], products[p][4], products[p][5]);
         }
     }
-    var pixels: array<f32, HELD * PX * PY>;
+    var pixels: array<f32, ACCUMULATORS * PX * PY>;
     for (var p = 0u; p < PATCHES; p++) { // unroll
         for (var j = 0u; j < 4u; j++) { // unroll
             let column = pixels_of(
                 rows[p][j], rows[PATCHES + p][j], rows[2u * PATCHES + p][j],
                 rows[3u * PATCHES + p][j], rows[4u * PATCHES + p][j], rows[5u * PATCHES + p][j]);
             for (var y = 0u; y < 4u; y++) { // unroll
-                pixels[(p / BLOCKS_X * 4u + y) * PX + p % BLOCKS_X * 4u + j] = column[y];
+                pixels[(p / PATCHES_X * 4u + y) * PX + p % PATCHES_X * 4u + j] = column[y];
             }
         }
     }
@@ -608,14 +608,14 @@ fn filtered(patches: ptr<function, array<f32, CHANNELS * KEPT>>,
 }
 
 // The same of a 1×1 kernel, where a patch is a pixel.
-fn summed(pixels: ptr<function, array<f32, CHANNELS * KEPT>>,
-          own: ptr<function, array<f32, OF_KERNEL * KERNELS>>) -> array<f32, HELD * PX * PY> {
-    var acc: array<f32, HELD * PX * PY>;
+fn summed(pixels: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
+          own: ptr<function, array<f32, KERNEL_VALUES * LANE_KERNELS>>) -> array<f32, ACCUMULATORS * PX * PY> {
+    var acc: array<f32, ACCUMULATORS * PX * PY>;
     for (var i = 0u; i < CHANNELS; i++) { // unroll
-        let w = subgroupShuffle((*own)[i / LANES], i % LANES);
+        let w = subgroupShuffle((*own)[i / SUBGROUP_SIZE], i % SUBGROUP_SIZE);
         for (var py = 0u; py < PY; py++) { // unroll
             for (var px = 0u; px < PX; px++) { // unroll
-                acc[py * PX + px] += w * (*pixels)[i * KEPT + (py * COLS + px) * STRIDE];
+                acc[py * PX + px] += w * (*pixels)[i * SOURCE_VALUES + (py * COLS + px) * STRIDE];
             }
         }
     }
@@ -624,11 +624,11 @@ fn summed(pixels: ptr<function, array<f32, CHANNELS * KEPT>>,
 
 // Grid: as for `tile`.
 @compute @workgroup_size(WG)
-fn turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
          @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
-    let place = (group.z * groups.y + group.y) * (WG / LANES) + subgroup;
-    let line = place * DOWN + lane / ACROSS;
-    let tx = lane % ACROSS;
+    let place = (group.z * groups.y + group.y) * (WG / SUBGROUP_SIZE) + subgroup;
+    let line = place * LANES_Y + lane / LANES_X;
+    let tx = lane % LANES_X;
     let ty = line % TILES_Y;
     // Lanes without a tile go along: their neighbours exchange with them.
     let n = min(line / TILES_Y, images() - 1u);
@@ -636,20 +636,20 @@ fn turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     let channel_group = group.x / BLOCKS;
     let first_channel = group.x % BLOCKS * KB;
 
-    for (var turn = 0u; turn < TURNS; turn++) {
-        var kept: array<f32, CHANNELS * KEPT>;
+    for (var turn = 0u; turn < SOURCE_BLOCKS; turn++) {
+        var kept: array<f32, CHANNELS * SOURCE_VALUES>;
         for (var i = 0u; i < CHANNELS; i++) { // unroll
             // Kernels of channels behind the last are zero.
             let c = min(turn * CHANNELS + i, SC - 1u);
             let taken = window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), tx, ty, lane);
             if (WINOGRAD) { // static
                 let terms = transformed(taken);
-                for (var j = 0u; j < KEPT; j++) { // unroll
-                    kept[i * KEPT + j] = terms[j];
+                for (var j = 0u; j < SOURCE_VALUES; j++) { // unroll
+                    kept[i * SOURCE_VALUES + j] = terms[j];
                 }
             } else {
-                for (var j = 0u; j < KEPT; j++) { // unroll
-                    kept[i * KEPT + j] = taken[j];
+                for (var j = 0u; j < SOURCE_VALUES; j++) { // unroll
+                    kept[i * SOURCE_VALUES + j] = taken[j];
                 }
             }
         }
@@ -658,12 +658,12 @@ fn turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
             let plane = plane_of(n, channel);
             // All loads come first: each is a loop of the driver's, and what is
             // made before it would wait on the stack.
-            var left: array<f32, HELD * PX * PY>;
-            if (TURNS > 1u) { // static
+            var left: array<f32, ACCUMULATORS * PX * PY>;
+            if (SOURCE_BLOCKS > 1u) { // static
                 left = before(plane, tx, ty);
             }
-            var shares = kernels((channel * TURNS + turn) * OF_TURN, lane);
-            var acc: array<f32, HELD * PX * PY>;
+            var shares = kernels((channel * SOURCE_BLOCKS + turn) * BLOCK_WEIGHTS, lane);
+            var acc: array<f32, ACCUMULATORS * PX * PY>;
             if (WINOGRAD) { // static
                 acc = filtered(&kept, &shares);
             } else {
@@ -675,14 +675,14 @@ fn turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
                     acc[p] += b;
                 }
             }
-            if (TURNS > 1u) { // static
+            if (SOURCE_BLOCKS > 1u) { // static
                 // A choice between two comes last: a sum would be made anew for
                 // each lane that stores it.
                 for (var p = 0u; p < PX * PY; p++) { // unroll
                     acc[p] = select(left[p] + acc[p], acc[p], turn == 0u);
                 }
             }
-            let done = turn == TURNS - 1u;
+            let done = turn == SOURCE_BLOCKS - 1u;
             if (own) {
                 write(&acc, 0u, plane, tx, ty, done);
             }
@@ -712,10 +712,10 @@ fn weight(channel_group: u32, k: u32, c: u32, tap: u32) -> f32 {
 // KB destination channels and CHANNELS source channels, the kernels of each
 // destination channel.
 @compute @workgroup_size(WG)
-fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn pack_output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    let in_turn = CHUNKS * LANES * EACH / 4u;
+    let in_turn = LANE_LOADS * SUBGROUP_SIZE * LOAD_WIDTH / 4u;
     let c = index / in_turn % (SC / CHANNELS) * CHANNELS;
     let block = index / (in_turn * (SC / CHANNELS));
     if (block >= GROUPS * BLOCKS) {
@@ -732,28 +732,28 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 // Lays weights out as `turns` reads them, four an invocation: for each
 // destination channel and turn, the kernels of each lane, whose channels are
-// LANES apart.
+// SUBGROUP_SIZE apart.
 @compute @workgroup_size(WG)
-fn pack_turns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn pack_input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
               @builtin(local_invocation_id) local: vec3u) {
     let index = (group.y * groups.x + group.x) * WG + local.x;
-    let turn = index / (OF_TURN / 4u) % TURNS;
-    let channel = index / (OF_TURN / 4u * TURNS);
+    let turn = index / (BLOCK_WEIGHTS / 4u) % SOURCE_BLOCKS;
+    let channel = index / (BLOCK_WEIGHTS / 4u * SOURCE_BLOCKS);
     if (channel >= GROUPS * DC) {
         return;
     }
     var four: vec4f;
     for (var j = 0u; j < 4u; j++) { // unroll
-        let place = index % (OF_TURN / 4u) * 4u + j;
-        var lane = place / EACH % LANES;
-        var value = place / (EACH * LANES) * EACH + place % EACH;
-        if (place >= WHOLES * EACH * LANES) {
-            let behind = place - WHOLES * EACH * LANES;
-            lane = behind / 2u % LANES;
-            value = WHOLES * EACH + behind / (2u * LANES) * 2u + behind % 2u;
+        let place = index % (BLOCK_WEIGHTS / 4u) * 4u + j;
+        var lane = place / LOAD_WIDTH % SUBGROUP_SIZE;
+        var value = place / (LOAD_WIDTH * SUBGROUP_SIZE) * LOAD_WIDTH + place % LOAD_WIDTH;
+        if (place >= VECTOR_LOADS * LOAD_WIDTH * SUBGROUP_SIZE) {
+            let behind = place - VECTOR_LOADS * LOAD_WIDTH * SUBGROUP_SIZE;
+            lane = behind / 2u % SUBGROUP_SIZE;
+            value = VECTOR_LOADS * LOAD_WIDTH + behind / (2u * SUBGROUP_SIZE) * 2u + behind % 2u;
         }
-        let i = value / TAPS * LANES + lane;
-        let there = value < TAPS * KERNELS && i < CHANNELS;
+        let i = value / TAPS * SUBGROUP_SIZE + lane;
+        let there = value < TAPS * LANE_KERNELS && i < CHANNELS;
         let c = turn * CHANNELS + i;
         four[j] = select(0.0, weight(channel / DC, channel % DC, c, value % TAPS), there);
     }

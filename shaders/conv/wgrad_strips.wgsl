@@ -27,8 +27,8 @@ const RIGHT: u32 = 1u;
 // Images that one invocation walks through, and where its sums are put.
 const IMAGES: u32 = 1u;
 const FIRST_SPLIT: u32 = 0u;
-const X4: bool = true;
-const DY4: bool = true;
+const SOURCE_VEC4: bool = true;
+const DY_VEC4: bool = true;
 const WG: u32 = 64u;
 // An element of x and dy in memory, and four.
 alias Stored = f32;
@@ -38,9 +38,9 @@ const INNER: u32 = PX * STRIDE;
 const COLS: u32 = PADDING + INNER + RIGHT;
 const STRIPS: u32 = (OW + PX - 1u) / PX;
 // Rows of the window that the next output row uses again.
-const KEEP: u32 = max(KERNEL, STRIDE) - STRIDE;
+const KEPT_ROWS: u32 = max(KERNEL, STRIDE) - STRIDE;
 // Turns above the image that only fill those rows.
-const WARM: u32 = (KEEP + STRIDE - 1u) / STRIDE;
+const FILL_STEPS: u32 = (KEPT_ROWS + STRIDE - 1u) / STRIDE;
 const TAPS: u32 = KERNEL * KERNEL;
 const K_BLOCKS: u32 = (K + KB - 1u) / KB;
 const C_BLOCKS: u32 = (C + CB - 1u) / CB;
@@ -54,7 +54,7 @@ const C_BLOCKS: u32 = (C + CB - 1u) / CB;
 // Grid: x, folded into z, over channel blocks, of which wide 1×1 convolutions
 // have hundreds of thousands; y over splits (a range of images and a strip).
 @compute @workgroup_size(WG)
-fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(local_invocation_id) local: vec3u) {
     let block = group.z * groups.x + group.x;
     let split = group.y * WG + local.x;
@@ -74,55 +74,55 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     var window: array<f32, CB * KERNEL * COLS>;
     var g: array<f32, PX>;
     for (var n = first; n < last; n++) {
-        for (var turn = 0u; turn < OH + WARM; turn++) {
-            let oy = turn - WARM;
+        for (var turn = 0u; turn < OH + FILL_STEPS; turn++) {
+            let oy = turn - FILL_STEPS;
             for (var c = 0u; c < CB; c++) { // unroll
                 let plane = ((n * GROUPS + channel_group) * C + min(c0 + c, C - 1u)) * (H * W);
-                for (var r = 0u; r < KERNEL - KEEP; r++) { // unroll
+                for (var r = 0u; r < KERNEL - KEPT_ROWS; r++) { // unroll
                     // Wraps round below zero: one comparison finds both ends.
-                    let y = oy * STRIDE + KEEP + r - PADDING;
+                    let y = oy * STRIDE + KEPT_ROWS + r - PADDING;
                     let inside = y < H;
                     let row = plane + min(y, H - 1u) * W;
-                    if (X4) { // static
+                    if (SOURCE_VEC4) { // static
                         for (var q = 0u; q < INNER / 4u; q++) { // unroll
                             let at = sx + 4u * q;
                             let v = select(vec4f(), vec4f(x4[(row + min(at, W - 4u)) / 4u]), inside && at < W);
-                            window[(c * KERNEL + KEEP + r) * COLS + PADDING + 4u * q] = v.x;
-                            window[(c * KERNEL + KEEP + r) * COLS + PADDING + 4u * q + 1u] = v.y;
-                            window[(c * KERNEL + KEEP + r) * COLS + PADDING + 4u * q + 2u] = v.z;
-                            window[(c * KERNEL + KEEP + r) * COLS + PADDING + 4u * q + 3u] = v.w;
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + PADDING + 4u * q] = v.x;
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + PADDING + 4u * q + 1u] = v.y;
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + PADDING + 4u * q + 2u] = v.z;
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + PADDING + 4u * q + 3u] = v.w;
                         }
                     } else {
                         for (var j = 0u; j < INNER; j++) { // unroll
                             let at = sx + j;
-                            window[(c * KERNEL + KEEP + r) * COLS + PADDING + j] =
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + PADDING + j] =
                                 select(0.0, f32(x[row + min(at, W - 1u)]), inside && at < W);
                         }
                     }
                     for (var j = 0u; j < PADDING; j++) { // unroll
                         if (STRIPS == 1u) { // static
-                            window[(c * KERNEL + KEEP + r) * COLS + j] = 0.0;
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + j] = 0.0;
                         } else {
                             let at = sx + j - PADDING;
-                            window[(c * KERNEL + KEEP + r) * COLS + j] =
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + j] =
                                 select(0.0, f32(x[row + min(at, W - 1u)]), inside && at < W);
                         }
                     }
                     for (var j = 0u; j < RIGHT; j++) { // unroll
                         if (STRIPS == 1u && INNER + j >= W) { // static
-                            window[(c * KERNEL + KEEP + r) * COLS + PADDING + INNER + j] = 0.0;
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + PADDING + INNER + j] = 0.0;
                         } else {
                             let at = sx + INNER + j;
-                            window[(c * KERNEL + KEEP + r) * COLS + PADDING + INNER + j] =
+                            window[(c * KERNEL + KEPT_ROWS + r) * COLS + PADDING + INNER + j] =
                                 select(0.0, f32(x[row + min(at, W - 1u)]), inside && at < W);
                         }
                     }
                 }
             }
-            if (turn >= WARM) {
+            if (turn >= FILL_STEPS) {
                 for (var k = 0u; k < KB; k++) { // unroll
                     let row = ((n * GROUPS + channel_group) * K + min(k0 + k, K - 1u)) * (OH * OW) + oy * OW;
-                    if (DY4) { // static
+                    if (DY_VEC4) { // static
                         for (var q = 0u; q < PX / 4u; q++) { // unroll
                             let at = strip * PX + 4u * q;
                             let v = select(vec4f(), vec4f(dy4[(row + min(at, OW - 4u)) / 4u]), at < OW);
@@ -150,7 +150,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                 }
             }
             for (var c = 0u; c < CB; c++) { // unroll
-                for (var i = 0u; i < KEEP * COLS; i++) { // unroll
+                for (var i = 0u; i < KEPT_ROWS * COLS; i++) { // unroll
                     window[c * KERNEL * COLS + i] = window[c * KERNEL * COLS + STRIDE * COLS + i];
                 }
             }

@@ -8,7 +8,7 @@
 // need in a sliding window, and keeps KB × CB × TAPS sums. The values of dy are
 // the same for all lanes: together they load KB × PY × PX of them, and each is
 // broadcast from the lane that has it. Loads are dear by the lane and the
-// instruction: eight values come at once as 64-bit integers where the driver
+// instruction: load8 values come at once as 64-bit integers where the driver
 // has them. The sums of all strips are added by `reduce.wgsl` in a fixed
 // order.
 
@@ -34,12 +34,12 @@ const RIGHT: u32 = 1u;
 const IMAGES: u32 = 1u;
 const FIRST_SPLIT: u32 = 0u;
 // Whether rows are read by fours, and by eights.
-const X4: bool = true;
-const DY4: bool = true;
-const X8: bool = false;
-const DY8: bool = false;
+const SOURCE_VEC4: bool = true;
+const DY_VEC4: bool = true;
+const SOURCE_LOAD8: bool = false;
+const DY_LOAD8: bool = false;
 // Invocations in a subgroup, and subgroups' invocations in a workgroup.
-const LANES: u32 = 8u;
+const SUBGROUP_SIZE: u32 = 8u;
 const WG: u32 = 32u;
 // An element of x and dy in memory, and four.
 alias Stored = f32;
@@ -50,15 +50,15 @@ const COLS: u32 = PADDING + INNER + RIGHT;
 const STRIPS: u32 = (OW + PX - 1u) / PX;
 // Rows of the window, and those of them that the next turn uses again.
 const ROWS: u32 = (PY - 1u) * STRIDE + KERNEL;
-const KEEP: u32 = max(ROWS, PY * STRIDE) - PY * STRIDE;
+const KEPT_ROWS: u32 = max(ROWS, PY * STRIDE) - PY * STRIDE;
 const TAPS: u32 = KERNEL * KERNEL;
 // Whether a strip has a neighbour on one side only.
 const ONE_SIDED: bool = STRIPS == 2u && STRIDE == 1u && PADDING == 1u && RIGHT == 1u;
 const K_BLOCKS: u32 = (K + KB - 1u) / KB;
-const C_BLOCKS: u32 = (C + LANES * CB - 1u) / (LANES * CB);
+const C_BLOCKS: u32 = (C + SUBGROUP_SIZE * CB - 1u) / (SUBGROUP_SIZE * CB);
 // Values of dy that one load brings, and loads of a lane.
-const EACH: u32 = select(select(1u, 4u, DY4), 8u, DY8);
-const CHUNKS: u32 = (KB * PY * PX / EACH + LANES - 1u) / LANES;
+const LOAD_WIDTH: u32 = select(select(1u, 4u, DY_VEC4), 8u, DY_LOAD8);
+const LANE_LOADS: u32 = (KB * PY * PX / LOAD_WIDTH + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;    // N, GROUPS·C, H, W
 @group(0) @binding(1) var<storage, read> x4: array<Stored4>;  // the same memory
@@ -68,8 +68,8 @@ const CHUNKS: u32 = (KB * PY * PX / EACH + LANES - 1u) / LANES;
 @group(0) @binding(5) var<storage, read> x8: array<vec4<u64>>;  // the memory of `x`
 @group(0) @binding(6) var<storage, read> dy8: array<vec4<u64>>; // the memory of `dy`
 
-// The eight values that were loaded as four 64-bit integers.
-fn eight(v: vec4<u64>) -> array<vec4f, 2> {
+// The load8 values that were loaded as four 64-bit integers.
+fn load8(v: vec4<u64>) -> array<vec4f, 2> {
     return array<vec4f, 2>(
         bitcast<vec4f>(vec4u(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))),
         bitcast<vec4f>(vec4u(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))));
@@ -82,10 +82,10 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
     // Wraps round below zero: one comparison finds both ends.
     let inside = y < H;
     let first = plane + min(y, H - 1u) * W;
-    if (X8) { // static
+    if (SOURCE_LOAD8) { // static
         for (var q = 0u; q < INNER / 8u; q++) { // unroll
             let at = sx + 8u * q;
-            let both = eight(x8[(first + min(at, W - 8u)) / 8u]);
+            let both = load8(x8[(first + min(at, W - 8u)) / 8u]);
             for (var h = 0u; h < 2u; h++) { // unroll
                 let v = select(vec4f(), both[h], inside && at < W);
                 row[PADDING + 8u * q + 4u * h] = v.x;
@@ -95,7 +95,7 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
             }
         }
     }
-    if (X4 && !X8) { // static
+    if (SOURCE_VEC4 && !SOURCE_LOAD8) { // static
         for (var q = 0u; q < INNER / 4u; q++) { // unroll
             let at = sx + 4u * q;
             let v = select(vec4f(), vec4f(x4[(first + min(at, W - 4u)) / 4u]), inside && at < W);
@@ -105,7 +105,7 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
             row[PADDING + 4u * q + 3u] = v.w;
         }
     }
-    if (!X4) { // static
+    if (!SOURCE_VEC4) { // static
         for (var j = 0u; j < INNER; j++) { // unroll
             row[PADDING + j] = select(0.0, f32(x[first + min(sx + j, W - 1u)]), inside && sx + j < W);
         }
@@ -135,10 +135,10 @@ fn columns(plane: u32, sx: u32, y: u32) -> array<f32, COLS> {
 // their images are in a cache; y over splits (a range of images and a strip), a
 // subgroup each.
 @compute @workgroup_size(WG)
-fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
     let block = group.z * groups.x + group.x;
-    let split = group.y * (WG / LANES) + subgroup;
+    let split = group.y * (WG / SUBGROUP_SIZE) + subgroup;
     let strip = split % STRIPS;
     let batch = arrayLength(&x) / (GROUPS * C * H * W);
     let first = split / STRIPS * IMAGES;
@@ -148,8 +148,8 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     let last = min(first + IMAGES, batch);
     let channel_group = block / (K_BLOCKS * C_BLOCKS);
     let k0 = block / C_BLOCKS % K_BLOCKS * KB;
-    // The lane's channels are LANES apart.
-    let c0 = block % C_BLOCKS * (LANES * CB) + lane;
+    // The lane's channels are SUBGROUP_SIZE apart.
+    let c0 = block % C_BLOCKS * (SUBGROUP_SIZE * CB) + lane;
     let sx = strip * INNER;
 
     var acc: array<f32, KB * CB * TAPS>;
@@ -157,10 +157,10 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     for (var n = first; n < last; n++) {
         let image = (n * GROUPS + channel_group) * C;
         for (var i = 0u; i < CB; i++) { // unroll
-            for (var r = 0u; r < KEEP; r++) { // unroll
+            for (var r = 0u; r < KEPT_ROWS; r++) { // unroll
                 var row: array<f32, COLS>;
                 if (r >= PADDING) { // static
-                    row = columns((image + min(c0 + i * LANES, C - 1u)) * (H * W), sx, r - PADDING);
+                    row = columns((image + min(c0 + i * SUBGROUP_SIZE, C - 1u)) * (H * W), sx, r - PADDING);
                 }
                 for (var j = 0u; j < COLS; j++) { // unroll
                     window[(i * ROWS + r) * COLS + j] = row[j];
@@ -169,9 +169,9 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
         }
         for (var oy = 0u; oy < OH; oy += PY) {
             for (var i = 0u; i < CB; i++) { // unroll
-                for (var r = KEEP; r < ROWS; r++) { // unroll
+                for (var r = KEPT_ROWS; r < ROWS; r++) { // unroll
                     if (r % STRIDE < KERNEL) { // static
-                        let row = columns((image + min(c0 + i * LANES, C - 1u)) * (H * W), sx, oy * STRIDE + r - PADDING);
+                        let row = columns((image + min(c0 + i * SUBGROUP_SIZE, C - 1u)) * (H * W), sx, oy * STRIDE + r - PADDING);
                         for (var j = 0u; j < COLS; j++) { // unroll
                             window[(i * ROWS + r) * COLS + j] = row[j];
                         }
@@ -179,16 +179,16 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                 }
             }
             // The lane's share of KB × PY × PX values of dy.
-            var share: array<f32, CHUNKS * EACH>;
-            for (var i = 0u; i < CHUNKS; i++) { // unroll
-                let place = (i * LANES + lane) * EACH;
+            var share: array<f32, LANE_LOADS * LOAD_WIDTH>;
+            for (var i = 0u; i < LANE_LOADS; i++) { // unroll
+                let place = (i * SUBGROUP_SIZE + lane) * LOAD_WIDTH;
                 let k = min(k0 + place / (PY * PX), K - 1u);
                 let y = oy + place / PX % PY;
                 let at = strip * PX + place % PX;
                 let inside = at < OW && (OH % PY == 0u || y < OH);
                 let row = ((n * GROUPS + channel_group) * K + k) * (OH * OW) + min(y, OH - 1u) * OW;
-                if (DY8) { // static
-                    let both = eight(dy8[(row + min(at, OW - 8u)) / 8u]);
+                if (DY_LOAD8) { // static
+                    let both = load8(dy8[(row + min(at, OW - 8u)) / 8u]);
                     for (var h = 0u; h < 2u; h++) { // unroll
                         let v = select(vec4f(), both[h], inside);
                         share[8u * i + 4u * h] = v.x;
@@ -197,14 +197,14 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                         share[8u * i + 4u * h + 3u] = v.w;
                     }
                 }
-                if (DY4 && !DY8) { // static
+                if (DY_VEC4 && !DY_LOAD8) { // static
                     let v = select(vec4f(), vec4f(dy4[(row + min(at, OW - 4u)) / 4u]), inside);
                     share[4u * i] = v.x;
                     share[4u * i + 1u] = v.y;
                     share[4u * i + 2u] = v.z;
                     share[4u * i + 3u] = v.w;
                 }
-                if (!DY4) { // static
+                if (!DY_VEC4) { // static
                     share[i] = select(0.0, f32(dy[row + min(at, OW - 1u)]), inside);
                 }
             }
@@ -212,7 +212,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                 var g: array<f32, PY * PX>;
                 for (var p = 0u; p < PY * PX; p++) { // unroll
                     g[p] = subgroupShuffle(
-                        share[(k * PY * PX + p) / EACH / LANES * EACH + p % EACH], (k * PY * PX + p) / EACH % LANES);
+                        share[(k * PY * PX + p) / LOAD_WIDTH / SUBGROUP_SIZE * LOAD_WIDTH + p % LOAD_WIDTH], (k * PY * PX + p) / LOAD_WIDTH % SUBGROUP_SIZE);
                 }
                 // Row by row: what a row needs fits into registers.
                 for (var i = 0u; i < CB; i++) { // unroll
@@ -229,7 +229,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                 }
             }
             for (var i = 0u; i < CB; i++) { // unroll
-                for (var j = 0u; j < KEEP * COLS; j++) { // unroll
+                for (var j = 0u; j < KEPT_ROWS * COLS; j++) { // unroll
                     window[i * ROWS * COLS + j] = window[(i * ROWS + PY * STRIDE) * COLS + j];
                 }
             }
@@ -237,7 +237,7 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     }
 
     for (var i = 0u; i < CB; i++) { // unroll
-        let c = c0 + i * LANES;
+        let c = c0 + i * SUBGROUP_SIZE;
         if (c < C) {
             for (var k = 0u; k < KB; k++) { // unroll
                 if (K % KB == 0u || k0 + k < K) {

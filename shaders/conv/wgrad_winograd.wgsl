@@ -15,7 +15,7 @@
 //
 // The values of dy are the same for all lanes: together they load and
 // transform them, each lane other pixels, and each term is broadcast from the
-// lane that has it. Loads are dear by the lane and the instruction: eight
+// lane that has it. Loads are dear by the lane and the instruction: load8
 // values come at once as 64-bit integers where the driver has them.
 //
 // The transforms interpolate at 0, ±√½, ±√2 and ∞, where little is lost to
@@ -37,17 +37,17 @@ const PY: u32 = 8u;
 const IMAGES: u32 = 1u;
 // Images that a subgroup walks through, where its sums are put, and how many
 // such walks there are.
-const WALK: u32 = 1u;
+const WALK_IMAGES: u32 = 1u;
 const FIRST_WALK: u32 = 0u;
 const WALKS: u32 = 1u;
 // Whether rows are read by fours, and by eights; and sums by eights.
-const X4: bool = true;
-const DY4: bool = true;
-const X8: bool = false;
-const DY8: bool = false;
-const SUMS8: bool = false;
+const SOURCE_VEC4: bool = true;
+const DY_VEC4: bool = true;
+const SOURCE_LOAD8: bool = false;
+const DY_LOAD8: bool = false;
+const SUMS_LOAD8: bool = false;
 // Invocations in a subgroup, which is a workgroup.
-const LANES: u32 = 8u;
+const SUBGROUP_SIZE: u32 = 8u;
 // An element of x and dy in memory, and four.
 alias Stored = f32;
 alias Stored4 = vec4f;
@@ -57,20 +57,20 @@ const ROWS: u32 = PY + 2u;
 const TILES_X: u32 = (OW + PX - 1u) / PX;
 const TILES_Y: u32 = (OH + PY - 1u) / PY;
 const TILES: u32 = TILES_X * TILES_Y;
-const C_BLOCKS: u32 = (C + LANES - 1u) / LANES;
+const C_BLOCKS: u32 = (C + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
 // Blocks of 4 × 4 pixels along a row of the tile, in it, and in a turn.
-const ACROSS: u32 = PX / 4u;
-const BLOCKS: u32 = ACROSS * PY / 4u;
-const ALL: u32 = IMAGES * BLOCKS;
+const PATCHES_X: u32 = PX / 4u;
+const PATCHES: u32 = PATCHES_X * PY / 4u;
+const ALL_PATCHES: u32 = IMAGES * PATCHES;
 // Blocks side by side that a lane loads and transforms, such pieces of a tile,
 // and how many of a turn a lane has.
-const SIDE: u32 = select(1u, 2u, PX % 8u == 0u);
-const PIECES: u32 = BLOCKS / SIDE;
-const SHARE: u32 = (ALL / SIDE + LANES - 1u) / LANES;
+const RUN: u32 = select(1u, 2u, PX % 8u == 0u);
+const RUNS: u32 = PATCHES / RUN;
+const LANE_RUNS: u32 = (ALL_PATCHES / RUN + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
 const TERMS: u32 = 36u;
 const TAPS: u32 = 9u;
 // Where the ninth taps begin.
-const NINTHS: u32 = 8u * WALKS * GROUPS * K * C;
+const NINTH_TAPS: u32 = 8u * WALKS * GROUPS * K * C;
 // The points, ±NEAR and ±FAR, whose squares are one half and two.
 const NEAR: f32 = 0.70710678;
 const FAR: f32 = 1.41421356;
@@ -86,8 +86,8 @@ const FAR: f32 = 1.41421356;
 @group(0) @binding(7) var<storage, read_write> partial4: array<vec4f>; // the memory of `partial`
 @group(0) @binding(8) var<storage, read_write> partial8: array<vec4<u64>>; // the same memory
 
-// The eight values that were loaded as four 64-bit integers.
-fn eight(v: vec4<u64>) -> array<vec4f, 2> {
+// The load8 values that were loaded as four 64-bit integers.
+fn load8(v: vec4<u64>) -> array<vec4f, 2> {
     return array<vec4f, 2>(
         bitcast<vec4f>(vec4u(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))),
         bitcast<vec4f>(vec4u(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))));
@@ -100,10 +100,10 @@ fn columns(plane: u32, first: u32, y: u32) -> array<f32, COLS> {
     // Wraps round below zero: one comparison finds both ends.
     let inside = y < H;
     let start = plane + min(y, H - 1u) * W;
-    if (X8) { // static
+    if (SOURCE_LOAD8) { // static
         for (var q = 0u; q < PX / 8u; q++) { // unroll
             let at = first + 8u * q;
-            let both = eight(x8[(start + min(at, W - 8u)) / 8u]);
+            let both = load8(x8[(start + min(at, W - 8u)) / 8u]);
             for (var j = 0u; j < 8u; j++) { // unroll
                 if (PADDING + 8u * q + j < COLS) { // static
                     row[PADDING + 8u * q + j] = select(0.0, both[j / 4u][j % 4u], inside && at < W);
@@ -111,7 +111,7 @@ fn columns(plane: u32, first: u32, y: u32) -> array<f32, COLS> {
             }
         }
     }
-    if (X4 && !X8) { // static
+    if (SOURCE_VEC4 && !SOURCE_LOAD8) { // static
         for (var q = 0u; q < PX / 4u; q++) { // unroll
             let at = first + 4u * q;
             let v = vec4f(x4[(start + min(at, W - 4u)) / 4u]);
@@ -122,7 +122,7 @@ fn columns(plane: u32, first: u32, y: u32) -> array<f32, COLS> {
             }
         }
     }
-    if (!X4) { // static
+    if (!SOURCE_VEC4) { // static
         for (var j = 0u; j < PX; j++) { // unroll
             if (PADDING + j < COLS) { // static
                 row[PADDING + j] = select(0.0, f32(x[start + min(first + j, W - 1u)]), inside && first + j < W);
@@ -176,33 +176,33 @@ fn taps_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec3f {
 }
 
 // The values of dy that are this lane's: four rows of each of its pieces.
-fn shared_rows(channel: u32, tile: u32, lane: u32, n: u32, last: u32) -> array<array<f32, 4u * SIDE>, 4u * SHARE> {
-    var taken: array<array<f32, 4u * SIDE>, 4u * SHARE>;
-    for (var i = 0u; i < SHARE; i++) { // unroll
-        let piece = i * LANES + lane;
-        let image = n + piece / PIECES;
-        let ty = tile / TILES_X * PY + piece % PIECES / (ACROSS / SIDE) * 4u;
-        let at = tile % TILES_X * PX + piece % (ACROSS / SIDE) * (4u * SIDE);
+fn shared_rows(channel: u32, tile: u32, lane: u32, n: u32, last: u32) -> array<array<f32, 4u * RUN>, 4u * LANE_RUNS> {
+    var taken: array<array<f32, 4u * RUN>, 4u * LANE_RUNS>;
+    for (var i = 0u; i < LANE_RUNS; i++) { // unroll
+        let piece = i * SUBGROUP_SIZE + lane;
+        let image = n + piece / RUNS;
+        let ty = tile / TILES_X * PY + piece % RUNS / (PATCHES_X / RUN) * 4u;
+        let at = tile % TILES_X * PX + piece % (PATCHES_X / RUN) * (4u * RUN);
         let plane = (min(image, last - 1u) * (GROUPS * K) + channel) * (OH * OW);
         for (var r = 0u; r < 4u; r++) { // unroll
             let inside = image < last && ty + r < OH;
             let row = plane + min(ty + r, OH - 1u) * OW;
-            if (DY8) { // static
-                let both = eight(dy8[(row + min(at, OW - 8u)) / 8u]);
+            if (DY_LOAD8) { // static
+                let both = load8(dy8[(row + min(at, OW - 8u)) / 8u]);
                 for (var j = 0u; j < 8u; j++) { // unroll
                     taken[4u * i + r][j] = select(0.0, both[j / 4u][j % 4u], inside && at < OW);
                 }
             }
-            if (DY4 && !DY8) { // static
-                for (var q = 0u; q < SIDE; q++) { // unroll
+            if (DY_VEC4 && !DY_LOAD8) { // static
+                for (var q = 0u; q < RUN; q++) { // unroll
                     let v = vec4f(dy4[(row + min(at + 4u * q, OW - 4u)) / 4u]);
                     for (var j = 0u; j < 4u; j++) { // unroll
                         taken[4u * i + r][4u * q + j] = select(0.0, v[j], inside && at + 4u * q < OW);
                     }
                 }
             }
-            if (!DY4) { // static
-                for (var j = 0u; j < 4u * SIDE; j++) { // unroll
+            if (!DY_VEC4) { // static
+                for (var j = 0u; j < 4u * RUN; j++) { // unroll
                     taken[4u * i + r][j] = select(0.0, f32(dy[row + min(at + j, OW - 1u)]), inside && at + j < OW);
                 }
             }
@@ -214,61 +214,61 @@ fn shared_rows(channel: u32, tile: u32, lane: u32, n: u32, last: u32) -> array<a
 // The taps of a filter that the turn before has left.
 fn taps_at(filter_at: u32) -> array<f32, TAPS> {
     var both: array<vec4f, 2>;
-    if (SUMS8) { // static
-        both = eight(partial8[filter_at]);
+    if (SUMS_LOAD8) { // static
+        both = load8(partial8[filter_at]);
     } else {
         both = array<vec4f, 2>(partial4[2u * filter_at], partial4[2u * filter_at + 1u]);
     }
     return array<f32, TAPS>(both[0].x, both[0].y, both[0].z, both[0].w,
-                            both[1].x, both[1].y, both[1].z, both[1].w, partial[NINTHS + filter_at]);
+                            both[1].x, both[1].y, both[1].z, both[1].w, partial[NINTH_TAPS + filter_at]);
 }
 
 // Grid: x, folded into z, over blocks of channels, which follow each other
 // while their images are in a cache; y over walks.
-@compute @workgroup_size(LANES)
-fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+@compute @workgroup_size(SUBGROUP_SIZE)
+fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(subgroup_invocation_id) lane: u32) {
     let block = group.z * groups.x + group.x;
     let batch = arrayLength(&x) / (GROUPS * C * H * W);
-    let first = group.y * WALK;
+    let first = group.y * WALK_IMAGES;
     if (first >= batch || block >= GROUPS * C_BLOCKS) {
         return;
     }
-    let last = min(first + WALK, batch);
+    let last = min(first + WALK_IMAGES, batch);
     let channel_group = block / C_BLOCKS;
-    let c = block % C_BLOCKS * LANES + lane;
+    let c = block % C_BLOCKS * SUBGROUP_SIZE + lane;
 
-    var terms: array<f32, ALL * TERMS>;
+    var terms: array<f32, ALL_PATCHES * TERMS>;
     for (var n = first; n < last; n += IMAGES) {
         for (var tile = 0u; tile < TILES; tile++) {
             let left = tile % TILES_X * PX;
             let above = tile / TILES_X * PY;
             for (var i = 0u; i < IMAGES; i++) { // unroll
                 let plane = ((min(n + i, last - 1u) * GROUPS + channel_group) * C + min(c, C - 1u)) * (H * W);
-                var rows: array<array<f32, 6>, ROWS * ACROSS>;
+                var rows: array<array<f32, 6>, ROWS * PATCHES_X>;
                 for (var r = 0u; r < ROWS; r++) { // unroll
                     var row: array<f32, COLS>;
                     // Above a tile that is the whole plane there is nothing.
                     if (TILES_Y > 1u || r >= PADDING && r - PADDING < H) { // static
                         row = columns(plane, left, above + r - PADDING);
                     }
-                    for (var p = 0u; p < ACROSS; p++) { // unroll
-                        rows[r * ACROSS + p] = source_terms(
+                    for (var p = 0u; p < PATCHES_X; p++) { // unroll
+                        rows[r * PATCHES_X + p] = source_terms(
                             row[4u * p], row[4u * p + 1u], row[4u * p + 2u],
                             row[4u * p + 3u], row[4u * p + 4u], row[4u * p + 5u]);
                     }
                 }
-                for (var b = 0u; b < BLOCKS; b++) { // unroll
+                for (var b = 0u; b < PATCHES; b++) { // unroll
                     for (var j = 0u; j < 6u; j++) { // unroll
                         let own = source_terms(
-                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS][j],
-                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + ACROSS][j],
-                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + 2u * ACROSS][j],
-                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + 3u * ACROSS][j],
-                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + 4u * ACROSS][j],
-                            rows[b / ACROSS * (4u * ACROSS) + b % ACROSS + 5u * ACROSS][j]);
+                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X][j],
+                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + PATCHES_X][j],
+                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + 2u * PATCHES_X][j],
+                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + 3u * PATCHES_X][j],
+                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + 4u * PATCHES_X][j],
+                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + 5u * PATCHES_X][j]);
                         for (var y = 0u; y < 6u; y++) { // unroll
-                            terms[(i * BLOCKS + b) * TERMS + 6u * y + j] = own[y];
+                            terms[(i * PATCHES + b) * TERMS + 6u * y + j] = own[y];
                         }
                     }
                 }
@@ -280,13 +280,13 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                 let filter_at = ((FIRST_WALK + group.y) * (GROUPS * K) + channel_group * K + k) * C + min(c, C - 1u);
                 let before = taps_at(filter_at);
                 let taken = shared_rows(channel_group * K + k, tile, lane, n, last);
-                var shared_terms: array<f32, SHARE * SIDE * TERMS>;
-                for (var b = 0u; b < SHARE * SIDE; b++) { // unroll
+                var shared_terms: array<f32, LANE_RUNS * RUN * TERMS>;
+                for (var b = 0u; b < LANE_RUNS * RUN; b++) { // unroll
                     var rows: array<array<f32, 6>, 4>;
                     for (var r = 0u; r < 4u; r++) { // unroll
                         rows[r] = gradient_terms(
-                            taken[b / SIDE * 4u + r][b % SIDE * 4u], taken[b / SIDE * 4u + r][b % SIDE * 4u + 1u],
-                            taken[b / SIDE * 4u + r][b % SIDE * 4u + 2u], taken[b / SIDE * 4u + r][b % SIDE * 4u + 3u]);
+                            taken[b / RUN * 4u + r][b % RUN * 4u], taken[b / RUN * 4u + r][b % RUN * 4u + 1u],
+                            taken[b / RUN * 4u + r][b % RUN * 4u + 2u], taken[b / RUN * 4u + r][b % RUN * 4u + 3u]);
                     }
                     for (var j = 0u; j < 6u; j++) { // unroll
                         let own = gradient_terms(rows[0][j], rows[1][j], rows[2][j], rows[3][j]);
@@ -299,12 +299,12 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                 for (var y = 0u; y < 6u; y++) { // unroll
                     var sums: array<f32, 6>;
                     for (var j = 0u; j < 6u; j++) { // unroll
-                        // Block b of the turn has a piece that lane b / SIDE % LANES holds.
+                        // Block b of the turn has a piece that lane b / RUN % SUBGROUP_SIZE holds.
                         sums[j] = terms[6u * y + j] * subgroupShuffle(shared_terms[6u * y + j], 0u);
-                        for (var b = 1u; b < ALL; b++) { // unroll
+                        for (var b = 1u; b < ALL_PATCHES; b++) { // unroll
                             sums[j] += terms[b * TERMS + 6u * y + j] * subgroupShuffle(
-                                shared_terms[(b / (SIDE * LANES) * SIDE + b % SIDE) * TERMS + 6u * y + j],
-                                b / SIDE % LANES);
+                                shared_terms[(b / (RUN * SUBGROUP_SIZE) * RUN + b % RUN) * TERMS + 6u * y + j],
+                                b / RUN % SUBGROUP_SIZE);
                         }
                     }
                     rows[y] = taps_of(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]);
@@ -321,10 +321,10 @@ fn weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
                 for (var j = 0u; j < TAPS; j++) { // unroll
                     taps[j] = select(before[j] + taps[j], taps[j], begins);
                 }
-                if (C % LANES == 0u || c < C) {
+                if (C % SUBGROUP_SIZE == 0u || c < C) {
                     partial4[2u * filter_at] = vec4f(taps[0], taps[1], taps[2], taps[3]);
                     partial4[2u * filter_at + 1u] = vec4f(taps[4], taps[5], taps[6], taps[7]);
-                    partial[NINTHS + filter_at] = taps[8];
+                    partial[NINTH_TAPS + filter_at] = taps[8];
                 }
             }
         }

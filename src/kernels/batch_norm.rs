@@ -240,7 +240,7 @@ pub fn input_gradient(relu: bool, batch_stats: bool, x: &Shape, batch: usize, ta
             ("BATCH_STATS", batch_stats.into()),
             ("PER_COUNT", ((1.0 / count) as f32).into()),
         ]);
-        Call::new("batch_norm", "input_grad", constants)
+        Call::new("batch_norm", "input_gradient", constants)
             .store("Stored", split.width, x)
             .bind_images(0, Operand::Input(1), x, &part)
             .bind_images(1, Operand::Input(0), x, &part)

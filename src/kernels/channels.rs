@@ -26,8 +26,8 @@ impl ChannelCopy<'_> {
             ("C", self.narrow.channels().into()),
             ("H", h.into()),
             ("W", w.into()),
-            ("ALL", self.wide.channels().into()),
-            ("BEFORE", self.before.into()),
+            ("WIDE_C", self.wide.channels().into()),
+            ("FIRST_CHANNEL", self.before.into()),
             ("OH", oh.into()),
             ("OW", ow.into()),
             ("STRIDE", self.stride.into()),
@@ -49,7 +49,7 @@ impl ChannelCopy<'_> {
 
     fn narrow(&self, batch: usize, target: &Target) -> Lowered {
         let calls = parts(batch, &[self.narrow, self.wide], target).into_iter().map(|part| {
-            self.call("pad_grad")
+            self.call("pad_gradient")
                 .bind_images(0, Operand::Input(0), self.wide, &part)
                 .bind_images(1, Operand::Output, self.narrow, &part)
                 .over(self.narrow.len(part.len()), WG, target)

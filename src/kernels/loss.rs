@@ -29,7 +29,7 @@ pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target
     let classes = logits.per_image();
     let call = Call::new(
         "loss",
-        "cross_entropy_grad",
+        "cross_entropy_gradient",
         vec![
             ("CLASSES", classes.into()),
             ("SCALED", scaled.into()),

@@ -51,6 +51,6 @@ pub fn update_loss_scale(bytes: u64, target: &Target) -> Vec<Call> {
         call.args[0].offset = offset;
         call
     });
-    let judge = Call::new("loss_scale", "judge", Vec::new()).bind(1, Operand::LossScale, LOSS_SCALE_BYTES);
+    let judge = Call::new("loss_scale", "update", Vec::new()).bind(1, Operand::LossScale, LOSS_SCALE_BYTES);
     find.chain([judge]).collect()
 }

@@ -49,7 +49,7 @@ impl Pointwise {
 pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target) -> Lowered {
     let (entry, a) = match kernel {
         Pointwise::Relu => ("relu", 0),
-        Pointwise::ReluGrad => ("relu_grad", 0),
+        Pointwise::ReluGrad => ("relu_gradient", 0),
         Pointwise::Join { .. } => ("join", 0),
         Pointwise::Scale { .. } => ("scale", 0),
         Pointwise::Add => ("add", 0),

@@ -35,11 +35,11 @@ impl Pooling {
 pub fn pooling(kernel: Pooling, wide: &Shape, narrow: &Shape, batch: usize, target: &Target) -> Lowered {
     let (entry, pool) = match kernel {
         Pooling::Max(pool) => ("max_pool", Some(pool)),
-        Pooling::MaxGrad(pool) => ("max_pool_grad", Some(pool)),
+        Pooling::MaxGrad(pool) => ("max_pool_gradient", Some(pool)),
         Pooling::Avg(pool) => ("avg_pool", Some(pool)),
-        Pooling::AvgGrad(pool) => ("avg_pool_grad", Some(pool)),
+        Pooling::AvgGrad(pool) => ("avg_pool_gradient", Some(pool)),
         Pooling::Global => ("global_avg_pool", None),
-        Pooling::GlobalGrad => ("global_avg_pool_grad", None),
+        Pooling::GlobalGrad => ("global_avg_pool_gradient", None),
     };
     let ((h, w), (oh, ow)) = (wide.plane(), narrow.plane());
     let forward = kernel.is_forward();

@@ -72,7 +72,7 @@ fn channel_sum(dy: &Shape, images: usize, workgroup_size: usize, batch: usize, t
         calls.push(call);
     }
     calls.push(
-        Call::new("reduce", "rows", vec![("WG", WG.into())])
+        Call::new("reduce", "sum_rows", vec![("WG", WG.into())])
             .bind(0, Operand::Scratch(0), partial)
             .bind(1, Operand::Output, 4 * channels as u64)
             .over(channels, WG, target),

@@ -204,9 +204,9 @@ mod tests {
             entry,
             constants: Vec::new(),
         };
-        let gradient = variant("global_avg_pool_grad").program();
+        let gradient = variant("global_avg_pool_gradient").program();
         assert_eq!(gradient.bindings, [(1, Access::Read), (3, Access::Write)]);
-        let gradient = variant("max_pool_grad").program();
+        let gradient = variant("max_pool_gradient").program();
         assert!(gradient.source.contains("fn winner(") && gradient.source.contains("fn windows("));
     }
 }

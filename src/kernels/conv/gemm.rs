@@ -269,7 +269,7 @@ impl Gemm {
             let mut constants = shape_constants(&conv, x, dy);
             constants.extend(tile.constants(PAD));
             constants.extend([("CHUNK", chunk.into()), ("FIRST_SPLIT", first_split.into())]);
-            let mut call = Call::new(FILE, "gemm_weights", constants)
+            let mut call = Call::new(FILE, "gemm_weight_gradient", constants)
                 .store("Source", 1, x)
                 .store("Slope", 1, dy)
                 .bind_images(0, Operand::Input(0), x, &part)
@@ -284,7 +284,7 @@ impl Gemm {
         if all == 1 {
             return Some(Lowered::calls(calls));
         }
-        calls.push(problem.add_partial_sums("rows", 1, partial, target));
+        calls.push(problem.add_partial_sums("sum_rows", 1, partial, target));
         Some(Lowered {
             calls,
             scratch: vec![partial],

@@ -93,7 +93,7 @@ impl Layer<'_> {
     fn input_gradient(&self, batch: usize, target: &Target) -> Lowered {
         let calls = parts(batch, &[self.x, self.y], target).into_iter().map(|part| {
             let mut call = self
-                .call("input_grad", false, 0)
+                .call("input_gradient", false, 0)
                 .store("Out", 1, self.x)
                 .bind(1, Operand::Input(1), 4 * self.weights() as u64)
                 .bind_images(2, Operand::Input(0), self.y, &part)
@@ -112,7 +112,7 @@ impl Layer<'_> {
         let scratch = bytes * parts.len() as u64;
         let call = |(index, part): (usize, &std::ops::Range<usize>)| {
             let mut call = self
-                .call("weight_grad", false, index)
+                .call("weight_gradient", false, index)
                 .bind_images(0, Operand::Input(0), self.x, part)
                 .bind_images(2, Operand::Input(1), self.y, part)
                 .bind(4, Operand::Scratch(0), scratch)
@@ -122,7 +122,7 @@ impl Layer<'_> {
         };
         let mut calls: Vec<Call> = parts.iter().enumerate().map(call).collect();
         calls.push(
-            Call::new("reduce", "rows", vec![("WG", WG.into())])
+            Call::new("reduce", "sum_rows", vec![("WG", WG.into())])
                 .bind(0, Operand::Scratch(0), scratch)
                 .bind(1, Operand::Output, bytes)
                 .over(self.weights(), WG, target),

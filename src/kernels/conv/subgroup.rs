@@ -67,8 +67,8 @@ impl Dataflow {
     /// Entry points of the kernel and of the packing of its weights.
     fn entries(self) -> [&'static str; 2] {
         match self {
-            Dataflow::OutputStationary => ["tile", "pack"],
-            Dataflow::InputStationary { .. } => ["turns", "pack_turns"],
+            Dataflow::OutputStationary => ["output_stationary", "pack_output_stationary"],
+            Dataflow::InputStationary { .. } => ["input_stationary", "pack_input_stationary"],
         }
     }
 
@@ -190,10 +190,10 @@ impl Subgroup {
         let mut constants = problem.tile_constants(tile, workgroup_size);
         constants.extend([
             ("CHANNELS", channels.into()),
-            ("SOURCE8", loads_wide(source, inner, target).into()),
-            ("WEIGHTS8", wide_weights.into()),
-            ("LANES", target.subgroup_size.into()),
-            ("ACROSS", across.into()),
+            ("SOURCE_LOAD8", loads_wide(source, inner, target).into()),
+            ("WEIGHTS_LOAD8", wide_weights.into()),
+            ("SUBGROUP_SIZE", target.subgroup_size.into()),
+            ("LANES_X", across.into()),
         ]);
         // Between channel blocks, sums are stored in 32 bits: in memory of
         // their own where the result has 16.
@@ -206,9 +206,9 @@ impl Subgroup {
             }
             constants.extend([
                 ("WINOGRAD", winograd.into()),
-                ("HELD", 1_u32.into()),
-                ("APART", separate_sums.into()),
-                ("SUMS8", loads_wide(&sums, tile.px, target).into()),
+                ("ACCUMULATORS", 1_u32.into()),
+                ("F32_SUMS", separate_sums.into()),
+                ("SUMS_LOAD8", loads_wide(&sums, tile.px, target).into()),
             ]);
         }
         let sizes = [packed, 4];

@@ -174,8 +174,8 @@ impl Convolution<'_> {
             ("RIGHT", reach.right.into()),
             ("INNER_X", reach.inner_x.into()),
             ("INNER_Y", reach.inner_y.into()),
-            ("SOURCE4", loads_vec4(self.source, reach.inner_x).into()),
-            ("DEST4", loads_vec4(self.dest, tile.px).into()),
+            ("SOURCE_VEC4", loads_vec4(self.source, reach.inner_x).into()),
+            ("DEST_VEC4", loads_vec4(self.dest, tile.px).into()),
             ("WG", workgroup_size.into()),
         ]);
         constants

@@ -109,9 +109,9 @@ impl WgradSubgroup {
             ("PY", py.into()),
             ("KB", kb.into()),
             ("CB", cb.into()),
-            ("X8", loads_wide(problem.x, px * problem.conv.stride, target).into()),
-            ("DY8", loads_wide(problem.dy, px, target).into()),
-            ("LANES", target.subgroup_size.into()),
+            ("SOURCE_LOAD8", loads_wide(problem.x, px * problem.conv.stride, target).into()),
+            ("DY_LOAD8", loads_wide(problem.dy, px, target).into()),
+            ("SUBGROUP_SIZE", target.subgroup_size.into()),
         ];
         let sizes = [workgroup_size, workgroup_size / target.subgroup_size];
         Some(walk.lower(problem, batch, &own, sizes, target))

@@ -39,8 +39,8 @@ impl WeightGradient<'_> {
             ("GROUPS", groups.into()),
             ("PADDING", padding.into()),
             ("PX", px.into()),
-            ("X4", loads_vec4(self.x, px * stride).into()),
-            ("DY4", loads_vec4(self.dy, px).into()),
+            ("SOURCE_VEC4", loads_vec4(self.x, px * stride).into()),
+            ("DY_VEC4", loads_vec4(self.dy, px).into()),
         ]
     }
 
@@ -54,7 +54,7 @@ impl WeightGradient<'_> {
         partial: u64,
     ) -> Call {
         let (oh, ow) = self.dy.plane();
-        let mut call = Call::new(file, "weight_grad", constants)
+        let mut call = Call::new(file, "weight_gradient", constants)
             .store("Stored", 1, self.x)
             .store("Stored4", 4, self.x)
             .bind_images(0, Operand::Input(0), self.x, part)
@@ -170,7 +170,7 @@ impl Walk {
             first_split += splits;
             calls.push(call);
         }
-        calls.push(problem.add_partial_sums("rows", 1, partial, target));
+        calls.push(problem.add_partial_sums("sum_rows", 1, partial, target));
         Lowered {
             calls,
             scratch: vec![partial],

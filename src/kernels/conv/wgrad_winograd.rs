@@ -117,13 +117,13 @@ impl WgradWinograd {
             constants.extend([
                 ("PY", py.into()),
                 ("IMAGES", images.into()),
-                ("WALK", walk.into()),
+                ("WALK_IMAGES", walk.into()),
                 ("FIRST_WALK", first_walk.into()),
                 ("WALKS", walks.into()),
-                ("X8", loads_wide(x, px, target).into()),
-                ("DY8", loads_wide(dy, px, target).into()),
-                ("SUMS8", target.wide_loads.into()),
-                ("LANES", target.subgroup_size.into()),
+                ("SOURCE_LOAD8", loads_wide(x, px, target).into()),
+                ("DY_LOAD8", loads_wide(dy, px, target).into()),
+                ("SUMS_LOAD8", target.wide_loads.into()),
+                ("SUBGROUP_SIZE", target.subgroup_size.into()),
             ]);
             let mut call = problem
                 .call("conv/wgrad_winograd", constants, &part, partial)
@@ -134,7 +134,7 @@ impl WgradWinograd {
             first_walk += walks_of(&part);
             calls.push(call);
         }
-        let sums = problem.add_partial_sums("filters", 9, partial, target);
+        let sums = problem.add_partial_sums("sum_filters", 9, partial, target);
         calls.push(sums.bind(2, Operand::Scratch(0), partial));
         Some(Lowered {
             calls,
