@@ -109,7 +109,10 @@ impl WgradSubgroup {
             ("PY", py.into()),
             ("KB", kb.into()),
             ("CB", cb.into()),
-            ("SOURCE_LOAD8", loads_wide(problem.x, px * problem.conv.stride, target).into()),
+            (
+                "SOURCE_LOAD8",
+                loads_wide(problem.x, px * problem.conv.stride, target).into(),
+            ),
             ("DY_LOAD8", loads_wide(problem.dy, px, target).into()),
             ("SUBGROUP_SIZE", target.subgroup_size.into()),
         ];
