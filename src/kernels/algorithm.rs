@@ -76,7 +76,7 @@ algorithms! {
 
 /// A text that names no algorithm of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no kernel of this version")]
+#[error("'{0}' names no kernel of this version")]
 pub struct UnknownAlgorithm(pub String);
 
 impl FromStr for Algorithm {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::problem::WeightGradient;
 use super::tile::{CPU_BODY, CPU_VECTOR, GPU_BODY, LARGEST_BODY, WORKGROUP_SIZE, distinct, tile_side};
-use super::wgrad_walk::Walk;
+use super::wgrad_walk::{Walk, images_per_invocation};
 use crate::kernels::call::{Lowered, Target, is_workgroup_size, parts};
 use crate::kernels::text::{Config, number, sizes};
 
@@ -138,7 +138,7 @@ impl WgradStrips {
         let walk = Walk {
             file: "conv/wgrad_strips",
             px,
-            images: WeightGradient::images_per_invocation(batch, strips, per_image, self.splits, bytes, target),
+            images: images_per_invocation(batch, strips, per_image, self.splits, bytes, target),
             blocks,
         };
         let parts = parts(batch, &[problem.x, problem.dy], target);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::problem::{WeightGradient, loads_wide};
 use super::tile::{LARGEST_BODY, SUBGROUP_BODY, WORKGROUP_SIZE, tile_side};
-use super::wgrad_walk::Walk;
+use super::wgrad_walk::{Walk, images_per_subgroup};
 use crate::kernels::call::{Lowered, Target, is_workgroup_size};
 use crate::kernels::text::{Config, number, sizes};
 
@@ -102,7 +102,7 @@ impl WgradSubgroup {
         let walk = Walk {
             file: "conv/wgrad_subgroup",
             px,
-            images: WeightGradient::images_per_subgroup(batch, strips * blocks, splits, bytes, target),
+            images: images_per_subgroup(batch, strips * blocks, splits, bytes, target),
             blocks,
         };
         let own = [

@@ -76,30 +76,30 @@ impl WeightGradient<'_> {
             .bind(1, Operand::Output, self.dw.bytes(1))
             .over(self.dw.per_image() / at_once, 64, target)
     }
+}
 
-    /// The number of images that one invocation walks through: few enough to
-    /// have `wanted` invocations, and enough that the partial sums, `bytes` for
-    /// each walk, stay small. `per_image` is the number of invocations for one
-    /// image. A CPU runs invocations with different images and `strips` as the
-    /// lanes of one vector, so there must be enough of them to fill it.
-    pub fn images_per_invocation(
-        batch: usize,
-        strips: usize,
-        per_image: usize,
-        wanted: usize,
-        bytes: u64,
-        target: &Target,
-    ) -> usize {
-        let vectors = if target.cpu { batch * strips / CPU_VECTOR } else { batch };
-        let busy = (batch * per_image / wanted).min(vectors);
-        busy.max(fewest_images(batch, bytes, target)).clamp(1, batch)
-    }
+/// The number of images that one invocation walks through: few enough to
+/// have `wanted` invocations, and enough that the partial sums, `bytes` for
+/// each walk, stay small. `per_image` is the number of invocations for one
+/// image. A CPU runs invocations with different images and `strips` as the
+/// lanes of one vector, so there must be enough of them to fill it.
+pub fn images_per_invocation(
+    batch: usize,
+    strips: usize,
+    per_image: usize,
+    wanted: usize,
+    bytes: u64,
+    target: &Target,
+) -> usize {
+    let vectors = if target.cpu { batch * strips / CPU_VECTOR } else { batch };
+    let busy = (batch * per_image / wanted).min(vectors);
+    busy.max(fewest_images(batch, bytes, target)).clamp(1, batch)
+}
 
-    /// The same where a subgroup walks, with one channel in each lane.
-    pub fn images_per_subgroup(batch: usize, per_image: usize, wanted: usize, bytes: u64, target: &Target) -> usize {
-        let busy = batch * per_image / wanted;
-        busy.max(fewest_images(batch, bytes, target)).clamp(1, batch)
-    }
+/// The same where a subgroup walks, with one channel in each lane.
+pub fn images_per_subgroup(batch: usize, per_image: usize, wanted: usize, bytes: u64, target: &Target) -> usize {
+    let busy = batch * per_image / wanted;
+    busy.max(fewest_images(batch, bytes, target)).clamp(1, batch)
 }
 
 /// The number of images that must share partial sums of `bytes`, for all

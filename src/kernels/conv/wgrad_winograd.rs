@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::problem::{WeightGradient, loads_wide};
+use super::wgrad_walk::images_per_subgroup;
 use crate::kernels::call::{Lowered, Operand, Target, grid_2d, parts};
 use crate::kernels::text::{Config, number, sizes};
 
@@ -102,7 +103,7 @@ impl WgradWinograd {
         let (c, _) = problem.group_channels();
         let WinogradTile { px, py, images } = self.tile;
         let blocks = conv.groups * c.div_ceil(target.subgroup_size);
-        let most = WeightGradient::images_per_subgroup(batch, blocks, self.splits, dw.bytes(1), target);
+        let most = images_per_subgroup(batch, blocks, self.splits, dw.bytes(1), target);
         // All walks have the same length, so that they end at about the same
         // time.
         let walk = batch.div_ceil(batch.div_ceil(most)).next_multiple_of(images);
