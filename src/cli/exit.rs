@@ -14,6 +14,7 @@ use crate::gpu::GpuError;
 use crate::schedule::SessionError;
 use crate::studies::StudyError;
 use crate::train::TrainError;
+use crate::tuning::{CacheError, TuningError};
 
 /// An error as the user sees it.
 #[derive(Debug)]
@@ -95,6 +96,10 @@ fn hint(error: &TrainError) -> Option<&'static str> {
         TrainError::Session(SessionError::Gpu(error)) => return gpu_hint(error),
         TrainError::Diverged { .. } | TrainError::DivergedWeights { .. } => "use a smaller --lr or a --warmup",
         TrainError::DivergedGradients { .. } => "use a smaller --lr, a --warmup or --precision f32",
+        TrainError::Tuning(TuningError::Cache {
+            error: CacheError::Older | CacheError::Newer,
+            ..
+        }) => "`residua tune MODEL` tunes again, `residua tune --export FILE` writes the result to a file",
         TrainError::RunExists { .. } => "choose another --out, or continue the run: --resume",
         TrainError::NoRun { .. } => "give the directory of a run that `residua train` made",
         TrainError::NoRuns { .. } => {

@@ -29,7 +29,7 @@ pub enum TrainError {
     Session(#[from] SessionError),
     /// Tuned kernels, or a file of them.
     #[error(transparent)]
-    Tuning(#[from] TuningError),
+    Tuning(TuningError),
     /// The reference on the CPU.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
@@ -196,6 +196,15 @@ fn in_words(setting: &str) -> String {
         "lr" => "learning rate".to_string(),
         "warmup-lr" => "learning rate of the warm-up".to_string(),
         _ => setting.replace('-', " "),
+    }
+}
+
+impl From<TuningError> for TrainError {
+    fn from(error: TuningError) -> Self {
+        match error {
+            TuningError::Session(error) => TrainError::Session(error),
+            error => TrainError::Tuning(error),
+        }
     }
 }
 

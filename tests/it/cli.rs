@@ -523,19 +523,19 @@ fn kernels_are_recorded_and_replayed() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     // Written by hand, for a device that does not exist: kernels run on any.
     let work = "weight gradient 3x3 stride 1 padding 1, N×16×32×32 to N×16×32×32";
-    let book = format!(
-        "[[device]]\nadapter = 'a'\nbackend = 'b'\ndriver = 'c'\ndriver-version = '1'\nresidua = '0'\n\
-         kernels = 'k'\n[[device.choice]]\nwork = '{work}'\nbatch = 16\nkernel = 'wgrad strips 4x4x2 splits 64 wg 64'\n"
+    let kernels = format!(
+        "version = 2\n[[device]]\nadapter = 'a'\nbackend = 'b'\ndriver = 'c'\ndriver-version = '1'\nresidua = '0'\n\
+         kernels = 'k'\n[[device.kernel]]\nwork = '{work}'\nbatch = 16\nalgorithm = 'wgrad strips 4x4x2 splits 64 wg 64'\n"
     );
-    fs::write(path("book.toml"), &book).unwrap();
+    fs::write(path("kernels.toml"), &kernels).unwrap();
     assert!(tools(&["--list"]).contains("no kernels"));
-    assert!(tools(&["--import", &path("book.toml")]).contains("1 choices"));
+    assert!(tools(&["--import", &path("kernels.toml")]).contains("imported 1 kernel"));
     assert!(tools(&["--list"]).contains("wgrad strips 4x4x2 splits 64 wg 64"));
-    assert!(tools(&["--export", &path("exported.toml")]).contains("1 choices"));
+    assert!(tools(&["--export", &path("exported.toml")]).contains("exported 1 kernel"));
     tools(&["--clear"]);
     assert!(tools(&["--list"]).contains("no kernels"));
 
-    // The chosen algorithm sums in another order than the default one.
+    // The chosen kernel adds in another order than the default algorithm.
     let runs = ["default", "replayed", "resumed"].map(|name| folder.path().join(name));
     let short = ["--limit-train", "48", "--limit-test", "16", "--schedule", "constant"];
     train(&short, &runs[0]).arg("--no-autotune").assert().success();
@@ -572,16 +572,33 @@ fn kernels_are_recorded_and_replayed() {
         .success();
     assert!(weights(&runs[2]) == weights(&runs[1]));
 
-    let cases: [(&[&str], i32, &str); 3] = [
+    let cases: [(&[&str], i32, &str); 4] = [
+        (&["train", "--tuning", &path("old.toml")], 1, "older version"),
         (&["train", "--tuning", "f", "--no-autotune"], 2, "--no-autotune"),
         (&["train", "--tuning", &path("none.toml")], 1, "none.toml"),
         (&["train", "--tuning", &path("damaged.toml")], 1, "damaged.toml"),
     ];
-    fs::write(path("damaged.toml"), book.replace("4x4x2", "4x4")).unwrap();
+    fs::write(path("damaged.toml"), kernels.replace("4x4x2", "4x4")).unwrap();
+    // A file as it was before files had a version.
+    let old = kernels
+        .replace("version = 2\n", "")
+        .replace("device.kernel", "device.choice");
+    let old = old.replace("algorithm = ", "kernel = ");
+    fs::write(path("old.toml"), &old).unwrap();
     for (arguments, expected, part) in cases {
         let (code, line) = failure(program("residua").args(arguments).args(["--out", &path("x")]));
         assert_eq!((code, line.contains(part)), (expected, true), "{line}");
     }
+    // A run with such a file does not resume with other kernels.
+    fs::write(runs[2].join("tuning.toml"), &old).unwrap();
+    let (code, line) = failure(program("residua").args(["train", "--resume"]).arg(&runs[2]));
+    assert_eq!((code, line.contains("older version")), (1, true), "{line}");
+    // The user's cache of that form is renamed.
+    let places = ["residua", "Library/Caches/residua"].map(|place| cache.join(place).join("tuning.toml"));
+    let own = places.iter().find(|place| place.exists()).unwrap();
+    fs::write(own, &old).unwrap();
+    assert!(tools(&["--list"]).contains("no kernels"));
+    assert_eq!(fs::read_to_string(own.with_extension("toml.old")).unwrap(), old);
     let (code, line) = failure(
         program("residua")
             .args(["train", "--tuning", "f", "--resume"])

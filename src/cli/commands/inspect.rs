@@ -114,11 +114,11 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
             })
         ));
     }
-    let mut text = report(&spec, &input, &eval, &blocks, &memory).text();
+    let mut report = report(&spec, &input, &eval, &blocks, &memory);
     if let Some((adapter, rows)) = dispatches {
-        text.push_str(&plan::table(&adapter, &rows));
+        report.items.extend(plan::tables(&adapter, &rows));
     }
-    Ok(text)
+    Ok(report.text())
 }
 
 fn row(graph: &Graph, index: usize, block: &Block) -> BlockRow {

@@ -1,14 +1,15 @@
-//! `tools inspect --plan`: every dispatch of a training step, with what it
-//! moves, computes and takes.
+//! `tools inspect --plan`: how many bytes, multiply-adds and milliseconds does
+//! each dispatch of a training step take?
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::cli::CliError;
 use crate::gpu::{AdapterChoice, Dispatch, Gpu};
 use crate::graph::{Graph, Recompute};
+use crate::report::{Column, Item, Table};
 use crate::schedule::{Session, SessionError};
 use serde::Serialize;
+use serde_json::Value;
 
 /// One dispatch.
 #[derive(Debug, Clone, Serialize)]
@@ -20,9 +21,9 @@ pub struct DispatchRow {
     seconds: Option<f64>,
 }
 
-/// The dispatches of a training step with batches of `batch` images that
-/// makes again what `recompute` says, timed where the adapter can: the
-/// shortest of three runs.
+/// The adapter's name, and the dispatches of a training step with `batch`
+/// images that recomputes what `recompute` names. They are timed where the
+/// adapter has a clock: the shortest of three runs.
 pub fn dispatches(
     choice: &AdapterChoice,
     train: Graph,
@@ -37,7 +38,7 @@ pub fn dispatches(
     let kernels = session.kernels(true, batch, &route)?;
     let ready: Vec<&Dispatch> = kernels.iter().map(|kernel| &kernel.dispatch).collect();
     let mut best: Option<Vec<f64>> = None;
-    // The first run compiles; it is not looked at.
+    // The first run compiles and is not counted.
     for run in 0..4 {
         let times = gpu.time(&ready).map_err(SessionError::from)?;
         if run > 0 {
@@ -58,72 +59,73 @@ pub fn dispatches(
     Ok((gpu.info().to_string(), rows.collect()))
 }
 
-/// One line a dispatch, then one line a kernel.
-pub fn table(adapter: &str, rows: &[DispatchRow]) -> String {
-    let mut text = format!("\na training step on {adapter}\n");
-    let _ = writeln!(
-        text,
-        "{:<28} {:>16}  {:>9} {:>9} {:>8}  {:>8}",
-        "kernel", "workgroups", "MB", "MMAC", "ms", "rate"
-    );
-    for row in rows {
+/// The dispatches in order, then all dispatches of each kernel together.
+pub fn tables(adapter: &str, rows: &[DispatchRow]) -> Vec<Item> {
+    let dispatch = |row: &DispatchRow| {
         let [x, y, z] = row.workgroups;
-        line(
-            &mut text,
-            &row.kernel,
-            &format!("{x}×{y}×{z}"),
-            row.bytes,
-            row.macs,
-            row.seconds,
-        );
-    }
+        cells(&row.kernel, format!("{x}×{y}×{z}"), row.bytes, row.macs, row.seconds)
+    };
+    let sum = |name: &str, rows: &[&DispatchRow]| {
+        cells(
+            name,
+            rows.len().to_string(),
+            rows.iter().map(|row| row.bytes).sum(),
+            rows.iter().map(|row| row.macs).sum(),
+            rows.iter().map(|row| row.seconds).sum(),
+        )
+    };
     let mut names: Vec<&str> = rows.iter().map(|row| row.kernel.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    text.push_str("\nin all\n");
-    for name in names {
-        let own = || rows.iter().filter(|row| row.kernel == name);
-        let seconds: Option<f64> = own().map(|row| row.seconds).sum();
-        let count = format!("× {}", own().count());
-        line(
-            &mut text,
-            name,
-            &count,
-            own().map(|row| row.bytes).sum(),
-            own().map(|row| row.macs).sum(),
-            seconds,
-        );
-    }
-    let seconds: Option<f64> = rows.iter().map(|row| row.seconds).sum();
-    let (bytes, macs) = (
-        rows.iter().map(|row| row.bytes).sum(),
-        rows.iter().map(|row| row.macs).sum(),
-    );
-    line(
-        &mut text,
-        "the step",
-        &format!("× {}", rows.len()),
-        bytes,
-        macs,
-        seconds,
-    );
-    text
+    let of_kernel = |name: &str| sum(name, &rows.iter().filter(|row| row.kernel == name).collect::<Vec<_>>());
+    let mut sums: Vec<Vec<Value>> = names.into_iter().map(of_kernel).collect();
+    sums.push(sum("the whole step", &rows.iter().collect::<Vec<_>>()));
+    let step = format!("A training step on {adapter}");
+    [
+        table("dispatches", step, "workgroups", rows.iter().map(dispatch).collect()),
+        table("kernels", "Dispatches by kernel".to_string(), "dispatches", sums),
+    ]
+    .map(Item::Table)
+    .into()
 }
 
-fn line(text: &mut String, name: &str, count: &str, bytes: u64, macs: u64, seconds: Option<f64>) {
-    let rate = seconds.filter(|seconds| *seconds > 0.0).map(|seconds| {
-        if macs > 0 {
-            format!("{:.1} GFLOP/s", 2e-9 * macs as f64 / seconds)
-        } else {
-            format!("{:.2} GB/s", 1e-9 * bytes as f64 / seconds)
-        }
-    });
-    let _ = writeln!(
-        text,
-        "{name:<28} {count:>16}  {:>9.2} {:>9.1} {:>8}  {}",
-        bytes as f64 / 1e6,
-        macs as f64 / 1e6,
-        seconds.map_or_else(|| "-".to_string(), |seconds| format!("{:.3}", 1e3 * seconds)),
-        rate.unwrap_or_default()
-    );
+fn table(name: &str, title: String, second: &str, rows: Vec<Vec<Value>>) -> Table {
+    let mega = |key: &str, label: &str, digits: usize| Column {
+        factor: 1e-6,
+        ..Column::number(key, label, digits)
+    };
+    Table {
+        name: name.to_string(),
+        title,
+        columns: vec![
+            Column::plain("kernel", "kernel"),
+            Column::plain(second, second),
+            mega("bytes", "MB", 2),
+            mega("macs", "million multiply-adds", 1),
+            Column {
+                factor: 1e3,
+                ..Column::number("seconds", "ms", 3)
+            },
+            Column::number("gflops", "GFLOP/s", 1),
+            Column::number("gb_per_second", "GB/s", 2),
+        ],
+        rows,
+        file_only: false,
+    }
+}
+
+/// The cells of a row. Work with multiply-adds is measured by them, other work
+/// by the bytes that it moves.
+fn cells(name: &str, second: String, bytes: u64, macs: u64, seconds: Option<f64>) -> Vec<Value> {
+    let seconds = seconds.filter(|seconds| *seconds > 0.0);
+    let per_second = |amount: f64| seconds.map(|seconds| 1e-9 * amount / seconds);
+    vec![
+        name.into(),
+        second.into(),
+        bytes.into(),
+        macs.into(),
+        seconds.into(),
+        per_second(2.0 * macs as f64).filter(|_| macs > 0).into(),
+        per_second(bytes as f64).filter(|_| macs == 0).into(),
+    ]
 }

@@ -1,6 +1,5 @@
 //! `tools tune`: which kernels are fastest for a model on this device?
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Mode, Precision};
 use crate::kernels::Algorithm;
 use crate::models::{InputShape, ModelSpec};
+use crate::report::{Column, Item, Report, Table};
 use crate::schedule::{KernelChoices, Session, TunedKernel, target};
 use crate::train::{Adapter, RunDirectory, TrainError, batch_size};
 use crate::tuning::{
@@ -74,7 +74,7 @@ pub fn tune(args: &Args) -> Result<String, CliError> {
     if let Some(from) = &args.import {
         let cache = read_tuning_file(from)?;
         add_to_cache(&file, &cache).map_err(CliError::failure)?;
-        return Ok(format!("{}: {} kernels imported\n", file.display(), cache.len()));
+        return Ok(format!("{}: imported {}\n", file.display(), kernels(cache.len())));
     }
     let (cache, note) = load_cache(&file);
     if let Some(note) = note {
@@ -82,7 +82,7 @@ pub fn tune(args: &Args) -> Result<String, CliError> {
     }
     if let Some(to) = &args.export {
         write_atomic(to, cache.to_text().as_bytes()).map_err(TrainError::from)?;
-        return Ok(format!("{}: {} kernels exported\n", to.display(), cache.len()));
+        return Ok(format!("{}: exported {}\n", to.display(), kernels(cache.len())));
     }
     if args.list {
         return Ok(list(&cache, args.json));
@@ -90,8 +90,12 @@ pub fn tune(args: &Args) -> Result<String, CliError> {
     tune_model(args, &file)
 }
 
-/// What a model is tuned for.
-struct Subject {
+fn kernels(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "kernel" } else { "kernels" })
+}
+
+/// The network to tune, and how it is trained.
+struct TuningTarget {
     model: ModelSpec,
     input: InputShape,
     batch: usize,
@@ -99,7 +103,7 @@ struct Subject {
 }
 
 /// The model, the shape of its images, the batch size and the precision.
-fn subject(args: &Args) -> Result<Subject, CliError> {
+fn tuning_target(args: &Args) -> Result<TuningTarget, CliError> {
     let mut input: InputShape = args.input.parse()?;
     input.classes = args.classes;
     let (name, batch, precision) = match (&args.model, &args.run) {
@@ -112,14 +116,12 @@ fn subject(args: &Args) -> Result<Subject, CliError> {
             (config.model, config.batch_size as usize, config.precision)
         }
         (None, None) => {
-            return Err(CliError::argument(
-                "a model's name is missing; or name a run: --run DIR",
-            ));
+            return Err(CliError::argument("give the name of a model, or a run: --run DIR"));
         }
     };
     let batch = args.batch_size.unwrap_or(batch);
     batch_size(batch)?;
-    Ok(Subject {
+    Ok(TuningTarget {
         model: name.parse()?,
         input,
         batch,
@@ -128,15 +130,15 @@ fn subject(args: &Args) -> Result<Subject, CliError> {
 }
 
 fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
-    let Subject {
+    let TuningTarget {
         model,
         input,
         batch,
         precision,
-    } = subject(args)?;
+    } = tuning_target(args)?;
     let Adapter::Device(choice) = args.adapter.choice() else {
         return Err(CliError::argument(
-            "the reference has no kernels to tune; name a device",
+            "the reference engine has no kernels to tune; give a device: --adapter",
         ));
     };
     let mut train = model.build(&input, Mode::Train)?.graph;
@@ -173,24 +175,34 @@ fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
         });
         return Ok(format!("{value}\n"));
     }
-    let mut text = table(&tuned);
+    let mut items: Vec<Item> = tuned.iter().map(|one| Item::Table(table(one))).collect();
     let (before, after) = (total(&tuned, true), total(&tuned, false));
     if before > 0.0 {
-        let _ = writeln!(
-            text,
-            "total, each as often as a training step does it: {:.1} ms with the default algorithms, {:.1} ms as tuned",
-            1e3 * before,
-            1e3 * after
-        );
+        items.push(Item::Text {
+            text: format!(
+                "A training step takes {:.1} ms in these kernels with the default algorithms, {:.1} ms as tuned.",
+                1e3 * before,
+                1e3 * after
+            ),
+        });
     }
-    let _ = writeln!(
-        text,
-        "{}: {} kernels of {model} at {batch} images, {} known before",
+    let result = format!(
+        "{}: {} kernels of {model} at {batch} images, {} known before\n",
         file.display(),
         all.len(),
         all.len() - missing.len()
     );
-    Ok(text)
+    Ok(text(items) + &result)
+}
+
+/// `items` as text for a terminal.
+fn text(items: Vec<Item>) -> String {
+    let report = Report {
+        title: "Tuning".to_string(),
+        facts: Vec::new(),
+        items,
+    };
+    report.text()
 }
 
 /// Seconds of a step's tuned kernels, with the default algorithms or as tuned.
@@ -209,12 +221,13 @@ fn total(tuned: &[Tuned], default: bool) -> f64 {
     tuned.iter().filter_map(seconds).sum()
 }
 
+/// The algorithms of one piece of work, as JSON.
 fn row(tuned: &Tuned) -> Value {
-    let trial = |(candidate, outcome): &(Algorithm, Result<f64, Rejected>)| {
+    let algorithm = |(algorithm, result): &(Algorithm, Result<f64, Rejected>)| {
         json!({
-            "kernel": candidate.to_string(),
-            "seconds": outcome.as_ref().ok(),
-            "set_aside": outcome.as_ref().err().map(ToString::to_string),
+            "kernel": algorithm.to_string(),
+            "seconds": result.as_ref().ok(),
+            "set_aside": result.as_ref().err().map(ToString::to_string),
         })
     };
     json!({
@@ -222,89 +235,109 @@ fn row(tuned: &Tuned) -> Value {
         "times_a_step": tuned.job.count,
         "images": tuned.images,
         "macs": tuned.macs,
-        "candidates": tuned.results.iter().map(trial).collect::<Vec<_>>(),
+        "candidates": tuned.results.iter().map(algorithm).collect::<Vec<_>>(),
         "chosen": tuned.choice.algorithm.to_string(),
     })
 }
 
-/// For each piece of work its algorithms, the chosen one marked.
-fn table(tuned: &[Tuned]) -> String {
-    let mut text = String::new();
-    for one in tuned {
-        let gain = one
-            .choice
-            .timing
-            .map(|timing| timing.default_milliseconds / timing.milliseconds);
-        let gain = gain.filter(|gain| *gain > 1.0).map_or(String::new(), |gain| {
-            format!(", {:.0} % faster than the default algorithm", 100.0 * (gain - 1.0))
-        });
-        let _ = writeln!(
-            text,
-            "{} · {} per step, timed with {} images{gain}",
-            one.job.signature(),
-            one.job.count,
-            one.images
-        );
-        for (index, (algorithm, result)) in one.results.iter().enumerate() {
-            let mark = if *algorithm == one.choice.algorithm { "→" } else { " " };
-            let default = if index == 0 { "  (default)" } else { "" };
-            let result = match result {
-                Ok(seconds) if one.macs > 0 => format!(
-                    "{:>10.3} ms {:>8.1} GFLOP/s",
-                    1e3 * seconds,
-                    2e-9 * one.macs as f64 / seconds
-                ),
-                Ok(seconds) => format!("{:>10.3} ms", 1e3 * seconds),
-                Err(rejected) => rejected.to_string(),
-            };
-            let _ = writeln!(text, "  {mark} {:<28} {result}{default}", algorithm.to_string());
-        }
+/// The algorithms of one piece of work, the chosen one marked.
+fn table(tuned: &Tuned) -> Table {
+    let gain = tuned
+        .choice
+        .timing
+        .map(|timing| timing.default_milliseconds / timing.milliseconds);
+    let gain = gain.filter(|gain| *gain > 1.0).map_or(String::new(), |gain| {
+        format!(", {:.0} % faster than the default algorithm", 100.0 * (gain - 1.0))
+    });
+    let row = |(index, (algorithm, result)): (usize, &(Algorithm, Result<f64, Rejected>))| {
+        let chosen = if *algorithm == tuned.choice.algorithm {
+            "→"
+        } else {
+            ""
+        };
+        let seconds = result.as_ref().ok();
+        let rate = seconds.filter(|_| tuned.macs > 0);
+        let remark = match result {
+            Err(rejected) => rejected.to_string(),
+            Ok(_) if index == 0 => "default".to_string(),
+            Ok(_) => String::new(),
+        };
+        vec![
+            chosen.into(),
+            algorithm.to_string().into(),
+            seconds.map(|seconds| 1e3 * seconds).into(),
+            rate.map(|seconds| 2e-9 * tuned.macs as f64 / seconds).into(),
+            remark.into(),
+        ]
+    };
+    Table {
+        name: "algorithms".into(),
+        title: format!(
+            "{}: {} per step, timed with {} images{gain}",
+            tuned.job.signature(),
+            tuned.job.count,
+            tuned.images
+        ),
+        columns: vec![
+            Column::plain("chosen", ""),
+            Column::plain("algorithm", "algorithm"),
+            Column::number("milliseconds", "ms", 3),
+            Column::number("gflops", "GFLOP/s", 1),
+            Column::plain("remark", ""),
+        ],
+        rows: tuned.results.iter().enumerate().map(row).collect(),
+        file_only: false,
     }
-    text
 }
 
+/// The content of the tuning cache.
 fn list(cache: &TuningCache, json: bool) -> String {
-    let kernels = |choices: &KernelChoices| -> Vec<Value> {
-        let one = |(work, batch, tuned): (&str, usize, TunedKernel)| {
+    if json {
+        let kernel = |(work, batch, tuned): (&str, usize, TunedKernel)| {
             let default = tuned.timing.map(|timing| timing.default_milliseconds);
             json!({
                 "work": work, "batch": batch, "kernel": tuned.algorithm.to_string(),
                 "milliseconds": tuned.timing.map(|timing| timing.milliseconds),
                 "default_milliseconds": default,
+                // The name before there were default algorithms.
                 "rule_milliseconds": default,
             })
         };
-        choices.iter().map(one).collect()
-    };
-    if json {
-        let devices: Vec<Value> = cache
-            .entries
-            .iter()
-            .map(|(key, choices)| json!({ "device": key, "choices": kernels(choices) }))
-            .collect();
+        let device = |(key, choices): &(TuningKey, KernelChoices)| json!({ "device": key, "choices": choices.iter().map(kernel).collect::<Vec<_>>() });
+        let devices: Vec<Value> = cache.entries.iter().map(device).collect();
         return format!("{}\n", json!({ "devices": devices }));
     }
-    let mut text = String::new();
-    for (key, choices) in &cache.entries {
-        let _ = writeln!(
-            text,
+    if cache.entries.is_empty() {
+        return "no kernels were tuned yet\n".to_string();
+    }
+    text(cache.entries.iter().map(entry).map(Item::Table).collect())
+}
+
+/// The kernels of one device.
+fn entry((key, choices): &(TuningKey, KernelChoices)) -> Table {
+    let row = |(work, batch, tuned): (&str, usize, TunedKernel)| {
+        vec![
+            work.into(),
+            batch.into(),
+            tuned.algorithm.to_string().into(),
+            tuned.timing.map(|timing| timing.milliseconds).into(),
+            tuned.timing.map(|timing| timing.default_milliseconds).into(),
+        ]
+    };
+    Table {
+        name: "kernels".into(),
+        title: format!(
             "{} ({}, {} {}), residua {}, kernels {}",
             key.adapter, key.backend, key.driver, key.driver_version, key.residua, key.kernels
-        );
-        for (work, batch, tuned) in choices.iter() {
-            let times = tuned
-                .timing
-                .map_or("default algorithm, not timed".to_string(), |timing| {
-                    format!(
-                        "{:.3} ms, default {:.3}",
-                        timing.milliseconds, timing.default_milliseconds
-                    )
-                });
-            let _ = writeln!(text, "  {work}, batch {batch}: {} ({times})", tuned.algorithm);
-        }
+        ),
+        columns: vec![
+            Column::plain("work", "work"),
+            Column::plain("batch", "batch"),
+            Column::plain("algorithm", "algorithm"),
+            Column::number("milliseconds", "ms", 3),
+            Column::number("default_milliseconds", "default ms", 3),
+        ],
+        rows: choices.iter().map(row).collect(),
+        file_only: false,
     }
-    if text.is_empty() {
-        text.push_str("no kernels were tuned yet\n");
-    }
-    text
 }
