@@ -7,19 +7,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::call::{Lowered, Target};
-use super::chunked_sum::ChunkedSum;
-use super::conv::direct::Direct;
-use super::conv::gemm::Gemm;
-use super::conv::subgroup::Subgroup;
-use super::conv::wgrad_strips::WgradStrips;
-use super::conv::wgrad_subgroup::WgradSubgroup;
-use super::conv::wgrad_winograd::WgradWinograd;
-use super::linear::register_tile::RegisterTile;
 use super::text::Config;
+use super::{chunked_sum, conv, linear};
 
 /// Defines [`Algorithm`] as the sum of the configurations of all algorithms.
 macro_rules! algorithms {
-    ($($(#[$doc:meta])* $name:ident($config:ident),)+) => {
+    ($($(#[$doc:meta])* $name:ident($config:ty),)+) => {
         /// An algorithm for a piece of work, with its parameters. Its text,
         /// such as `direct 8x4x16 wg 32`, is what tuning caches hold.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +36,7 @@ macro_rules! algorithms {
             if words == ["plain"] {
                 return Some(Algorithm::Plain);
             }
-            $(if let Some(config) = $config::parse(words) {
+            $(if let Some(config) = <$config>::parse(words) {
                 return Some(Algorithm::$name(config));
             })+
             None
@@ -53,25 +46,25 @@ macro_rules! algorithms {
 
 algorithms! {
     /// Convolution by register tiles.
-    Direct(Direct),
+    Direct(conv::direct::Direct),
     /// Convolution by register tiles that share halos and weights within a
     /// subgroup.
-    Subgroup(Subgroup),
+    Subgroup(conv::subgroup::Subgroup),
     /// Matrix product by tiles in workgroup memory: a convolution, its
     /// gradients, or a linear layer.
-    Gemm(Gemm),
+    Gemm(conv::gemm::Gemm),
     /// Weight gradient, where each invocation walks down a strip of columns.
-    WgradStrips(WgradStrips),
+    WgradStrips(conv::wgrad_strips::WgradStrips),
     /// Weight gradient, where a subgroup walks down a strip and each lane has
     /// source channels of its own.
-    WgradSubgroup(WgradSubgroup),
+    WgradSubgroup(conv::wgrad_subgroup::WgradSubgroup),
     /// Weight gradient of a 3×3 kernel by Winograd's minimal filtering, where
     /// each lane has a source channel of its own.
-    WgradWinograd(WgradWinograd),
+    WgradWinograd(conv::wgrad_winograd::WgradWinograd),
     /// Linear layer by square register tiles.
-    Linear(RegisterTile),
+    Linear(linear::register_tile::RegisterTile),
     /// Sum over batch and plane in chunks of images.
-    Reduce(ChunkedSum),
+    Reduce(chunked_sum::ChunkedSum),
 }
 
 /// A text that names no algorithm of this version.

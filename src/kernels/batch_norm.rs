@@ -7,7 +7,7 @@ use super::reduce::{chunked_sum, sum_algorithms};
 use super::source::Value;
 use crate::graph::Shape;
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// How a plane is split among invocations.
 struct PlaneSplit {
@@ -67,11 +67,11 @@ pub struct BatchStats<'a> {
 
 impl Problem for BatchStats<'_> {
     fn default_algorithm(&self, target: &Target) -> Algorithm {
-        sum_algorithms(WG, target).0
+        sum_algorithms(WORKGROUP_SIZE, target).0
     }
 
     fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
-        sum_algorithms(WG, target).1
+        sum_algorithms(WORKGROUP_SIZE, target).1
     }
 
     fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
@@ -130,11 +130,15 @@ pub fn running_stats(stats: &Shape, eps: f32, target: &Target) -> Lowered {
     let call = Call::new(
         "batch_norm",
         "running_stats",
-        vec![("C", channels.into()), ("EPS", eps.into()), ("WG", WG.into())],
+        vec![
+            ("C", channels.into()),
+            ("EPS", eps.into()),
+            ("WG", WORKGROUP_SIZE.into()),
+        ],
     )
     .bind(6, Operand::Output, rows)
     .bind(7, Operand::Running, rows)
-    .over(channels, WG, target);
+    .over(channels, WORKGROUP_SIZE, target);
     Lowered::calls(vec![call])
 }
 
@@ -145,7 +149,7 @@ pub fn normalize(relu: bool, join: Option<bool>, y: &Shape, batch: usize, target
     let channels = y.channels();
     let rows = 8 * channels as u64;
     let calls = parts(batch, &[y], target).into_iter().map(|part| {
-        let mut constants = split.constants(channels, WG);
+        let mut constants = split.constants(channels, WORKGROUP_SIZE);
         constants.extend([
             ("RELU", relu.into()),
             ("JOIN", join.is_some().into()),
@@ -159,7 +163,7 @@ pub fn normalize(relu: bool, join: Option<bool>, y: &Shape, batch: usize, target
             .bind_images(8, Operand::Output, y, &part)
             .bind_images(9, Operand::Input(3), y, &part)
             .bind(10, Operand::Gains, 16)
-            .over(split.invocations(part.len(), channels), WG, target)
+            .over(split.invocations(part.len(), channels), WORKGROUP_SIZE, target)
     });
     Lowered::calls(calls.collect())
 }
@@ -173,11 +177,11 @@ pub struct ParamGradients<'a> {
 
 impl Problem for ParamGradients<'_> {
     fn default_algorithm(&self, target: &Target) -> Algorithm {
-        sum_algorithms(WG, target).0
+        sum_algorithms(WORKGROUP_SIZE, target).0
     }
 
     fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
-        sum_algorithms(WG, target).1
+        sum_algorithms(WORKGROUP_SIZE, target).1
     }
 
     fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
@@ -234,7 +238,7 @@ pub fn input_gradient(relu: bool, batch_stats: bool, x: &Shape, batch: usize, ta
     let (height, width) = x.plane();
     let count = (batch * height * width) as f64;
     let calls = parts(batch, &[x], target).into_iter().map(|part| {
-        let mut constants = split.constants(channels, WG);
+        let mut constants = split.constants(channels, WORKGROUP_SIZE);
         constants.extend([
             ("RELU", relu.into()),
             ("BATCH_STATS", batch_stats.into()),
@@ -248,7 +252,7 @@ pub fn input_gradient(relu: bool, batch_stats: bool, x: &Shape, batch: usize, ta
             .bind(3, Operand::Input(3), rows)
             .bind_images(8, Operand::Output, x, &part)
             .bind(14, Operand::Input(4), rows)
-            .over(split.invocations(part.len(), channels), WG, target)
+            .over(split.invocations(part.len(), channels), WORKGROUP_SIZE, target)
     });
     Lowered::calls(calls.collect())
 }

@@ -4,7 +4,7 @@
 use super::call::{Call, Lowered, Operand, Target, parts};
 use crate::graph::{PadShortcut, Shape};
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// A copy between a tensor with few channels and one with more, and where the
 /// first one stands in the second.
@@ -32,7 +32,7 @@ impl ChannelCopy<'_> {
             ("OW", ow.into()),
             ("STRIDE", self.stride.into()),
             ("AVERAGE", self.average.into()),
-            ("WG", WG.into()),
+            ("WG", WORKGROUP_SIZE.into()),
         ];
         Call::new("channels", entry, constants).store("Stored", 1, self.wide)
     }
@@ -42,7 +42,7 @@ impl ChannelCopy<'_> {
             self.call("pad")
                 .bind_images(0, Operand::Input(0), self.narrow, &part)
                 .bind_images(1, Operand::Output, self.wide, &part)
-                .over(self.wide.len(part.len()), WG, target)
+                .over(self.wide.len(part.len()), WORKGROUP_SIZE, target)
         });
         Lowered::calls(calls.collect())
     }
@@ -52,7 +52,7 @@ impl ChannelCopy<'_> {
             self.call("pad_gradient")
                 .bind_images(0, Operand::Input(0), self.wide, &part)
                 .bind_images(1, Operand::Output, self.narrow, &part)
-                .over(self.narrow.len(part.len()), WG, target)
+                .over(self.narrow.len(part.len()), WORKGROUP_SIZE, target)
         });
         Lowered::calls(calls.collect())
     }
@@ -108,7 +108,7 @@ pub fn concat(inputs: &[&Shape], y: &Shape, batch: usize, target: &Target) -> Lo
                     .call("place")
                     .bind_images(0, Operand::Input(index), x, &part)
                     .bind_images(1, Operand::Output, y, &part)
-                    .over(x.len(part.len()), WG, target),
+                    .over(x.len(part.len()), WORKGROUP_SIZE, target),
             );
         }
         before += x.channels();

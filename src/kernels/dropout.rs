@@ -6,7 +6,7 @@ use super::step::STEP_BYTES;
 use crate::graph::Shape;
 use crate::random::Stream;
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// Dropout: input x. `draws` is the purpose and index of the random draws, and
 /// the number of adjacent elements that share one.
@@ -25,14 +25,14 @@ pub fn dropout(p: f32, draws: (Stream, u32, usize), shape: &Shape, batch: usize,
                 (first.is_multiple_of(4) && (per_draw == 1 || per_draw.is_multiple_of(4))).into(),
             ),
             ("FIRST", first.into()),
-            ("WG", WG.into()),
+            ("WG", WORKGROUP_SIZE.into()),
         ];
         Call::new("dropout", "dropout", constants)
             .store("Stored", 1, shape)
             .bind_images(0, Operand::Input(0), shape, &part)
             .bind_images(1, Operand::Output, shape, &part)
             .bind(2, Operand::Step, STEP_BYTES)
-            .over(shape.len(part.len()).div_ceil(4), WG, target)
+            .over(shape.len(part.len()).div_ceil(4), WORKGROUP_SIZE, target)
     });
     Lowered::calls(calls.collect())
 }

@@ -3,7 +3,7 @@
 use super::call::{Call, Operand, Target, parts};
 use crate::graph::Shape;
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// One part of a resident image set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +40,7 @@ pub fn gather(
             ("REFLECT", reflect.into()),
             ("FIRST", part.first.into()),
             ("START", range.start.into()),
-            ("WG", WG.into()),
+            ("WG", WORKGROUP_SIZE.into()),
         ];
         Call::new("gather", "gather", constants)
             .store("Stored", 1, shape)
@@ -50,7 +50,7 @@ pub fn gather(
             .bind(3, Operand::Input(3), 8 * c as u64)
             .bind_images(4, Operand::Input(4), shape, &range)
             .bind(5, Operand::Input(5), 4 * batch as u64)
-            .over(shape.len(range.len()), WG, target)
+            .over(shape.len(range.len()), WORKGROUP_SIZE, target)
     });
     calls.collect()
 }

@@ -5,7 +5,7 @@ use super::loss_scale::LOSS_SCALE_BYTES;
 use super::step::STEP_BYTES;
 use crate::graph::Shape;
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// Cross-entropy and error of each image: inputs logits and labels.
 pub fn cross_entropy(logits: &Shape, batch: usize, target: &Target) -> Lowered {
@@ -13,13 +13,13 @@ pub fn cross_entropy(logits: &Shape, batch: usize, target: &Target) -> Lowered {
     let call = Call::new(
         "loss",
         "cross_entropy",
-        vec![("CLASSES", classes.into()), ("WG", WG.into())],
+        vec![("CLASSES", classes.into()), ("WG", WORKGROUP_SIZE.into())],
     )
     .store("Stored", 1, logits)
     .bind(0, Operand::Input(0), logits.bytes(batch))
     .bind(1, Operand::Input(1), 4 * batch as u64)
     .bind(2, Operand::Output, 8 * batch as u64)
-    .over(batch, WG, target);
+    .over(batch, WORKGROUP_SIZE, target);
     Lowered::calls(vec![call])
 }
 
@@ -33,7 +33,7 @@ pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target
         vec![
             ("CLASSES", classes.into()),
             ("SCALED", scaled.into()),
-            ("WG", WG.into()),
+            ("WG", WORKGROUP_SIZE.into()),
         ],
     )
     .store("Stored", 1, logits)
@@ -41,14 +41,14 @@ pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target
     .bind(1, Operand::Input(1), 4 * batch as u64)
     .bind(3, Operand::Output, logits.bytes(batch))
     .bind(7, Operand::LossScale, LOSS_SCALE_BYTES)
-    .over(batch, WG, target);
+    .over(batch, WORKGROUP_SIZE, target);
     Lowered::calls(vec![call])
 }
 
 /// Writes the batch's mean loss and its number of errors into the step's slot of
 /// the metrics, which are the output. Input: the result of [`cross_entropy`].
 pub fn record(slots: usize, batch: usize) -> Call {
-    Call::new("loss", "record", vec![("WG", WG.into())])
+    Call::new("loss", "record", vec![("WG", WORKGROUP_SIZE.into())])
         .bind(4, Operand::Input(0), 8 * batch as u64)
         .bind(5, Operand::Output, 8 * slots as u64)
         .bind(6, Operand::Step, STEP_BYTES)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::{Call, Operand, Target, arena_parts};
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// The size of the shaders' `LossScale` in bytes: the loss scale and its state.
 pub const LOSS_SCALE_BYTES: u64 = 24;
@@ -44,10 +44,10 @@ impl LossScale {
 /// whether the step counts, and sets the scale for the next one.
 pub fn update_loss_scale(bytes: u64, target: &Target) -> Vec<Call> {
     let find = arena_parts(bytes, target).map(|(offset, size)| {
-        let mut call = Call::new("loss_scale", "find_overflow", vec![("WG", WG.into())])
+        let mut call = Call::new("loss_scale", "find_overflow", vec![("WG", WORKGROUP_SIZE.into())])
             .bind(0, Operand::Input(1), size)
             .bind(1, Operand::LossScale, LOSS_SCALE_BYTES)
-            .over((size / 16) as usize, WG, target);
+            .over((size / 16) as usize, WORKGROUP_SIZE, target);
         call.args[0].offset = offset;
         call
     });

@@ -4,7 +4,7 @@ use super::call::{Call, Lowered, Operand, Target, parts};
 use super::source::Value;
 use crate::graph::Shape;
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// An elementwise kernel of `pointwise.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,7 +63,7 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
         let mut constants = vec![
             ("V", Value::Type(if vec4 { "vec4f" } else { "f32" })),
             ("ITEMS", items.into()),
-            ("WG", WG.into()),
+            ("WG", WORKGROUP_SIZE.into()),
         ];
         match kernel {
             Pointwise::Join { relu } => constants.push(("RELU", relu.into())),
@@ -77,7 +77,7 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
             .bind_images(1, Operand::Input(1), shape, &part)
             .bind_images(2, Operand::Output, shape, &part)
             .bind(3, Operand::Gains, 16)
-            .over(invocations, WG, target)
+            .over(invocations, WORKGROUP_SIZE, target)
     });
     Lowered::calls(calls.collect())
 }

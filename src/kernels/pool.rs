@@ -4,7 +4,7 @@ use super::call::{Call, Lowered, Operand, Target, parts};
 use super::source::Value;
 use crate::graph::{Pool, Shape};
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// A kernel of `pool.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,7 +50,7 @@ pub fn pooling(kernel: Pooling, wide: &Shape, narrow: &Shape, batch: usize, targ
             ("W", w.into()),
             ("OH", oh.into()),
             ("OW", ow.into()),
-            ("WG", WG.into()),
+            ("WG", WORKGROUP_SIZE.into()),
         ];
         if let Some(pool) = pool {
             constants.extend([
@@ -66,7 +66,7 @@ pub fn pooling(kernel: Pooling, wide: &Shape, narrow: &Shape, batch: usize, targ
             .bind_images(1, Operand::Input(0), narrow, &part)
             .bind_images(2, Operand::Output, narrow, &part)
             .bind_images(3, Operand::Output, wide, &part)
-            .over(written.len(part.len()), WG, target)
+            .over(written.len(part.len()), WORKGROUP_SIZE, target)
     });
     Lowered::calls(calls.collect())
 }

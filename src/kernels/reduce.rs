@@ -5,7 +5,7 @@ use super::call::{Call, Lowered, Operand, Target, parts};
 use super::chunked_sum::{ChunkedSum, chunks};
 use crate::graph::Shape;
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// The default and the alternatives of a sum over batch and plane.
 pub fn sum_algorithms(workgroup_size: usize, target: &Target) -> (Algorithm, Vec<Algorithm>) {
@@ -35,11 +35,11 @@ pub struct ChannelSum<'a> {
 
 impl Problem for ChannelSum<'_> {
     fn default_algorithm(&self, target: &Target) -> Algorithm {
-        sum_algorithms(WG, target).0
+        sum_algorithms(WORKGROUP_SIZE, target).0
     }
 
     fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
-        sum_algorithms(WG, target).1
+        sum_algorithms(WORKGROUP_SIZE, target).1
     }
 
     fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
@@ -72,10 +72,10 @@ fn channel_sum(dy: &Shape, images: usize, workgroup_size: usize, batch: usize, t
         calls.push(call);
     }
     calls.push(
-        Call::new("reduce", "sum_rows", vec![("WG", WG.into())])
+        Call::new("reduce", "sum_rows", vec![("WG", WORKGROUP_SIZE.into())])
             .bind(0, Operand::Scratch(0), partial)
             .bind(1, Operand::Output, 4 * channels as u64)
-            .over(channels, WG, target),
+            .over(channels, WORKGROUP_SIZE, target),
     );
     Lowered {
         calls,

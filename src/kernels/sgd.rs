@@ -4,7 +4,7 @@ use super::call::{Call, Operand, Target, arena_parts};
 use super::loss_scale::LOSS_SCALE_BYTES;
 use super::step::STEP_BYTES;
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// Updates all parameters: inputs parameters, gradients and momenta, `bytes`
 /// each. Weight decay acts on the first `decayed` bytes. Where `scaled`,
@@ -16,7 +16,7 @@ pub fn sgd(bytes: u64, decayed: u64, scaled: bool, target: &Target) -> Vec<Call>
             ("FIRST", ((offset / 16) as u32).into()),
             ("DECAYED", ((decayed / 16) as u32).into()),
             ("SCALED", scaled.into()),
-            ("WG", WG.into()),
+            ("WG", WORKGROUP_SIZE.into()),
         ];
         let mut call = Call::new("sgd", "update", constants)
             .bind(0, Operand::Input(0), size)
@@ -24,7 +24,7 @@ pub fn sgd(bytes: u64, decayed: u64, scaled: bool, target: &Target) -> Vec<Call>
             .bind(2, Operand::Input(2), size)
             .bind(3, Operand::Step, STEP_BYTES)
             .bind(4, Operand::LossScale, LOSS_SCALE_BYTES)
-            .over((size / 16) as usize, WG, target);
+            .over((size / 16) as usize, WORKGROUP_SIZE, target);
         for arg in &mut call.args[..3] {
             arg.offset = offset;
         }

@@ -5,7 +5,7 @@ use crate::graph::{Conv, Shape};
 use crate::kernels::call::{Call, Lowered, Operand, Target, parts};
 use crate::kernels::source::Value;
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 
 /// A convolution's forward shapes.
 struct Layer<'a> {
@@ -67,7 +67,7 @@ impl Layer<'_> {
             ("PADDING", padding.into()),
             ("BIAS", bias.into()),
             ("FIRST_SPLIT", first_split.into()),
-            ("WG", WG.into()),
+            ("WG", WORKGROUP_SIZE.into()),
         ];
         Call::new("conv/plain", entry, constants).store("Stored", 1, self.x)
     }
@@ -82,7 +82,7 @@ impl Layer<'_> {
                 .bind(1, Operand::Input(1), 4 * self.weights() as u64)
                 .bind(3, Operand::Input(2), 4 * self.y.channels() as u64)
                 .bind_images(4, Operand::Output, self.y, &part)
-                .over(self.y.len(part.len()), WG, target);
+                .over(self.y.len(part.len()), WORKGROUP_SIZE, target);
             call.macs = self.macs(part.len());
             call
         });
@@ -98,7 +98,7 @@ impl Layer<'_> {
                 .bind(1, Operand::Input(1), 4 * self.weights() as u64)
                 .bind_images(2, Operand::Input(0), self.y, &part)
                 .bind_images(4, Operand::Output, self.x, &part)
-                .over(self.x.len(part.len()), WG, target);
+                .over(self.x.len(part.len()), WORKGROUP_SIZE, target);
             call.macs = self.macs(part.len());
             call
         });
@@ -116,16 +116,16 @@ impl Layer<'_> {
                 .bind_images(0, Operand::Input(0), self.x, part)
                 .bind_images(2, Operand::Input(1), self.y, part)
                 .bind(4, Operand::Scratch(0), scratch)
-                .over(self.weights(), WG, target);
+                .over(self.weights(), WORKGROUP_SIZE, target);
             call.macs = self.macs(part.len());
             call
         };
         let mut calls: Vec<Call> = parts.iter().enumerate().map(call).collect();
         calls.push(
-            Call::new("reduce", "sum_rows", vec![("WG", WG.into())])
+            Call::new("reduce", "sum_rows", vec![("WG", WORKGROUP_SIZE.into())])
                 .bind(0, Operand::Scratch(0), scratch)
                 .bind(1, Operand::Output, bytes)
-                .over(self.weights(), WG, target),
+                .over(self.weights(), WORKGROUP_SIZE, target),
         );
         Lowered {
             calls,

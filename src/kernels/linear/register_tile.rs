@@ -9,7 +9,7 @@ use crate::kernels::call::{Call, Lowered, Operand, Target, is_workgroup_size, pa
 use crate::kernels::source::Value;
 use crate::kernels::text::{Config, number, sizes};
 
-const WG: usize = 64;
+const WORKGROUP_SIZE: usize = 64;
 /// Side of the default tile.
 const SIDE: usize = 4;
 /// No tile is larger: accumulators are in registers.
@@ -28,18 +28,23 @@ impl RegisterTile {
     /// One output for each invocation: the plain algorithm.
     pub const PLAIN: Self = RegisterTile {
         side: 1,
-        workgroup_size: WG,
+        workgroup_size: WORKGROUP_SIZE,
     };
     /// The default.
     pub const DEFAULT: Self = RegisterTile {
         side: SIDE,
-        workgroup_size: WG,
+        workgroup_size: WORKGROUP_SIZE,
     };
 
     /// Others that may be faster, the most promising first.
     pub fn alternatives() -> [Self; 4] {
-        [(2, WG), (8, WG), (SIDE, WG / 2), (2, WG / 2)]
-            .map(|(side, workgroup_size)| RegisterTile { side, workgroup_size })
+        [
+            (2, WORKGROUP_SIZE),
+            (8, WORKGROUP_SIZE),
+            (SIDE, WORKGROUP_SIZE / 2),
+            (2, WORKGROUP_SIZE / 2),
+        ]
+        .map(|(side, workgroup_size)| RegisterTile { side, workgroup_size })
     }
 
     /// The dispatches; `None` where the tile does not fit.
@@ -209,11 +214,11 @@ fn weight_gradient(tile: RegisterTile, x: &Shape, dy: &Shape, dw: &Shape, batch:
     // In the order of the batch: copy the first part, then add the others.
     for index in 0..parts.len() {
         let entry = if index == 0 { "copy" } else { "accumulate" };
-        let constants = vec![("V", Value::Type("f32")), ("WG", WG.into())];
+        let constants = vec![("V", Value::Type("f32")), ("WG", WORKGROUP_SIZE.into())];
         let mut call = Call::new("pointwise", entry, constants)
             .bind(0, Operand::Scratch(0), dw.bytes(1))
             .bind(2, Operand::Output, dw.bytes(1))
-            .over(dw.per_image(), WG, target);
+            .over(dw.per_image(), WORKGROUP_SIZE, target);
         call.args[0].offset = index as u64 * stride;
         calls.push(call);
     }
