@@ -1,5 +1,5 @@
-//! Device memory is taken in the first steps, as much as was planned, and then
-//! stays as it is.
+//! Is device memory allocated in the first steps only, and as much as was
+//! planned?
 
 use crate::support::device;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use residua::train::{DeviceEngine, Engine, Split, StepPlan, initialise};
 
 const IMAGE: [usize; 3] = [3, 32, 32];
 
-/// `model` on a device of its own with the images of `splits`.
+/// An engine for `model` on a device of its own, with the images of `splits`.
 fn engine(model: &str, splits: &Splits) -> (Arc<Gpu>, DeviceEngine) {
     let gpu = device::open(&AdapterOverrides::default());
     let spec: ModelSpec = model.parse().unwrap();
@@ -29,7 +29,7 @@ fn draws(count: usize) -> Vec<Draw> {
     (0..count as u32).map(Draw::unchanged).collect()
 }
 
-/// Trains on `count` images, then evaluates as many.
+/// Trains on `count` images, then evaluates `evaluated` images.
 fn step(engine: &mut DeviceEngine, route: &Route, count: usize, evaluated: usize, step: u32) {
     let plan = StepPlan {
         draws: &draws(count),
@@ -60,7 +60,7 @@ fn memory_is_flat_after_the_second_step() {
     let route = engine.graph().default_route();
     let mut held = Vec::new();
     for number in 0..6 {
-        // Every other batch is a smaller one, as at the end of an epoch.
+        // Every second batch is smaller, as at the end of an epoch.
         step(&mut engine, &route, if number % 2 == 0 { 16 } else { 8 }, 8, number);
         held.push(gpu.allocated());
     }
@@ -94,7 +94,7 @@ fn the_planned_peak_is_what_the_device_reports() {
             deviation(held).abs() < 0.01,
             "{model}, {recompute:?}: {held} bytes held, {planned:?}"
         );
-        // Vulkan and DX12 keep an account; Metal keeps none.
+        // Vulkan and DX12 report how much they allocated; Metal does not.
         if let Some(reported) = gpu.reported() {
             println!(
                 "{model}, {recompute:?}: {} bytes planned, {held} held, {} reported ({:+.2} %), {} reserved ({:+.1} %)",

@@ -1,6 +1,6 @@
-//! Is training that makes activations again the same, to the bit, as training
-//! that keeps them? Under routes that leave blocks out, too, with dropout and
-//! with drop path, on a device and by the f64 reference.
+//! Does training that recomputes activations give the same bits as training
+//! that stores them? Also under routes that leave blocks out, with dropout and
+//! with drop path, on a device and in the f64 reference.
 
 use crate::support::device;
 use crate::support::update::UPDATE;
@@ -15,8 +15,8 @@ const BATCH: u32 = 6;
 const STEPS: u32 = 4;
 const SIDE: usize = 8;
 
-/// Three blocks and more, with each kind of branch and shortcut, and both
-/// kinds of stochastic depth.
+/// Networks with three blocks or more, with each kind of branch and shortcut
+/// and both kinds of stochastic depth.
 const RUNS: [(&str, Depth); 6] = [
     ("resnet14", Depth::Constant),
     ("resnet8:shortcut=B", BATCHWISE),
@@ -66,8 +66,8 @@ fn images() -> ImageSet {
     }
 }
 
-/// All that training leaves behind, and what its last step took: dispatches
-/// and bytes of activations.
+/// Everything that training changes, and what its last step took: the number
+/// of dispatches and the bytes of activations.
 fn trained(model: &str, depth: Depth, recompute: Recompute) -> (Vec<Vec<u32>>, usize, u64) {
     // The small tiles of GPUs compile faster.
     let gpu = device::of_kind(AdapterKind::Discrete);
@@ -113,14 +113,14 @@ fn training_that_recomputes_is_the_same_to_the_bit() {
         assert!(kept.iter().flatten().all(|&bits| f32::from_bits(bits).is_finite()));
         for how in [Recompute::Cheap, Recompute::Blocks] {
             let (again, more, fewer) = trained(model, depth, how);
-            assert!(again == kept, "{model} with {how:?} comes to something else");
+            assert!(again == kept, "{model} with {how:?} gives another result");
             println!("{model}, {how:?}: {dispatches} to {more} dispatches, {bytes} to {fewer} bytes");
             assert!(more > dispatches && fewer < bytes, "{model} with {how:?} saves nothing");
         }
     }
 }
 
-/// Gradients of all parameters, loss and running states, in f64.
+/// Gradients of all parameters, loss and running statistics, in f64.
 fn gradients(graph: &Graph, wanted: &[NodeId], route: &Route) -> Vec<Vec<f64>> {
     let noise = |count: usize, salt: usize| -> Vec<f64> {
         let at = |i: usize| ((i * 7919 + salt * 104_729) % 1009) as f64 / 504.5 - 1.0;
@@ -180,7 +180,7 @@ fn every_segmentation_gives_the_same_gradients_under_every_route() {
 }
 
 #[test]
-fn statistics_of_batches_are_made_once() {
+fn batch_statistics_are_computed_once() {
     let mut graph = network("resnet8", Depth::Constant, Mode::Train).graph;
     let loss = graph.find(|op| *op == Op::CrossEntropy).unwrap();
     let mut found = graph.differentiate(loss, true, false);
@@ -191,6 +191,6 @@ fn statistics_of_batches_are_made_once() {
     );
     graph.recompute(&mut found, Recompute::Blocks, usize::MAX >> 32);
     assert_eq!(count(&graph, |op| matches!(op, Op::BatchStats(_))), statistics);
-    // Of three blocks and a stem, the last block keeps what it made.
+    // Three blocks and a stem: the values of the last block are stored.
     assert_eq!(count(&graph, |op| matches!(op, Op::Conv(_))), convs + convs - 2);
 }

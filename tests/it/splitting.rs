@@ -1,6 +1,6 @@
-//! Is a batch whose tensors pass the binding limit split without changing the
-//! result? The adapter is taken for one that allows little; the device itself
-//! refuses every larger binding.
+//! Is a batch with tensors larger than the binding limit split without
+//! changing the result? The adapter gets a small limit, and the device refuses
+//! every larger binding.
 
 use crate::support::device;
 use crate::support::reference_run;
@@ -8,9 +8,9 @@ use crate::support::reference_run::ReferenceRun;
 use residua::gpu::{AdapterKind, AdapterOverrides};
 use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId, PadShortcut, Pool};
 
-/// Splitting changes the order of sums, and nothing else; a batch norm's
-/// division and the loss of a single image multiply what that makes of the
-/// last bits. Both are also held against the f64 reference.
+/// Splitting changes the order of sums and nothing else. The division in batch
+/// norm and the loss of a single image amplify the differences in the last
+/// bits. Both runs are also compared with the f64 reference.
 const TOLERANCE: [f64; 3] = [1e-5, 5e-5, 1e-5];
 
 fn conv(kernel: usize, stride: usize) -> Conv {
@@ -22,7 +22,7 @@ fn conv(kernel: usize, stride: usize) -> Conv {
     }
 }
 
-/// A residual network with every operation whose work a limit splits.
+/// A residual network with every operation that is split at the limit.
 fn network(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let pool = Pool {
         kernel: 3,
@@ -68,7 +68,7 @@ fn network(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
 }
 
 fn split_and_whole_agree(kind: AdapterKind) {
-    // Tensors of 48 images have up to 48 KiB.
+    // The tensors of 48 images take up to 48 KiB.
     let limited = |binding| {
         device::open(&AdapterOverrides {
             kind: Some(kind),

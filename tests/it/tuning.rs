@@ -1,6 +1,6 @@
-//! Are kernels that were chosen by timing the same kernels? Every way of every
-//! work is held against the f64 reference; wrong ones are set aside; choices are
-//! kept, replayed, and give the same bits again.
+//! Do tuned kernels compute the same as the default ones? Every algorithm of
+//! every work is compared with the f64 reference; wrong ones are rejected;
+//! chosen kernels are stored, replayed, and give the same bits again.
 
 use crate::support::device;
 use crate::support::reference_run;
@@ -30,7 +30,7 @@ fn conv(kernel: usize, stride: usize, groups: usize) -> Conv {
     }
 }
 
-/// Every kind of work that can be done in several ways.
+/// Every kind of work that has several algorithms.
 fn network(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let x = graph.conv("stem", images, 8, conv(3, 1, 1), true, Init::Zero)?;
     let x = graph.batch_norm("stem.bn", x, 1e-5, 0.1);
@@ -68,7 +68,8 @@ fn jobs_of(session: &Session) -> Vec<Job> {
     jobs(&session.request(true, BATCH), &residua::schedule::target(session.gpu()))
 }
 
-/// The way in place `rank` of each piece of work, or its last.
+/// The algorithm at place `rank` of each job, or its last, and the largest
+/// number of algorithms of a job.
 fn choices_of_rank(session: &Session, rank: usize) -> (KernelChoices, usize) {
     let target = residua::schedule::target(session.gpu());
     let mut choices = KernelChoices::default();
@@ -96,24 +97,27 @@ fn every_algorithm_agrees_with_the_f64_reference(kind: AdapterKind) {
         }
         run.session.set_choices(choices.clone());
         let deviation = run.check(&route);
-        println!("{kind:?}, way {rank} of {most}: {deviation}");
-        // Another order of sums, and the same bits each time.
+        println!("{kind:?}, algorithm {rank} of {most}: {deviation}");
+        // Another order of sums than the default algorithm, and the same bits
+        // each time.
         let found = run.on_device(&route);
         others += usize::from(found != truth);
         if rank % 3 == 1 {
             let mut again = ReferenceRun::new(&device::of_kind(kind), DIMS, BATCH, 5, &network);
             again.session.set_choices(choices);
-            assert_eq!(again.on_device(&route), found, "way {rank}");
+            assert_eq!(again.on_device(&route), found, "algorithm {rank}");
         }
         rank += 1;
     }
-    assert!(rank > 3 && others > 0, "{others} of {rank} ways differ from the rules'");
+    assert!(
+        rank > 3 && others > 0,
+        "{others} of {rank} algorithms differ from the default one"
+    );
     let target = residua::schedule::target(&gpu);
     let jobs = jobs_of(&run.session);
     let kernels = || jobs.iter().flat_map(|job| job.algorithms(BATCH, &target));
-    let winograds =
-        kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Direct(direct) if direct.is_winograd()));
-    let gemms = kernels().filter(|trial| matches!(trial.algorithm, Algorithm::Gemm(_)));
+    let winograds = kernels().filter(|one| matches!(one.algorithm, Algorithm::Direct(direct) if direct.is_winograd()));
+    let gemms = kernels().filter(|one| matches!(one.algorithm, Algorithm::Gemm(_)));
     for count in [winograds.count(), gemms.count()] {
         assert_eq!(count > 3, kind == AdapterKind::Discrete);
     }
@@ -129,9 +133,9 @@ fn every_algorithm_agrees_with_the_f64_reference_on_gpus() {
     every_algorithm_agrees_with_the_f64_reference(AdapterKind::Discrete);
 }
 
-/// What matrix products must cope with: 1×1 to 7×7 taps at strides of 1 to 3,
-/// groups, odd planes, more channels than a tile has and fewer, planes that a
-/// stride leaves with unequal phases.
+/// The shapes that matrix products must handle: kernels of 1×1 to 7×7 with
+/// strides of 1 to 3, groups, odd planes, more channels than a tile has and
+/// fewer, planes that a stride does not divide.
 fn of_all_shapes(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     let x = graph.conv("large", images, 20, conv(7, 2, 1), true, Init::Zero)?;
     let x = graph.relu(x);
@@ -152,17 +156,18 @@ fn matrix_products_agree_with_the_f64_reference_in_all_shapes() {
     let target = residua::schedule::target(&gpu);
     let mut run = ReferenceRun::new(&gpu, [3, 17, 15], BATCH, 5, &of_all_shapes);
     let route = run.default_route();
-    let by_rule = run.on_device(&route);
-    let is_gemm = |candidate: &Algorithm| matches!(candidate, Algorithm::Gemm(_));
+    let by_default = run.on_device(&route);
+    let is_gemm = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Gemm(_));
     let works: Vec<(String, Vec<Algorithm>)> = jobs_of(&run.session)
         .iter()
         .map(|job| {
-            let all = job.algorithms(BATCH, &target).into_iter().map(|trial| trial.algorithm);
+            let all = job.algorithms(BATCH, &target).into_iter().map(|one| one.algorithm);
             (job.signature(), all.filter(is_gemm).collect())
         })
         .filter(|(_, gemms): &(_, Vec<_>)| !gemms.is_empty())
         .collect();
-    // Six layers and the head, three directions, but none to the images.
+    // Six layers and the head, each with two gradients; the first layer has no
+    // input gradient.
     assert_eq!(works.len(), 20);
     let most = works.iter().map(|(_, gemms)| gemms.len()).max().unwrap_or(0);
     for rank in 0..most {
@@ -173,11 +178,11 @@ fn matrix_products_agree_with_the_f64_reference_in_all_shapes() {
         }
         run.session.set_choices(choices);
         println!("products {rank} of {most}: {}", run.check(&route));
-        // Sums of another order.
-        assert!(run.on_device(&route) != by_rule);
+        // Another order of sums.
+        assert!(run.on_device(&route) != by_default);
     }
-    // Sums in one part need no partial ones; in more parts than there are
-    // terms they are as many as can be.
+    // With one split there are no partial sums; with more splits than terms
+    // there are as many as terms.
     for splits in [1, 3, 1 << 20] {
         let mut choices = KernelChoices::default();
         for (signature, gemms) in &works {
@@ -189,12 +194,12 @@ fn matrix_products_agree_with_the_f64_reference_in_all_shapes() {
             choices.set(signature, BATCH, TunedKernel::untimed(algorithm));
         }
         run.session.set_choices(choices);
-        println!("in {splits} parts: {}", run.check(&route));
+        println!("{splits} splits: {}", run.check(&route));
     }
 }
 
 #[test]
-fn wide_layers_are_products_by_rule_on_gpus() {
+fn wide_layers_are_matrix_products_by_default_on_gpus() {
     let gpu = device::of_kind(AdapterKind::Discrete);
     let mut run = ReferenceRun::new(&gpu, [3, 5, 4], BATCH, 5, &|graph, images| {
         let x = graph.conv("stem", images, 64, conv(3, 1, 1), false, Init::Zero)?;
@@ -204,27 +209,28 @@ fn wide_layers_are_products_by_rule_on_gpus() {
     });
     let target = residua::schedule::target(&gpu);
     let jobs = jobs_of(&run.session);
-    let by_rule = jobs
+    let defaults = jobs
         .iter()
         .map(|job| (job.signature(), job.algorithms(BATCH, &target)[0].algorithm));
-    let products = by_rule.filter(|(_, rule)| matches!(rule, Algorithm::Gemm(_)));
-    // All of the 1×1 kernel, and both gradients of the one at a stride.
+    let products = defaults.filter(|(_, default)| matches!(default, Algorithm::Gemm(_)));
+    // Forward and both gradients of the 1×1 layer, and both gradients of the
+    // layer with a stride.
     assert_eq!(products.count(), 5);
     let route = run.default_route();
-    println!("by rule: {}", run.check(&route));
+    println!("default algorithms: {}", run.check(&route));
 }
 
 #[test]
-fn wrong_and_impossible_kernels_are_set_aside_on_processors() {
-    wrong_and_impossible_kernels_are_set_aside(AdapterKind::Cpu);
+fn wrong_and_impossible_kernels_are_rejected_on_processors() {
+    wrong_and_impossible_kernels_are_rejected(AdapterKind::Cpu);
 }
 
 #[test]
-fn wrong_and_impossible_kernels_are_set_aside_on_gpus() {
-    wrong_and_impossible_kernels_are_set_aside(AdapterKind::Discrete);
+fn wrong_and_impossible_kernels_are_rejected_on_gpus() {
+    wrong_and_impossible_kernels_are_rejected(AdapterKind::Discrete);
 }
 
-fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
+fn wrong_and_impossible_kernels_are_rejected(kind: AdapterKind) {
     let gpu = device::of_kind(kind);
     let session = session(&gpu, &small);
     let target = residua::schedule::target(&gpu);
@@ -233,9 +239,9 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
         .iter()
         .find(|job| job.signature().starts_with("convolution"))
         .unwrap();
-    let mut trials = job.algorithms(BATCH, &target);
-    // Only the first images are computed: as fast as nothing, and wrong.
-    let mut lazy = trials[0].clone();
+    let mut algorithms = job.algorithms(BATCH, &target);
+    // Computes only the first images: very fast, and wrong.
+    let mut lazy = algorithms[0].clone();
     lazy.algorithm = "linear 2x2 wg 32".parse().unwrap();
     for call in lazy.lowered.calls.iter_mut().skip(1) {
         call.args.iter_mut().for_each(|arg| {
@@ -244,41 +250,41 @@ fn wrong_and_impossible_kernels_are_set_aside(kind: AdapterKind) {
             }
         });
     }
-    // Does nothing at all.
-    let mut idle = trials[0].clone();
+    // Computes nothing at all.
+    let mut idle = algorithms[0].clone();
     idle.algorithm = "linear 8x8 wg 32".parse().unwrap();
     idle.lowered.calls.truncate(1);
-    // The device refuses it: an output that is not bound.
-    let mut broken = trials[0].clone();
+    // The device refuses it: its output is not bound.
+    let mut broken = algorithms[0].clone();
     broken.algorithm = "linear 4x4 wg 32".parse().unwrap();
     for call in &mut broken.lowered.calls {
         call.args.clear();
     }
-    let wrong = [&lazy, &idle, &broken].map(|trial| trial.algorithm);
-    trials.splice(1..1, [lazy, idle, broken]);
+    let wrong = [&lazy, &idle, &broken].map(|one| one.algorithm);
+    algorithms.splice(1..1, [lazy, idle, broken]);
     let mut tuner = Tuner::new(&gpu, &Budget::default()).unwrap();
-    let tuned = tuner.job(job, BATCH, &trials).unwrap();
-    for (candidate, outcome) in &tuned.results {
-        println!("{candidate}: {outcome:?}");
-        assert_eq!(outcome.is_err(), wrong.contains(candidate), "{candidate}: {outcome:?}");
+    let tuned = tuner.job(job, BATCH, &algorithms).unwrap();
+    for (algorithm, result) in &tuned.results {
+        println!("{algorithm}: {result:?}");
+        assert_eq!(result.is_err(), wrong.contains(algorithm), "{algorithm}: {result:?}");
     }
     assert!(matches!(tuned.results[1].1, Err(Rejected::Disagrees(off)) if off > 0.1));
     assert!(matches!(tuned.results[2].1, Err(Rejected::Disagrees(_))));
     assert!(matches!(tuned.results[3].1, Err(Rejected::Failed(_))));
     assert!(!wrong.contains(&tuned.choice.algorithm) && tuned.choice.timing.is_some());
     assert_eq!(residua::cli::rejected_lines(&tuned).len(), 3);
-    // The rules' own choice may be wrong as well: the plain one is left.
-    let mut trials = job.algorithms(BATCH, &target);
-    trials.drain(1..trials.len() - 1);
-    trials[0].lowered.calls.truncate(1);
-    let tuned = tuner.job(job, BATCH, &trials).unwrap();
+    // The default algorithm may be wrong as well: then the plain one is taken.
+    let mut algorithms = job.algorithms(BATCH, &target);
+    algorithms.drain(1..algorithms.len() - 1);
+    algorithms[0].lowered.calls.truncate(1);
+    let tuned = tuner.job(job, BATCH, &algorithms).unwrap();
     assert_eq!(tuned.choice.algorithm, Algorithm::Plain, "{tuned:?}");
-    // The device is as good as before.
+    // The device still works.
     gpu.check().unwrap();
 }
 
 #[test]
-fn without_time_the_rules_choose() {
+fn without_time_the_default_algorithms_are_kept() {
     let gpu = device::of_kind(AdapterKind::Cpu);
     let session = session(&gpu, &small);
     let target = residua::schedule::target(&gpu);
@@ -299,7 +305,8 @@ fn without_time_the_rules_choose() {
         assert_eq!(choice.algorithm, job.algorithms(BATCH, &target)[0].algorithm);
         assert_eq!(choice.timing, None);
     }
-    // A budget for compiling that nothing keeps: only the rules' are left.
+    // No algorithm compiles within this budget: only the default ones are
+    // timed.
     let mut tuner = Tuner::new(
         &gpu,
         &Budget {
@@ -309,20 +316,20 @@ fn without_time_the_rules_choose() {
     )
     .unwrap();
     let tuned = tuner.job(&jobs[0], BATCH, &jobs[0].algorithms(BATCH, &target)).unwrap();
-    let compiles = |(_, outcome): &&(_, Result<f64, Rejected>)| matches!(outcome, Err(Rejected::SlowToCompile(_)));
+    let compiles = |(_, result): &&(_, Result<f64, Rejected>)| matches!(result, Err(Rejected::SlowToCompile(_)));
     assert!(tuned.results.iter().filter(compiles).count() >= 1, "{tuned:?}");
     assert!(tuned.results[0].1.is_ok());
 }
 
 #[test]
-fn what_is_small_keeps_the_rules_choice() {
+fn small_work_keeps_the_default_algorithm() {
     let gpu = device::of_kind(AdapterKind::Cpu);
     let target = residua::schedule::target(&gpu);
     let spec: ModelSpec = "resnet20".parse().unwrap();
     let input: InputShape = "3x32x32".parse().unwrap();
     let graph = spec.build(&input, Mode::Train).unwrap().graph;
     let jobs = jobs(&step_request(&graph, true, 128, Recompute::None), &target);
-    // All of the work, the dearest first, as it is trained: with full batches.
+    // All work, the most expensive first, tuned with full batches.
     assert!((jobs.iter().map(|job| job.share).sum::<f64>() - 1.0).abs() < 1e-9);
     assert!(jobs.is_sorted_by(|a, b| a.share >= b.share));
     assert!(jobs.iter().all(|job| job.images(&target) == 128));
@@ -344,7 +351,7 @@ fn what_is_small_keeps_the_rules_choice() {
 }
 
 #[test]
-fn a_summary_says_what_was_tuned_kept_and_set_aside() {
+fn a_summary_reports_what_was_tuned_kept_and_rejected() {
     let mut summary = TuningSummary {
         tuned: 20,
         faster: 3,
@@ -368,7 +375,7 @@ fn a_summary_says_what_was_tuned_kept_and_set_aside() {
 }
 
 #[test]
-fn a_device_is_tuned_once_and_its_choices_replayed() {
+fn a_device_is_tuned_once_and_its_kernels_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tuning.toml");
     let engine = || {
@@ -387,7 +394,7 @@ fn a_device_is_tuned_once_and_its_choices_replayed() {
         let gpu = device::of_kind(AdapterKind::Cpu);
         DeviceEngine::new(gpu, Some(network(Mode::Train)), network(Mode::Eval), |_| true).unwrap()
     };
-    let choose = |kernels: &KernelSource, images: u64| {
+    let choose = |source: &KernelSource, images: u64| {
         let mut engine = engine();
         let work = Workload {
             training: true,
@@ -395,7 +402,7 @@ fn a_device_is_tuned_once_and_its_choices_replayed() {
             images,
         };
         let (mut jobs, mut short) = (0, 0);
-        let choices = choose_kernels(&mut engine, kernels, &work, &mut |news| match news {
+        let choices = choose_kernels(&mut engine, source, &work, &mut |event| match event {
             TuningEvent::Progress(TuningProgress::Job { .. }) => jobs += 1,
             TuningEvent::TooShort { .. } => short += 1,
             _ => {}
@@ -405,7 +412,7 @@ fn a_device_is_tuned_once_and_its_choices_replayed() {
     let chosen = KernelSource::Tuned {
         file: Some(file.clone()),
     };
-    // Too short to repay: nothing is timed, nothing is written.
+    // Too short to pay tuning back: nothing is timed or written.
     let (choices, jobs, short) = choose(&chosen, 100);
     assert_eq!((choices.len(), jobs, short), (0, 0, 1));
     assert!(!file.exists());
@@ -417,7 +424,8 @@ fn a_device_is_tuned_once_and_its_choices_replayed() {
         |choices: &KernelChoices| -> Vec<Algorithm> { choices.iter().map(|(_, _, choice)| choice.algorithm).collect() };
     assert_eq!(kernels(&second), kernels(&first));
     assert_eq!(choose(&KernelSource::Default, u64::MAX).0, KernelChoices::default());
-    // Another driver's choices are not this one's; as a file to replay they are.
+    // The kernels of another driver are not used from the cache, but they can
+    // be replayed from a file.
     let text = std::fs::read_to_string(&file).unwrap();
     let other = text.replace("driver-version = \"", "driver-version = \"other ");
     std::fs::write(&file, &other).unwrap();

@@ -1,5 +1,5 @@
-//! Does stochastic depth save the time that it promises? ResNet-110 with all
-//! blocks and with those that it draws, on this machine's adapter.
+//! Does stochastic depth save the time of the blocks that it leaves out?
+//! ResNet-110 with all blocks and with drawn ones, on this machine's adapter.
 
 use crate::support::device;
 use std::ops::Range;
@@ -17,13 +17,14 @@ const DEPTH: Depth = Depth::Stochastic {
     p_last: 0.5,
     rule: DepthRule::Linear,
 };
-/// The seed of the draws, and how many of them are counted through.
+/// The seed of the draws.
 const SEED: u64 = 40;
+/// The number of draws whose blocks and multiply-adds are counted.
 const DRAWS: u32 = 100;
-/// The draw that is timed: it leaves out about as many blocks as are expected.
+/// The draw that is timed: it leaves out about the expected number of blocks.
 const TIMED: u32 = 0;
-/// Pairs of steps that are timed at least, and at most where other work on the
-/// machine hides what is saved.
+/// The fewest pairs of steps to time, and the most, where other programs on the
+/// machine hide the saved time.
 const PAIRS: Range<u32> = 5..40;
 
 fn engine() -> DeviceEngine {
@@ -38,7 +39,7 @@ fn engine() -> DeviceEngine {
     engine
 }
 
-/// The share of blocks that `route` leaves out.
+/// The share (0 to 1) of blocks that `route` leaves out.
 fn left_out(route: &Route) -> f64 {
     let absent = (0..route.len()).filter(|&index| route.gains(BlockId(index)).branch == 0.0);
     absent.count() as f64 / route.len() as f64
@@ -73,29 +74,29 @@ fn stochastic_depth_saves_the_time_of_the_blocks_it_leaves_out() {
     let constant = engine.graph().default_route();
     let draw = |engine: &DeviceEngine, step| DEPTH.training_route(engine.graph(), SEED, step);
 
-    // Counted: what is not dispatched takes no time anywhere.
+    // First the counts: what is not dispatched takes no time on any device.
     let all = macs(&mut engine, &constant);
-    let (mut absent, mut unmade) = (0.0, 0.0);
+    let (mut absent, mut skipped) = (0.0, 0.0);
     for step in 0..DRAWS {
         let route = draw(&engine, step);
         absent += left_out(&route) / f64::from(DRAWS);
-        unmade += (1.0 - macs(&mut engine, &route) / all) / f64::from(DRAWS);
+        skipped += (1.0 - macs(&mut engine, &route) / all) / f64::from(DRAWS);
     }
     println!(
         "resnet110, {DRAWS} draws: {:.1} % of the blocks and {:.1} % of the multiply-adds left out",
         100.0 * absent,
-        100.0 * unmade
+        100.0 * skipped
     );
-    // Expected are (1 + … + 54) / 54 · ½ of 54 blocks.
+    // The expected share is (1 + … + 54) / 54 · ½ of 54 blocks.
     assert!((absent - 0.2546).abs() < 0.015, "{absent}: the draws of this seed");
-    assert!((unmade - absent).abs() < 0.01, "{unmade} of {absent}");
+    assert!((skipped - absent).abs() < 0.01, "{skipped} of {absent}");
 
-    // Timed. Other work on the machine only ever slows a step, and not each
-    // alike: the least of several is nearest to what a step takes by itself.
+    // Then the times. Other programs can only make a step slower, and not all
+    // steps alike: the shortest of several is closest to the step's own time.
     let some = draw(&engine, TIMED);
     let absent = left_out(&some);
     assert!((absent - 0.2546).abs() < 0.02, "{absent}: another draw should be timed");
-    // The first step compiles.
+    // The first step compiles the kernels.
     seconds(&mut engine, &constant, 0);
     let (mut with_all, mut with_some) = (f64::INFINITY, f64::INFINITY);
     let (mut pairs, mut saved) = (0, 0.0);
@@ -111,6 +112,6 @@ fn stochastic_depth_saves_the_time_of_the_blocks_it_leaves_out() {
         100.0 * absent,
         100.0 * saved
     );
-    // What is left out are whole blocks; stem, head and optimiser always run.
+    // Only blocks are left out; stem, head and optimizer always run.
     assert!(saved > 0.7 * absent, "{saved} of {absent}");
 }

@@ -1,5 +1,5 @@
 //! Tests that time something: a binary of its own, so that no other test runs
-//! beside them.
+//! at the same time.
 
 #[path = "../support/mod.rs"]
 mod support;
