@@ -64,7 +64,7 @@ impl ResultLog {
                 entries.insert(key, value);
             } else if let Some(difference) = difference(&value, identity) {
                 return Err(problem(format!(
-                    "holds a study with {difference}; choose another directory (--out), or remove the file to start over"
+                    "holds a study with {difference}; choose another directory, or remove the file to start over"
                 )));
             }
         }

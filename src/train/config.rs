@@ -232,7 +232,9 @@ impl Config {
             batch_size: batch_size(*images as usize)?,
             precision: *precision,
             learning_rate: *lr,
-            schedule: schedule.parse().map_err(TrainError::Argument)?,
+            schedule: schedule
+                .parse()
+                .map_err(|problem: String| TrainError::value("schedule", problem))?,
             warm_up: WarmUp {
                 steps: *warmup,
                 rate: *warmup_lr,

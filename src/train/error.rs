@@ -48,9 +48,6 @@ pub enum TrainError {
         /// The value, what is wrong with it, and what to do.
         problem: String,
     },
-    /// Something else that was asked for and cannot be done.
-    #[error("{0}")]
-    Argument(String),
     /// An image that the set does not have.
     #[error("image {index} was asked for, but the set has {images} images")]
     NoSuchImage {
@@ -175,11 +172,7 @@ impl TrainError {
     /// Whether the arguments are at fault, rather than files or the device.
     pub fn is_argument(&self) -> bool {
         match self {
-            TrainError::Model(_)
-            | TrainError::Route(_)
-            | TrainError::Name(_)
-            | TrainError::Value { .. }
-            | TrainError::Argument(_) => true,
+            TrainError::Model(_) | TrainError::Route(_) | TrainError::Name(_) | TrainError::Value { .. } => true,
             TrainError::Tuning(error) => matches!(error, TuningError::OtherDevices { .. }),
             TrainError::Data(error) => matches!(error, DataError::Argument(_)),
             TrainError::Session(SessionError::Route(_) | SessionError::Name(_))
