@@ -111,10 +111,10 @@ fn hint(error: &TrainError) -> Option<&'static str> {
 
 fn gpu_hint(error: &GpuError) -> Option<&'static str> {
     Some(match error {
-        GpuError::NoAdapter => "the reference engine is --adapter reference",
+        GpuError::NoAdapter => "choose it with --adapter reference",
         GpuError::NoSuchAdapter { .. } | GpuError::Open { .. } => "`residua devices` lists the adapters",
-        GpuError::Lost { .. } => "residua train --resume DIR continues a run",
-        GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "the batch size is --batch-size",
+        GpuError::Lost { .. } => "`residua train --resume DIR` does that",
+        GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "set it with --batch-size",
         GpuError::Validation(_) => return None,
     })
 }
