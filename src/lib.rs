@@ -116,8 +116,10 @@
 //! * `png`: reports write their figures as PNG, too (resvg, fonts).
 #![deny(missing_docs)]
 
+#[doc(hidden)]
 pub mod bench;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 pub mod data;
 pub mod files;

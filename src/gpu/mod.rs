@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters, prepare_environment};
 pub use buffer::{Binding, Buffer};
-pub use cache::folder as cache_folder;
+pub(crate) use cache::folder as cache_folder;
 pub use error::GpuError;
 pub use pipeline::{Access, Pipeline, Program};
 pub use record::{Dispatch, Recorder, Submission};

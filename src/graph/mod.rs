@@ -28,7 +28,8 @@ pub use op::{Conv, Op, PadShortcut, Pool, Side};
 pub use precision::Precision;
 pub use recompute::Recompute;
 pub use route::{Gains, Route, RouteError, parse_blocks};
-pub use shape::{Shape, window_count};
+pub use shape::Shape;
+pub(crate) use shape::window_count;
 
 /// The position of a node in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

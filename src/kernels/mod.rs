@@ -28,16 +28,18 @@ mod step;
 mod text;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use call::{Arg, Call, Lowered, Operand, Target, grid_2d, parts};
+pub use call::{Arg, Call, Lowered, Operand, Target, parts};
 pub use gather::{ImageDims, ImagePart, gather};
 pub use loss::record;
-pub use loss_scale::{LOSS_SCALE_BYTES, LossScale, update_loss_scale};
+pub(crate) use loss_scale::LOSS_SCALE_BYTES;
+pub use loss_scale::{LossScale, update_loss_scale};
 pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
 pub use sgd::sgd;
 pub use source::{Value, Variant, files};
-pub use step::{STEP_BYTES, StepRecord};
+pub(crate) use step::STEP_BYTES;
+pub use step::StepRecord;
 
 use algorithm::{Problem, Single};
 use conv::problem::{Convolution, WeightGradient};

@@ -25,7 +25,7 @@ const STEM: usize = 16;
 
 /// One convolution of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layer {
+pub(super) struct BranchConv {
     /// Kernel size.
     pub kernel: usize,
     /// The unit's number of channels divided by the layer's.
@@ -72,7 +72,7 @@ pub(super) struct Tower<'a> {
     /// Units in each stage.
     pub units: usize,
     /// The branch's convolutions; the first one has the unit's stride.
-    pub branch: &'a [Layer],
+    pub branch: &'a [BranchConv],
     /// The shortcut of a unit that changes the shape. Projections have no
     /// batch norm.
     pub shortcut: Shortcut,
@@ -135,9 +135,9 @@ impl Branch {
         Depths { step, rest: 2 }
     }
 
-    fn layers(self) -> &'static [Layer] {
-        const fn layer(kernel: usize, narrowing: usize) -> Layer {
-            Layer { kernel, narrowing }
+    fn layers(self) -> &'static [BranchConv] {
+        const fn layer(kernel: usize, narrowing: usize) -> BranchConv {
+            BranchConv { kernel, narrowing }
         }
         match self {
             Branch::Basic => const { &[layer(3, 1), layer(3, 1)] },

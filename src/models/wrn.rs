@@ -8,7 +8,7 @@
 use std::fmt;
 
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
-use super::preact::{Dropout, DropoutAt, Layer, Tower};
+use super::preact::{BranchConv, Dropout, DropoutAt, Tower};
 use super::request::{ModelRequest, name_of, write_spec};
 use super::shortcut::Shortcut;
 use super::{ModelError, ModelSpec};
@@ -76,8 +76,8 @@ impl Body {
         }
     }
 
-    fn layers(&self) -> Vec<Layer> {
-        let layer = |&kernel| Layer { kernel, narrowing: 1 };
+    fn layers(&self) -> Vec<BranchConv> {
+        let layer = |&kernel| BranchConv { kernel, narrowing: 1 };
         self.kernels.iter().map(layer).collect()
     }
 

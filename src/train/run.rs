@@ -390,7 +390,7 @@ impl<'a> Run<'a> {
 }
 
 /// The weights of a run that studies look at: `best` or `last`.
-pub fn weights_of(directory: &RunDirectory, best: bool) -> PathBuf {
+pub(super) fn weights_of(directory: &RunDirectory, best: bool) -> PathBuf {
     let wanted = if best { directory.best() } else { directory.last() };
     if wanted.exists() { wanted } else { directory.last() }
 }

@@ -154,7 +154,7 @@ impl Trainer {
 }
 
 /// The shape of a data set's images, and its number of classes.
-pub fn input_of(set: &ImageSet) -> InputShape {
+pub(crate) fn input_of(set: &ImageSet) -> InputShape {
     InputShape {
         channels: set.channels,
         height: set.height,

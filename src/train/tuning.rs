@@ -26,7 +26,7 @@ pub fn choose_kernels(
 ///
 /// # Errors
 /// Where the run's `tuning.toml` is damaged or of another version.
-pub fn replay_run(engine: &mut dyn Engine, directory: &RunDirectory) -> Result<(), TrainError> {
+pub(super) fn replay_run(engine: &mut dyn Engine, directory: &RunDirectory) -> Result<(), TrainError> {
     let Some(session) = engine.device_session() else {
         return Ok(());
     };
