@@ -92,7 +92,7 @@ fn hint(error: &TrainError) -> Option<&'static str> {
         | TrainError::Session(SessionError::NoF16 { .. }) => {
             "use --precision f32, or an adapter with 16-bit floats (see `residua devices`)"
         }
-        TrainError::Session(SessionError::LoneHalf { .. }) => "use --precision f32",
+        TrainError::Session(SessionError::ScalarF16 { .. }) => "use --precision f32",
         TrainError::Session(SessionError::Gpu(error)) => return gpu_hint(error),
         TrainError::Diverged { .. } | TrainError::DivergedWeights { .. } => "use a smaller --lr or a --warmup",
         TrainError::DivergedGradients { .. } => "use a smaller --lr, a --warmup or --precision f32",

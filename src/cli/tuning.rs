@@ -31,7 +31,7 @@ impl TuningReporter {
             TuningEvent::CacheFile(problem) => note(format_args!("tuning cache: {problem}")),
             TuningEvent::TooShort { work, tuning } if self.reports_short => note(format_args!(
                 "default kernels: about {work:.0} s of work would not repay {tuning:.0} s of tuning \
-                 (`tools tune {}` does it once)",
+                 (`residua tune {}` does it once)",
                 self.model
             )),
             TuningEvent::TooShort { .. } => {}
@@ -73,7 +73,7 @@ impl TuningReporter {
                 reason: KeptDefault::OutOfTime,
             } => note(format_args!(
                 "tuning: out of time; {jobs} kernels, {:.1} % of the work, keep the default algorithm \
-                 (`tools tune {}` continues)",
+                 (`residua tune {}` continues)",
                 100.0 * share,
                 self.model
             )),

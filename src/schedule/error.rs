@@ -24,7 +24,7 @@ pub enum SessionError {
     /// The network is stored in 16 bits and has a value with a single number
     /// per image: devices read 16-bit floats two at a time.
     #[error("a {op} of the network gives one number per image, which is too few for 16-bit storage")]
-    LoneHalf {
+    ScalarF16 {
         /// The operation.
         op: &'static str,
     },

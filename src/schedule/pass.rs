@@ -76,15 +76,15 @@ pub(super) fn loss_of(graph: &Graph) -> NodeId {
 /// Checks that `gpu` can store the values of `graph` in its precision.
 ///
 /// # Errors
-/// [`SessionError::NoF16`] and [`SessionError::LoneHalf`].
+/// [`SessionError::NoF16`] and [`SessionError::ScalarF16`].
 pub(super) fn check_storage(gpu: &Gpu, graph: &Graph) -> Result<(), SessionError> {
     if graph.precision() == Precision::F16 && !gpu.info().f16 {
         let adapter = gpu.info().name.clone();
         return Err(SessionError::NoF16 { adapter });
     }
     match graph.scalar_f16() {
-        Some(lone) => Err(SessionError::LoneHalf {
-            op: graph.node(lone).op.name(),
+        Some(scalar) => Err(SessionError::ScalarF16 {
+            op: graph.node(scalar).op.name(),
         }),
         None => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! How does a graph become dispatches, and which of them run under a route?
 //!
-//! All dispatches are made once. A route selects from them, so that changing
-//! the route costs nothing.
+//! All dispatches are prepared once. A route selects from them, so that another
+//! route compiles and binds nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -90,16 +90,15 @@ impl Session {
         decays: fn(&Param) -> bool,
     ) -> Result<Self, SessionError> {
         check_storage(&gpu, &eval)?;
-        let halves = eval.precision() == Precision::F16;
+        let is_f16 = eval.precision() == Precision::F16;
         let weights = Weights::new(&gpu, &eval, train.is_some(), decays)?;
         let step = Binding::whole(&gpu.buffer("step", STEP_BYTES)?);
         let target = target(&gpu);
         let mut update = Vec::new();
         if let Some(arenas) = weights.arenas() {
-            let judge = update_loss_scale(weights.bytes(), &target)
-                .into_iter()
-                .filter(|_| halves);
-            for call in judge.chain(sgd(weights.bytes(), weights.decayed(), halves, &target)) {
+            let scaling = update_loss_scale(weights.bytes(), &target);
+            let scaling = scaling.into_iter().filter(|_| is_f16);
+            for call in scaling.chain(sgd(weights.bytes(), weights.decayed(), is_f16, &target)) {
                 update.push(dispatch(&gpu, &call, |operand| match operand {
                     Operand::Input(index) => Some(arenas[index].clone()),
                     Operand::Step => Some(step.clone()),

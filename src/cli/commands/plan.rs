@@ -1,4 +1,4 @@
-//! `tools inspect --plan`: how many bytes, multiply-adds and milliseconds does
+//! `residua inspect --plan`: how many bytes, multiply-adds and milliseconds does
 //! each dispatch of a training step take?
 
 use std::sync::Arc;

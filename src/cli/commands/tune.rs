@@ -1,4 +1,4 @@
-//! `tools tune`: which kernels are fastest for a model on this device?
+//! `residua tune`: which kernels are fastest for a model on this device?
 
 use std::path::PathBuf;
 use std::sync::Arc;
