@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::exit::CliError;
 use super::progress::note;
-use crate::files::write_atomic;
 use crate::report::Report;
 use crate::train::TrainedNetwork;
 
@@ -27,13 +26,14 @@ pub fn deliver_as(
     out: Option<&Path>,
     json: bool,
 ) -> Result<String, CliError> {
-    let results = serde_json::to_string_pretty(results).map_err(CliError::failure)? + "\n";
     if let Some(out) = out {
-        report.write(out).map_err(CliError::failure)?;
-        write_atomic(&out.join(file), results.as_bytes())?;
+        report.write_with(out, file, results).map_err(CliError::failure)?;
         note(format_args!("the report and {file} are in {}", out.display()));
     }
-    Ok(if json { results } else { report.text() })
+    if json {
+        return Ok(serde_json::to_string_pretty(results).map_err(CliError::failure)? + "\n");
+    }
+    Ok(report.text())
 }
 
 /// `found` with the network, images, adapter and seed that it depends on, as one

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::error::ReportError;
 use super::{Item, Report};
 use crate::files::write_atomic;
@@ -29,6 +31,17 @@ impl Report {
             paths.push(path);
         }
         Ok(paths)
+    }
+
+    /// As [`Report::write`], with `results` for other programs in the JSON file
+    /// `name`, such as `results.json`.
+    ///
+    /// # Errors
+    /// As [`Report::write`], and where `results` cannot be serialised.
+    pub fn write_with(&self, directory: &Path, name: &str, results: &impl Serialize) -> Result<(), ReportError> {
+        let text = serde_json::to_string_pretty(results)? + "\n";
+        self.write(directory)?;
+        Ok(write_atomic(&directory.join(name), text.as_bytes())?)
     }
 
     /// The report as JSON; numbers that are not finite are null.
