@@ -9,6 +9,9 @@
 // gradients take the ReLU's mask along, recomputed from x by the same
 // arithmetic: each saves a pass over the activations.
 
+// import flat_index
+// import workgroup_sum
+
 // `V` is four neighbours of a row, or one where planes do not divide by four.
 alias V = vec4f;
 // The same in memory.
@@ -35,6 +38,8 @@ const BATCH_STATS: bool = true;
 // Whether y is made in the memory of x, or of dy in the gradient.
 const IN_PLACE: bool = false;
 const WG: u32 = 64u;
+// Σ g·x̂ and Σ g, of which a workgroup adds many.
+alias Sum = vec2f;
 
 const PLANE_INVOCATIONS: u32 = PLANE / ITEMS;
 
@@ -54,9 +59,9 @@ const PLANE_INVOCATIONS: u32 = PLANE / ITEMS;
 @group(0) @binding(13) var<storage, read_write> new_sums: array<f32>;  // Σ g·x̂, Σ g by C
 @group(0) @binding(14) var<storage, read> sums: array<f32>;
 
-var<workgroup> shared_moments: array<vec3f, WG>;
-var<workgroup> shared_products: array<vec2f, WG>;
+var<workgroup> partial_moments: array<vec3f, WG>;
 
+// Sum of the components.
 fn total(v: V) -> f32 {
     let w = vec4f(v);
     return select(w.x, w.x + w.y + w.z + w.w, WIDTH == 4u);
@@ -70,6 +75,19 @@ fn merge(a: vec3f, b: vec3f) -> vec3f {
     }
     let delta = b.y - a.y;
     return vec3f(count, a.y + delta * (b.x / count), a.z + b.z + delta * delta * (a.x * b.x / count));
+}
+
+// Invocation 0 gets the moments of all sets `own` of the workgroup, merged in a
+// fixed order: a binary tree.
+fn workgroup_moments(own: vec3f, index: u32) -> vec3f {
+    partial_moments[index] = own;
+    for (var half = WG / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (index < half) {
+            partial_moments[index] = merge(partial_moments[index], partial_moments[index + half]);
+        }
+    }
+    return partial_moments[index];
 }
 
 // Grid: x over chunks of images, y over channels.
@@ -93,15 +111,9 @@ fn chunk_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     }
     let own = f32((max(count, local.x) - local.x + WG - 1u) / WG * ITEMS * WIDTH);
     let mean = total(sum) / max(own, 1.0);
-    shared_moments[local.x] = vec3f(own, shift + mean, max(total(squares) - mean * mean * own, 0.0));
-    for (var half = WG / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local.x < half) {
-            shared_moments[local.x] = merge(shared_moments[local.x], shared_moments[local.x + half]);
-        }
-    }
+    let all = workgroup_moments(vec3f(own, shift + mean, max(total(squares) - mean * mean * own, 0.0)), local.x);
     if (local.x == 0u) {
-        moments[(FIRST_CHUNK + group.x) * C + c] = vec4f(shared_moments[0], 0.0);
+        moments[(FIRST_CHUNK + group.x) * C + c] = vec4f(all, 0.0);
     }
 }
 
@@ -115,15 +127,8 @@ fn merge_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     for (var i = local.x; i < chunks; i += WG) {
         own = merge(own, moments_in[i * C + c].xyz);
     }
-    shared_moments[local.x] = own;
-    for (var half = WG / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local.x < half) {
-            shared_moments[local.x] = merge(shared_moments[local.x], shared_moments[local.x + half]);
-        }
-    }
+    let all = workgroup_moments(own, local.x);
     if (local.x == 0u) {
-        let all = shared_moments[0];
         new_stats[c] = all.y;
         new_stats[C + c] = inverseSqrt(all.z / all.x + EPS);
         running[c] = mix(running[c], all.y, MOMENTUM);
@@ -153,7 +158,7 @@ fn input(at: u32) -> V {
 @compute @workgroup_size(WG)
 fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     let plane = index / PLANE_INVOCATIONS;
     if (plane >= arrayLength(&y) / PLANE) {
         return;
@@ -229,15 +234,9 @@ fn chunk_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
             sum_gx += g * ((v - mean) * rstd);
         }
     }
-    shared_products[local.x] = vec2f(total(sum_gx), total(sum_g));
-    for (var half = WG / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local.x < half) {
-            shared_products[local.x] += shared_products[local.x + half];
-        }
-    }
+    let all = workgroup_sum(vec2f(total(sum_gx), total(sum_g)), local.x);
     if (local.x == 0u) {
-        products[(FIRST_CHUNK + group.x) * C + c] = shared_products[0];
+        products[(FIRST_CHUNK + group.x) * C + c] = all;
     }
 }
 
@@ -250,16 +249,10 @@ fn merge_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
     for (var i = local.x; i < chunks; i += WG) {
         own += products_in[i * C + c];
     }
-    shared_products[local.x] = own;
-    for (var half = WG / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local.x < half) {
-            shared_products[local.x] += shared_products[local.x + half];
-        }
-    }
+    let all = workgroup_sum(own, local.x);
     if (local.x == 0u) {
-        new_sums[c] = shared_products[0].x;
-        new_sums[C + c] = shared_products[0].y;
+        new_sums[c] = all.x;
+        new_sums[C + c] = all.y;
     }
 }
 
@@ -275,7 +268,7 @@ fn output_gradient(at: u32) -> V {
 @compute @workgroup_size(WG)
 fn input_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
               @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     let plane = index / PLANE_INVOCATIONS;
     if (plane >= arrayLength(&y) / PLANE) {
         return;

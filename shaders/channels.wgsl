@@ -1,6 +1,8 @@
 // Moving channels about: option-A shortcuts (He et al. 2015), concatenation,
 // slices, and their gradients.
 
+// import flat_index
+
 // The narrow side: C channels of H × W. The wide side: WIDE_C channels of OH × OW,
 // among which the C stand from channel FIRST_CHANNEL on.
 const C: u32 = 4u;
@@ -27,7 +29,7 @@ const WINDOW: u32 = select(1u, STRIDE, AVERAGE);
 @compute @workgroup_size(WG)
 fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
        @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&y)) {
         return;
     }
@@ -50,7 +52,7 @@ fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
 @compute @workgroup_size(WG)
 fn pad_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&y)) {
         return;
     }
@@ -70,7 +72,7 @@ fn pad_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
 @compute @workgroup_size(WG)
 fn place(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
          @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     let n = index / (H * W * C);
     if (n >= arrayLength(&y) / (H * W * WIDE_C)) {
         return;

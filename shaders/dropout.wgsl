@@ -3,6 +3,9 @@
 // needed, from Philox4x32-10 (Salmon et al. 2011) by (seed, step, layer,
 // element): the gradient is this same kernel on dy, and no mask is stored.
 
+// import flat_index
+// import step
+
 // Probability of a zero, the scale of what stays, the layer's stream.
 const P: f32 = 0.5;
 const KEEP_SCALE: f32 = 2.0;
@@ -21,16 +24,6 @@ const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 // An element in memory.
 alias Stored = f32;
-
-struct Step {
-    seed: vec2u,
-    number: u32,
-    slot: u32,
-    lr: f32,
-    momentum: f32,
-    weight_decay: f32,
-    nesterov: u32,
-}
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<Stored>;
@@ -68,7 +61,7 @@ fn philox(counter: vec4u, seed: vec2u) -> vec4u {
 @compute @workgroup_size(WG)
 fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (4u * index >= arrayLength(&y)) {
         return;
     }

@@ -5,6 +5,8 @@
 // The crop pads by black pixels, before normalisation, or by reflection
 // without repeating the edge.
 
+// import flat_index
+
 const C: u32 = 3u;
 const H: u32 = 32u;
 const W: u32 = 32u;
@@ -41,7 +43,7 @@ fn resolve(at: i32, size: i32) -> i32 {
 @compute @workgroup_size(WG)
 fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     // Memory is bound by words: there may be half a word behind the last image.
     if (index / (C * H * W) >= arrayLength(&images) / (C * H * W)) {
         return;
@@ -57,12 +59,12 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     let y = index / W % H;
     let x = index % W;
     let across = select(x, W - 1u - x, (draw.y >> 16u) != 0u);
-    let iy = resolve(i32(y + (draw.y >> 8u & 0xffu)) - i32(PAD), i32(H));
+    let iy = resolve(i32(y + ((draw.y >> 8u) & 0xffu)) - i32(PAD), i32(H));
     let ix = resolve(i32(across + (draw.y & 0xffu)) - i32(PAD), i32(W));
     var value = 0u;
     if (iy < i32(H) && ix < i32(W)) {
         let at = ((place * C + c) * H + u32(iy)) * W + u32(ix);
-        value = bytes[at / 4u] >> (at % 4u * 8u) & 0xffu;
+        value = (bytes[at / 4u] >> (at % 4u * 8u)) & 0xffu;
     }
     images[index] = Stored(f32(value) * scale[c].x + scale[c].y);
     if (index % (C * H * W) == 0u) {

@@ -2,6 +2,8 @@
 // strides: out[r, c] = Σ_d a[r, d] · b[d, c]. An invocation owns a TILE × TILE
 // piece of the output.
 
+// import flat_index
+
 const COLS: u32 = 8u;
 // Distance in memory of neighbours: rows and depth of a, depth and columns of b.
 const A_ROW: u32 = 8u;
@@ -27,7 +29,7 @@ const TILES: u32 = (COLS + TILE - 1u) / TILE;
 @compute @workgroup_size(WG)
 fn product(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     let rows = arrayLength(&out) / COLS;
     let depth = arrayLength(&b) / COLS;
     let r0 = index / TILES * TILE;

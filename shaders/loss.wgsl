@@ -1,31 +1,19 @@
 // Softmax cross-entropy, its gradient, and the step's metrics.
 
+// import loss_scale_state
+// import step
+// import workgroup_sum
+
 const CLASSES: u32 = 10u;
 const WG: u32 = 64u;
 // A logit, and its gradient, in memory.
 alias Stored = f32;
 // Whether the gradient is multiplied by the loss scale.
 const SCALED: bool = false;
-
-struct Step {
-    seed: vec2u,
-    number: u32,
-    slot: u32,
-    lr: f32,
-    momentum: f32,
-    weight_decay: f32,
-    nesterov: u32,
-}
-
-// As `loss_scale.wgsl` has it.
-struct LossScale {
-    scale: f32,
-    good: u32,
-    skipped: u32,
-    unscale: f32,
-    skip: u32,
-    overflow: u32,
-}
+// The flag that a gradient has overflowed, in the loss scale's state.
+alias Overflow = u32;
+// Loss and number wrong, of which a workgroup adds many.
+alias Sum = vec2f;
 
 @group(0) @binding(0) var<storage, read> logits: array<Stored>;         // N, CLASSES
 @group(0) @binding(1) var<storage, read> labels: array<u32>;            // N
@@ -35,8 +23,6 @@ struct LossScale {
 @group(0) @binding(5) var<storage, read_write> metrics: array<vec2f>;   // slots: mean loss, number wrong
 @group(0) @binding(6) var<storage, read> step: Step;
 @group(0) @binding(7) var<storage, read> loss_scale: LossScale;
-
-var<workgroup> shared_results: array<vec2f, WG>;
 
 // Grid of the first two: x over images, by WG.
 
@@ -100,14 +86,8 @@ fn record(@builtin(local_invocation_id) local: vec3u) {
     for (var i = local.x; i < batch; i += WG) {
         own += results_in[i];
     }
-    shared_results[local.x] = own;
-    for (var half = WG / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local.x < half) {
-            shared_results[local.x] += shared_results[local.x + half];
-        }
-    }
+    let all = workgroup_sum(own, local.x);
     if (local.x == 0u) {
-        metrics[step.slot] = vec2f(shared_results[0].x / f32(batch), shared_results[0].y);
+        metrics[step.slot] = vec2f(all.x / f32(batch), all.y);
     }
 }

@@ -3,26 +3,17 @@
 // they are computed multiplied by as large a power of two as they bear. A
 // step whose gradients overflow changes nothing but the scale.
 
+// import flat_index
+// import loss_scale_state
+
 // The scale doubles after so many steps without overflow.
 const INTERVAL: u32 = 2000u;
 const MIN_SCALE: f32 = 0x1p-24;
 const MAX_SCALE: f32 = 0x1p24;
 const WG: u32 = 64u;
 
-struct LossScale {
-    // Of the step to come.
-    scale: f32,
-    // Steps without overflow since it last changed.
-    good: u32,
-    // Steps with one, in all.
-    skipped: u32,
-    // What the gradients of the step judged last are multiplied by in the end.
-    unscale: f32,
-    // 1 where that step changes nothing.
-    skip: u32,
-    // 1 where the step under way has overflowed.
-    overflow: atomic<u32>,
-}
+// The flag that a gradient has overflowed, in the loss scale's state.
+alias Overflow = atomic<u32>;
 
 @group(0) @binding(0) var<storage, read> grads: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> state: LossScale;
@@ -33,7 +24,7 @@ struct LossScale {
 @compute @workgroup_size(WG)
 fn find_overflow(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&grads)) {
         return;
     }

@@ -2,6 +2,9 @@
 // other, a copy, and a sum of two arrays. Nothing of a network is made here: these rates are what
 // its kernels are measured against.
 
+// import flat_index
+// import grid
+
 // `V` is what an invocation works on at once.
 alias V = vec4f;
 // Sums of one invocation that do not depend on each other: enough of them
@@ -27,7 +30,7 @@ const WG: u32 = 64u;
 @compute @workgroup_size(WG)
 fn multiply_adds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&y)) {
         return;
     }
@@ -60,7 +63,7 @@ fn multiply_adds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 @compute @workgroup_size(WG)
 fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
@@ -74,7 +77,7 @@ fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 @compute @workgroup_size(WG)
 fn triad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
          @builtin(local_invocation_id) local: vec3u) {
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {

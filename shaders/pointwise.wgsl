@@ -1,6 +1,8 @@
 // Elementwise kernels that no neighbour has taken along: ReLU, the residual
 // join, sums of gradients.
 
+// import grid
+
 // `V` is four neighbours, or one where tensors do not divide by four.
 alias V = vec4f;
 // The same in memory.
@@ -34,7 +36,7 @@ fn first_input(at: u32) -> V {
 @compute @workgroup_size(WG)
 fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
@@ -47,7 +49,7 @@ fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 @compute @workgroup_size(WG)
 fn relu_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_id) local: vec3u) {
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
@@ -61,7 +63,7 @@ fn relu_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
     let gain = gains[0];
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
@@ -85,7 +87,7 @@ fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 fn scale(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
          @builtin(local_invocation_id) local: vec3u) {
     let gain = gains[0][GAIN];
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
@@ -98,7 +100,7 @@ fn scale(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
 @compute @workgroup_size(WG)
 fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
        @builtin(local_invocation_id) local: vec3u) {
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
@@ -111,7 +113,7 @@ fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
 @compute @workgroup_size(WG)
 fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
               @builtin(local_invocation_id) local: vec3u) {
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
@@ -124,7 +126,7 @@ fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 @compute @workgroup_size(WG)
 fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let first = (group.y * groups.x + group.x) * WG * ITEMS + local.x;
+    let first = flat_workgroup_xy(group, groups) * WG * ITEMS + local.x;
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {

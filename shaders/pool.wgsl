@@ -3,6 +3,8 @@
 // Backward kernels gather: an input element asks each window that covers it,
 // so that no two invocations write one place.
 
+// import flat_index
+
 // Channels, planes of x and y.
 const C: u32 = 4u;
 const H: u32 = 8u;
@@ -28,7 +30,7 @@ const LOWEST: f32 = -0x1.fffffep127;
 @compute @workgroup_size(WG)
 fn max_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&y)) {
         return;
     }
@@ -79,7 +81,7 @@ fn windows(at: u32, count: u32) -> vec2u {
 @compute @workgroup_size(WG)
 fn max_pool_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&dx)) {
         return;
     }
@@ -100,7 +102,7 @@ fn max_pool_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
 @compute @workgroup_size(WG)
 fn avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&y)) {
         return;
     }
@@ -123,7 +125,7 @@ fn avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn avg_pool_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&dx)) {
         return;
     }
@@ -142,7 +144,7 @@ fn avg_pool_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
 @compute @workgroup_size(WG)
 fn global_avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                    @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&y)) {
         return;
     }
@@ -156,7 +158,7 @@ fn global_avg_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
 @compute @workgroup_size(WG)
 fn global_avg_pool_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                         @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index < arrayLength(&dx)) {
         dx[index] = Stored(f32(dy[index / (H * W)]) / f32(H * W));
     }

@@ -1,5 +1,8 @@
 // Sums in a fixed order.
 
+// import flat_index
+// import workgroup_sum
+
 // Channels and plane of `channel_sum`; parts before this dispatch's.
 const C: u32 = 4u;
 const PLANE: u32 = 16u;
@@ -8,19 +11,19 @@ const FIRST_CHUNK: u32 = 0u;
 const WG: u32 = 64u;
 // An element of `x` in memory.
 alias Stored = f32;
+// What a workgroup adds.
+alias Sum = f32;
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read> x4: array<vec4f>; // the memory of `x`, of 32 bits
-
-var<workgroup> shared_sums: array<f32, WG>;
 
 // y[i] = Σ over rows r of x[r, i]; x has as many rows as fit.
 // Grid: x, folded into y, over the elements of y.
 @compute @workgroup_size(WG)
 fn sum_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     let length = arrayLength(&y);
     if (index >= length) {
         return;
@@ -38,7 +41,7 @@ fn sum_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn sum_filters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     let count = arrayLength(&y) / 9u;
     if (index >= count) {
         return;
@@ -71,14 +74,8 @@ fn channel_sum(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
     for (var i = local.x; i < (last - first) * PLANE; i += WG) {
         sum += f32(x[((first + i / PLANE) * C + c) * PLANE + i % PLANE]);
     }
-    shared_sums[local.x] = sum;
-    for (var half = WG / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local.x < half) {
-            shared_sums[local.x] += shared_sums[local.x + half];
-        }
-    }
+    let all = workgroup_sum(sum, local.x);
     if (local.x == 0u) {
-        y[(FIRST_CHUNK + group.x) * C + c] = shared_sums[0];
+        y[(FIRST_CHUNK + group.x) * C + c] = all;
     }
 }

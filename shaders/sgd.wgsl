@@ -5,6 +5,10 @@
 //     m ← momentum · m + g
 //     p ← p − lr · (nesterov ? g + momentum · m : m)
 
+// import flat_index
+// import loss_scale_state
+// import step
+
 // The first fours of this dispatch's range, and how many fours of the whole
 // arena are decayed: those that are not stand at the end.
 const FIRST: u32 = 0u;
@@ -13,26 +17,8 @@ const DECAYED: u32 = 0xffffffffu;
 // skipped.
 const SCALED: bool = false;
 const WG: u32 = 64u;
-
-struct Step {
-    seed: vec2u,
-    number: u32,
-    slot: u32,
-    lr: f32,
-    momentum: f32,
-    weight_decay: f32,
-    nesterov: u32,
-}
-
-// As `loss_scale.wgsl` has it.
-struct LossScale {
-    scale: f32,
-    good: u32,
-    skipped: u32,
-    unscale: f32,
-    skip: u32,
-    overflow: u32,
-}
+// The flag that a gradient has overflowed, in the loss scale's state.
+alias Overflow = u32;
 
 @group(0) @binding(0) var<storage, read_write> params: array<vec4f>;
 @group(0) @binding(1) var<storage, read> grads: array<vec4f>;
@@ -44,7 +30,7 @@ struct LossScale {
 @compute @workgroup_size(WG)
 fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= arrayLength(&params)) {
         return;
     }

@@ -13,6 +13,11 @@
 // exchanged. The tile's origin is a multiple of S, so which taps of which
 // pixel take part is known while unrolling.
 
+// import columns
+// import flat_index
+// import images
+// import weight
+
 // One group's channels, and the planes, of source and destination.
 const SC: u32 = 4u;
 const SH: u32 = 8u;
@@ -26,9 +31,7 @@ const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
 const TRANSPOSED: bool = false;
 const BIAS: bool = false;
-// For packing: whether source and destination channels are exchanged, as in
-// every gradient, and whether taps are in reverse order: at stride 1 that
-// makes the gradient an ordinary convolution.
+// For packing: `weight` in shared/weight.wgsl.
 const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
 // The tile.
@@ -55,6 +58,8 @@ const TILES_Y: u32 = (DH + PY - 1u) / PY;
 const KB4: u32 = KB / 4u;
 const BLOCKS: u32 = (DC + KB - 1u) / KB;
 const TAPS: u32 = KERNEL * KERNEL;
+// Whether halos are loaded as shared/halo.wgsl does between two tiles.
+const ONE_SIDED: bool = false;
 // For Winograd: quads of 2×2 pixels in a tile, and source channels at a time.
 const QUADS: u32 = PX * PY / 4u;
 const CHANNELS: u32 = 1u;
@@ -73,59 +78,16 @@ const CHANNELS: u32 = 1u;
 fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
     var taken: array<f32, ROWS * COLS>;
     for (var r = 0u; r < ROWS; r++) { // unroll
-        if (TILES_Y == 1u && (r < LEFT || r >= LEFT + SH)) { // static
-            for (var j = 0u; j < COLS; j++) { // unroll
-                taken[r * COLS + j] = 0.0;
-            }
-        } else {
-            // Below zero wraps round: one comparison finds both ends.
-            let y = sy + r - LEFT;
-            let inside = y < SH;
-            let row = plane + min(y, SH - 1u) * SW;
-            if (SOURCE_VEC4) { // static
-                for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
-                    let x = sx + 4u * q;
-                    let v = select(vec4f(), vec4f(source4[(row + min(x, SW - 4u)) / 4u]), inside && x < SW);
-                    taken[r * COLS + LEFT + 4u * q] = v.x;
-                    taken[r * COLS + LEFT + 4u * q + 1u] = v.y;
-                    taken[r * COLS + LEFT + 4u * q + 2u] = v.z;
-                    taken[r * COLS + LEFT + 4u * q + 3u] = v.w;
-                }
-            } else {
-                for (var j = 0u; j < INNER_X; j++) { // unroll
-                    let x = sx + j;
-                    taken[r * COLS + LEFT + j] = select(0.0, f32(source[row + min(x, SW - 1u)]), inside && x < SW);
-                }
-            }
-            for (var j = 0u; j < LEFT; j++) { // unroll
-                if (TILES_X == 1u) { // static
-                    taken[r * COLS + j] = 0.0;
-                } else {
-                    let x = sx + j - LEFT;
-                    taken[r * COLS + j] = select(0.0, f32(source[row + min(x, SW - 1u)]), inside && x < SW);
-                }
-            }
-            for (var j = 0u; j < RIGHT; j++) { // unroll
-                if (TILES_X == 1u && INNER_X + j >= SW) { // static
-                    taken[r * COLS + LEFT + INNER_X + j] = 0.0;
-                } else {
-                    let x = sx + INNER_X + j;
-                    taken[r * COLS + LEFT + INNER_X + j] =
-                        select(0.0, f32(source[row + min(x, SW - 1u)]), inside && x < SW);
-                }
-            }
+        var row: array<f32, COLS>;
+        // Above and below a tile that is the whole plane there is nothing.
+        if (TILES_Y > 1u || r >= LEFT && r < LEFT + SH) { // static
+            row = columns(plane, sx, sy + r - LEFT);
+        }
+        for (var j = 0u; j < COLS; j++) { // unroll
+            taken[r * COLS + j] = row[j];
         }
     }
     return taken;
-}
-
-// Images of this dispatch.
-fn images() -> u32 {
-    if (DEST_VEC4) { // static
-        return arrayLength(&dest4) / (GROUPS * DC * DH * DW / 4u);
-    } else {
-        return arrayLength(&dest) / (GROUPS * DC * DH * DW);
-    }
 }
 
 // Writes a tile's pixels, KB channels from `first_channel` on.
@@ -165,7 +127,7 @@ fn write(acc: array<vec4f, PX * PY * KB4>, n: u32, channel_group: u32, first_cha
 @compute @workgroup_size(WG)
 fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.z * groups.x + group.x) * WG + local.x;
+    let index = flat_index_xz(group, groups, local);
     let tx = index % TILES_X;
     let ty = index / TILES_X % TILES_Y;
     let n = index / (TILES_X * TILES_Y);
@@ -226,7 +188,7 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 @compute @workgroup_size(WG)
 fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.z * groups.x + group.x) * WG + local.x;
+    let index = flat_index_xz(group, groups, local);
     let tx = index % TILES_X;
     let ty = index / TILES_X % TILES_Y;
     let n = index / (TILES_X * TILES_Y);
@@ -316,30 +278,22 @@ fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 @compute @workgroup_size(WG)
 fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= GROUPS * BLOCKS * SC * TAPS * KB) {
         return;
     }
-    let tap = select(index / KB % TAPS, TAPS - 1u - index / KB % TAPS, FLIPPED);
+    let tap = index / KB % TAPS;
     let c = index / (KB * TAPS) % SC;
     let block = index / (KB * TAPS * SC);
     let channel = block % BLOCKS * KB + index % KB;
-    var value = 0.0;
-    if (channel < DC) {
-        if (EXCHANGED) {
-            value = weights[((block / BLOCKS * SC + c) * DC + channel) * TAPS + tap];
-        } else {
-            value = weights[((block / BLOCKS * DC + channel) * SC + c) * TAPS + tap];
-        }
-    }
-    repacked[index] = value;
+    repacked[index] = weight(block / BLOCKS, channel, c, tap);
 }
 
 // The same for `winograd`: sixteen values G g Gᵀ in place of nine taps.
 @compute @workgroup_size(WG)
 fn pack_winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= GROUPS * BLOCKS * SC * KB) {
         return;
     }
@@ -348,12 +302,7 @@ fn pack_winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     let channel = block % BLOCKS * KB + index % KB;
     var g: array<f32, 9>;
     for (var i = 0u; i < 9u; i++) { // unroll
-        let tap = select(i, 8u - i, FLIPPED);
-        var at = ((block / BLOCKS * DC + channel) * SC + c) * 9u + tap;
-        if (EXCHANGED) {
-            at = ((block / BLOCKS * SC + c) * DC + channel) * 9u + tap;
-        }
-        g[i] = select(0.0, weights[min(at, arrayLength(&weights) - 1u)], channel < DC);
+        g[i] = weight(block / BLOCKS, channel, c, i);
     }
     var rows: array<f32, 12>;
     for (var j = 0u; j < 3u; j++) { // unroll

@@ -16,6 +16,10 @@
 // memory. So neighbours in memory are read and written by neighbouring
 // invocations, whole vectors move, and in `gemm` no two lie in one bank.
 
+// import flat_index
+// import grid
+// import weight
+
 // One group's channels, and the planes, of source and destination; in
 // `gemm_weight_gradient` those of x and dy.
 const SC: u32 = 4u;
@@ -33,8 +37,7 @@ const PADDING: u32 = 1u;
 // STRIDE-th tap reaches. Phases are matrices of their own, without the zeros.
 const TRANSPOSED: bool = false;
 const BIAS: bool = false;
-// For packing: whether source and destination channels are exchanged, and
-// whether taps are in reverse order, as `conv/direct.wgsl` has it.
+// For packing: `weight` in shared/weight.wgsl.
 const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
 // The tile, an invocation's part of it, and terms taken at a time.
@@ -149,7 +152,7 @@ fn pixel(m: u32, phase: u32) -> vec3u {
 @compute @workgroup_size(WG)
 fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let first_pixel = (group.z * groups.x + group.x) * TM;
+    let first_pixel = flat_workgroup_xz(group, groups) * TM;
     let first_channel = group.y % TILES_N * TN;
     let channel_group = group.y / TILES_N % GROUPS;
     let phase = group.y / (TILES_N * GROUPS);
@@ -277,7 +280,7 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 @compute @workgroup_size(WG)
 fn gemm_weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                 @builtin(local_invocation_id) local: vec3u) {
-    let tile = group.z * groups.y + group.y;
+    let tile = flat_workgroup_yz(group, groups);
     let first_column = tile % TILES_M * TM;
     let first_channel = tile / TILES_M % TILES_N * TN;
     let channel_group = tile / (TILES_M * TILES_N);
@@ -364,22 +367,13 @@ fn gemm_weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgr
 @compute @workgroup_size(WG)
 fn pack_gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     if (index >= GROUPS * TAPS * SC * TILES_N * TN) {
         return;
     }
     let channel = index % (TILES_N * TN);
     let c = index / (TILES_N * TN) % SC;
-    let place = index / (TILES_N * TN * SC) % TAPS;
+    let tap = index / (TILES_N * TN * SC) % TAPS;
     let channel_group = index / (TILES_N * TN * SC * TAPS);
-    let tap = select(place, TAPS - 1u - place, FLIPPED);
-    var value = 0.0;
-    if (channel < DC) {
-        if (EXCHANGED) {
-            value = weights[((channel_group * SC + c) * DC + channel) * TAPS + tap];
-        } else {
-            value = weights[((channel_group * DC + channel) * SC + c) * TAPS + tap];
-        }
-    }
-    repacked[index] = value;
+    repacked[index] = weight(channel_group, channel, c, tap);
 }

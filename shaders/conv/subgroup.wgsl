@@ -29,6 +29,13 @@
 //
 // Directions and taps are those of `conv/direct.wgsl`.
 
+// import flat_index
+// import grid
+// import images
+// import source_row_load8
+// import weight
+// import winograd_6x6
+
 // One group's channels, and the planes, of source and destination.
 const SC: u32 = 4u;
 const SH: u32 = 8u;
@@ -42,8 +49,7 @@ const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
 const TRANSPOSED: bool = false;
 const BIAS: bool = false;
-// For packing: whether source and destination channels are exchanged, as in
-// every gradient, and whether taps are in reverse order.
+// For packing: `weight` in shared/weight.wgsl.
 const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
 // The tile: PX × PY pixels of KB destination channels, and the source channels
@@ -116,10 +122,6 @@ const BLOCK_WEIGHTS: u32 = ((VECTOR_LOADS * LOAD_WIDTH + PAIR_LOADS * 2u) * SUBG
 // of it, and the terms of the 6 × 6 source pixels behind each.
 const PATCHES_X: u32 = max(PX / 4u, 1u);
 const PATCHES: u32 = max(PX * PY / 16u, 1u);
-const TERMS: u32 = 36u;
-// The points beside 0 and ∞, ±NEAR and ±FAR, whose squares are one half and two.
-const NEAR: f32 = 0.70710678;
-const FAR: f32 = 1.41421356;
 // Of `turns`: values of a source channel that a tile's pixels are made of, and
 // of a kernel.
 const SOURCE_VALUES: u32 = select(ROWS * COLS, PATCHES * TERMS, WINOGRAD);
@@ -143,48 +145,11 @@ const KERNEL_VALUES: u32 = select(TAPS, TERMS, WINOGRAD);
 @group(0) @binding(13) var<storage, read_write> sums4: array<vec4f>; // the same memory
 @group(0) @binding(14) var<storage, read_write> sums8: array<vec4<u64>>; // the same memory
 
-// The load8 values that were loaded as four 64-bit integers.
-fn load8(v: vec4<u64>) -> array<vec4f, 2> {
-    return array<vec4f, 2>(
-        bitcast<vec4f>(vec4u(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))),
-        bitcast<vec4f>(vec4u(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))));
-}
-
 // INNER_X pixels of row y from column x on; zero beyond the plane.
 fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
-    var own: array<f32, INNER_X>;
-    // Below zero wraps round: one comparison finds both ends.
-    let inside = y < SH;
-    let row = plane + min(y, SH - 1u) * SW;
-    if (SOURCE_LOAD8) { // static
-        for (var q = 0u; q < INNER_X / 8u; q++) { // unroll
-            let at = x + 8u * q;
-            let both = load8(source8[(row + min(at, SW - 8u)) / 8u]);
-            for (var h = 0u; h < 2u; h++) { // unroll
-                let v = select(vec4f(), both[h], inside && at < SW);
-                own[8u * q + 4u * h] = v.x;
-                own[8u * q + 4u * h + 1u] = v.y;
-                own[8u * q + 4u * h + 2u] = v.z;
-                own[8u * q + 4u * h + 3u] = v.w;
-            }
-        }
-    }
-    if (SOURCE_VEC4 && !SOURCE_LOAD8) { // static
-        for (var q = 0u; q < INNER_X / 4u; q++) { // unroll
-            let at = x + 4u * q;
-            let v = select(vec4f(), vec4f(source4[(row + min(at, SW - 4u)) / 4u]), inside && at < SW);
-            own[4u * q] = v.x;
-            own[4u * q + 1u] = v.y;
-            own[4u * q + 2u] = v.z;
-            own[4u * q + 3u] = v.w;
-        }
-    }
-    if (!SOURCE_VEC4) { // static
-        for (var j = 0u; j < INNER_X; j++) { // unroll
-            own[j] = select(0.0, f32(source[row + min(x + j, SW - 1u)]), inside && x + j < SW);
-        }
-    }
-    return own;
+    // A row above the plane wraps around to a large number: one comparison
+    // finds both ends.
+    return source_row_load8(plane + min(y, SH - 1u) * SW, x, y < SH);
 }
 
 // A row of a tile with the halo on its sides, which the lanes left and right
@@ -244,43 +209,20 @@ fn window(plane: u32, tx: u32, ty: u32, lane: u32) -> array<f32, ROWS * COLS> {
     return taken;
 }
 
-// Six terms of six source values.
-fn source_terms(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> array<f32, 6> {
-    let near = e - 2.0 * c;
-    let far = e - 0.5 * c;
-    let near_odd = NEAR * (d - 2.0 * b);
-    let far_odd = FAR * (d - 0.5 * b);
-    return array<f32, 6>(
-        a - 2.5 * c + e, near + near_odd, near - near_odd, far + far_odd, far - far_odd, b - 2.5 * d + f);
-}
-
-// The transforms of the 6 × 6 pixels behind each 4 × 4 of the tile: along rows,
-// then along columns.
+// The terms of all patches of the tile.
 fn transformed(taken: array<f32, ROWS * COLS>) -> array<f32, PATCHES * TERMS> {
     var rows: array<array<f32, 6>, ROWS * PATCHES_X>;
     for (var r = 0u; r < ROWS; r++) { // unroll
+        var row: array<f32, COLS>;
+        for (var j = 0u; j < COLS; j++) { // unroll
+            row[j] = taken[r * COLS + j];
+        }
+        let terms = row_terms(row);
         for (var p = 0u; p < PATCHES_X; p++) { // unroll
-            rows[r * PATCHES_X + p] = source_terms(
-                taken[r * COLS + 4u * p], taken[r * COLS + 4u * p + 1u], taken[r * COLS + 4u * p + 2u],
-                taken[r * COLS + 4u * p + 3u], taken[r * COLS + 4u * p + 4u], taken[r * COLS + 4u * p + 5u]);
+            rows[r * PATCHES_X + p] = terms[p];
         }
     }
-    var both: array<f32, PATCHES * TERMS>;
-    for (var p = 0u; p < PATCHES; p++) { // unroll
-        for (var j = 0u; j < 6u; j++) { // unroll
-            let column = source_terms(
-                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X][j],
-                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + PATCHES_X][j],
-                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + 2u * PATCHES_X][j],
-                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + 3u * PATCHES_X][j],
-                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + 4u * PATCHES_X][j],
-                rows[p / PATCHES_X * (4u * PATCHES_X) + p % PATCHES_X + 5u * PATCHES_X][j]);
-            for (var y = 0u; y < 6u; y++) { // unroll
-                both[p * TERMS + 6u * y + j] = column[y];
-            }
-        }
-    }
-    return both;
+    return patch_terms(rows);
 }
 
 // Where a plane of the destination begins.
@@ -399,21 +341,12 @@ fn moments_of(acc: ptr<function, array<f32, ACCUMULATORS * PX * PY>>, k: u32, ow
     return vec3f(count, mean, squares);
 }
 
-// Images of this dispatch.
-fn images() -> u32 {
-    if (DEST_VEC4) { // static
-        return arrayLength(&dest4) / (GROUPS * DC * DH * DW / 4u);
-    } else {
-        return arrayLength(&dest) / (GROUPS * DC * DH * DW);
-    }
-}
-
 // Grid: x over blocks of channels, which follow each other while the source is
 // in a cache; y, folded into z, over subgroups, each with LANES_Y rows of tiles.
 @compute @workgroup_size(WG)
 fn output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
-    let line = ((group.z * groups.y + group.y) * (WG / SUBGROUP_SIZE) + subgroup) * LANES_Y + lane / LANES_X;
+    let line = (flat_workgroup_yz(group, groups) * (WG / SUBGROUP_SIZE) + subgroup) * LANES_Y + lane / LANES_X;
     let tx = lane % LANES_X;
     let ty = line % TILES_Y;
     // Lanes without a tile go along: their neighbours exchange with them.
@@ -491,7 +424,7 @@ fn output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
         }
     }
     if (MOMENTS) { // static
-        let chunk = FIRST_CHUNK + (group.z * groups.y + group.y) * (WG / SUBGROUP_SIZE) + subgroup;
+        let chunk = FIRST_CHUNK + flat_workgroup_yz(group, groups) * (WG / SUBGROUP_SIZE) + subgroup;
         // Each lane writes those of another channel.
         for (var turn = 0u; turn < (KB + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE; turn++) { // unroll
             var mine = vec3f();
@@ -626,7 +559,7 @@ fn summed(pixels: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
 @compute @workgroup_size(WG)
 fn input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
          @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
-    let place = (group.z * groups.y + group.y) * (WG / SUBGROUP_SIZE) + subgroup;
+    let place = flat_workgroup_yz(group, groups) * (WG / SUBGROUP_SIZE) + subgroup;
     let line = place * LANES_Y + lane / LANES_X;
     let tx = lane % LANES_X;
     let ty = line % TILES_Y;
@@ -696,25 +629,13 @@ fn input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
     }
 }
 
-// A weight of destination channel k and source channel c of one group; zero
-// beyond the last of either.
-fn weight(channel_group: u32, k: u32, c: u32, tap: u32) -> f32 {
-    let turned = select(tap, TAPS - 1u - tap, FLIPPED);
-    var at = ((channel_group * DC + k) * SC + c) * TAPS + turned;
-    if (EXCHANGED) { // static
-        at = ((channel_group * SC + c) * DC + k) * TAPS + turned;
-    }
-    let there = k < DC && c < SC;
-    return select(0.0, weights[select(0u, at, there)], there);
-}
-
 // Lays weights out as `tile` reads them, four an invocation: for each block of
 // KB destination channels and CHANNELS source channels, the kernels of each
 // destination channel.
 @compute @workgroup_size(WG)
 fn pack_output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     let in_turn = LANE_LOADS * SUBGROUP_SIZE * LOAD_WIDTH / 4u;
     let c = index / in_turn % (SC / CHANNELS) * CHANNELS;
     let block = index / (in_turn * (SC / CHANNELS));
@@ -736,7 +657,7 @@ fn pack_output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_work
 @compute @workgroup_size(WG)
 fn pack_input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
               @builtin(local_invocation_id) local: vec3u) {
-    let index = (group.y * groups.x + group.x) * WG + local.x;
+    let index = flat_index(group, groups, local);
     let turn = index / (BLOCK_WEIGHTS / 4u) % SOURCE_BLOCKS;
     let channel = index / (BLOCK_WEIGHTS / 4u * SOURCE_BLOCKS);
     if (channel >= GROUPS * DC) {

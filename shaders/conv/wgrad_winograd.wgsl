@@ -22,13 +22,18 @@
 // rounding; at the usual 0, ±1, ±2 and ∞ it is more than twice that
 // (docs/notes.md).
 
+// import columns_load8
+// import dy_row_load8
+// import grid
+// import winograd_6x6
+
 // One group's channels and the planes.
-const C: u32 = 4u;
-const H: u32 = 8u;
-const W: u32 = 8u;
-const K: u32 = 4u;
-const OH: u32 = 8u;
-const OW: u32 = 8u;
+const SC: u32 = 4u;
+const SH: u32 = 8u;
+const SW: u32 = 8u;
+const DC: u32 = 4u;
+const DH: u32 = 8u;
+const DW: u32 = 8u;
 const GROUPS: u32 = 1u;
 const PADDING: u32 = 1u;
 // A turn's columns and rows, multiples of four, and images.
@@ -52,12 +57,17 @@ const SUBGROUP_SIZE: u32 = 8u;
 alias Stored = f32;
 alias Stored4 = vec4f;
 
-const COLS: u32 = PX + 2u;
+const INNER_X: u32 = PX;
+const LEFT: u32 = PADDING;
+const RIGHT: u32 = 2u - PADDING;
+const COLS: u32 = LEFT + INNER_X + RIGHT;
+// Whether halos are loaded as shared/halo.wgsl does between two tiles.
+const ONE_SIDED: bool = false;
 const ROWS: u32 = PY + 2u;
-const TILES_X: u32 = (OW + PX - 1u) / PX;
-const TILES_Y: u32 = (OH + PY - 1u) / PY;
+const TILES_X: u32 = (DW + PX - 1u) / PX;
+const TILES_Y: u32 = (DH + PY - 1u) / PY;
 const TILES: u32 = TILES_X * TILES_Y;
-const C_BLOCKS: u32 = (C + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
+const C_BLOCKS: u32 = (SC + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
 // Blocks of 4 × 4 pixels along a row of the tile, in it, and in a turn.
 const PATCHES_X: u32 = PX / 4u;
 const PATCHES: u32 = PATCHES_X * PY / 4u;
@@ -66,94 +76,22 @@ const ALL_PATCHES: u32 = IMAGES * PATCHES;
 // and how many of a turn a lane has.
 const RUN: u32 = select(1u, 2u, PX % 8u == 0u);
 const RUNS: u32 = PATCHES / RUN;
+const DY_COLS: u32 = 4u * RUN;
 const LANE_RUNS: u32 = (ALL_PATCHES / RUN + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
-const TERMS: u32 = 36u;
 const TAPS: u32 = 9u;
 // Where the ninth taps begin.
-const NINTH_TAPS: u32 = 8u * WALKS * GROUPS * K * C;
-// The points, ±NEAR and ±FAR, whose squares are one half and two.
-const NEAR: f32 = 0.70710678;
-const FAR: f32 = 1.41421356;
+const NINTH_TAPS: u32 = 8u * WALKS * GROUPS * DC * SC;
 
-@group(0) @binding(0) var<storage, read> x: array<Stored>;    // N, GROUPS·C, H, W
-@group(0) @binding(1) var<storage, read> x4: array<Stored4>;  // the same memory
-@group(0) @binding(2) var<storage, read> dy: array<Stored>;   // N, GROUPS·K, OH, OW
+@group(0) @binding(0) var<storage, read> source: array<Stored>;    // N, GROUPS·SC, SH, SW
+@group(0) @binding(1) var<storage, read> source4: array<Stored4>;  // the same memory
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;   // N, GROUPS·DC, DH, DW
 @group(0) @binding(3) var<storage, read> dy4: array<Stored4>; // the same memory
-// Eight taps of WALKS, GROUPS·K, C, then the ninth of each.
+// Eight taps of WALKS, GROUPS·DC, SC, then the ninth of each.
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>;
-@group(0) @binding(5) var<storage, read> x8: array<vec4<u64>>;  // the memory of `x`
+@group(0) @binding(5) var<storage, read> source8: array<vec4<u64>>;  // the memory of `source`
 @group(0) @binding(6) var<storage, read> dy8: array<vec4<u64>>; // the memory of `dy`
 @group(0) @binding(7) var<storage, read_write> partial4: array<vec4f>; // the memory of `partial`
 @group(0) @binding(8) var<storage, read_write> partial8: array<vec4<u64>>; // the same memory
-
-// The load8 values that were loaded as four 64-bit integers.
-fn load8(v: vec4<u64>) -> array<vec4f, 2> {
-    return array<vec4f, 2>(
-        bitcast<vec4f>(vec4u(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))),
-        bitcast<vec4f>(vec4u(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))));
-}
-
-// COLS columns of row y of a plane of x from column first − PADDING on; zero
-// beyond the plane.
-fn columns(plane: u32, first: u32, y: u32) -> array<f32, COLS> {
-    var row: array<f32, COLS>;
-    // Wraps round below zero: one comparison finds both ends.
-    let inside = y < H;
-    let start = plane + min(y, H - 1u) * W;
-    if (SOURCE_LOAD8) { // static
-        for (var q = 0u; q < PX / 8u; q++) { // unroll
-            let at = first + 8u * q;
-            let both = load8(x8[(start + min(at, W - 8u)) / 8u]);
-            for (var j = 0u; j < 8u; j++) { // unroll
-                if (PADDING + 8u * q + j < COLS) { // static
-                    row[PADDING + 8u * q + j] = select(0.0, both[j / 4u][j % 4u], inside && at < W);
-                }
-            }
-        }
-    }
-    if (SOURCE_VEC4 && !SOURCE_LOAD8) { // static
-        for (var q = 0u; q < PX / 4u; q++) { // unroll
-            let at = first + 4u * q;
-            let v = vec4f(x4[(start + min(at, W - 4u)) / 4u]);
-            for (var j = 0u; j < 4u; j++) { // unroll
-                if (PADDING + 4u * q + j < COLS) { // static
-                    row[PADDING + 4u * q + j] = select(0.0, v[j], inside && at < W);
-                }
-            }
-        }
-    }
-    if (!SOURCE_VEC4) { // static
-        for (var j = 0u; j < PX; j++) { // unroll
-            if (PADDING + j < COLS) { // static
-                row[PADDING + j] = select(0.0, f32(x[start + min(first + j, W - 1u)]), inside && first + j < W);
-            }
-        }
-    }
-    // What is beyond the tile.
-    for (var j = 0u; j < PADDING; j++) { // unroll
-        if (TILES_X > 1u) { // static
-            let at = first + j - PADDING;
-            row[j] = select(0.0, f32(x[start + min(at, W - 1u)]), inside && at < W);
-        }
-    }
-    for (var j = PADDING + PX; j < COLS; j++) { // unroll
-        if (TILES_X > 1u || j - PADDING < W) { // static
-            let at = first + j - PADDING;
-            row[j] = select(0.0, f32(x[start + min(at, W - 1u)]), inside && at < W);
-        }
-    }
-    return row;
-}
-
-// Six terms of six source values.
-fn source_terms(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> array<f32, 6> {
-    let near = e - 2.0 * c;
-    let far = e - 0.5 * c;
-    let near_odd = NEAR * (d - 2.0 * b);
-    let far_odd = FAR * (d - 0.5 * b);
-    return array<f32, 6>(
-        a - 2.5 * c + e, near + near_odd, near - near_odd, far + far_odd, far - far_odd, b - 2.5 * d + f);
-}
 
 // Six terms of four values of dy, those at ±NEAR and ±FAR without the factors
 // that `taps_of` adds.
@@ -183,29 +121,11 @@ fn shared_rows(channel: u32, tile: u32, lane: u32, n: u32, last: u32) -> array<a
         let image = n + piece / RUNS;
         let ty = tile / TILES_X * PY + piece % RUNS / (PATCHES_X / RUN) * 4u;
         let at = tile % TILES_X * PX + piece % (PATCHES_X / RUN) * (4u * RUN);
-        let plane = (min(image, last - 1u) * (GROUPS * K) + channel) * (OH * OW);
+        let plane = (min(image, last - 1u) * (GROUPS * DC) + channel) * (DH * DW);
         for (var r = 0u; r < 4u; r++) { // unroll
-            let inside = image < last && ty + r < OH;
-            let row = plane + min(ty + r, OH - 1u) * OW;
-            if (DY_LOAD8) { // static
-                let both = load8(dy8[(row + min(at, OW - 8u)) / 8u]);
-                for (var j = 0u; j < 8u; j++) { // unroll
-                    taken[4u * i + r][j] = select(0.0, both[j / 4u][j % 4u], inside && at < OW);
-                }
-            }
-            if (DY_VEC4 && !DY_LOAD8) { // static
-                for (var q = 0u; q < RUN; q++) { // unroll
-                    let v = vec4f(dy4[(row + min(at + 4u * q, OW - 4u)) / 4u]);
-                    for (var j = 0u; j < 4u; j++) { // unroll
-                        taken[4u * i + r][4u * q + j] = select(0.0, v[j], inside && at + 4u * q < OW);
-                    }
-                }
-            }
-            if (!DY_VEC4) { // static
-                for (var j = 0u; j < 4u * RUN; j++) { // unroll
-                    taken[4u * i + r][j] = select(0.0, f32(dy[row + min(at + j, OW - 1u)]), inside && at + j < OW);
-                }
-            }
+            let inside = image < last && ty + r < DH;
+            let row = plane + min(ty + r, DH - 1u) * DW;
+            taken[4u * i + r] = dy_row_load8(row, at, inside);
         }
     }
     return taken;
@@ -228,8 +148,8 @@ fn taps_at(filter_at: u32) -> array<f32, TAPS> {
 @compute @workgroup_size(SUBGROUP_SIZE)
 fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(subgroup_invocation_id) lane: u32) {
-    let block = group.z * groups.x + group.x;
-    let batch = arrayLength(&x) / (GROUPS * C * H * W);
+    let block = flat_workgroup_xz(group, groups);
+    let batch = arrayLength(&source) / (GROUPS * SC * SH * SW);
     let first = group.y * WALK_IMAGES;
     if (first >= batch || block >= GROUPS * C_BLOCKS) {
         return;
@@ -244,42 +164,31 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
             let left = tile % TILES_X * PX;
             let above = tile / TILES_X * PY;
             for (var i = 0u; i < IMAGES; i++) { // unroll
-                let plane = ((min(n + i, last - 1u) * GROUPS + channel_group) * C + min(c, C - 1u)) * (H * W);
+                let plane = ((min(n + i, last - 1u) * GROUPS + channel_group) * SC + min(c, SC - 1u)) * (SH * SW);
                 var rows: array<array<f32, 6>, ROWS * PATCHES_X>;
                 for (var r = 0u; r < ROWS; r++) { // unroll
                     var row: array<f32, COLS>;
                     // Above a tile that is the whole plane there is nothing.
-                    if (TILES_Y > 1u || r >= PADDING && r - PADDING < H) { // static
-                        row = columns(plane, left, above + r - PADDING);
+                    if (TILES_Y > 1u || r >= PADDING && r - PADDING < SH) { // static
+                        row = columns_load8(plane, left, above + r - PADDING);
                     }
+                    let row_of_terms = row_terms(row);
                     for (var p = 0u; p < PATCHES_X; p++) { // unroll
-                        rows[r * PATCHES_X + p] = source_terms(
-                            row[4u * p], row[4u * p + 1u], row[4u * p + 2u],
-                            row[4u * p + 3u], row[4u * p + 4u], row[4u * p + 5u]);
+                        rows[r * PATCHES_X + p] = row_of_terms[p];
                     }
                 }
-                for (var b = 0u; b < PATCHES; b++) { // unroll
-                    for (var j = 0u; j < 6u; j++) { // unroll
-                        let own = source_terms(
-                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X][j],
-                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + PATCHES_X][j],
-                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + 2u * PATCHES_X][j],
-                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + 3u * PATCHES_X][j],
-                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + 4u * PATCHES_X][j],
-                            rows[b / PATCHES_X * (4u * PATCHES_X) + b % PATCHES_X + 5u * PATCHES_X][j]);
-                        for (var y = 0u; y < 6u; y++) { // unroll
-                            terms[(i * PATCHES + b) * TERMS + 6u * y + j] = own[y];
-                        }
-                    }
+                let of_image = patch_terms(rows);
+                for (var j = 0u; j < PATCHES * TERMS; j++) { // unroll
+                    terms[i * PATCHES * TERMS + j] = of_image[j];
                 }
             }
             let begins = n == first && tile == 0u;
-            for (var k = 0u; k < K; k++) {
+            for (var k = 0u; k < DC; k++) {
                 // All loads come first: each is a loop of the driver's, across
                 // which it would keep products waiting on the stack.
-                let filter_at = ((FIRST_WALK + group.y) * (GROUPS * K) + channel_group * K + k) * C + min(c, C - 1u);
+                let filter_at = ((FIRST_WALK + group.y) * (GROUPS * DC) + channel_group * DC + k) * SC + min(c, SC - 1u);
                 let before = taps_at(filter_at);
-                let taken = shared_rows(channel_group * K + k, tile, lane, n, last);
+                let taken = shared_rows(channel_group * DC + k, tile, lane, n, last);
                 var shared_terms: array<f32, LANE_RUNS * RUN * TERMS>;
                 for (var b = 0u; b < LANE_RUNS * RUN; b++) { // unroll
                     var rows: array<array<f32, 6>, 4>;
@@ -321,7 +230,7 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
                 for (var j = 0u; j < TAPS; j++) { // unroll
                     taps[j] = select(before[j] + taps[j], taps[j], begins);
                 }
-                if (C % SUBGROUP_SIZE == 0u || c < C) {
+                if (SC % SUBGROUP_SIZE == 0u || c < SC) {
                     partial4[2u * filter_at] = vec4f(taps[0], taps[1], taps[2], taps[3]);
                     partial4[2u * filter_at + 1u] = vec4f(taps[4], taps[5], taps[6], taps[7]);
                     partial[NINTH_TAPS + filter_at] = taps[8];

@@ -30,12 +30,12 @@ impl WeightGradient<'_> {
         let (h, w) = self.x.plane();
         let (oh, ow) = self.dy.plane();
         vec![
-            ("C", c.into()),
-            ("H", h.into()),
-            ("W", w.into()),
-            ("K", k.into()),
-            ("OH", oh.into()),
-            ("OW", ow.into()),
+            ("SC", c.into()),
+            ("SH", h.into()),
+            ("SW", w.into()),
+            ("DC", k.into()),
+            ("DH", oh.into()),
+            ("DW", ow.into()),
             ("GROUPS", groups.into()),
             ("PADDING", padding.into()),
             ("PX", px.into()),
