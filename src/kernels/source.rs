@@ -42,22 +42,70 @@ const FILES: [(&str, &str); 19] = [
 
 /// Files that others import: name in the import line, path, and text.
 const SHARED: [(&str, &str, &str); 16] = [
-    ("columns", "shared/columns", include_str!("../../shaders/shared/columns.wgsl")),
-    ("columns_load8", "shared/columns_load8", include_str!("../../shaders/shared/columns_load8.wgsl")),
-    ("dy_row", "shared/dy_row", include_str!("../../shaders/shared/dy_row.wgsl")),
-    ("dy_row_load8", "shared/dy_row_load8", include_str!("../../shaders/shared/dy_row_load8.wgsl")),
-    ("flat_index", "shared/flat_index", include_str!("../../shaders/shared/flat_index.wgsl")),
+    (
+        "columns",
+        "shared/columns",
+        include_str!("../../shaders/shared/columns.wgsl"),
+    ),
+    (
+        "columns_load8",
+        "shared/columns_load8",
+        include_str!("../../shaders/shared/columns_load8.wgsl"),
+    ),
+    (
+        "dy_row",
+        "shared/dy_row",
+        include_str!("../../shaders/shared/dy_row.wgsl"),
+    ),
+    (
+        "dy_row_load8",
+        "shared/dy_row_load8",
+        include_str!("../../shaders/shared/dy_row_load8.wgsl"),
+    ),
+    (
+        "flat_index",
+        "shared/flat_index",
+        include_str!("../../shaders/shared/flat_index.wgsl"),
+    ),
     ("grid", "shared/grid", include_str!("../../shaders/shared/grid.wgsl")),
     ("halo", "shared/halo", include_str!("../../shaders/shared/halo.wgsl")),
-    ("images", "shared/images", include_str!("../../shaders/shared/images.wgsl")),
+    (
+        "images",
+        "shared/images",
+        include_str!("../../shaders/shared/images.wgsl"),
+    ),
     ("load8", "shared/load8", include_str!("../../shaders/shared/load8.wgsl")),
-    ("loss_scale_state", "shared/loss_scale_state", include_str!("../../shaders/shared/loss_scale_state.wgsl")),
-    ("source_row", "shared/source_row", include_str!("../../shaders/shared/source_row.wgsl")),
-    ("source_row_load8", "shared/source_row_load8", include_str!("../../shaders/shared/source_row_load8.wgsl")),
+    (
+        "loss_scale_state",
+        "shared/loss_scale_state",
+        include_str!("../../shaders/shared/loss_scale_state.wgsl"),
+    ),
+    (
+        "source_row",
+        "shared/source_row",
+        include_str!("../../shaders/shared/source_row.wgsl"),
+    ),
+    (
+        "source_row_load8",
+        "shared/source_row_load8",
+        include_str!("../../shaders/shared/source_row_load8.wgsl"),
+    ),
     ("step", "shared/step", include_str!("../../shaders/shared/step.wgsl")),
-    ("weight", "shared/weight", include_str!("../../shaders/shared/weight.wgsl")),
-    ("winograd_6x6", "shared/winograd_6x6", include_str!("../../shaders/shared/winograd_6x6.wgsl")),
-    ("workgroup_sum", "shared/workgroup_sum", include_str!("../../shaders/shared/workgroup_sum.wgsl")),
+    (
+        "weight",
+        "shared/weight",
+        include_str!("../../shaders/shared/weight.wgsl"),
+    ),
+    (
+        "winograd_6x6",
+        "shared/winograd_6x6",
+        include_str!("../../shaders/shared/winograd_6x6.wgsl"),
+    ),
+    (
+        "workgroup_sum",
+        "shared/workgroup_sum",
+        include_str!("../../shaders/shared/workgroup_sum.wgsl"),
+    ),
 ];
 
 /// Path and text of an imported file.
