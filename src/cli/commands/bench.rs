@@ -106,11 +106,14 @@ impl Args {
             Vec::new()
         };
         let cases = if all || self.kernels {
-            let by_rule = bench::select(cases(&target(&gpu)), &self.only).map_err(fault)?;
-            let (cache, _) = cache_path().map(|file| load_cache(&file)).unwrap_or_default();
+            let defaults = bench::select(cases(&target(&gpu)), &self.only).map_err(fault)?;
+            let (cache, note) = cache_path().map(|file| load_cache(&file)).unwrap_or_default();
+            if let Some(note) = note {
+                cli::note(format_args!("tuning cache: {note}"));
+            }
             match cache.entry(&TuningKey::of(gpu.info())) {
-                Some(choices) => with_choices(by_rule, choices, &target(&gpu)),
-                None => by_rule,
+                Some(choices) => with_choices(defaults, choices, &target(&gpu)),
+                None => defaults,
             }
         } else {
             Vec::new()

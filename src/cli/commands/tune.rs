@@ -78,7 +78,7 @@ pub fn tune(args: &Args) -> Result<String, CliError> {
     }
     let (cache, note) = load_cache(&file);
     if let Some(note) = note {
-        cli::note(note);
+        cli::note(format_args!("tuning cache: {note}"));
     }
     if let Some(to) = &args.export {
         write_atomic(to, cache.to_text().as_bytes()).map_err(TrainError::from)?;
