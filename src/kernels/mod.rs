@@ -340,3 +340,89 @@ impl Work {
 fn single<'a>(lower: impl Fn(usize, &Target) -> Lowered + 'a) -> Box<dyn Problem + 'a> {
     Box::new(Single(lower))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Works with several algorithms, with their inputs and outputs.
+    fn works() -> Vec<(Work, Vec<Shape>, Shape)> {
+        let mut works = Vec::new();
+        for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (7, 2)] {
+            let conv = Conv {
+                kernel,
+                stride,
+                padding: kernel / 2,
+                groups: 1,
+            };
+            let (x, y) = (
+                Shape::batched(&[64, 32, 32]),
+                Shape::batched(&[64, 32 / stride, 32 / stride]),
+            );
+            let weight = Shape::fixed(&[64, 64, kernel, kernel]);
+            let bias = false;
+            let (eps, momentum) = (1e-5, 0.1);
+            let stats = Work::ConvStats {
+                conv,
+                bias,
+                eps,
+                momentum,
+            };
+            works.extend([
+                (Work::Conv { conv, bias }, vec![x.clone(), weight.clone()], y.clone()),
+                (stats, vec![x.clone(), weight.clone()], y.clone()),
+                (
+                    Work::ConvInputGradient(conv),
+                    vec![y.clone(), weight.clone()],
+                    x.clone(),
+                ),
+                (Work::ConvWeightGradient(conv), vec![x, y], weight),
+            ]);
+        }
+        let (x, y, weight) = (Shape::batched(&[64]), Shape::batched(&[10]), Shape::fixed(&[10, 64]));
+        works.extend([
+            (Work::Linear { bias: false }, vec![x.clone(), weight.clone()], y.clone()),
+            (Work::LinearInputGradient, vec![y.clone(), weight.clone()], x.clone()),
+            (Work::LinearWeightGradient, vec![x, y], weight),
+            (Work::ChannelSum, vec![Shape::batched(&[16, 8, 8])], Shape::fixed(&[16])),
+        ]);
+        works
+    }
+
+    #[test]
+    fn every_algorithm_solves_its_work_and_its_text_reads_back() {
+        let mut names = BTreeSet::new();
+        for target in [Target::portable(true), Target::portable(false)] {
+            for (work, inputs, output) in works() {
+                let inputs: Vec<&Shape> = inputs.iter().collect();
+                let algorithms = work.algorithms(&inputs, &output, &target);
+                assert!(algorithms.len() > 1, "{work:?}");
+                for algorithm in algorithms {
+                    let text = algorithm.to_string();
+                    assert_eq!(text.parse(), Ok(algorithm));
+                    let lowered = work.lower_as(&algorithm, &inputs, &output, 16, &target);
+                    assert!(lowered.is_some(), "{text} for {work:?}");
+                    let name = text.split(' ').take_while(|word| !word.contains(char::is_numeric));
+                    names.insert(name.collect::<Vec<_>>().join(" "));
+                }
+            }
+        }
+        let all = [
+            "direct",
+            "direct winograd",
+            "gemm",
+            "linear",
+            "plain",
+            "reduce splits",
+            "subgroup input-stationary",
+            "subgroup output-stationary",
+            "subgroup winograd",
+            "wgrad strips",
+            "wgrad subgroup",
+            "wgrad winograd",
+        ];
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), all);
+    }
+}
