@@ -1,7 +1,7 @@
 //! How is a file written, so that it is complete or not there at all?
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
@@ -26,19 +26,71 @@ pub struct WriteError {
 /// If the folder is missing or not writable, or the disk is full. The old file,
 /// if there is one, then stays unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    replace(path, bytes).map_err(|source| WriteError {
-        path: path.to_path_buf(),
-        source,
-    })
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(|source| file.error(source))?;
+    file.finish()
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = folder_of(path);
-    let mut file = temporary_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+/// A file that takes its name when it is complete, see [`write_atomic`]: for
+/// contents that are too large to hold in memory. Dropped before
+/// [`AtomicFile::finish`], it leaves nothing.
+#[derive(Debug)]
+pub struct AtomicFile {
+    file: BufWriter<NamedTempFile>,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    /// A file that will be `path`.
+    ///
+    /// # Errors
+    /// When the folder is missing or not writable.
+    pub fn create(path: &Path) -> Result<Self, WriteError> {
+        let path = path.to_path_buf();
+        match temporary_in(folder_of(&path)) {
+            Ok(file) => Ok(AtomicFile {
+                file: BufWriter::new(file),
+                path,
+            }),
+            Err(source) => Err(WriteError { path, source }),
+        }
+    }
+
+    /// Gives the file its name, and replaces the file that had it.
+    ///
+    /// # Errors
+    /// When the disk is full; a file of that name is then untouched.
+    pub fn finish(self) -> Result<(), WriteError> {
+        let AtomicFile { file, path } = self;
+        let persist = || {
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            sync_folder(folder_of(&path))
+        };
+        persist().map_err(|source| WriteError {
+            path: path.clone(),
+            source,
+        })
+    }
+
+    /// The error of writing to this file.
+    pub fn error(&self, source: io::Error) -> WriteError {
+        WriteError {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -107,6 +159,22 @@ mod tests {
         let error = write_atomic(&path, b"").unwrap_err().to_string();
         assert!(error.contains("such.toml"), "{error}");
         assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn an_unfinished_file_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large.npy");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"first half").unwrap();
+        drop(file);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"first half, ").unwrap();
+        file.write_all(b"second half").unwrap();
+        assert!(!path.exists());
+        file.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first half, second half");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::TrainError;
 use super::classification::ImageResult;
 use super::engine::{Engine, Scores};
 use crate::data::{Batches, Split};
-use crate::graph::Route;
+use crate::graph::{NodeId, Route};
 
 /// Results of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -127,4 +127,28 @@ pub fn rank_images(
         Ok(())
     })?;
     Ok(ranked)
+}
+
+/// Computes the values of `nodes` ([`Engine::activations`]) for the first
+/// `images` of `split` under `route`, `batch_size` images at a time. `receive`
+/// gets, for each batch, the position of its first image and the values.
+///
+/// # Errors
+/// As [`Engine::activations`], and those of `receive`.
+pub fn read_activations(
+    engine: &mut dyn Engine,
+    split: Split,
+    images: usize,
+    batch_size: NonZeroUsize,
+    route: &Route,
+    nodes: &[NodeId],
+    receive: &mut dyn FnMut(usize, &[Vec<f32>]) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let epoch = Batches::plain(images as u32, batch_size).epoch(0);
+    let mut first = 0;
+    for draws in epoch.batches() {
+        receive(first, &engine.activations(split, draws, route, nodes)?)?;
+        first += draws.len();
+    }
+    Ok(())
 }

@@ -470,7 +470,7 @@ fn inspect_and_devices_answer_in_json() {
 }
 
 /// The folder with real data, if there is one.
-fn real_data() -> Option<PathBuf> {
+pub fn real_data() -> Option<PathBuf> {
     let named = std::env::var_os("RESIDUA_DATA").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let found = named

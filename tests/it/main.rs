@@ -7,6 +7,7 @@ mod support;
 mod bench;
 mod cli;
 mod engines;
+mod eval;
 mod kernels;
 mod memory;
 mod own_network;

@@ -6,6 +6,7 @@ mod convert;
 mod curves;
 mod devices;
 mod eval;
+mod features;
 mod inspect;
 mod lesion;
 mod man;
@@ -14,6 +15,8 @@ mod plan;
 mod stochastic_depth;
 mod sweep;
 mod tune;
+
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
@@ -44,6 +47,8 @@ enum Command {
     Sweep(Box<sweep::Args>),
     /// Train with stochastic depth of several kinds, and compare with constant depth
     StochasticDepth(Box<stochastic_depth::Args>),
+    /// Write the activations of a layer or block for each test image
+    Features(Box<features::Args>),
     /// Compare the test and training error of several runs
     Curves(curves::Args),
     /// Show a model's blocks, parameters, multiply-adds and memory
@@ -72,6 +77,7 @@ impl Program {
             Command::Paths(args) => paths::paths(args),
             Command::Sweep(args) => sweep::sweep(args),
             Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(args),
+            Command::Features(args) => features::features(args),
             Command::Curves(args) => curves::curves(args),
             Command::Inspect(args) => inspect::inspect(args),
             Command::Bench(args) => bench::bench(args),
@@ -81,6 +87,21 @@ impl Program {
             Command::Man(args) => man::man(args, name),
         }
     }
+}
+
+/// Refuses a file name with another extension than `extension`, before a file
+/// of another kind is replaced by mistake.
+fn require_extension(flag: &str, path: &Path, extension: &str) -> Result<(), CliError> {
+    if path
+        .extension()
+        .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+    {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(CliError::argument(format!(
+        "{flag} {path}: the name must end in .{extension}"
+    )))
 }
 
 #[cfg(test)]

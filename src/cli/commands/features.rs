@@ -1,0 +1,133 @@
+//! `residua features`: what does a layer or a block compute for each image?
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use npyz::WriterBuilder as _;
+use serde_json::json;
+
+use super::require_extension;
+use crate::cli::{self, AdapterArgs, CliError, SubjectArgs};
+use crate::files::{AtomicFile, WriteError};
+use crate::train::{Split, TrainError, read_activations};
+
+/// Writes the activations of one layer or block for each test image, as a file
+/// of NumPy: f32 in C order, with the shape N×C×H×W, or N×F for a layer without
+/// a plane (`pool`, `fc`). The first axis counts the images, in the order of
+/// the data set.
+///
+///     residua features --block layer2.1 --out x.npy --labels y.npy
+///     residua features --layer pool --out x.npy
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    #[command(flatten)]
+    place: Place,
+    /// The file to write: N×C×H×W or N×F numbers
+    #[arg(long, value_name = "FILE.npy")]
+    out: PathBuf,
+    /// Write the class of each image, too: N numbers (u32) [default: none]
+    #[arg(long, value_name = "FILE.npy")]
+    labels: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the activations are taken.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// A block, by its name or its number from 1 (`residua inspect MODEL` lists
+    /// them): its output, after the ReLU if the block ends in one [default: none]
+    #[arg(long, value_name = "NAME")]
+    block: Option<String>,
+    /// A layer, by the name of its parameters (`conv1`, `layer2.1.bn1`, `fc`),
+    /// or `pool` (the global average pooling) or `logits`: its output, before
+    /// any ReLU that follows [default: none]
+    #[arg(long, value_name = "NAME")]
+    layer: Option<String>,
+}
+
+pub fn features(args: &Args) -> Result<String, CliError> {
+    for (flag, path) in [("--out", Some(&args.out)), ("--labels", args.labels.as_ref())] {
+        if let Some(path) = path {
+            require_extension(flag, path, "npy")?;
+        }
+    }
+    let mut subject = args.subject.open(&args.adapter)?;
+    cli::note(format_args!("{} on {}", subject.model, subject.engine.name()));
+    let graph = subject.engine.graph();
+    let node = match (&args.place.block, &args.place.layer) {
+        (Some(block), _) => graph.block_output(block),
+        (None, Some(layer)) => graph.layer_output(layer),
+        (None, None) => return Err(CliError::argument("name a --block or a --layer")),
+    };
+    let node = node.map_err(TrainError::from)?;
+    let images = subject.images();
+    let shape: Vec<u64> = [images]
+        .iter()
+        .chain(&graph.shape(node).dims)
+        .map(|&size| size as u64)
+        .collect();
+    let (route, size) = (subject.route.clone(), subject.batch_size);
+    let bar = cli::bar(images as u64, "images");
+    let engine = subject.engine.as_mut();
+    write_npy(&args.out, &shape, |push| {
+        read_activations(
+            engine,
+            Split::Test,
+            images,
+            size,
+            &route,
+            &[node],
+            &mut |first, values| {
+                bar.set_position(first as u64);
+                Ok(push(&values[0])?)
+            },
+        )
+    })?;
+    bar.finish_and_clear();
+    if let Some(path) = &args.labels {
+        write_npy(path, &[images as u64], |push| Ok(push(&subject.test.test.labels)?))?;
+    }
+    if args.json {
+        let place = json!({
+            "block": args.place.block,
+            "layer": args.place.layer,
+            "shape": shape,
+            "out": args.out,
+            "labels": args.labels,
+            "model": subject.model.to_string(),
+            "weights": subject.weights,
+            "data": subject.source,
+            "adapter": subject.engine.name(),
+        });
+        return Ok(format!("{place}\n"));
+    }
+    let shape: Vec<String> = shape.iter().map(u64::to_string).collect();
+    Ok(format!("{}: {} numbers (f32)\n", args.out.display(), shape.join("×")))
+}
+
+/// Writes an array of `shape` to `path`, whole or not at all: `fill` hands over
+/// its numbers, in C order and in as many parts as it likes.
+fn write_npy<T: npyz::AutoSerialize + Copy>(
+    path: &Path,
+    shape: &[u64],
+    fill: impl FnOnce(&mut dyn FnMut(&[T]) -> Result<(), WriteError>) -> Result<(), TrainError>,
+) -> Result<(), CliError> {
+    let error = |source: io::Error| WriteError {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut file = AtomicFile::create(path)?;
+    let options = npyz::WriteOptions::<T>::new().default_dtype().shape(shape);
+    let mut writer = options.writer(&mut file).begin_nd().map_err(error)?;
+    fill(&mut |values| writer.extend(values.iter().copied()).map_err(error))?;
+    writer.finish().map_err(error)?;
+    Ok(file.finish()?)
+}
