@@ -66,8 +66,8 @@ fn logits_agree_with_pytorch() {
     for adapter in [Adapter::default(), Adapter::Reference] {
         let mut network = options.clone().adapter(adapter).open().unwrap();
         let found = network.engine.logits(Split::Test, &draws, &network.route).unwrap();
-        let error =
-            reference_run::apart(&reference_run::wide(&found), &truth.concat()) / reference_run::norm(&truth.concat());
+        let error = reference_run::distance(&reference_run::to_f64(&found), &truth.concat())
+            / reference_run::norm(&truth.concat());
         assert!(error < 1e-5, "{}: off by {error:.1e}", network.engine.name());
     }
 }
@@ -204,8 +204,8 @@ fn features_are_the_activations_of_the_reference() {
             .engine
             .activations(Split::Test, &all_images(), &network.route, &[node])
             .unwrap();
-        let (found, truth) = (reference_run::wide(&found), reference_run::wide(&truth[0]));
-        let error = reference_run::apart(&found, &truth) / reference_run::norm(&truth);
+        let (found, truth) = (reference_run::to_f64(&found), reference_run::to_f64(&truth[0]));
+        let error = reference_run::distance(&found, &truth) / reference_run::norm(&truth);
         assert!(error < 1e-5, "{name}: off by {error:.1e}");
         assert_eq!(array::<u32>(&labels), (vec![40], network.test.test.labels.clone()));
     }
