@@ -1,8 +1,8 @@
-//! How do weights get from a network into a file, and back?
+//! How are a network's weights written to a file and read back?
 //!
-//! A checkpoint is a weights file with canonical names, beside them the
-//! momenta as `momentum.…`, and in its metadata where training stood. It
-//! holds no time of day: equal training gives equal bytes.
+//! A checkpoint is a weights file with canonical names. It also has the momenta
+//! as `momentum.…`, and the position of training in its metadata. It holds no
+//! date: equal training gives equal bytes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,25 +15,25 @@ use crate::graph::{Graph, ParamId, StateId};
 use crate::kernels::LossScale;
 use crate::weights::{self, Tensor, TensorMap};
 
-/// Where training stood.
+/// How far training has progressed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Position {
     /// Steps taken.
     pub step: u32,
-    /// Sum over the images of this epoch of their loss, so far.
+    /// Sum of the losses of this epoch's images, so far.
     pub epoch_loss: f64,
     /// Errors in this epoch, so far.
     pub epoch_wrong: f64,
     /// Images seen in this epoch, so far.
     pub epoch_images: u64,
-    /// The smallest test error of an epoch, once there is one.
+    /// The smallest test error after an epoch; `None` before the first.
     pub best_error: Option<f64>,
     /// The loss scale, where gradients are stored in 16 bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
 }
 
-/// All tensors of the network by canonical name; with `momenta` those too.
+/// All tensors of the network by canonical name, and with `momenta` the momenta.
 pub fn tensors(engine: &mut dyn Engine, momenta: bool) -> Result<TensorMap, TrainError> {
     let graph = engine.graph().clone();
     let mut tensors = TensorMap::new();
@@ -55,7 +55,7 @@ pub fn tensors(engine: &mut dyn Engine, momenta: bool) -> Result<TensorMap, Trai
     Ok(tensors)
 }
 
-/// Cuts `values` into the tensors that `parts` names, one after the other.
+/// Splits `values` into the tensors of `parts`, in their order.
 fn split(parts: &[(String, Vec<usize>)], values: Vec<f32>, prefix: &str, tensors: &mut TensorMap) {
     let mut rest = &values[..];
     for (name, shape) in parts {
@@ -71,8 +71,8 @@ fn split(parts: &[(String, Vec<usize>)], values: Vec<f32>, prefix: &str, tensors
     }
 }
 
-/// Sets all weights of the network from `tensors` (canonical names), and its
-/// momenta where `momenta`. Nothing is set unless all fits.
+/// Sets all weights of the network from `tensors` (canonical names), and with
+/// `momenta` its momenta. If any tensor does not fit, nothing is set.
 pub fn set_tensors(
     engine: &mut dyn Engine,
     tensors: &TensorMap,
@@ -112,8 +112,8 @@ pub fn set_tensors(
     for state in &graph.states {
         states.push(join(&state.tensors().map(|name| (name, vec![state.channels])), "")?);
     }
-    if let Some(stranger) = stranger(&graph, tensors) {
-        return Err(misfit(format!("tensor {stranger} is not one of the model's")));
+    if let Some(unknown) = unknown_tensor(&graph, tensors) {
+        return Err(misfit(format!("the model has no tensor {unknown}")));
     }
     for (index, values) in params.iter().enumerate() {
         engine.set_param(ParamId(index), values);
@@ -127,8 +127,8 @@ pub fn set_tensors(
     Ok(())
 }
 
-/// A tensor that the model does not have, if there is one.
-fn stranger<'a>(graph: &Graph, tensors: &'a TensorMap) -> Option<&'a str> {
+/// The first tensor that the model does not have.
+fn unknown_tensor<'a>(graph: &Graph, tensors: &'a TensorMap) -> Option<&'a str> {
     let of_params = graph
         .params
         .iter()
@@ -141,7 +141,7 @@ fn stranger<'a>(graph: &Graph, tensors: &'a TensorMap) -> Option<&'a str> {
     tensors.keys().find(|name| !own(name)).map(String::as_str)
 }
 
-/// Writes all weights and where training stands.
+/// Writes all weights and, in a checkpoint, momenta and `position`.
 pub fn save(engine: &mut dyn Engine, path: &Path, model: &str, position: Option<&Position>) -> Result<(), TrainError> {
     let tensors = tensors(engine, position.is_some())?;
     let mut metadata = BTreeMap::from([
@@ -166,7 +166,7 @@ pub fn load(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<(), Tra
         let has = |(name, _): &(String, Vec<usize>)| tensors.contains_key(name);
         param.tensors().iter().all(has)
     });
-    // The model's own names need no translation, whatever they look like.
+    // A file with the model's own names needs no translation.
     let tensors = if own { tensors } else { canonical(tensors, path)? };
     set_tensors(engine, &tensors, false, path, model)
 }
@@ -179,7 +179,8 @@ fn canonical(tensors: TensorMap, path: &Path) -> Result<TensorMap, TrainError> {
     })
 }
 
-/// Reads a checkpoint, momenta, loss scale and all, and where training stood.
+/// Reads a checkpoint into the network: weights, momenta and loss scale. Returns
+/// the position of training.
 pub fn resume(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<Position, TrainError> {
     let loaded = weights::read(path)?;
     let position = position_of(&loaded.metadata, path, model)?;
@@ -190,7 +191,7 @@ pub fn resume(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<Posit
     Ok(position)
 }
 
-/// Where training of `model` stood in the checkpoint at `path`.
+/// The position of training of `model` in the checkpoint at `path`.
 pub fn position(path: &Path, model: &str) -> Result<Position, TrainError> {
     position_of(&weights::read(path)?.metadata, path, model)
 }
@@ -209,7 +210,7 @@ fn position_of(metadata: &BTreeMap<String, String>, path: &Path, model: &str) ->
         .and_then(|text| serde_json::from_str(text).ok());
     position.ok_or_else(|| TrainError::Misfit {
         path: path.to_path_buf(),
-        problem: "it does not say where training stood".to_string(),
+        problem: "it has no position of training, so it is no checkpoint".to_string(),
         model: model.to_string(),
     })
 }

@@ -1,4 +1,4 @@
-//! How did training go, as a picture?
+//! How do loss and error develop over the epochs of a run, as a figure?
 
 use super::directory::EpochRow;
 use crate::report::{Axis, Figure, Layer, Mark, stack};
@@ -26,8 +26,8 @@ pub fn curves(title: &str, rows: &[EpochRow]) -> String {
     ])
 }
 
-/// A little above the largest value: neither loss nor error says much without
-/// zero in sight.
+/// The upper end of the axis: a little above the largest value. The axis starts
+/// at zero, so that relative changes are visible.
 fn top(rows: &[EpochRow], values: &dyn Fn(&EpochRow) -> (f64, f64)) -> f64 {
     let largest = rows.iter().map(|row| values(row).0.max(values(row).1));
     (1.08 * largest.fold(0.0, f64::max)).max(1e-3)

@@ -1,9 +1,10 @@
-//! Which blocks run in a training step, and how much of each at test?
+//! Which blocks run in a training step, and with which gain at test time?
 //!
-//! Stochastic depth (Huang et al. 2016): in every mini-batch block l of L runs
-//! with probability p_l and is otherwise its shortcut alone; at test its
-//! branch is scaled by p_l. Sampled blocks (Veit et al. 2016, section 4.3): a
-//! fixed number of blocks, chosen anew for every mini-batch, runs.
+//! Stochastic depth (Huang et al. 2016, arXiv:1603.09382): in every mini-batch
+//! the branch of block l of L runs with probability p_l; otherwise only the
+//! shortcut carries signal. At test time the branch is scaled by p_l. Sampled
+//! blocks (Veit et al. 2016, arXiv:1605.06431, section 4.3): in every
+//! mini-batch a fixed number of randomly chosen blocks runs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +20,7 @@ use crate::random::{Philox, Stream};
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DepthRule {
-    /// In a straight line from 1 at the input to p_L: p_l = 1 − (l/L)(1 − p_L).
+    /// Linear from 1 at the input to p_L: p_l = 1 − (l/L)(1 − p_L).
     #[default]
     Linear,
     /// The same p_L for every block.
@@ -35,8 +36,8 @@ impl DepthRule {
         }
     }
 
-    /// The same in timm's count: the linear rule begins at the first block
-    /// with 1, and so falls over blocks − 1 steps.
+    /// The same as timm counts: the linear rule gives 1 for the first block, and
+    /// falls over blocks − 1 steps.
     pub fn survival_by_sample(self, p_last: f64, number: usize, blocks: usize) -> f64 {
         match self {
             DepthRule::Linear => 1.0 - (number - 1) as f64 / blocks.saturating_sub(1).max(1) as f64 * (1.0 - p_last),
@@ -44,8 +45,8 @@ impl DepthRule {
         }
     }
 
-    /// The expected number of blocks that run: for the linear rule and
-    /// p_L = ½, (3L − 1) / 4.
+    /// The expected number of blocks that run; (3L − 1) / 4 for the linear rule
+    /// and p_L = ½.
     pub fn expected_depth(self, p_last: f64, blocks: usize) -> f64 {
         (1..=blocks).map(|number| self.survival(p_last, number, blocks)).sum()
     }
@@ -72,18 +73,19 @@ impl FromStr for DepthRule {
     }
 }
 
-/// What one draw of stochastic depth is for.
+/// What shares one random draw of stochastic depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DepthPer {
-    /// A mini-batch, as in the paper: a block that does not run costs nothing,
-    /// and at test branches are scaled by their probabilities.
+    /// A mini-batch, as in the paper. A block that does not run costs no time,
+    /// and at test time branches are scaled by their probabilities.
     #[default]
     Batch,
-    /// An image, as in timm's `DropPath`: every block runs, images drop out of
-    /// its branch, what stays is scaled up in training and nothing at test.
-    /// The linear rule begins at 1 for the first block there.
+    /// An image, as in timm's `DropPath`. Every block runs; its branch is set to
+    /// zero for some images, and scaled up for the others so that its mean
+    /// stays the same. Nothing is scaled at test time. The linear rule gives 1
+    /// for the first block.
     Sample,
 }
 
@@ -99,30 +101,30 @@ impl fmt::Display for DepthPer {
 /// Which blocks run in training.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Depth {
-    /// All of them, always.
+    /// All blocks in every step.
     #[default]
     Constant,
-    /// Stochastic depth, one draw a block and mini-batch.
+    /// Stochastic depth, one draw for each block and mini-batch.
     Stochastic {
         /// Survival probability of the last block.
         p_last: f64,
-        /// How the others' follow.
+        /// How the probabilities of the other blocks follow from it.
         rule: DepthRule,
     },
-    /// Stochastic depth, one draw a block and image.
+    /// Stochastic depth, one draw for each block and image.
     BySample {
         /// Survival probability of the last block.
         p_last: f64,
-        /// How the others' follow.
+        /// How the probabilities of the other blocks follow from it.
         rule: DepthRule,
     },
-    /// So many blocks a mini-batch.
+    /// This number of random blocks in each mini-batch.
     Sampled(usize),
 }
 
 impl Depth {
-    /// The route of training step `step`. The draws depend on (seed, step,
-    /// block) alone, so a resumed run draws what it would have drawn.
+    /// The route of training step `step` (from 0). The draws depend only on
+    /// (seed, step, block), so a resumed run repeats them exactly.
     pub fn training_route(self, graph: &Graph, seed: u64, step: u32) -> Route {
         let mut route = graph.default_route();
         let blocks = graph.blocks.len();
@@ -146,7 +148,7 @@ impl Depth {
         route
     }
 
-    /// Puts into a training graph what it needs for this: drop path by image.
+    /// Adds drop path to the training graph, for draws by image.
     pub fn prepare(self, network: Network) -> Network {
         match self {
             Depth::BySample { p_last, rule } => network.changed(|graph| {
@@ -156,7 +158,8 @@ impl Depth {
         }
     }
 
-    /// The expected number of blocks that an image passes, of `blocks`.
+    /// The expected number of blocks, out of `blocks`, whose branches an image
+    /// passes through.
     pub fn expected(self, blocks: usize) -> f64 {
         let survivals = |survival: &dyn Fn(usize) -> f64| (1..=blocks).map(survival).sum();
         match self {
@@ -167,7 +170,7 @@ impl Depth {
         }
     }
 
-    /// The route of a trained network: branches scaled by their survival
+    /// The route of a trained network: branches are scaled by their survival
     /// probabilities.
     pub fn test_route(self, graph: &Graph) -> Route {
         let mut route = graph.default_route();
@@ -183,7 +186,7 @@ impl Depth {
     }
 }
 
-/// All blocks but `count` chosen at random.
+/// The positions of all blocks except `count` that are chosen at random.
 fn unsampled(philox: &Philox, step: u32, blocks: usize, count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..blocks).collect();
     let mut draws = philox.draws(Stream::StochasticDepth, step, u32::MAX);

@@ -1,8 +1,8 @@
-//! What lies in a run's directory, and how is it written?
+//! Which files does a run's directory hold, and how are they written?
 //!
-//! Every file appears whole or not at all. The tables are written anew each
-//! time, from the rows that training has reached: a run that was cut off
-//! between two writes goes on from its checkpoint, and rows beyond it are
+//! Every file appears whole or not at all. The tables are rewritten completely
+//! each time, with the rows up to the current step. A run that was interrupted
+//! between two writes continues from its checkpoint, and rows after it are
 //! dropped.
 
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ const GRADIENTS_HEADER: &str = "step,mean_abs_gradient";
 pub struct EpochRow {
     /// From 1.
     pub epoch: u32,
-    /// Mean loss of the training images as they were seen, nats.
+    /// Mean loss of the training images during the epoch, nats.
     pub train_loss: f64,
     /// Their error, a fraction.
     pub train_error: f64,
@@ -37,7 +37,7 @@ pub struct EpochRow {
     pub lr: f64,
     /// Training images per second.
     pub images_per_second: f64,
-    /// Seconds that the epoch took, test included.
+    /// Duration of the epoch with its test, seconds.
     pub seconds: f64,
 }
 
@@ -59,12 +59,12 @@ pub struct StepRow {
 pub struct GradientRow {
     /// From 1.
     pub step: u32,
-    /// Mean absolute gradient of the first convolution's weights, nats a unit
-    /// of weight; weight decay is not in it.
+    /// Mean absolute gradient of the first convolution's weights, nats per unit
+    /// of weight, without weight decay.
     pub mean_abs: f64,
 }
 
-/// What made a run, for the record.
+/// Which version and adapter made a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MadeBy {
@@ -99,7 +99,7 @@ impl RunDirectory {
             return Err(TrainError::RunExists { path: run.path });
         }
         let made = std::fs::create_dir_all(path);
-        made.map_err(|error| run.problem(&format!("cannot be made: {error}")))?;
+        made.map_err(|error| run.problem(&format!("cannot be created: {error}")))?;
         Ok(run)
     }
 
@@ -114,7 +114,7 @@ impl RunDirectory {
         Ok(run)
     }
 
-    /// The run under `folder` that was changed last.
+    /// The run under `folder` whose `run.toml` changed last.
     pub fn newest(folder: &Path) -> Result<Self, TrainError> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let changed = |run: &RunDirectory| {
@@ -130,7 +130,8 @@ impl RunDirectory {
         })
     }
 
-    /// A directory under `folder` that does not exist yet, named after `model` and data.
+    /// A directory under `folder` that does not exist yet, named after `model`
+    /// and `data`.
     pub fn unused(folder: &Path, model: &str, data: &str) -> PathBuf {
         let plain = |text: &str| -> String {
             let kept = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
@@ -142,7 +143,7 @@ impl RunDirectory {
         numbered
             .into_iter()
             .find(|path| !path.exists())
-            .expect("numbers do not end")
+            .expect("one of all numbers is unused")
     }
 
     /// The directory.
@@ -154,7 +155,7 @@ impl RunDirectory {
         self.path.join("run.toml")
     }
 
-    /// The checkpoint that training goes on from.
+    /// The checkpoint that training continues from.
     pub fn last(&self) -> PathBuf {
         self.path.join("last.safetensors")
     }
@@ -204,7 +205,7 @@ impl RunDirectory {
         })
     }
 
-    /// What made the run, if `run.toml` says so.
+    /// Which version and adapter made the run, if `run.toml` names them.
     pub fn read_made_by(&self) -> Option<MadeBy> {
         let text = std::fs::read_to_string(self.config_path()).ok()?;
         toml::from_str::<RunFile>(&text).ok()?.made_by
@@ -214,20 +215,20 @@ impl RunDirectory {
         self.path.join("tuning.toml")
     }
 
-    /// Writes `tuning.toml`: the kernels that the run takes. Where all
-    /// of them are default algorithms there is no such file.
+    /// Writes `tuning.toml`: the kernels that the run uses. If all of them are
+    /// default algorithms, there is no such file.
     pub fn write_tuning(&self, cache: Option<&TuningCache>) -> Result<(), TrainError> {
         let path = self.tuning_path();
         match cache {
             Some(cache) => Ok(write_atomic(&path, cache.to_text().as_bytes())?),
-            // Of a run that was cut off before its first file.
+            // It is from a run that was interrupted before its first checkpoint.
             None if path.exists() => std::fs::remove_file(&path)
                 .map_err(|error| self.problem(&format!("the old tuning.toml cannot be removed: {error}"))),
             None => Ok(()),
         }
     }
 
-    /// Reads `tuning.toml`; nothing where the file is not there.
+    /// Reads `tuning.toml`; empty if the file does not exist.
     pub fn read_tuning(&self) -> Result<TuningCache, TrainError> {
         if !self.tuning_path().exists() {
             return Ok(TuningCache::default());
@@ -255,7 +256,7 @@ impl RunDirectory {
         Ok(write_atomic(&self.path.join("metrics.csv"), text.as_bytes())?)
     }
 
-    /// The rows of `metrics.csv`; none where the file is not there.
+    /// The rows of `metrics.csv`; none if the file does not exist.
     pub fn read_metrics(&self) -> Result<Vec<EpochRow>, TrainError> {
         self.read_rows("metrics.csv", |cells| {
             Some(EpochRow {
@@ -280,7 +281,7 @@ impl RunDirectory {
         Ok(write_atomic(&self.path.join("steps.csv"), text.as_bytes())?)
     }
 
-    /// The rows of `steps.csv`; none where the file is not there.
+    /// The rows of `steps.csv`; none if the file does not exist.
     pub fn read_steps(&self) -> Result<Vec<StepRow>, TrainError> {
         self.read_rows("steps.csv", |cells| {
             Some(StepRow {
@@ -301,7 +302,7 @@ impl RunDirectory {
         Ok(write_atomic(&self.path.join("gradients.csv"), text.as_bytes())?)
     }
 
-    /// The rows of `gradients.csv`; none where the file is not there.
+    /// The rows of `gradients.csv`; none if the file does not exist.
     pub fn read_gradients(&self) -> Result<Vec<GradientRow>, TrainError> {
         self.read_rows("gradients.csv", |cells| {
             Some(GradientRow {
@@ -387,8 +388,8 @@ mod tests {
         };
         run.write_steps(&[step]).unwrap();
         assert_eq!(run.read_steps().unwrap(), [step]);
-        // Rows read back must be the same bits, or a resumed run's file is not
-        // an uninterrupted one's.
+        // Rows that are read back must have the same bits: the files of a
+        // resumed run must equal those of an uninterrupted one.
         let gradient = GradientRow {
             step: 3,
             mean_abs: 0.1 + 0.2,

@@ -1,4 +1,4 @@
-//! What can stop a run?
+//! What can go wrong in training and evaluation?
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub enum TrainError {
     /// Tuned kernels, or a file of them.
     #[error(transparent)]
     Tuning(TuningError),
-    /// The reference on the CPU.
+    /// The f64 reference on the CPU.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// The route.
@@ -96,12 +96,12 @@ pub enum TrainError {
          checkpoint is unchanged"
     )]
     DivergedGradients {
-        /// The last step looked at, from 1.
+        /// The last step whose loss was read, from 1.
         step: u32,
         /// Its learning rate.
         lr: f64,
     },
-    /// Tensors that the model lacks, or that lack in the file.
+    /// Tensors of a file that the model does not have, or the other way round.
     #[error("{path}: {problem}; is it a file of the model {model}?")]
     Misfit {
         /// The weights file.

@@ -13,9 +13,9 @@ use crate::graph::{NodeId, Route};
 /// Results of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
-    /// Images seen.
+    /// Number of images.
     pub images: usize,
-    /// Images whose largest logit was not the label's.
+    /// Images whose largest logit is not that of their label.
     pub wrong: usize,
     /// `wrong / images`.
     pub error: f64,

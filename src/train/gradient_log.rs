@@ -1,30 +1,30 @@
-//! Which gradients are kept, of which steps?
+//! Which gradients are logged, and in which steps?
 //!
-//! The gradient that reaches the first convolution has come through every
-//! block: its mean magnitude over training is what stochastic depth is said
-//! to keep up (Huang et al. 2016, section 5).
+//! The gradient of the first convolution has passed through every block. Huang
+//! et al. 2016 (section 5) report that its mean magnitude stays larger with
+//! stochastic depth.
 
 use crate::graph::{Graph, ParamId, ParamKind};
 
-/// Steps of an epoch that are looked at: reading a gradient waits for the
-/// device, which a step otherwise does not.
-const AN_EPOCH: u64 = 16;
+/// The number of steps in an epoch whose gradient is read: a read waits for the
+/// device, which a step does not do otherwise.
+const PER_EPOCH: u64 = 16;
 
-/// Whether the step at `position` (from 0) of an epoch of `per_epoch` steps is
-/// looked at: 16 of them, evenly spaced, the last among them; all where there
-/// are fewer.
+/// Whether the gradient is read in the step at `position` (from 0) of an epoch
+/// with `per_epoch` steps: in 16 evenly spaced steps, with the last one among
+/// them; in all steps of a shorter epoch.
 pub fn is_sampled(position: u32, per_epoch: u32) -> bool {
-    let passed = |steps: u64| steps * AN_EPOCH / u64::from(per_epoch.max(1));
+    let passed = |steps: u64| steps * PER_EPOCH / u64::from(per_epoch.max(1));
     passed(u64::from(position) + 1) > passed(u64::from(position))
 }
 
-/// The weights of the first convolution that the forward pass meets.
+/// The weights of the first convolution of the forward pass.
 pub fn first_convolution(graph: &Graph) -> Option<ParamId> {
     let is_convolution = |param: &crate::graph::Param| param.kind == ParamKind::ConvWeight;
     graph.params.iter().position(is_convolution).map(ParamId)
 }
 
-/// The mean absolute value.
+/// The mean absolute value; 0 for no values.
 pub fn mean_abs(values: &[f32]) -> f64 {
     let sum: f64 = values.iter().map(|&value| f64::from(value).abs()).sum();
     sum / values.len().max(1) as f64
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixteen_steps_an_epoch_are_looked_at() {
+    fn sixteen_steps_of_an_epoch_are_read() {
         for (per_epoch, expected) in [(1, 1), (15, 15), (16, 16), (17, 16), (391, 16), (1_000_000, 16)] {
             let sampled: Vec<u32> = (0..per_epoch).filter(|&at| is_sampled(at, per_epoch)).collect();
             assert_eq!(sampled.len(), expected, "{per_epoch}");

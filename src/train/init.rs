@@ -1,12 +1,12 @@
-//! Which values do parameters start from?
+//! With which values do parameters start?
 
 use super::engine::Engine;
 use crate::graph::{Init, Param, ParamId, StateId};
 use crate::random::{Philox, Stream};
 
-/// Draws all parameters of `engine` from `seed`, and resets the running
-/// states to mean 0 and variance 1. Each tensor has draws of its own, so a
-/// change to one layer leaves the others as they were.
+/// Draws all parameters of `engine` from `seed`, and sets the running states to
+/// mean 0 and variance 1. Each tensor has its own random stream, so a change to
+/// one layer does not change the initial values of the others.
 pub fn initialise(engine: &mut dyn Engine, seed: u64) {
     let params = engine.graph().params.clone();
     for (index, param) in params.iter().enumerate() {
@@ -34,7 +34,7 @@ fn values(param: &Param, index: u32, seed: u64) -> Vec<f32> {
     }
 }
 
-/// Two rows of constants, one after the other.
+/// Two rows of `length` constants, one after the other.
 fn rows(length: usize, first: f32, second: f32) -> Vec<f32> {
     let mut rows = vec![first; length];
     rows.resize(2 * length, second);

@@ -1,4 +1,4 @@
-//! How does the learning rate change while training?
+//! How does the learning rate change during training?
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,28 +6,28 @@ use std::str::FromStr;
 /// The shape of the learning rate over a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Schedule {
-    /// The same from beginning to end.
+    /// The same in every step.
     Constant,
-    /// Multiplied by `factor` at each of `epochs`; where none are named, at a
-    /// half and three quarters of the run (Huang et al. 2016).
+    /// Multiplied by `factor` at each of `epochs`; if there are none, at one half
+    /// and three quarters of the run (Huang et al. 2016).
     MultiStep {
-        /// Epochs at whose beginning the rate falls.
+        /// Epochs (from 0) at whose start the rate falls.
         epochs: Vec<f64>,
-        /// What it is multiplied by.
+        /// The factor at each of them.
         factor: f64,
     },
-    /// Half a cosine from the full rate to zero (Loshchilov and Hutter 2016).
+    /// Half a cosine from the full rate to zero (Loshchilov and Hutter 2016,
+    /// arXiv:1608.03983).
     Cosine,
 }
 
-/// The beginning of training at another rate (He et al. 2015 needed one for
+/// The first steps of training at another rate (He et al. 2015 needed this for
 /// 110 layers).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct WarmUp {
-    /// Steps that it lasts.
+    /// The number of these steps.
     pub steps: u32,
-    /// A constant rate meanwhile; where there is none, the rate rises in a
-    /// straight line.
+    /// Their constant rate; if `None`, the rate rises linearly to the full rate.
     pub rate: Option<f64>,
 }
 
@@ -36,9 +36,9 @@ pub struct WarmUp {
 pub struct Rate {
     /// The full rate.
     pub base: f64,
-    /// Its shape.
+    /// How it changes.
     pub schedule: Schedule,
-    /// How it begins.
+    /// The first steps.
     pub warm_up: WarmUp,
     /// Steps in an epoch.
     pub steps_per_epoch: u32,

@@ -1,4 +1,4 @@
-//! The training loop.
+//! How does a training run proceed, from its first step to its last epoch?
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -20,15 +20,15 @@ use crate::kernels::LossScale;
 use crate::schedule::Update;
 use crate::weights::WeightsError;
 
-/// What a run reports while it goes on.
+/// What a run reports while it trains.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Steps taken so far, of how many; the running loss and error of the
-    /// epoch where they are known.
+    /// A step was taken. Loss and error of the epoch so far are present once
+    /// they have been read from the device.
     Step {
         /// Steps taken.
         done: u32,
-        /// Steps of the run.
+        /// Steps of the whole run.
         of: u32,
         /// Mean loss of the epoch so far.
         loss: Option<f64>,
@@ -39,7 +39,7 @@ pub enum Event {
     Epoch(EpochRow),
 }
 
-/// A run about to begin or to go on.
+/// A run that is ready to start or to continue.
 pub struct Run<'a> {
     engine: &'a mut dyn Engine,
     config: &'a Config,
@@ -56,10 +56,10 @@ pub struct Run<'a> {
     read: u32,
 }
 
-/// How many steps a run may take before it looks at their losses.
-const LOOK_EVERY: u32 = 128;
-/// How long it may go on without looking, seconds.
-const LOOK_SECONDS: f64 = 1.0;
+/// The largest number of steps between two reads of the losses.
+const READ_EVERY: u32 = 128;
+/// The longest time between two reads of the losses, seconds.
+const READ_SECONDS: f64 = 1.0;
 
 impl<'a> Run<'a> {
     /// Prepares a run: loads the images, then the weights from the
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
             checkpoint::load(self.engine, init, &model)?;
         }
         let last = self.directory.last();
-        // A run that was cut off before its first checkpoint begins anew.
+        // A run that was interrupted before its first checkpoint starts again.
         if resume && last.exists() {
             self.position = checkpoint::resume(self.engine, &last, &model)?;
             self.read = self.position.step;
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Steps that the run has taken, and that it will have taken at its end.
+    /// The number of steps taken so far, and of the whole run.
     pub fn progress(&self) -> (u32, u32) {
         (self.position.step, self.rate.steps)
     }
@@ -153,8 +153,8 @@ impl<'a> Run<'a> {
         self.batches.batch_size.get() as f64
     }
 
-    /// The loss scale and the steps that it had skipped, where gradients are
-    /// stored in 16 bits.
+    /// The loss scale, and the number of steps skipped because of it, where
+    /// gradients are stored in 16 bits.
     pub fn loss_scale(&mut self) -> Result<Option<LossScale>, TrainError> {
         self.engine.loss_scale()
     }
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
     fn train_epoch(&mut self, epoch: u32, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
         let began = Instant::now();
         let first = self.position.step;
-        let mut looked = Instant::now();
+        let mut last_read = Instant::now();
         let order = self.batches.epoch(epoch);
         let seen_before = self.position.epoch_images;
         let skip = (first - epoch * self.rate.steps_per_epoch) as usize;
@@ -204,19 +204,19 @@ impl<'a> Run<'a> {
                 seed: self.config.seed,
                 step,
             })?;
-            self.keep_gradient(step)?;
+            self.log_gradient(step)?;
             self.position.step += 1;
             let waiting = self.position.step - self.read;
-            // The end of an epoch has a checkpoint of its own, behind its row
-            // in the table: one before it would let a run that is killed in
-            // between go on without that row.
+            // The end of an epoch has its own checkpoint, written after the
+            // epoch's row in the table. With a checkpoint before that row, a run
+            // that is killed in between would continue without it.
             let ends =
                 self.position.step == self.rate.steps || self.position.step.is_multiple_of(self.rate.steps_per_epoch);
             let due = |every| self.position.step.is_multiple_of(every);
             let checkpoint = !ends && self.config.checkpoint_every.is_some_and(due);
-            if checkpoint || waiting >= LOOK_EVERY || looked.elapsed().as_secs_f64() > LOOK_SECONDS {
-                self.look(epoch)?;
-                looked = Instant::now();
+            if checkpoint || waiting >= READ_EVERY || last_read.elapsed().as_secs_f64() > READ_SECONDS {
+                self.read_losses(epoch)?;
+                last_read = Instant::now();
             }
             if checkpoint {
                 self.checkpoint()?;
@@ -230,22 +230,22 @@ impl<'a> Run<'a> {
                 error: known.map(|()| self.position.epoch_wrong / images),
             });
         }
-        self.look(epoch)?;
+        self.read_losses(epoch)?;
         let trained = began.elapsed().as_secs_f64();
         let seen = self.position.epoch_images - seen_before;
         self.end_epoch(epoch, seen as f64 / trained.max(1e-9), began, report)
     }
 
-    /// Keeps the first convolution's gradient in `step`, the one just taken, if
-    /// it is one of those that are kept.
-    fn keep_gradient(&mut self, step: u32) -> Result<(), TrainError> {
+    /// Logs the gradient of the first convolution in `step`, the step just
+    /// taken, if that step is one of those that are logged.
+    fn log_gradient(&mut self, step: u32) -> Result<(), TrainError> {
         let per_epoch = self.rate.steps_per_epoch;
         if !self.config.log_gradients || !is_sampled(step % per_epoch, per_epoch) {
             return Ok(());
         }
         if let Some(id) = first_convolution(self.engine.graph()) {
             let mean_abs = mean_abs(&self.engine.gradient(id)?);
-            // A step that the loss scale had skipped has no gradient.
+            // A step that was skipped because of the loss scale has no gradient.
             if mean_abs.is_finite() {
                 self.gradients.push(GradientRow {
                     step: step + 1,
@@ -256,9 +256,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Reads the losses of the steps since the last look, and stops at the
-    /// first that is not finite.
-    fn look(&mut self, epoch: u32) -> Result<(), TrainError> {
+    /// Reads the losses of the steps since the last read.
+    ///
+    /// # Errors
+    /// At the first loss that is not finite.
+    fn read_losses(&mut self, epoch: u32) -> Result<(), TrainError> {
         let steps = self.read..self.position.step;
         if steps.is_empty() {
             return Ok(());
@@ -296,7 +298,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Images in the batch at `position` of an epoch.
+    /// The number of images in the batch at `position` (from 0) of an epoch.
     fn batch_len(&self, position: u32) -> u64 {
         let size = self.batches.batch_size.get() as u64;
         let before = u64::from(position) * size;
@@ -327,8 +329,8 @@ impl<'a> Run<'a> {
         };
         self.epochs.push(row);
         let best = self.position.best_error.is_none_or(|best| test.error < best);
-        // At the end of a cut epoch the sums stay, so that nothing but the
-        // step count says where a run stands.
+        // When the run ends within an epoch, the sums of that epoch stay: a run
+        // that is extended continues the epoch.
         if self.position.step.is_multiple_of(self.rate.steps_per_epoch) {
             self.position = Position {
                 step: self.position.step,
@@ -347,8 +349,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Writes the tables before the checkpoint: rows beyond a checkpoint are
-    /// dropped on resuming, but missing ones could not be made up.
+    /// Writes the tables before the checkpoint: when a run resumes, rows after
+    /// the checkpoint are dropped, but missing rows could not be restored.
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         if self.config.log_steps {
             self.directory.write_steps(&self.steps)?;
@@ -363,8 +365,10 @@ impl<'a> Run<'a> {
         self.save(&self.directory.last(), Some(&position))
     }
 
-    /// Writes the weights, unless they are not finite: the step that made them
-    /// so is then the run's last, though its loss was still a number.
+    /// Writes the weights.
+    ///
+    /// # Errors
+    /// Where weights are not finite, although the loss still was: the run ends.
     fn save(&mut self, path: &Path, position: Option<&Position>) -> Result<(), TrainError> {
         let model = self.settings.model.to_string();
         let saved = checkpoint::save(self.engine, path, &model, position);
@@ -389,7 +393,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The weights of a run that studies look at: `best` or `last`.
+/// The weights file of a run: `best`, where it exists, or `last`.
 pub(super) fn weights_of(directory: &RunDirectory, best: bool) -> PathBuf {
     let wanted = if best { directory.best() } else { directory.last() };
     if wanted.exists() { wanted } else { directory.last() }
