@@ -1,11 +1,12 @@
-//! What moves whole channels about?
+//! Which operations copy whole channels? Concatenation, slices, and shortcuts
+//! without parameters.
 
 use super::plane::Extent;
 use super::pool::Pooling;
 use crate::graph::{PadShortcut, Pool};
 
-/// The images of every input side by side: their channels, one after the
-/// other. An input comes with the length of one of its images.
+/// For each image, the channels of all inputs one after the other. An input comes
+/// with the number of elements of one of its images.
 pub(super) fn concat(inputs: &[(&[f64], usize)], batch: usize) -> Vec<f64> {
     let image = |n: usize| inputs.iter().flat_map(move |(x, len)| &x[n * len..][..*len]);
     (0..batch).flat_map(image).copied().collect()
@@ -17,7 +18,7 @@ pub(super) fn slice(x: &[f64], extent: Extent, from: usize, count: usize) -> Vec
     x.chunks(extent.len()).flat_map(|x| &x[kept.clone()]).copied().collect()
 }
 
-/// Zero channels before and behind those of every image.
+/// Adds zero channels before and after those of every image.
 fn pad(x: &[f64], extent: Extent, before: usize, after: usize) -> Vec<f64> {
     let zeros = |channels| vec![0.0; channels * extent.area()];
     let (before, after) = (zeros(before), zeros(after));
@@ -25,13 +26,14 @@ fn pad(x: &[f64], extent: Extent, before: usize, after: usize) -> Vec<f64> {
     x.chunks(extent.len()).flat_map(image).collect()
 }
 
-/// Option A between planes of known size: a mean over windows, of one pixel
-/// or of `stride²`, and zero channels around the result.
+/// The shortcut of option A (He et al. 2015) between planes of known size: the
+/// mean of windows with one pixel or with `stride²` pixels, and zero channels
+/// around the result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shortcut {
     shortcut: PadShortcut,
     pooling: Pooling,
-    /// What leaves the pooling: x's channels on y's plane.
+    /// The extent after pooling: the channels of x on the plane of y.
     pooled: Extent,
     y: Extent,
 }

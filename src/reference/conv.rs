@@ -1,12 +1,12 @@
 //! What is a convolution, and what are its gradients?
 //!
-//! A convolution is a set of triples (x, w, y): an input element, a weight,
-//! and the output element that their product adds to. Forward is y += w·x
-//! over all triples; the gradient by x is dx += w·dy, the gradient by w is
+//! A convolution is a set of triples (x, w, y): an input element, a weight, and
+//! the output element that their product is added to. Forward is y += w·x over
+//! all triples. The input gradient is dx += w·dy and the weight gradient
 //! dw += x·dy, over the *same* triples. So the geometry is written once, in
-//! [`Geometry::rows`], and the three functions differ in one line. Stride 1
-//! has a loop of its own where that lets the compiler use vectors: most
-//! convolutions have it, and they are most of a run.
+//! [`Geometry::rows`], and the three functions differ in one line. Stride 1 has
+//! its own loop where that lets the compiler use vector instructions: most
+//! convolutions have stride 1, and they take most of the time.
 
 use std::ops::Range;
 
@@ -27,7 +27,8 @@ pub(super) struct Geometry {
 struct Row {
     /// Index of the weight in its filter.
     weight: usize,
-    /// Index of the first input element in its image; the next is `stride` on.
+    /// Index of the first input element in its image; the next one is `stride`
+    /// further.
     x: usize,
     /// Indices of the output elements in their channel.
     y: Range<usize>,
@@ -38,12 +39,12 @@ impl Geometry {
         Geometry { conv, x, y }
     }
 
-    /// Weights of one filter.
+    /// The number of weights of one filter.
     fn filter_len(&self) -> usize {
         self.x.channels / self.conv.groups * self.conv.kernel * self.conv.kernel
     }
 
-    /// Visits every row of filter `k` on one image.
+    /// Calls `visit` for every row of filter `k` on one image.
     #[inline(always)]
     fn rows(&self, k: usize, mut visit: impl FnMut(Row)) {
         let Geometry { conv, x, y } = *self;
@@ -52,7 +53,7 @@ impl Geometry {
             stride: conv.stride,
             padding: conv.padding,
         };
-        // Filters of group g see the channels of group g only.
+        // Filters of group g read only the channels of group g.
         let per_group = x.channels / conv.groups;
         let first_channel = k / (y.channels / conv.groups) * per_group;
         for c in 0..per_group {
@@ -98,8 +99,8 @@ impl Geometry {
         y
     }
 
-    /// `dx[n] = Σ_k w[k] ∗ᵀ dy[n,k]`.
-    pub fn grad_input(&self, dy: &[f64], weight: &[f64], batch: usize) -> Vec<f64> {
+    /// The input gradient, `dx[n] = Σ_k w[k] ∗ᵀ dy[n,k]`.
+    pub fn input_gradient(&self, dy: &[f64], weight: &[f64], batch: usize) -> Vec<f64> {
         let mut dx = vec![0.0; batch * self.x.len()];
         dx.par_chunks_mut(self.x.len()).enumerate().for_each(|(n, dx)| {
             for k in 0..self.y.channels {
@@ -120,8 +121,8 @@ impl Geometry {
         dx
     }
 
-    /// `dw[k] = Σ_n x[n] ∗ dy[n,k]`.
-    pub fn grad_weight(&self, x: &[f64], dy: &[f64], batch: usize) -> Vec<f64> {
+    /// The weight gradient, `dw[k] = Σ_n x[n] ∗ dy[n,k]`.
+    pub fn weight_gradient(&self, x: &[f64], dy: &[f64], batch: usize) -> Vec<f64> {
         let mut dw = vec![0.0; self.y.channels * self.filter_len()];
         dw.par_chunks_mut(self.filter_len()).enumerate().for_each(|(k, dw)| {
             for n in 0..batch {

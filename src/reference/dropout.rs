@@ -1,8 +1,8 @@
-//! Which elements does dropout keep?
+//! Which elements does dropout keep? (Srivastava et al. 2014)
 
 use crate::random::{Philox, Stream, unit};
 
-/// Where a dropout layer's random numbers come from.
+/// The random numbers of one dropout or drop-path layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mask {
     pub seed: u64,
@@ -16,9 +16,10 @@ pub(super) struct Mask {
 }
 
 impl Mask {
-    /// `x / (1 − p)` where kept, else 0. Each element has a number of its
-    /// own, so the gradient draws the same mask again. The comparison is in
-    /// f32, as on the device: the same words must make the same mask.
+    /// `x / (1 − p)` for elements that are kept, else 0. The random number
+    /// depends only on the element's position, so the gradient draws the same
+    /// mask again. The comparison is in f32, as on the device: the same random
+    /// words must give the same mask.
     pub fn apply(&self, x: &[f64]) -> Vec<f64> {
         let random = Philox::new(self.seed);
         let scale = 1.0 / (1.0 - f64::from(self.p));

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// `y = x Wᵀ + b`, with x of N×inputs and W of outputs×inputs.
+/// `y = x Wᵀ + b`, where x is N×inputs and W is outputs×inputs.
 pub(super) fn forward(x: &[f64], weight: &[f64], bias: Option<&[f64]>, inputs: usize, outputs: usize) -> Vec<f64> {
     let image = |x: &[f64]| -> Vec<f64> {
         let output = |(j, w): (usize, &[f64])| dot(w, x) + bias.map_or(0.0, |bias| bias[j]);
@@ -11,8 +11,8 @@ pub(super) fn forward(x: &[f64], weight: &[f64], bias: Option<&[f64]>, inputs: u
     x.par_chunks(inputs).flat_map_iter(image).collect()
 }
 
-/// `dx = dy W`.
-pub(super) fn grad_input(dy: &[f64], weight: &[f64], inputs: usize, outputs: usize) -> Vec<f64> {
+/// The input gradient, `dx = dy W`.
+pub(super) fn input_gradient(dy: &[f64], weight: &[f64], inputs: usize, outputs: usize) -> Vec<f64> {
     let image = |dy: &[f64]| -> Vec<f64> {
         let mut dx = vec![0.0; inputs];
         for (dy, w) in dy.iter().zip(weight.chunks(inputs)) {
@@ -23,8 +23,8 @@ pub(super) fn grad_input(dy: &[f64], weight: &[f64], inputs: usize, outputs: usi
     dy.par_chunks(outputs).flat_map_iter(image).collect()
 }
 
-/// `dW = dyᵀ x`.
-pub(super) fn grad_weight(x: &[f64], dy: &[f64], inputs: usize, outputs: usize) -> Vec<f64> {
+/// The weight gradient, `dW = dyᵀ x`.
+pub(super) fn weight_gradient(x: &[f64], dy: &[f64], inputs: usize, outputs: usize) -> Vec<f64> {
     let mut dw = vec![0.0; outputs * inputs];
     dw.par_chunks_mut(inputs).enumerate().for_each(|(j, dw)| {
         for (x, dy) in x.chunks(inputs).zip(dy.chunks(outputs)) {

@@ -1,7 +1,7 @@
 //! What is softmax cross-entropy, and what is its gradient?
 
-/// Per image: `ln Σ exp(logits) − logits[label]`, and 1 where the first
-/// largest logit is not the label's.
+/// For each image `ln Σ exp(logits) − logits[label]` (nats), and 1 where the first
+/// of the largest logits is not that of the label, else 0.
 pub(super) fn cross_entropy(logits: &[f64], labels: &[u32], classes: usize) -> Vec<f64> {
     let image = |(logits, label): (&[f64], &u32)| {
         let label = *label as usize;
@@ -25,7 +25,7 @@ pub(super) fn cross_entropy_grad(logits: &[f64], labels: &[u32], classes: usize)
     gradient
 }
 
-/// Shifted by the maximum, so that no exponential overflows.
+/// `ln Σ exp(logits)`, shifted by the maximum so that no exponential overflows.
 fn log_sum_exp(logits: &[f64]) -> f64 {
     let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     max + logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln()

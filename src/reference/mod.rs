@@ -1,21 +1,23 @@
-//! The graph computed plainly in f64 on the CPU: the truth that kernels,
-//! tuner and doctor are held against, and the adapter of last resort.
+//! How is a graph computed in f64 on the CPU?
 //!
-//! Nothing here is clever. Each file holds the formulas of one family of
-//! operations, forward and backward side by side; [`run`] walks the graph and
-//! calls them. Work is shared among threads only where every output has one
-//! owner, and every sum has a fixed order, so the same inputs give the same
-//! bits on any number of threads.
+//! This is the reference that kernels and the tuner are compared with, and it
+//! computes where no device is available. Each file holds the formulas of one
+//! family of operations, forward and backward next to each other, under the name
+//! of the kernel and of the shader; [`run`] evaluates the nodes of the graph in
+//! order. Threads share work only where each output is written by one thread, and
+//! every sum has a fixed order. So the same inputs give the same bits with any
+//! number of threads.
 
+mod batch_norm;
 mod channels;
 mod conv;
 mod dropout;
 mod linear;
 mod loss;
-mod norm;
 mod plane;
 mod pointwise;
 mod pool;
+mod reduce;
 mod run;
 
 pub use run::{Inputs, ReferenceError, Values, run};

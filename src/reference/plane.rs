@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::graph::Shape;
 
-/// The size of one image's worth of values, `C×H×W`; a vector of features is
-/// `C×1×1`, a single number `1×1×1`.
+/// The size of the values of one image, `C×H×W`; a vector of features is `C×1×1`,
+/// a single number `1×1×1`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent {
     pub channels: usize,
@@ -34,8 +34,8 @@ impl Extent {
     }
 }
 
-/// Windows along one axis: window `o` covers `o·stride − padding` and the
-/// `kernel − 1` positions behind it.
+/// Windows along one axis: window `o` covers `kernel` positions from
+/// `o·stride − padding`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Windows {
     pub kernel: usize,
@@ -52,8 +52,8 @@ impl Windows {
         from..to.max(from)
     }
 
-    /// The windows, of `count`, whose element number `tap` lies on an axis of
-    /// `size`, and where that element lies for the first of them.
+    /// Those of `count` windows whose element number `tap` lies on an axis of
+    /// `size`, and the position of that element in the first of them.
     pub fn touching(&self, tap: usize, size: usize, count: usize) -> (Range<usize>, usize) {
         let from = self.padding.saturating_sub(tap).div_ceil(self.stride);
         let to = (size + self.padding)

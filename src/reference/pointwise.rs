@@ -1,6 +1,6 @@
-//! What is computed element by element?
+//! Which operations compute each element from the elements at the same place?
 
-/// `max(x, 0)`, except that what is not a number stays so, as in PyTorch.
+/// `max(x, 0)`; NaN stays NaN, as in PyTorch.
 pub(super) fn relu(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| if *x < 0.0 { 0.0 } else { *x }).collect()
 }
@@ -18,8 +18,8 @@ pub(super) fn scale(gain: f64, x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| gain * x).collect()
 }
 
-/// `Σ gain · x` over the terms, `len` elements. A term whose gain is 0 is not
-/// read, and one that is absent counts as zero.
+/// `Σ gain · x` over the terms, `len` elements. A term with gain 0 is not read,
+/// and a missing term counts as zero.
 pub(super) fn weighted_sum(len: usize, terms: &[(f64, Option<&[f64]>)]) -> Vec<f64> {
     let mut sum = vec![0.0; len];
     for &(gain, values) in terms {

@@ -32,28 +32,29 @@ impl Pooling {
         rows.flat_map(move |row| columns.clone().map(move |column| row * x.width + column))
     }
 
-    /// The first largest element of window `o`; none if it holds only padding.
-    fn winner(&self, o: usize, x: &[f64]) -> Option<usize> {
+    /// The first of the largest elements of window `o`; `None` if the window
+    /// covers only padding.
+    fn largest(&self, o: usize, x: &[f64]) -> Option<usize> {
         self.window(o).reduce(|best, i| if x[i] > x[best] { i } else { best })
     }
 
-    /// Padding counts as zeros: the divisor is always the full window.
+    /// Padding counts as zeros, so the divisor is always the full window.
     fn divisor(&self) -> f64 {
         (self.windows.kernel * self.windows.kernel) as f64
     }
 
     /// `y = max x` over each window.
     pub fn max(&self, x: &[f64]) -> Vec<f64> {
-        self.each_output(x, |o, x| self.winner(o, x).map_or(f64::NEG_INFINITY, |i| x[i]))
+        self.each_output(x, |o, x| self.largest(o, x).map_or(f64::NEG_INFINITY, |i| x[i]))
     }
 
-    /// `dy` to the winner of each window.
+    /// Adds `dy` to the largest element of each window.
     pub fn max_grad(&self, dy: &[f64], x: &[f64]) -> Vec<f64> {
         let mut dx = vec![0.0; x.len()];
         let planes = dx.par_chunks_mut(self.x.area()).zip(x.par_chunks(self.x.area()));
         planes.zip(dy.par_chunks(self.y.area())).for_each(|((dx, x), dy)| {
             for (o, dy) in dy.iter().enumerate() {
-                if let Some(i) = self.winner(o, x) {
+                if let Some(i) = self.largest(o, x) {
                     dx[i] += dy;
                 }
             }
@@ -66,7 +67,7 @@ impl Pooling {
         self.each_output(x, |o, x| self.window(o).map(|i| x[i]).sum::<f64>() / self.divisor())
     }
 
-    /// `dy / kernel²` to every element of each window.
+    /// Adds `dy / kernel²` to every element of each window.
     pub fn mean_grad(&self, dy: &[f64]) -> Vec<f64> {
         let planes = dy.len() / self.y.area();
         let mut dx = vec![0.0; planes * self.x.area()];
@@ -81,7 +82,7 @@ impl Pooling {
         dx
     }
 
-    /// Output `o` of every plane from that plane of x.
+    /// `value(o, plane of x)` for every output `o` of every plane.
     fn each_output(&self, x: &[f64], value: impl Fn(usize, &[f64]) -> f64 + Sync) -> Vec<f64> {
         let plane = |x: &[f64]| -> Vec<f64> { (0..self.y.area()).map(|o| value(o, x)).collect() };
         x.par_chunks(self.x.area()).flat_map_iter(plane).collect()

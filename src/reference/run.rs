@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use super::channels::{self, Shortcut};
 use super::conv::Geometry;
 use super::dropout::Mask;
-use super::norm::{self, Channels};
 use super::plane::Extent;
 use super::pool::{GlobalMean, Pooling};
-use super::{linear, loss, pointwise};
+use super::reduce::Channels;
+use super::{batch_norm, linear, loss, pointwise};
 use crate::graph::{Active, Graph, Node, NodeId, Op, Route, RouteError, Side};
 use crate::random::Stream;
 
-/// What a run reads, and the running states that it advances.
+/// The values that a run reads, and the running states that it advances.
 #[derive(Debug)]
 pub struct Inputs<'a> {
     /// Normalised images, `N×C×H×W`.
@@ -22,8 +22,8 @@ pub struct Inputs<'a> {
     /// Every parameter, by [`crate::graph::ParamId`].
     pub params: &'a [Vec<f64>],
     /// Every running state, by [`crate::graph::StateId`]: `[2, C]`, mean and
-    /// unbiased variance. The batch norms that run in
-    /// [`crate::graph::Mode::Train`] advance theirs.
+    /// unbiased variance. In [`crate::graph::Mode::Train`] the states of the
+    /// batch norms that run advance.
     pub states: &'a mut [Vec<f64>],
     /// Number of images N.
     pub batch: usize,
@@ -33,7 +33,7 @@ pub struct Inputs<'a> {
     pub step: u32,
 }
 
-/// Inputs or a route that the graph cannot take.
+/// Inputs or a route that do not fit the graph.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ReferenceError {
     /// A tensor of the wrong length.
@@ -46,8 +46,8 @@ pub enum ReferenceError {
         /// Values needed.
         needed: usize,
     },
-    /// A class that the network does not know.
-    #[error("label {label} of image {image}: the network knows classes 0 to {last}", last = classes - 1)]
+    /// A class that the network does not have.
+    #[error("label {label} of image {image}: the network has the classes 0 to {last}", last = classes - 1)]
     Label {
         /// Position in the batch, from 0.
         image: usize,
@@ -56,7 +56,7 @@ pub enum ReferenceError {
         /// Number of classes.
         classes: usize,
     },
-    /// No images at all.
+    /// A batch without images.
     #[error("the batch is empty: give at least one image")]
     EmptyBatch,
     /// A value without any elements.
@@ -78,23 +78,26 @@ pub enum ReferenceError {
     Route(#[from] RouteError),
 }
 
-/// The values that a run was asked for.
+/// The values that a run was asked to return.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Values {
     kept: Vec<Option<Vec<f64>>>,
 }
 
 impl Values {
-    /// The value of `id`; `None` where it was not asked for or the route
-    /// leaves it out. A gradient that the route leaves out is exactly zero.
+    /// The value of `id`; `None` if it was not asked for, or if the route leaves
+    /// it out. A gradient that the route leaves out is exactly zero.
     pub fn get(&self, id: NodeId) -> Option<&[f64]> {
         self.kept.get(id.0)?.as_deref()
     }
 }
 
-/// Computes the nodes `wanted` of `graph` under `route`, and no others than
-/// they need. Running states advance only if the run succeeds, and only
-/// those of batch norms that ran.
+/// Computes the nodes `wanted` of `graph` under `route`, and only the nodes that
+/// they need. Running states advance only if the run succeeds, and only those of
+/// batch norms that ran.
+///
+/// # Errors
+/// Where the inputs or the route do not fit the graph.
 pub fn run(graph: &Graph, route: &Route, wanted: &[NodeId], inputs: Inputs) -> Result<Values, ReferenceError> {
     check_route(graph, route, wanted)?;
     let live = Active::new(graph, route, wanted, &[]);
@@ -118,8 +121,8 @@ pub fn run(graph: &Graph, route: &Route, wanted: &[NodeId], inputs: Inputs) -> R
     Ok(Values { kept: kept.collect() })
 }
 
-/// For each value, the node behind which nobody reads it any more; `None` for
-/// what is wanted, and so stays.
+/// For each value, the last node that reads it; `None` for the values that are
+/// returned, which stay.
 fn last_readers(graph: &Graph, live: &Active, wanted: &[NodeId]) -> Vec<Option<NodeId>> {
     let mut last = vec![None; graph.nodes.len()];
     for id in graph.ids().filter(|&id| live.runs(id)) {
@@ -133,7 +136,7 @@ fn last_readers(graph: &Graph, live: &Active, wanted: &[NodeId]) -> Vec<Option<N
     last
 }
 
-/// The state of a run: the values that are alive.
+/// The state of a run: the values that are still needed.
 struct Evaluator<'a> {
     graph: &'a Graph,
     route: &'a Route,
@@ -142,7 +145,7 @@ struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    /// The value of a node whose inputs are there.
+    /// The value of a node whose inputs are computed.
     fn evaluate(&mut self, node: &Node) -> Cow<'a, [f64]> {
         match node.op {
             Op::Images => Cow::Borrowed(self.inputs.images),
@@ -151,14 +154,14 @@ impl<'a> Evaluator<'a> {
                 let channels = self.channels(node.inputs[0]);
                 let moments = channels.moments(self.read(node, 0));
                 let state_of = &self.graph.states[state.0];
-                norm::advance(&mut self.inputs.states[state.0], &moments, state_of);
-                Cow::Owned(norm::stats(&moments.mean, &moments.variance, state_of.eps))
+                batch_norm::advance(&mut self.inputs.states[state.0], &moments, state_of);
+                Cow::Owned(batch_norm::stats(&moments.mean, &moments.variance, state_of.eps))
             }
             _ => Cow::Owned(self.compute(node)),
         }
     }
 
-    /// The value of a node that is a function of its inputs alone.
+    /// The value of a node that depends only on its inputs.
     fn compute(&self, node: &Node) -> Vec<f64> {
         let batch = self.inputs.batch;
         let labels = self.inputs.labels;
@@ -170,9 +173,9 @@ impl<'a> Evaluator<'a> {
         let out = Extent::of(&node.shape);
         match node.op {
             Op::Conv(conv) => Geometry::new(conv, extent(0), out).forward(read(0), read(1), maybe(2), batch),
-            Op::ConvInputGradient(conv) => Geometry::new(conv, out, extent(0)).grad_input(read(0), read(1), batch),
+            Op::ConvInputGradient(conv) => Geometry::new(conv, out, extent(0)).input_gradient(read(0), read(1), batch),
             Op::ConvWeightGradient(conv) => {
-                Geometry::new(conv, extent(0), extent(1)).grad_weight(read(0), read(1), batch)
+                Geometry::new(conv, extent(0), extent(1)).weight_gradient(read(0), read(1), batch)
             }
             Op::ChannelSum => {
                 let dy = read(0);
@@ -181,11 +184,13 @@ impl<'a> Evaluator<'a> {
 
             Op::RunningStats(state) => {
                 let (mean, variance) = self.inputs.states[state.0].split_at(node.shape.dims[1]);
-                norm::stats(mean, variance, self.graph.states[state.0].eps)
+                batch_norm::stats(mean, variance, self.graph.states[state.0].eps)
             }
             Op::BatchNorm => channels(0).normalise(read(0), read(1), read(2)),
             Op::BatchNormParamGradients => channels(0).gradient_sums(read(0), read(1), read(2)),
-            Op::BatchNormInputGradient { batch_stats } => channels(0).gradient(batch_stats, [0, 1, 2, 3, 4].map(read)),
+            Op::BatchNormInputGradient { batch_stats } => {
+                channels(0).input_gradient(batch_stats, [0, 1, 2, 3, 4].map(read))
+            }
 
             Op::Relu => pointwise::relu(read(0)),
             Op::ReluGrad => pointwise::relu_grad(read(0), read(1)),
@@ -196,8 +201,8 @@ impl<'a> Evaluator<'a> {
             Op::GlobalAvgPool => GlobalMean::new(extent(0)).forward(read(0)),
             Op::GlobalAvgPoolGrad => GlobalMean::new(out).gradient(read(0)),
             Op::Linear => linear::forward(read(0), read(1), maybe(2), features(0), out.channels),
-            Op::LinearInputGradient => linear::grad_input(read(0), read(1), node.shape.per_image(), features(0)),
-            Op::LinearWeightGradient => linear::grad_weight(read(0), read(1), features(0), features(1)),
+            Op::LinearInputGradient => linear::input_gradient(read(0), read(1), node.shape.per_image(), features(0)),
+            Op::LinearWeightGradient => linear::weight_gradient(read(0), read(1), features(0), features(1)),
             Op::Dropout { p, stream } => {
                 let Inputs { seed, step, .. } = self.inputs;
                 let mask = Mask {
@@ -250,10 +255,10 @@ impl<'a> Evaluator<'a> {
             Op::CrossEntropy => loss::cross_entropy(read(0), labels, features(0)),
             Op::CrossEntropyGrad => loss::cross_entropy_grad(read(0), labels, features(0)),
 
-            // Classes are small integers: exact in f64. The losses read them
-            // where they are.
+            // Classes are small integers, which are exact in f64. The losses read
+            // the labels directly.
             Op::Labels => labels.iter().map(|&label| label.into()).collect(),
-            Op::Images | Op::Param(_) | Op::BatchStats(_) => unreachable!("these are more than functions of inputs"),
+            Op::Images | Op::Param(_) | Op::BatchStats(_) => unreachable!("`evaluate` computes these"),
         }
     }
 
@@ -261,19 +266,18 @@ impl<'a> Evaluator<'a> {
         Channels::new(Extent::of(self.graph.shape(id)), self.inputs.batch)
     }
 
-    /// The value of `id`, unless the route leaves it out.
+    /// The value of `id`; `None` if the route leaves it out.
     fn value(&self, id: NodeId) -> Option<&[f64]> {
         self.values[id.0].as_deref()
     }
 
-    /// Input `index` of a node that runs only if that input is there.
+    /// Input `index` of a node that runs only if that input is computed.
     fn read(&self, node: &Node, index: usize) -> &[f64] {
-        self.value(node.inputs[index])
-            .expect("active runs a node only behind its inputs")
+        self.value(node.inputs[index]).expect("a node runs after its inputs")
     }
 }
 
-/// Refuses what the graph does not have.
+/// Refuses nodes and routes that do not fit the graph.
 fn check_route(graph: &Graph, route: &Route, wanted: &[NodeId]) -> Result<(), ReferenceError> {
     let nodes = graph.nodes.len();
     if let Some(&NodeId(node)) = wanted.iter().find(|id| id.0 >= nodes) {
@@ -283,8 +287,8 @@ fn check_route(graph: &Graph, route: &Route, wanted: &[NodeId]) -> Result<(), Re
     Ok(route.check()?)
 }
 
-/// Refuses what would not fit, so that the formulas need not look. Labels and
-/// images are looked at only if the run reads them.
+/// Refuses inputs that do not fit, so that the formulas need no checks. Labels and
+/// images are checked only if the run reads them.
 fn check_inputs(graph: &Graph, live: &Active, inputs: &Inputs) -> Result<(), ReferenceError> {
     if inputs.batch == 0 {
         return Err(ReferenceError::EmptyBatch);

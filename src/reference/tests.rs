@@ -21,7 +21,7 @@ const fn square(kernel: usize, stride: usize, padding: usize, groups: usize) -> 
 
 const SAME: Conv = square(3, 1, 1, 1);
 
-/// Numbers spread over [-1, 1), told apart by `stream`.
+/// Numbers from [-1, 1), different for each `stream`.
 fn noise(stream: u32, count: usize) -> Vec<f64> {
     let random = Philox::new(7);
     let words = (0..count.div_ceil(4) as u32).flat_map(|quad| random.block([quad, stream, 0, 0]));
@@ -31,7 +31,7 @@ fn noise(stream: u32, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// A graph with a loss, and random values for all that it reads.
+/// A graph with a loss, and random values for everything that it reads.
 #[derive(Clone)]
 struct Problem {
     graph: Graph,
@@ -43,8 +43,8 @@ struct Problem {
 }
 
 impl Problem {
-    /// The network that `body` makes of `[C, H, W]` images, with a linear
-    /// head behind it so that every output counts differently.
+    /// The network that `body` builds on `[C, H, W]` images, followed by a linear
+    /// layer so that every output has another weight in the loss.
     fn new(mode: Mode, [channels, height, width]: [usize; 3], body: impl Fn(&mut Graph, NodeId) -> NodeId) -> Self {
         let mut graph = Graph::new(mode);
         let x = graph.images(channels, height, width);
@@ -78,7 +78,7 @@ impl Problem {
         }
     }
 
-    /// Runs the graph; the running states stay as they are.
+    /// Runs the graph; the running states do not change.
     fn run(&self, route: &Route, wanted: &[NodeId]) -> Result<Values, ReferenceError> {
         let mut states = self.states.clone();
         self.clone().run_with(route, wanted, &mut states)
@@ -102,7 +102,8 @@ impl Problem {
         values.get(self.loss).unwrap().iter().step_by(2).sum::<f64>() / BATCH as f64
     }
 
-    /// The slope of the loss along one number, from both sides.
+    /// The derivative of the loss with respect to one number, by central
+    /// differences.
     fn slope(&self, route: &Route, number: impl Fn(&mut Problem) -> &mut f64) -> f64 {
         const STEP: f64 = 1e-5;
         let loss_at = |offset: f64| {
@@ -113,7 +114,7 @@ impl Problem {
         (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP)
     }
 
-    /// Compares every gradient with slopes, at up to a dozen places each.
+    /// Compares every gradient with finite differences, at up to 12 places each.
     fn check_gradients(&self, what: &str, route: &Route) {
         let mut backward = self.clone();
         let gradients = backward.graph.differentiate(self.loss, true, true);
@@ -138,7 +139,7 @@ impl Problem {
     }
 }
 
-/// The slope test under the default route.
+/// Compares all gradients with finite differences under the default route.
 fn check(what: &str, mode: Mode, shape: [usize; 3], body: impl Fn(&mut Graph, NodeId) -> NodeId) {
     let problem = Problem::new(mode, shape, body);
     problem.check_gradients(what, &problem.graph.default_route());
@@ -152,8 +153,8 @@ fn norm_relu_conv(graph: &mut Graph, index: usize, x: NodeId, filters: usize, co
         .unwrap()
 }
 
-/// A pre-activation block; with `stride` 2 it doubles the channels through a
-/// projection.
+/// A pre-activation block; with `stride` 2 it doubles the channels, with a
+/// projection as its shortcut.
 fn preact_block(graph: &mut Graph, name: &str, x: NodeId, stride: usize) -> NodeId {
     let filters = graph.shape(x).channels() * stride;
     let (branch, shortcut) = graph.scoped(name, |g| {
@@ -290,9 +291,9 @@ fn gradients_of_a_network_under_routes() {
     }
 }
 
-/// A residual network is a sum over paths: with the forward pass and its
-/// statistics held fixed, the gradient is the sum of what flows back along
-/// each of the 2ⁿ choices of branch or shortcut.
+/// A residual network is a sum over paths. With the forward pass and its
+/// statistics fixed, the gradient is the sum of the gradients of the 2ⁿ paths,
+/// each a choice of branch or shortcut in every block.
 #[test]
 fn path_gradients_add_up_to_the_gradient() {
     let mut problem = Problem::new(Mode::Eval, [3, 8, 8], |g, x| preact_net(g, x, &[1, 1, 2, 1]));

@@ -1,18 +1,10 @@
-//! What is batch norm, and what are its gradients? (Ioffe and Szegedy 2015)
+//! What is batch norm, and what are its gradients? (Ioffe and Szegedy 2015,
+//! arXiv:1502.03167)
 //!
-//! Statistics span batch and plane: M = N·H·W elements a channel.
+//! The statistics of a channel span the batch and the plane: M = N·H·W elements.
 
-use rayon::prelude::*;
-
-use super::plane::Extent;
+use super::reduce::Channels;
 use crate::graph::State;
-
-/// Values of `N×C×H×W`, seen channel by channel.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Channels {
-    extent: Extent,
-    batch: usize,
-}
 
 /// Mean and variance of each channel.
 pub(super) struct Moments {
@@ -24,42 +16,6 @@ pub(super) struct Moments {
 }
 
 impl Channels {
-    pub fn new(extent: Extent, batch: usize) -> Self {
-        Channels { extent, batch }
-    }
-
-    /// Elements of one channel: M.
-    fn count(&self) -> usize {
-        self.batch * self.extent.area()
-    }
-
-    /// Indices of the elements of channel `c`, image after image.
-    fn elements(&self, c: usize) -> impl Iterator<Item = usize> + use<> {
-        let Extent { channels, .. } = self.extent;
-        let area = self.extent.area();
-        (0..self.batch).flat_map(move |n| (0..area).map(move |i| (n * channels + c) * area + i))
-    }
-
-    /// `Σ term(i)` over the elements of each channel.
-    pub fn sum(&self, term: impl Fn(usize, usize) -> f64 + Sync) -> Vec<f64> {
-        (0..self.extent.channels)
-            .into_par_iter()
-            .map(|c| self.elements(c).map(|i| term(c, i)).sum())
-            .collect()
-    }
-
-    /// `value(c, i)` for every element i, c being its channel.
-    fn map(&self, value: impl Fn(usize, usize) -> f64 + Sync) -> Vec<f64> {
-        let mut out = vec![0.0; self.batch * self.extent.len()];
-        let area = self.extent.area();
-        out.par_chunks_mut(area).enumerate().for_each(|(channel, out)| {
-            for (offset, out) in out.iter_mut().enumerate() {
-                *out = value(channel % self.extent.channels, channel * area + offset);
-            }
-        });
-        out
-    }
-
     /// Mean and biased variance, in two passes.
     pub fn moments(&self, x: &[f64]) -> Moments {
         let count = self.count() as f64;
@@ -79,17 +35,17 @@ impl Channels {
         self.map(|c, i| self.standardised(x, stats, c, i) * gamma[c] + beta[c])
     }
 
-    /// Rows `Σ dy·x̂` and `Σ dy`: the gradients by γ and β.
+    /// Rows `Σ dy·x̂` and `Σ dy`: the gradients of γ and β.
     pub fn gradient_sums(&self, dy: &[f64], x: &[f64], stats: &[f64]) -> Vec<f64> {
         let by_gamma = self.sum(|c, i| dy[i] * self.standardised(x, stats, c, i));
         let by_beta = self.sum(|_, i| dy[i]);
         [by_gamma, by_beta].concat()
     }
 
-    /// The gradient by x. Where the statistics are the batch's, they move
-    /// with x: `γ·rstd·(dy − Σdy/M − x̂·Σ(dy·x̂)/M)`; where they are frozen,
+    /// The input gradient. Statistics of the batch depend on x, which gives
+    /// `γ·rstd·(dy − Σdy/M − x̂·Σ(dy·x̂)/M)`; with running statistics it is
     /// `γ·rstd·dy`.
-    pub fn gradient(&self, batch_stats: bool, [dy, x, stats, affine, sums]: [&[f64]; 5]) -> Vec<f64> {
+    pub fn input_gradient(&self, batch_stats: bool, [dy, x, stats, affine, sums]: [&[f64]; 5]) -> Vec<f64> {
         let (gamma, _) = self.rows(affine);
         let (_, rstd) = self.rows(stats);
         let (by_gamma, by_beta) = self.rows(sums);
@@ -112,19 +68,19 @@ impl Channels {
 
     /// The two rows of a `[2, C]` tensor.
     fn rows<'a>(&self, tensor: &'a [f64]) -> (&'a [f64], &'a [f64]) {
-        tensor.split_at(self.extent.channels)
+        tensor.split_at(self.channels())
     }
 }
 
-/// Rows mean and `1 / √(variance + eps)`, which is what normalisation reads.
+/// Rows mean and `1 / √(variance + eps)`, which [`Channels::normalise`] reads.
 pub(super) fn stats(mean: &[f64], variance: &[f64], eps: f32) -> Vec<f64> {
     let rstd = variance.iter().map(|variance| 1.0 / (variance + f64::from(eps)).sqrt());
     mean.iter().copied().chain(rstd).collect()
 }
 
-/// Moves the running state towards the batch, as PyTorch does: the weight of
-/// the new is `momentum`, and the variance kept is the unbiased one. A single
-/// element has no unbiased variance; it keeps the biased one, zero.
+/// Moves the running state towards the batch, as PyTorch does: the weight of the
+/// batch is `momentum`, and the running variance is the unbiased one. A single
+/// element has no unbiased variance; there the biased one, zero, is used.
 pub(super) fn advance(running: &mut [f64], moments: &Moments, state: &State) {
     let count = moments.count as f64;
     let unbiased = if moments.count > 1 { count / (count - 1.0) } else { 1.0 };
