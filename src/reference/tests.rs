@@ -462,7 +462,7 @@ fn what_does_not_fit_is_refused() {
     );
     assert_eq!(
         refused(&|p| p.labels[2] = 4),
-        "label 4 of image 2: the network knows classes 0 to 3"
+        "label 4 of image 2: the network has the classes 0 to 3"
     );
     assert!(refused(&|p| p.labels.truncate(1)).contains("label list"));
     assert!(refused(&|p| p.params.truncate(1)).contains("parameter list"));
