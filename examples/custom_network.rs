@@ -124,7 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut trainer = Trainer::open(settings, &adapter)?;
     let path = RunDirectory::unused(Path::new("runs"), &model.name(), "synthetic");
     let directory = RunDirectory::create(&path)?;
-    trainer.run(&directory, false)?.train(&mut |event| {
+    trainer.run(&directory, false)?.train(|event| {
         if let Event::Epoch(row) = event {
             let error = 100.0 * row.test_error;
             println!(

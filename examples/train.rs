@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // `RunDirectory::open`, an interrupted run continues from its last
     // checkpoint and reaches the same bits.
     let mut run = trainer.run(&directory, false)?;
-    run.train(&mut |event| {
+    run.train(|event| {
         if let Event::Epoch(row) = event {
             println!(
                 "epoch {}: loss {:.3}, test error {:.1} %, {:.0} images/s",

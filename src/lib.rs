@@ -33,7 +33,7 @@
 //! let mut trainer = Trainer::open(settings, &Adapter::Reference)?;
 //! let directory = RunDirectory::create(Path::new("runs/first"))?;
 //! let mut run = trainer.run(&directory, false)?;
-//! run.train(&mut |event| {
+//! run.train(|event| {
 //!     if let Event::Epoch(row) = event {
 //!         println!("epoch {}: test error {:.1} %", row.epoch, 100.0 * row.test_error);
 //!     }
@@ -61,7 +61,7 @@
 //! # let (model, data) = ("resnet8".parse()?, "synthetic:8,8".parse()?);
 //! # let settings = Settings { model, data, epochs: 1, ..Settings::default() };
 //! # let directory = RunDirectory::create(std::path::Path::new("runs/first"))?;
-//! # Trainer::open(settings, &Adapter::Reference)?.run(&directory, false)?.train(&mut |_| {})?;
+//! # Trainer::open(settings, &Adapter::Reference)?.run(&directory, false)?.train(|_| {})?;
 //! let mut network = TrainedNetworkOptions::from_run("runs/first")
 //!     .adapter(Adapter::Reference)
 //!     .open()?;

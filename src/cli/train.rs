@@ -357,7 +357,7 @@ fn follow(run: &mut Run) -> Result<(), CliError> {
     bar.reset_eta();
     let images = run.images_per_step();
     let trained =
-        run.train(&mut |event| {
+        run.train(|event| {
             match event {
         Event::Step { done, loss, error, .. } => {
             bar.set_position(u64::from(*done));

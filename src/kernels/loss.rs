@@ -46,7 +46,7 @@ pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target
 }
 
 /// Writes the batch's mean loss and its number of errors into the step's slot of
-/// the metrics, which are the output. Input: the result of [`cross_entropy`].
+/// the metrics, which are the output. Input: the result of `cross_entropy`.
 pub fn record(slots: usize, batch: usize) -> Call {
     Call::new("loss", "record", vec![("WG", WORKGROUP_SIZE.into())])
         .bind(4, Operand::Input(0), 8 * batch as u64)

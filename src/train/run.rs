@@ -164,12 +164,15 @@ impl<'a> Run<'a> {
         &self.epochs
     }
 
-    /// Trains to the end; reports to `report`.
-    pub fn train(&mut self, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
+    /// Trains to the end; reports each step and each epoch to `report`.
+    ///
+    /// # Errors
+    /// Where training diverges, the device fails, or a file cannot be written.
+    pub fn train(&mut self, mut report: impl FnMut(&Event)) -> Result<(), TrainError> {
         let per_epoch = self.rate.steps_per_epoch;
         while self.position.step < self.rate.steps {
             let epoch = self.position.step / per_epoch;
-            self.train_epoch(epoch, report)?;
+            self.train_epoch(epoch, &mut report)?;
         }
         Ok(())
     }

@@ -61,7 +61,7 @@ fn train(model: &Model, steps: u32, path: &Path, resume: bool) -> Result<(), Tra
         RunDirectory::create(path)?
     };
     let mut trainer = Trainer::open(settings(model.clone(), steps)?, &Adapter::Reference)?;
-    trainer.run(&directory, resume)?.train(&mut |_| {})
+    trainer.run(&directory, resume)?.train(|_| {})
 }
 
 #[test]

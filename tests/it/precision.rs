@@ -697,7 +697,7 @@ fn train(config: &TrainConfig, folder: &Path, resume: bool) -> Result<(EpochRow,
     };
     let mut trainer = Trainer::open_config(config.clone(), &Adapter::default())?;
     let mut run = trainer.run(&directory, resume)?;
-    run.train(&mut |_| {})?;
+    run.train(|_| {})?;
     let last = *run.epochs().last().unwrap();
     Ok((last, std::fs::read(directory.last()).unwrap()))
 }

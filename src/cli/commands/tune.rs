@@ -109,7 +109,9 @@ fn tuning_target(args: &Args) -> Result<TuningTarget, CliError> {
     let (name, batch, precision) = match (&args.model, &args.run) {
         (Some(name), _) => (name.clone(), 128, Precision::F32),
         (None, Some(path)) => {
-            let config = RunDirectory::open(path)?.read_config()?;
+            let run = RunDirectory::open(path)?;
+            run.read_model()?;
+            let config = run.read_config()?;
             if config.data.starts_with("cifar100") {
                 input.classes = 100;
             }

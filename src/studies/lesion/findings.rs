@@ -42,7 +42,7 @@ pub struct LesionFindings {
     pub class_images: Vec<usize>,
     /// Nothing deleted.
     pub whole: Evaluation,
-    /// The blocks of [`LesionStudy::deletions`](super::LesionStudy::deletions).
+    /// The blocks of `LesionStudy::deletions`.
     pub lesions: Vec<Lesion>,
     /// Random deletions of several blocks.
     pub random: Vec<RandomDeletions>,
