@@ -62,7 +62,7 @@ impl Recalibration {
                 engine.set_state(StateId(index), zeros);
             }
             let look = BatchRef {
-                part: Split::Train,
+                split: Split::Train,
                 draws,
                 seed: self.seed,
                 step,

@@ -33,7 +33,7 @@ pub struct StepPlan<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct BatchRef<'a> {
     /// The set that holds them.
-    pub part: Split,
+    pub split: Split,
     /// Which images of the set, and how they are cropped and flipped.
     pub draws: &'a [Draw],
     /// The seed of the dropout masks, for a pass in training mode.
@@ -147,7 +147,7 @@ pub trait Engine {
     fn block_values(&mut self, batch: &BatchRef, route: &Route) -> Result<Vec<[Vec<f32>; 2]>, TrainError> {
         let sides = |block: &Block| [block.branch, block.shortcut];
         let nodes: Vec<NodeId> = self.graph().blocks.iter().flat_map(sides).collect();
-        let mut values = self.activations(batch.part, batch.draws, route, &nodes)?.into_iter();
+        let mut values = self.activations(batch.split, batch.draws, route, &nodes)?.into_iter();
         Ok(std::iter::from_fn(|| Some([values.next()?, values.next()?])).collect())
     }
     /// Runs images forward in training mode only to advance the running
@@ -334,7 +334,7 @@ impl Engine for DeviceEngine {
 
     fn advance_statistics(&mut self, images: &BatchRef, route: &Route) -> Result<(), TrainError> {
         let draws = pack(images.draws);
-        let batch = batch(&self.sets, images.part, &draws)?;
+        let batch = batch(&self.sets, images.split, &draws)?;
         Ok(self
             .session
             .advance_statistics(batch, route, images.seed, images.step)?)
@@ -347,7 +347,7 @@ impl Engine for DeviceEngine {
         mode: Mode,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let draws = pack(images.draws);
-        let batch = batch(&self.sets, images.part, &draws)?;
+        let batch = batch(&self.sets, images.split, &draws)?;
         Ok(self.session.input_gradients(batch, routes, mode, images.seed)?)
     }
 

@@ -60,7 +60,7 @@ pub enum TrainError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// Images were asked for before any were loaded.
-    #[error("no images are loaded: this is a bug in residua; please report it")]
+    #[error("no images are loaded: load a set before the first step or evaluation")]
     NoImages,
     /// The loss is infinite or not a number.
     #[error(

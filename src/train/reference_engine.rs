@@ -97,7 +97,7 @@ impl ReferenceEngine {
     /// The nodes `wanted` of `graph` for the images of `batch`. The running
     /// states advance if `graph` is in training mode.
     fn run(&mut self, graph: &Graph, batch: &BatchRef, route: &Route, wanted: &[NodeId]) -> Result<Values, TrainError> {
-        let Batch { images, labels } = self.batch(batch.part, batch.draws, Padding::Zero)?;
+        let Batch { images, labels } = self.batch(batch.split, batch.draws, Padding::Zero)?;
         let inputs = Inputs {
             images: &images,
             labels: &labels,

@@ -1,6 +1,6 @@
-//! Do the engines agree? Three steps of training and an evaluation of one
-//! network, on the device and by the f64 reference, with augmentation,
-//! dropout, a lesion and all of the optimiser.
+//! Do the device and the f64 reference agree as engines? Training with
+//! augmentation, dropout, a lesion and every feature of the optimiser; and
+//! evaluation with logits, activations, gradients and reordered blocks.
 
 use crate::support::device;
 use crate::support::reference_run;
@@ -47,7 +47,7 @@ fn no_biases(param: &Param) -> bool {
     param.kind != ParamKind::Bias
 }
 
-/// Everything that an engine tells of a short run.
+/// All results of a short run on one engine, by name.
 fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
     initialise(engine, 5);
     let set = images();
@@ -76,7 +76,7 @@ fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
             })
             .unwrap();
     }
-    let mut told = vec![("metrics".to_string(), engine.metrics(0..3).unwrap().into_flattened())];
+    let mut results_by_name = vec![("metrics".to_string(), engine.metrics(0..3).unwrap().into_flattened())];
     for (part, route) in [(Split::Train, &whole), (Split::Test, &lesion)] {
         let draws: Vec<Draw> = (0..40).map(Draw::unchanged).collect();
         let results = engine
@@ -84,20 +84,20 @@ fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
             .unwrap()
             .remove(0);
         let (loss, wrong) = results.iter().map(|&[loss, wrong]| (loss, wrong)).unzip();
-        told.push((format!("losses of {part:?}"), loss));
-        told.push((format!("errors of {part:?}"), wrong));
+        results_by_name.push((format!("losses of {part:?}"), loss));
+        results_by_name.push((format!("errors of {part:?}"), wrong));
     }
     for index in 0..engine.graph().params.len() {
         let id = ParamId(index);
         let name = engine.graph().params[index].name.clone();
-        told.push((format!("parameter {name}"), engine.param(id).unwrap()));
-        told.push((format!("momentum {name}"), engine.momentum(id).unwrap()));
-        told.push((format!("gradient {name}"), engine.gradient(id).unwrap()));
+        results_by_name.push((format!("parameter {name}"), engine.param(id).unwrap()));
+        results_by_name.push((format!("momentum {name}"), engine.momentum(id).unwrap()));
+        results_by_name.push((format!("gradient {name}"), engine.gradient(id).unwrap()));
     }
     for index in 0..engine.graph().states.len() {
-        told.push((format!("state {index}"), engine.state(StateId(index)).unwrap()));
+        results_by_name.push((format!("state {index}"), engine.state(StateId(index)).unwrap()));
     }
-    told
+    results_by_name
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn routes_that_share_a_beginning_score_as_they_do_alone() {
         scaled.set(BlockId(1), Gains::both(0.5, 1.0));
         routes.push(scaled);
         let draws: Vec<Draw> = (0..8).map(Draw::unchanged).collect();
-        // Twice, so that nothing is left over from the batch before.
+        // Twice, so that values left over from an earlier batch would be noticed.
         for _ in 0..2 {
             let together = engine.evaluate(Split::Test, &draws, &routes).unwrap();
             for (route, shared) in routes.iter().zip(&together) {
@@ -196,15 +196,15 @@ fn pair(model: &str) -> [Box<dyn Engine>; 2] {
         let draws: Vec<Draw> = (20..40).map(Draw::unchanged).collect();
         let route = engine.graph().default_route();
         for step in 0..3 {
-            engine.advance_statistics(&look(&draws, step), &route).unwrap();
+            engine.advance_statistics(&batch_ref(&draws, step), &route).unwrap();
         }
     }
     engines
 }
 
-fn look(draws: &[Draw], step: u32) -> BatchRef<'_> {
+fn batch_ref(draws: &[Draw], step: u32) -> BatchRef<'_> {
     BatchRef {
-        part: Split::Train,
+        split: Split::Train,
         draws,
         seed: 3,
         step,
@@ -229,13 +229,13 @@ fn the_gradient_is_the_sum_over_all_paths() {
         let draws: Vec<Draw> = (0..6).map(Draw::unchanged).collect();
         let whole = device.graph().default_route();
         let blocks = whole.len();
-        // Every subset of blocks is a path: through their branches.
+        // Every subset of blocks is a path, through the branches of these blocks.
         let mut routes = vec![whole.clone()];
         routes.extend((0..1_usize << blocks).map(|path| {
             let through: Vec<usize> = (1..=blocks).filter(|number| path >> (number - 1) & 1 == 1).collect();
             whole.clone().following(&through).unwrap()
         }));
-        let gradients = device.input_gradients(&look(&draws, 0), &routes, mode).unwrap();
+        let gradients = device.input_gradients(&batch_ref(&draws, 0), &routes, mode).unwrap();
         let mut sum = vec![0.0_f64; gradients[0].len()];
         for gradient in &gradients[1..] {
             for (sum, value) in sum.iter_mut().zip(gradient) {
@@ -248,14 +248,14 @@ fn the_gradient_is_the_sum_over_all_paths() {
             &sum,
             &gradients[0],
         );
-        // A few of the paths, and all of it, beside the f64 reference.
+        // Some of the paths, and the whole gradient, against the f64 reference.
         let few: Vec<usize> = vec![0, 1, 2, routes.len() / 2, routes.len() - 1];
         let chosen: Vec<Route> = few.iter().map(|&index| routes[index].clone()).collect();
-        let truth = reference.input_gradients(&look(&draws, 0), &chosen, mode).unwrap();
+        let truth = reference.input_gradients(&batch_ref(&draws, 0), &chosen, mode).unwrap();
         for (&index, truth) in few.iter().zip(&truth) {
             close(&format!("{model}: route {index}"), &gradients[index], truth);
         }
-        // Both have advanced their states alike, and by one step at most.
+        // Both have advanced their states by the same step, and only by one.
         for index in 0..device.graph().states.len() {
             let states = [&mut device, &mut reference].map(|engine| engine.state(StateId(index)).unwrap());
             close(&format!("{model}: state {index}"), &states[0], &states[1]);
@@ -307,8 +307,8 @@ fn block_values_are_the_branch_and_the_shortcut() {
     let [mut device, mut reference] = pair("resnet8:shortcut=B");
     let draws: Vec<Draw> = (0..4).map(Draw::unchanged).collect();
     let route = device.graph().default_route().deleting(&[2]).unwrap();
-    let found = device.block_values(&look(&draws, 0), &route).unwrap();
-    let truth = reference.block_values(&look(&draws, 0), &route).unwrap();
+    let found = device.block_values(&batch_ref(&draws, 0), &route).unwrap();
+    let truth = reference.block_values(&batch_ref(&draws, 0), &route).unwrap();
     for (index, (found, truth)) in found.iter().zip(&truth).enumerate() {
         close(&format!("branch {index}"), &found[0], &truth[0]);
         close(&format!("shortcut {index}"), &found[1], &truth[1]);
@@ -460,7 +460,7 @@ fn recalibrated_statistics_are_those_of_the_batch() {
     let trained = f64::from(device.metrics(0..1).unwrap()[0][0]);
     device.set_state(StateId(0), &before);
     let size = |images| std::num::NonZeroUsize::new(images).unwrap();
-    let judged = |device: &mut dyn Engine| {
+    let evaluated = |device: &mut dyn Engine| {
         let routes = std::slice::from_ref(&route);
         residua::train::evaluate(device, Split::Train, 40, size(40), routes, &mut |_| {})
     };
@@ -470,9 +470,9 @@ fn recalibrated_statistics_are_those_of_the_batch() {
         available: 40,
         seed: 9,
     };
-    let stale = judged(device.as_mut()).unwrap()[0].loss;
-    let fresh = recalibration.with(device.as_mut(), &route, judged).unwrap()[0].loss;
-    // By the batch's statistics, but for n/(n − 1) in the variance.
+    let stale = evaluated(device.as_mut()).unwrap()[0].loss;
+    let fresh = recalibration.with(device.as_mut(), &route, evaluated).unwrap()[0].loss;
+    // With the statistics of the batch, except for n/(n − 1) in the variance.
     assert!((fresh - trained).abs() < 1e-2 * trained, "{fresh} and {trained}");
     assert!(
         (stale - trained).abs() > 2.0 * (fresh - trained).abs(),

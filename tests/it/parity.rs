@@ -1,6 +1,6 @@
-//! Is the device PyTorch's arithmetic? Whole networks, as their names build
-//! them, against what PyTorch computed: losses of 20 steps of training,
-//! running statistics, and the gradient of every parameter.
+//! Does a device compute what PyTorch computes? Whole networks, built by their
+//! names, against PyTorch's results: the losses of 20 training steps, running
+//! statistics, and the gradient of every parameter.
 
 use crate::support::device;
 use crate::support::fixture;
@@ -18,7 +18,7 @@ const UPDATE: Update = Update {
     nesterov: false,
 };
 
-/// How far losses may be apart, relatively, over the first steps.
+/// The largest allowed relative difference of losses over the first steps.
 struct Tolerance {
     steps: usize,
     loss: f64,
@@ -68,8 +68,8 @@ impl Net {
         set.unwrap()
     }
 
-    /// Relative deviation of the loss of each step. The running statistics
-    /// are compared after the first.
+    /// The relative difference of the loss of each step. The running statistics
+    /// are compared after the first step.
     fn train(&mut self) -> Vec<f64> {
         self.reset();
         let (steps, size) = (self.fixture.steps(), self.fixture.batch());
@@ -105,7 +105,7 @@ impl Net {
         assert_eq!(compared, 4);
     }
 
-    /// The largest deviation of a gradient of the probe, by its norm.
+    /// The largest difference of a gradient of the probe, relative to its norm.
     fn probe(&mut self) -> (f64, String) {
         self.reset();
         let (step, size) = self.fixture.probe();

@@ -489,7 +489,7 @@ fn studies_read_values_that_are_stored_in_16_bits() {
         let mut engine = engine(&gpu, precision);
         let draws: Vec<Draw> = (0..9).map(Draw::unchanged).collect();
         let batch = BatchRef {
-            part: Split::Train,
+            split: Split::Train,
             draws: &draws,
             seed: 1,
             step: 0,

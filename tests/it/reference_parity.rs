@@ -1,6 +1,6 @@
-//! Is the f64 reference PyTorch's arithmetic? Loss, gradients, running
-//! statistics and evaluation of small networks against torch float64, and all
-//! but the evaluation of two full ones.
+//! Does the f64 reference compute what PyTorch computes? Loss, gradients, running
+//! statistics and evaluation of small networks against PyTorch in float64; the
+//! same without the evaluation for two networks of full size.
 
 use crate::support::fixture;
 use crate::support::fixture::Fixture;
@@ -130,7 +130,7 @@ fn ops(mode: Mode) -> Result<(Graph, NodeId), GraphError> {
     Ok((graph, loss))
 }
 
-/// What a step reads.
+/// The inputs of a step.
 struct Batch {
     images: Vec<f64>,
     labels: Vec<u32>,
@@ -177,8 +177,9 @@ fn mean_loss(values: &Values, loss: NodeId) -> f64 {
     rows.iter().step_by(2).sum::<f64>() / (rows.len() / 2) as f64
 }
 
-/// Compares everything that the fixture `name` holds of the first step, and
-/// the probe's gradients, which are stored to `precision` of their peaks.
+/// Compares all results of the first step in the fixture `name`, and the
+/// gradients of the probe, which are stored to `precision` of their largest
+/// magnitude.
 fn matches_pytorch(name: &str, precision: f64, build: impl Fn(Mode) -> Result<(Graph, NodeId), GraphError>) {
     let fixture = Fixture::load(name);
     let (graph, loss) = build(Mode::Train).unwrap();
@@ -193,7 +194,7 @@ fn matches_pytorch(name: &str, precision: f64, build: impl Fn(Mode) -> Result<(G
     for (state, values) in graph.states.iter().zip(&states) {
         for (tensor, found) in state.tensors().iter().zip(values.chunks(state.channels)) {
             if let Some(truth) = fixture.optional(tensor) {
-                // The graph's momentum is 0.1 in f32, which is 1.5e-8 off.
+                // The graph's momentum is 0.1 in f32, a relative difference of 1.5e-8.
                 let error = fixture::peak_error(found, &truth);
                 assert!(error < 2e-8, "{name} {tensor}: off by {error:e}");
                 compared += 1;
@@ -202,7 +203,7 @@ fn matches_pytorch(name: &str, precision: f64, build: impl Fn(Mode) -> Result<(G
     }
     assert_eq!(compared, if graph.states.is_empty() { 0 } else { 4 });
 
-    // Of a full network another pass over the batch takes ten seconds.
+    // Another pass of a full network over the batch would take ten seconds.
     if precision < FIXED_POINT {
         let (eval_graph, eval_loss) = build(Mode::Eval).unwrap();
         let error = (first.mean_loss(&eval_graph, &mut states, eval_loss) / fixture.eval_loss() - 1.0).abs();
@@ -239,7 +240,8 @@ fn probe_matches(fixture: &Fixture, precision: f64, mut graph: Graph, loss: Node
     compare("images", &values.get(images).unwrap()[..image]);
 }
 
-/// Half a step of the 16-bit fixed point of the large fixtures, and a little.
+/// A little more than half a step of the 16-bit fixed point of the large
+/// fixtures.
 const FIXED_POINT: f64 = 1.6e-5;
 
 #[test]

@@ -1,6 +1,6 @@
-//! What PyTorch is compared on: initial weights, images and labels drawn by
-//! the same formulas as in `tests/fixtures/make_parity.py`, and the fixtures
-//! that it wrote. `tests/fixtures/README.md` describes the files.
+//! What is compared with PyTorch? Initial weights, images and labels, drawn by the
+//! formulas of `tests/fixtures/make_parity.py`, and the fixtures that this script
+//! wrote. `tests/fixtures/README.md` describes the files.
 
 use std::path::Path;
 
@@ -29,10 +29,10 @@ pub const SIDE: usize = 32;
 pub const CLASSES: usize = 10;
 const IMAGE: usize = 3 * SIDE * SIDE;
 
-/// Initial value of the tensor `name` (`layer1.0.conv1.weight`): weights of
-/// convolutions uniform within `√(6 / fan_in)`, of linear layers within
-/// `1 / √in`, γ = 1, β and biases 0. The name is the stream, so the order of
-/// tensors does not matter.
+/// Initial value of the tensor `name` (`layer1.0.conv1.weight`): uniform within
+/// `√(6 / fan_in)` for the weights of convolutions and within `1 / √in` for those
+/// of linear layers; γ = 1, β and biases 0. The name selects the random stream,
+/// so the order of tensors does not matter.
 pub fn weight(name: &str, dims: &[usize]) -> Vec<f32> {
     let count: usize = dims.iter().product();
     let fan_in = dims[1..].iter().product::<usize>() as f64;
@@ -65,8 +65,8 @@ pub fn states(graph: &Graph) -> Vec<Vec<f32>> {
 }
 
 /// Batch number `step` (from 0): the bytes of `batch` images, `N×3×32×32`,
-/// and their labels. A pixel is half its class's coarse pattern (2×2 cells
-/// of 16×16 pixels, per colour) and half noise.
+/// and their labels. A pixel is the mean of noise and of a coarse pattern of its
+/// class (2×2 cells with 16×16 pixels, for each colour).
 pub fn image_batch(step: usize, batch: usize) -> (Vec<u8>, Vec<u32>) {
     let pattern: Vec<Vec<u8>> = (0..CLASSES as u32).map(|class| bytes(1, [class, 0, PATTERN])).collect();
     let mut images = Vec::with_capacity(batch * IMAGE);
@@ -134,7 +134,7 @@ impl Fixture {
         metadata.metadata().as_ref().unwrap()[key].clone()
     }
 
-    /// Images a batch.
+    /// Images in a batch.
     pub fn batch(&self) -> usize {
         self.note("batch").parse().unwrap()
     }
@@ -183,9 +183,9 @@ impl Fixture {
         self.tensor("losses64")
     }
 
-    /// Which batch the gradients belong to, as arguments of [`image_batch`]: a
-    /// small one that keeps far from every ReLU's kink, so that f32 can be
-    /// compared tightly.
+    /// The batch of the gradients, as arguments of [`image_batch`]: a small one
+    /// in which no ReLU has an input close to 0, so that f32 can be compared
+    /// with small tolerances.
     pub fn probe(&self) -> (usize, usize) {
         let number = |key| self.note(key).parse().unwrap();
         (number("probe_step"), number("probe_batch"))
@@ -196,8 +196,8 @@ impl Fixture {
         self.tensor("probe_loss")[0]
     }
 
-    /// The gradient of the probe's mean loss by a tensor (or by `images`, of
-    /// the first image) under the initial weights, from the f64 run: exact in
+    /// The gradient of the probe's mean loss with respect to a tensor (`images`:
+    /// to the first image) with the initial weights, from the f64 run: exact in
     /// the small fixtures, within peak/65534 in the large ones.
     pub fn gradient(&self, tensor: &str) -> Vec<f64> {
         let scale = self.optional(&format!("scale.{tensor}")).map_or(1.0, |scale| scale[0]);
@@ -205,8 +205,8 @@ impl Fixture {
         values.iter().map(|value| value * scale).collect()
     }
 
-    /// How far PyTorch's own f32 gradient is from [`Fixture::gradient`]:
-    /// largest difference over largest magnitude.
+    /// The difference of PyTorch's own f32 gradient to [`Fixture::gradient`]: the
+    /// largest difference over the largest magnitude.
     pub fn f32_error(&self, tensor: &str) -> f64 {
         self.tensor(&format!("f32_error.{tensor}"))[0]
     }
@@ -217,15 +217,15 @@ impl Fixture {
         self.tensor(&format!("norm.{tensor}"))[0]
     }
 
-    /// The mean loss of the first batch in evaluation: initial weights, running
-    /// statistics as the first step left them.
+    /// The mean loss of the first batch in evaluation, with the initial weights
+    /// and the running statistics after the first step.
     pub fn eval_loss(&self) -> f64 {
         self.tensor("eval_loss")[0]
     }
 
-    /// Panics unless this side draws what PyTorch was given: bytes and labels
-    /// of all steps, the first batch normalised, and the initial weights of
-    /// `graph`.
+    /// Panics unless the values drawn here are those that PyTorch was given: bytes
+    /// and labels of all steps, the first normalised batch, and the initial
+    /// weights of `graph`.
     pub fn check_digests(&self, graph: &Graph) {
         let batches: Vec<_> = (0..self.steps()).map(|step| image_batch(step, self.batch())).collect();
         let normalised = normalise(&batches[0].0);

@@ -48,7 +48,7 @@ pub fn responses(
     let mut sums = vec![Sums::default(); engine.graph().blocks.len()];
     for draws in Batches::plain(images as u32, batch_size).epoch(0).batches() {
         let batch = BatchRef {
-            part: Split::Test,
+            split: Split::Test,
             draws,
             seed: 0,
             step: 0,

@@ -94,7 +94,7 @@ fn one_pass(
 ) -> Result<PathNorms, StudyError> {
     let draws = images_of(sampling, pass);
     let batch = BatchRef {
-        part: Split::Train,
+        split: Split::Train,
         draws: &draws,
         seed: sampling.seed,
         step: pass,
