@@ -5,6 +5,7 @@
 //! what they share from the input on is computed once. Results are recorded,
 //! so that no route is evaluated twice, even if the study is interrupted.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -16,11 +17,14 @@ use super::result_log::ResultLog;
 use super::statistics::wilson;
 use crate::files::write_atomic;
 use crate::graph::{Graph, Route};
-use crate::train::{Engine, Outcome, Split, TrainError, TrainedNetwork, evaluate};
+use crate::train::{Engine, ImageResult, Outcome, Split, TrainError, TrainedNetwork, evaluate, rank_images};
 
 /// Number of routes evaluated together. It is large enough to share most of
 /// what can be shared, and small enough that an interruption loses little.
 const TOGETHER: usize = 64;
+
+/// Top-5 errors are reported for data sets with more classes than this.
+const MOST_CLASSES_WITHOUT_TOP5: usize = 10;
 
 /// A route to evaluate, under a name that no other route has.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +49,13 @@ pub struct Evaluation {
     pub interval: [f64; 2],
     /// Mean cross-entropy in nats.
     pub loss: f64,
+    /// Number of images whose label is not among the five largest logits; `None`
+    /// for data sets with 10 classes or fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5_wrong: Option<usize>,
+    /// `top5_wrong / images`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5_error: Option<f64>,
     /// For each class, the number of its images that were classified wrongly.
     pub wrong_by_class: Vec<usize>,
     /// Seconds that the evaluation took. Routes that were evaluated together
@@ -155,7 +166,7 @@ impl<'a> Evaluator<'a> {
             let outcomes = self.outcomes(chunk, done, total)?;
             let seconds = began.elapsed().as_secs_f64() / chunk.len() as f64;
             for (route, outcome) in chunk.iter().zip(&outcomes) {
-                self.save_each(route, outcome)?;
+                self.save_each(route, &outcome.outcome)?;
                 let evaluation = self.evaluation(outcome, seconds);
                 self.log.record(&route.name, &evaluation)?;
             }
@@ -172,28 +183,41 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// The recorded result of `route`, if it is complete. Result logs of older
+    /// versions have no top-5 errors.
     fn known(&self, route: &NamedRoute) -> Option<Evaluation> {
         let saved = self.images_path(route).is_none_or(|path| path.exists());
-        self.log.get(&route.name).filter(|_| saved)
+        let known: Option<Evaluation> = self.log.get(&route.name);
+        known.filter(|known| saved && known.top5_wrong.is_some() == self.has_top5())
     }
 
-    /// Compiles the kernels of one route and, where several routes are
+    fn has_top5(&self) -> bool {
+        self.network.test.test.classes() > MOST_CLASSES_WITHOUT_TOP5
+    }
+
+    /// Compiles the kernels for one route and, where several routes are
     /// evaluated together, of several.
     fn warm_up(&mut self, route: &NamedRoute, together: usize) -> Result<(), TrainError> {
-        let batch_size = self.network.batch_size;
-        let images = batch_size.get().min(self.network.images());
+        let images = self.network.batch_size.get().min(self.network.images());
+        let with_top5 = self.has_top5();
         for count in 1..=together.min(2) {
             let routes = vec![route.route.clone(); count];
-            let engine = self.network.engine.as_mut();
-            evaluate(engine, Split::Test, images, batch_size, &routes, &mut |_| {})?;
+            let TrainedNetwork {
+                engine,
+                test,
+                batch_size,
+                ..
+            } = &mut *self.network;
+            let labels = &test.test.labels[..images];
+            outcomes(engine.as_mut(), labels, *batch_size, &routes, with_top5, &mut |_| {})?;
         }
         self.warm = true;
         Ok(())
     }
 
-    fn outcomes(&mut self, chunk: &[&NamedRoute], done: u64, total: u64) -> Result<Vec<Outcome>, TrainError> {
+    fn outcomes(&mut self, chunk: &[&NamedRoute], done: u64, total: u64) -> Result<Vec<RouteOutcome>, TrainError> {
         let routes: Vec<Route> = chunk.iter().map(|route| route.route.clone()).collect();
-        let (images, batch_size) = (self.network.images(), self.network.batch_size);
+        let with_top5 = self.has_top5();
         let (phase, progress) = (self.phase, &mut self.progress);
         let mut report = |images: usize| {
             if let Some(progress) = progress {
@@ -201,15 +225,21 @@ impl<'a> Evaluator<'a> {
                 progress(&StudyProgress { phase, done, total });
             }
         };
-        let mut run = |engine: &mut dyn Engine| evaluate(engine, Split::Test, images, batch_size, &routes, &mut report);
-        let engine = self.network.engine.as_mut();
+        let TrainedNetwork {
+            engine,
+            test,
+            batch_size,
+            ..
+        } = &mut *self.network;
+        let labels = &test.test.labels;
+        let mut run = |engine: &mut dyn Engine| outcomes(engine, labels, *batch_size, &routes, with_top5, &mut report);
         match &self.recalibration {
-            None => run(engine),
-            Some(recalibration) => recalibration.with(engine, &routes[0], run),
+            None => run(engine.as_mut()),
+            Some(recalibration) => recalibration.with(engine.as_mut(), &routes[0], run),
         }
     }
 
-    fn evaluation(&self, outcome: &Outcome, seconds: f64) -> Evaluation {
+    fn evaluation(&self, RouteOutcome { outcome, top5_wrong }: &RouteOutcome, seconds: f64) -> Evaluation {
         let test = &self.network.test.test;
         let mut wrong_by_class = vec![0; test.classes()];
         for (result, &label) in outcome.each.iter().zip(&test.labels) {
@@ -223,6 +253,8 @@ impl<'a> Evaluator<'a> {
             error: outcome.error,
             interval: wilson(outcome.wrong, outcome.images),
             loss: outcome.loss,
+            top5_wrong: *top5_wrong,
+            top5_error: top5_wrong.map(|wrong| wrong as f64 / outcome.images.max(1) as f64),
             wrong_by_class,
             seconds,
         }
@@ -251,4 +283,36 @@ impl<'a> Evaluator<'a> {
         }
         Ok(write_atomic(&path, text.as_bytes())?)
     }
+}
+
+/// The results of all images under one route.
+struct RouteOutcome {
+    outcome: Outcome,
+    top5_wrong: Option<usize>,
+}
+
+/// Evaluates the first test images, whose classes are `labels`, under each of
+/// `routes`; `with_top5` also reads back the logits and counts top-5 errors.
+fn outcomes(
+    engine: &mut dyn Engine,
+    labels: &[u32],
+    batch_size: NonZeroUsize,
+    routes: &[Route],
+    with_top5: bool,
+    report: &mut dyn FnMut(usize),
+) -> Result<Vec<RouteOutcome>, TrainError> {
+    if !with_top5 {
+        let outcomes = evaluate(engine, Split::Test, labels.len(), batch_size, routes, report)?;
+        let without = |outcome| RouteOutcome {
+            outcome,
+            top5_wrong: None,
+        };
+        return Ok(outcomes.into_iter().map(without).collect());
+    }
+    let ranked = rank_images(engine, Split::Test, labels, batch_size, routes, report)?;
+    let with = |images: Vec<ImageResult>| RouteOutcome {
+        outcome: Outcome::ranked(&images),
+        top5_wrong: Some(images.iter().filter(|image| image.is_top5_wrong()).count()),
+    };
+    Ok(ranked.into_iter().map(with).collect())
 }

@@ -12,6 +12,8 @@ mod result_log;
 pub mod statistics;
 mod stochastic_depth;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub use curves::{RunCurve, curves_items, curves_json};
 pub use error::StudyError;

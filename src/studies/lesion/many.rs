@@ -1,6 +1,6 @@
 //! How does the report show many deleted blocks and other orders?
 
-use super::report::{evaluation_columns, heading, numbers, percent};
+use super::report::{evaluation_columns, evaluation_values, heading, numbers, percent};
 use super::{LesionFindings, Reordering};
 use crate::report::{Axis, BoxMark, Column, Figure, Item, Layer, Mark, Table};
 use crate::studies::statistics::{five_numbers, mean};
@@ -83,14 +83,12 @@ impl LesionFindings {
         let rows = self.random.iter().flat_map(|random| {
             let pool = &random.pool;
             random.lesions.iter().map(move |lesion| {
-                vec![
+                let trial = [
                     pool.clone().into(),
                     lesion.blocks.len().into(),
                     numbers(&lesion.blocks).into(),
-                    lesion.evaluation.wrong.into(),
-                    lesion.evaluation.error.into(),
-                    lesion.evaluation.loss.into(),
-                ]
+                ];
+                trial.into_iter().chain(evaluation_values(&lesion.evaluation)).collect()
             })
         });
         items.push(Item::Table(Table {
@@ -102,7 +100,7 @@ impl LesionFindings {
                 Column::plain("blocks", "blocks"),
             ]
             .into_iter()
-            .chain(evaluation_columns())
+            .chain(evaluation_columns(self.has_top5()))
             .collect(),
             rows: rows.collect(),
             file_only: true,
@@ -143,7 +141,10 @@ impl LesionFindings {
         items.push(Item::Figure(Figure {
             name: "reorder".into(),
             title: format!("{}: test error with reordered blocks", self.label),
-            caption: "Parameters of random pairs of blocks with the same shape are exchanged. Kendall's τ is 1 for the trained order.".into(),
+            caption:
+                "Parameters of random pairs of blocks with the same shape are exchanged. Kendall's τ is 1 for the \
+                      trained order."
+                    .into(),
             x: Axis::linear("Kendall's rank correlation τ"),
             y: Axis::linear("test error (%)"),
             layers: vec![
@@ -163,14 +164,15 @@ impl LesionFindings {
         }));
         let rows = self.reorderings.iter().map(|reordering| {
             let swaps: Vec<String> = reordering.swaps.iter().map(|(a, b)| format!("{a}-{b}")).collect();
-            vec![
+            let order = [
                 reordering.swaps.len().into(),
                 swaps.join(" ").into(),
                 reordering.tau.into(),
-                reordering.evaluation.wrong.into(),
-                reordering.evaluation.error.into(),
-                reordering.evaluation.loss.into(),
-            ]
+            ];
+            order
+                .into_iter()
+                .chain(evaluation_values(&reordering.evaluation))
+                .collect()
         });
         items.push(Item::Table(Table {
             name: "reorder".into(),
@@ -181,7 +183,7 @@ impl LesionFindings {
                 Column::number("tau", "τ", 4),
             ]
             .into_iter()
-            .chain(evaluation_columns())
+            .chain(evaluation_columns(self.has_top5()))
             .collect(),
             rows: rows.collect(),
             file_only: self.reorderings.len() > 60,
@@ -238,14 +240,12 @@ impl LesionFindings {
         }));
         let rows = self.greedy.iter().enumerate().map(|(index, lesion)| {
             let number = new(index);
-            vec![
+            let step = [
                 (index + 1).into(),
                 number.into(),
                 self.blocks[number - 1].name.clone().into(),
-                lesion.evaluation.wrong.into(),
-                lesion.evaluation.error.into(),
-                lesion.evaluation.loss.into(),
-            ]
+            ];
+            step.into_iter().chain(evaluation_values(&lesion.evaluation)).collect()
         });
         items.push(Item::Table(Table {
             name: "greedy".into(),
@@ -256,7 +256,7 @@ impl LesionFindings {
                 Column::plain("name", "name"),
             ]
             .into_iter()
-            .chain(evaluation_columns())
+            .chain(evaluation_columns(self.has_top5()))
             .collect(),
             rows: rows.collect(),
             file_only: false,

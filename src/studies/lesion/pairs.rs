@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::report::heading;
+use super::report::{evaluation_columns, evaluation_values, heading};
 use super::{Lesion, LesionFindings};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Table};
 
@@ -69,26 +69,20 @@ impl LesionFindings {
             cells(&interaction, "interaction (points)"),
         ));
         let rows = self.pairs.iter().map(|lesion| {
-            vec![
-                lesion.blocks[0].into(),
-                lesion.blocks[1].into(),
-                lesion.evaluation.wrong.into(),
-                lesion.evaluation.error.into(),
-                lesion.evaluation.loss.into(),
-                json!(interaction(lesion)),
-            ]
+            let pair = [lesion.blocks[0].into(), lesion.blocks[1].into()];
+            pair.into_iter()
+                .chain(evaluation_values(&lesion.evaluation))
+                .chain([json!(interaction(lesion))])
+                .collect()
         });
         items.push(Item::Table(Table {
             name: "pairs".into(),
             title: "Two blocks deleted".into(),
-            columns: vec![
-                Column::plain("first", "first"),
-                Column::plain("second", "second"),
-                Column::plain("wrong", "wrong"),
-                Column::percent("error", "error (%)"),
-                Column::number("loss", "loss (nats)", 4),
-                Column::percent("interaction", "interaction (points)"),
-            ],
+            columns: [Column::plain("first", "first"), Column::plain("second", "second")]
+                .into_iter()
+                .chain(evaluation_columns(self.has_top5()))
+                .chain([Column::percent("interaction", "interaction (points)")])
+                .collect(),
             rows: rows.collect(),
             file_only: self.pairs.len() > 60,
         }));

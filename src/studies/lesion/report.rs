@@ -22,7 +22,7 @@ impl LesionFindings {
     }
 
     pub(super) fn row(&self, blocks: &[usize], evaluation: &Evaluation) -> Vec<Value> {
-        vec![
+        [
             numbers(blocks).into(),
             if blocks.is_empty() {
                 "nothing".into()
@@ -34,9 +34,16 @@ impl LesionFindings {
             evaluation.error.into(),
             evaluation.interval[0].into(),
             evaluation.interval[1].into(),
-            evaluation.loss.into(),
-            (evaluation.loss - self.whole.loss).into(),
         ]
+        .into_iter()
+        .chain(top5_values(evaluation))
+        .chain([evaluation.loss.into(), (evaluation.loss - self.whole.loss).into()])
+        .collect()
+    }
+
+    /// Whether top-5 errors were measured.
+    pub(super) fn has_top5(&self) -> bool {
+        self.whole.top5_wrong.is_some()
     }
 
     fn names(&self, blocks: &[usize]) -> String {
@@ -75,8 +82,8 @@ impl LesionFindings {
 
 /// Columns of [`LesionFindings::row`]; `title` is the title of the blocks'
 /// column.
-pub(super) fn lesion_columns(title: &str) -> Vec<Column> {
-    vec![
+pub(super) fn lesion_columns(title: &str, top5: bool) -> Vec<Column> {
+    let columns = [
         Column::plain("blocks", title),
         Column::plain("names", "names"),
         Column::plain("images", "images"),
@@ -84,18 +91,42 @@ pub(super) fn lesion_columns(title: &str) -> Vec<Column> {
         Column::percent("error", "error (%)"),
         Column::percent("interval_low", "95 % from"),
         Column::percent("interval_high", "to"),
+    ];
+    let loss = [
         Column::number("loss", "loss (nats)", 4),
         Column::number("loss_change", "Δ loss", 4),
-    ]
+    ];
+    columns.into_iter().chain(top5_columns(top5)).chain(loss).collect()
 }
 
-/// Columns for the number of wrong images, the error and the loss.
-pub(super) fn evaluation_columns() -> [Column; 3] {
-    [
-        Column::plain("wrong", "wrong"),
-        Column::percent("error", "error (%)"),
-        Column::number("loss", "loss (nats)", 4),
-    ]
+/// Columns for the number of wrong images, the error, top-5 error where it was
+/// measured, and the loss.
+pub(super) fn evaluation_columns(top5: bool) -> impl Iterator<Item = Column> {
+    let columns = [Column::plain("wrong", "wrong"), Column::percent("error", "error (%)")];
+    let loss = Column::number("loss", "loss (nats)", 4);
+    columns.into_iter().chain(top5_columns(top5)).chain([loss])
+}
+
+/// Values of [`evaluation_columns`].
+pub(super) fn evaluation_values(evaluation: &Evaluation) -> impl Iterator<Item = Value> {
+    let values: [Value; 2] = [evaluation.wrong.into(), evaluation.error.into()];
+    values
+        .into_iter()
+        .chain(top5_values(evaluation))
+        .chain([evaluation.loss.into()])
+}
+
+fn top5_columns(top5: bool) -> Vec<Column> {
+    let columns = vec![
+        Column::plain("top5_wrong", "top5 wrong"),
+        Column::percent("top5_error", "top5 error (%)"),
+    ];
+    if top5 { columns } else { Vec::new() }
+}
+
+fn top5_values(evaluation: &Evaluation) -> impl Iterator<Item = Value> + use<> {
+    let wrong = evaluation.top5_wrong.map(Value::from);
+    wrong.into_iter().chain(evaluation.top5_error.map(Value::from))
 }
 
 pub(super) fn heading(text: &str) -> Item {

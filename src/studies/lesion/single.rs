@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::report::{heading, lesion_columns, numbers, percent, text};
+use super::report::{evaluation_columns, evaluation_values, heading, lesion_columns, numbers, percent, text};
 use super::{Lesion, LesionFindings};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Table};
 use crate::studies::evaluator::Evaluation;
@@ -34,19 +34,14 @@ impl LesionFindings {
         items.push(Item::Table(Table {
             name: "lesions".into(),
             title: format!("{}: error and loss with deleted blocks", self.label),
-            columns: lesion_columns("deleted"),
+            columns: lesion_columns("deleted", self.has_top5()),
             rows: rows.collect(),
             file_only: false,
         }));
         for (index, other) in self.compared.iter().enumerate() {
             let rows = other.single.iter().map(|lesion| {
-                vec![
-                    numbers(&lesion.blocks).into(),
-                    lesion.names.join(" ").into(),
-                    lesion.evaluation.wrong.into(),
-                    lesion.evaluation.error.into(),
-                    lesion.evaluation.loss.into(),
-                ]
+                let named = [numbers(&lesion.blocks).into(), lesion.names.join(" ").into()];
+                named.into_iter().chain(evaluation_values(&lesion.evaluation)).collect()
             });
             items.push(Item::Table(Table {
                 name: format!("beside-{}-{}", index + 1, file_name(&other.label)),
@@ -55,13 +50,10 @@ impl LesionFindings {
                     other.label,
                     100.0 * other.whole.error
                 ),
-                columns: vec![
-                    Column::plain("blocks", "deleted"),
-                    Column::plain("names", "names"),
-                    Column::plain("wrong", "wrong"),
-                    Column::percent("error", "error (%)"),
-                    Column::number("loss", "loss (nats)", 4),
-                ],
+                columns: [Column::plain("blocks", "deleted"), Column::plain("names", "names")]
+                    .into_iter()
+                    .chain(evaluation_columns(other.whole.top5_wrong.is_some()))
+                    .collect(),
                 rows: rows.collect(),
                 file_only: false,
             }));
@@ -79,6 +71,17 @@ impl LesionFindings {
             label: self.label.clone(),
             marks: own,
         });
+        if let Some(whole) = self.whole.top5_error {
+            let marks = self.singles().into_iter().filter_map(|lesion| self.top5_mark(lesion));
+            layers.push(Layer::Level {
+                label: format!("{}, top-5, nothing deleted: {:.2} %", self.label, 100.0 * whole),
+                y: 100.0 * whole,
+            });
+            layers.push(Layer::Line {
+                label: format!("{}, top-5", self.label),
+                marks: marks.collect(),
+            });
+        }
         for other in &self.compared {
             let marks = other.single.iter().map(|lesion| Mark {
                 x: lesion.blocks[0] as f64,
@@ -120,6 +123,21 @@ impl LesionFindings {
             y: Axis::linear("test error (%)"),
             layers,
         }
+    }
+
+    /// The top-5 error of a lesion of one block, where it was measured.
+    fn top5_mark(&self, lesion: &Lesion) -> Option<Mark> {
+        let error = 100.0 * lesion.evaluation.top5_error?;
+        let number = lesion.blocks[0];
+        let block = &self.blocks[number - 1];
+        Some(Mark {
+            strong: block.downsamples,
+            ..Mark::new(
+                number as f64,
+                error,
+                format!("block {number} ({}): top-5 error {error:.2} %", block.name),
+            )
+        })
     }
 
     /// Shades for every other stage. There are none if networks with other
@@ -240,7 +258,7 @@ impl LesionFindings {
         items.push(Item::Table(Table {
             name: "without-shortcut".into(),
             title: "Shortcut deleted".into(),
-            columns: lesion_columns("block"),
+            columns: lesion_columns("block", self.has_top5()),
             rows: rows.collect(),
             file_only: false,
         }));

@@ -359,3 +359,52 @@ fn class_images(labels: &[u32], classes: usize) -> Vec<usize> {
     }
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Mode;
+    use crate::models::{InputShape, ModelSpec};
+
+    #[test]
+    fn blocks_are_deleted_alone_unless_only_other_experiments_are_asked_for() {
+        let each = vec![vec![1], vec![2]];
+        let lists = |study: LesionStudy| study.deletions(2);
+        assert_eq!(lists(LesionStudy::default()), each);
+        let greedy = LesionStudy {
+            greedy: 2,
+            ..LesionStudy::default()
+        };
+        assert!(lists(greedy.clone()).is_empty());
+        let with_pairs = LesionStudy {
+            pairs: true,
+            ..greedy.clone()
+        };
+        assert_eq!(lists(with_pairs), each, "pairs are compared with single deletions");
+        let explicit = LesionStudy {
+            deletions: Deletions::Each,
+            ..greedy
+        };
+        assert_eq!(lists(explicit), each);
+        let together = LesionStudy {
+            deletions: Deletions::Together(vec![1, 2]),
+            ..LesionStudy::default()
+        };
+        assert_eq!(lists(together), [[1, 2]]);
+    }
+
+    #[test]
+    fn the_plain_pool_has_no_downsampling_blocks() {
+        let spec: ModelSpec = "resnet20".parse().unwrap();
+        let blocks = spec.build(&InputShape::default(), Mode::Eval).unwrap().graph.blocks;
+        let pools = BlockPool::Both.pools(&blocks);
+        assert_eq!(pools[0].1, (1..=9).collect::<Vec<usize>>());
+        assert_eq!(pools[1].1, [1, 2, 3, 5, 6, 8, 9]);
+        assert_eq!(BlockPool::Plain.pools(&blocks), pools[1..]);
+    }
+
+    #[test]
+    fn images_are_counted_by_class() {
+        assert_eq!(class_images(&[0, 2, 2, 1, 2], 4), [1, 1, 3, 0]);
+    }
+}

@@ -249,7 +249,7 @@ impl Sweep {
         let mut clock = Clock::new(&self.planned);
         let mut results = Vec::new();
         for (index, planned) in self.planned.iter().enumerate() {
-            let mut tell = |event: SweepEvent, clock: &Clock| {
+            let mut send = |event: SweepEvent, clock: &Clock| {
                 report(&SweepProgress {
                     number: index + 1,
                     total: self.planned.len(),
@@ -267,7 +267,7 @@ impl Sweep {
                     if let Event::Step { done, .. } = event {
                         clock.set_steps(index, *done);
                     }
-                    tell(SweepEvent::Training(event), &clock);
+                    send(SweepEvent::Training(event), &clock);
                 })?
             };
             clock.set_steps(index, planned.steps.1);
@@ -276,7 +276,7 @@ impl Sweep {
             } else {
                 SweepEvent::Ended(&trained)
             };
-            tell(event, &clock);
+            send(event, &clock);
             results.push(trained);
         }
         Ok(results)
@@ -331,16 +331,16 @@ fn steps_done(
 }
 
 /// The first setting in which two configurations differ, with both values.
-fn difference(there: &Config, wanted: &Config) -> Option<String> {
-    if there == wanted {
+fn difference(found: &Config, wanted: &Config) -> Option<String> {
+    if found == wanted {
         return None;
     }
     let table = |config: &Config| toml::Table::try_from(config).unwrap_or_default();
-    let (there, wanted) = (table(there), table(wanted));
+    let (found, wanted) = (table(found), table(wanted));
     let shown = |value: Option<&toml::Value>| value.map_or_else(|| "none".to_string(), toml::Value::to_string);
-    let keys = wanted.keys().chain(there.keys());
-    let differs = |key: &&String| there.get(*key) != wanted.get(*key);
-    let words = |key: &String| format!("{key} is {}, not {}", shown(there.get(key)), shown(wanted.get(key)));
+    let keys = wanted.keys().chain(found.keys());
+    let differs = |key: &&String| found.get(*key) != wanted.get(*key);
+    let words = |key: &String| format!("{key} is {}, not {}", shown(found.get(key)), shown(wanted.get(key)));
     Some(
         keys.into_iter()
             .find(differs)
@@ -370,7 +370,7 @@ impl PlannedPoint {
         let mut trainer = Trainer::open_config(self.point.config.clone(), adapter)?;
         let name = trainer.made_by().adapter;
         let (directory, resume) = match RunDirectory::open(&self.run) {
-            Ok(there) => (there, true),
+            Ok(run) => (run, true),
             Err(_) => (RunDirectory::create(&self.run)?, false),
         };
         // A run that continues keeps the kernels it began with.
