@@ -260,7 +260,7 @@ impl LesionStudy {
         evaluator.begin("nothing deleted");
         let whole = delete(evaluator, route, &[Vec::new()])?.remove(0).evaluation;
         evaluator.begin("deleting blocks");
-        let lesions = delete(evaluator, route, &self.deletions(blocks.len()))?;
+        let lesions = delete(evaluator, route, &self.lists(blocks.len()))?;
         let mut random = Vec::new();
         if let Some(counts) = &self.random {
             for (name, pool) in self.random_from.pools(&blocks) {
@@ -317,7 +317,7 @@ impl LesionStudy {
     }
 
     /// The lists of blocks to delete from a network with `blocks` blocks.
-    fn deletions(&self, blocks: usize) -> Vec<Vec<usize>> {
+    fn lists(&self, blocks: usize) -> Vec<Vec<usize>> {
         let each = || (1..=blocks).map(|number| vec![number]).collect();
         match &self.deletions {
             Deletions::Each => each(),
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn blocks_are_deleted_alone_unless_only_other_experiments_are_asked_for() {
         let each = vec![vec![1], vec![2]];
-        let lists = |study: LesionStudy| study.deletions(2);
+        let lists = |study: LesionStudy| study.lists(2);
         assert_eq!(lists(LesionStudy::default()), each);
         let greedy = LesionStudy {
             greedy: 2,
