@@ -107,7 +107,8 @@ impl Args {
         };
         let cases = if all || self.kernels {
             let defaults = bench::select(cases(&target(&gpu)), &self.only).map_err(fault)?;
-            let (cache, note) = cache_path().map(|file| load_cache(&file)).unwrap_or_default();
+            let file = cache_path().filter(|_| !self.adapter.no_autotune);
+            let (cache, note) = file.map(|file| load_cache(&file)).unwrap_or_default();
             if let Some(note) = note {
                 cli::note(format_args!("tuning cache: {note}"));
             }

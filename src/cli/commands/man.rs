@@ -9,6 +9,9 @@ use super::Program;
 use crate::cli::{CliError, note};
 use crate::files::write_atomic;
 
+/// The version that the pages are of.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Directory for the pages: NAME.1 for the program and NAME-COMMAND.1 for
@@ -31,14 +34,16 @@ pub fn man(args: &Args, name: &'static str) -> Result<String, CliError> {
         let title = command.get_display_name().unwrap_or(command.get_name());
         write_atomic(&out.join(format!("{title}.1")), &page(command)?)?;
     }
-    note(out.display());
+    note(format_args!("the pages are in {}", out.display()));
     Ok(String::new())
 }
 
 /// A page in the format of man(7).
 fn page(command: &Command) -> Result<Vec<u8>, CliError> {
-    let mut page = Vec::new();
-    let command = command.clone().version(env!("CARGO_PKG_VERSION"));
-    Man::new(command).render(&mut page).map_err(CliError::failure)?;
-    Ok(page)
+    let page = Man::new(command.clone().version(VERSION));
+    let mut text = Vec::new();
+    page.source(format!("residua {VERSION}"))
+        .render(&mut text)
+        .map_err(CliError::failure)?;
+    Ok(text)
 }
