@@ -330,7 +330,7 @@ mod tests {
         let mut label = whole;
         label[0] = 10;
         one_line(load(&label), &["record 1", "label 10", "0 to 9"]);
-        // Sparse: only the size is looked at.
+        // Sparse: only its size is read.
         let long = File::create(&path).unwrap();
         long.set_len(10_001 * 3073).unwrap();
         let long = CIFAR10.load_test(folder.path(), 1).unwrap_err();

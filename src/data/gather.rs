@@ -57,7 +57,7 @@ fn source(position: usize, offset: u8, size: usize, padding: Padding) -> Option<
 mod tests {
     use super::*;
 
-    /// One image whose bytes count up from 1.
+    /// One image with the bytes 1, 2, 3, ….
     fn ramp(channels: usize, height: usize, width: usize) -> ImageSet {
         ImageSet {
             name: "ramp".into(),

@@ -278,7 +278,7 @@ mod tests {
         assert!(accuracy < 0.5, "{accuracy}");
     }
 
-    /// Test accuracy of softmax regression on the pixels after some epochs of
+    /// Test accuracy of softmax regression on the pixels after `epochs` epochs of
     /// plain SGD.
     fn softmax_regression_accuracy(train: usize, test: usize, epochs: u32) -> f64 {
         const FEATURES: usize = CHANNELS * PIXELS;

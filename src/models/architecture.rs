@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{InputShape, ModelError, ModelSpec, Network, limits};
-use crate::graph::{Block, Graph, GraphError, Mode, NodeId, Shape};
+use crate::graph::{Block, Graph, GraphError, Mode, NodeId, Op, Param, Shape};
 
 /// A network as a function from images to class scores, under a name.
 ///
@@ -141,8 +141,8 @@ impl Model {
     /// # Errors
     /// Where `input` is out of range or too small for the network's windows,
     /// or the network would have too many parameters. For a network of your
-    /// own also where its logits are not N×classes, two of its parameters
-    /// have one name, or its blocks overlap.
+    /// own also where its logits are not N×classes or do not depend on one of
+    /// its layers, two of its parameters have one name, or its blocks overlap.
     pub fn build(&self, input: &InputShape, mode: Mode) -> Result<Network, ModelError> {
         input.check()?;
         let mut graph = Graph::new(mode);
@@ -224,6 +224,13 @@ fn check_own_graph(model: &str, graph: &Graph, logits: NodeId, classes: usize) -
     if *shape != wanted {
         return refuse(format!("its logits have shape {shape}, not {wanted}"));
     }
+    let is_end = |op: &Op| matches!(op, Op::Images | Op::Labels | Op::CrossEntropy);
+    if graph.nodes.iter().filter(|node| is_end(&node.op)).count() != 1 {
+        return refuse("it adds images or a loss; both are added for it".to_string());
+    }
+    if let Some(param) = unused_param(graph, logits) {
+        return refuse(format!("its logits do not depend on layer '{}'", param.name));
+    }
     let tensors = graph.params.iter().flat_map(|param| param.tensors());
     let names = tensors.map(|(name, _)| name);
     if let Some(name) = repeated(names.chain(graph.states.iter().flat_map(|state| state.tensors()))) {
@@ -243,6 +250,20 @@ fn check_own_graph(model: &str, graph: &Graph, logits: NodeId, classes: usize) -
         )),
         None => Ok(()),
     }
+}
+
+/// The first parameter that `logits` do not depend on.
+fn unused_param(graph: &Graph, logits: NodeId) -> Option<&Param> {
+    let mut used = vec![false; graph.nodes.len()];
+    used[logits.0] = true;
+    for id in graph.ids().rev() {
+        if used[id.0] {
+            graph.node(id).inputs.iter().for_each(|input| used[input.0] = true);
+        }
+    }
+    let unused = graph.ids().filter(|id| !used[id.0]);
+    let params = unused.filter_map(|id| graph.param_of(id));
+    params.map(|id| &graph.params[id.0]).next()
 }
 
 /// The first name that occurs twice.

@@ -56,8 +56,8 @@ fn refusal(text: &str) -> String {
     }
 }
 
-/// Exact counts; those of published networks agree with their papers and
-/// with weights that others have published.
+/// Exact numbers of parameters. Those of published networks agree with the
+/// papers and with weights that others published.
 #[test]
 fn parameters_of_known_networks() {
     for (name, parameters) in [
@@ -134,8 +134,8 @@ fn parameters_for_a_hundred_classes() {
     }
 }
 
-/// The strides sit where the papers put them: elsewhere the counts of
-/// parameters would agree, but not these.
+/// The strides are where the papers have them. At another place the number of
+/// parameters would be the same, but not these numbers.
 #[test]
 fn multiply_adds_of_known_networks() {
     for (name, digits, unit, count) in [
@@ -435,7 +435,7 @@ fn images_that_are_too_small_are_refused() {
     assert!(spec("resnet8:shortcut=A-avg").build(&odd, Mode::Eval).is_err());
 }
 
-/// Something like a spec: half of these are well formed in most parts.
+/// A text like a spec; most parts of half of them are well formed.
 fn nearly_a_spec() -> impl Strategy<Value = String> {
     let name = r"(resnet|cifar-resnet|plain|preact|wrn|vgg)-?[0-9]{0,5}[x-]?[0-9]{0,4}";
     let option = r"(,?(shortcut|block|l|dropout|dropout-at)=[AB01.(),3-]{0,7}){0,3}";
@@ -534,6 +534,17 @@ fn a_graph_of_ones_own_is_checked() {
         linear(g, x, classes)
     });
     assert!(one_name.contains("'conv.weight'"), "{one_name}");
+    let unused = problem(|g, images, classes| {
+        layers::conv(g, "aside", images, 4, 3, 1)?;
+        linear(g, images, classes)
+    });
+    assert!(unused.contains("do not depend on layer 'aside'"), "{unused}");
+    let with_loss = problem(|g, images, classes| {
+        let logits = linear(g, images, classes)?;
+        g.cross_entropy(logits);
+        Ok(logits)
+    });
+    assert!(with_loss.contains("adds images or a loss"), "{with_loss}");
     let overlapping = problem(|g, images, classes| {
         let block = |name| ResidualBlock {
             name,

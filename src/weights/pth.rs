@@ -114,13 +114,13 @@ fn from_legacy(bytes: &[u8]) -> Result<Checkpoint<'_>, Damage> {
         let element = sizes
             .get(key.as_str())
             .ok_or("it lists a storage that no tensor uses")?;
-        let (length, behind) = rest.split_first_chunk().ok_or("its storages are cut short")?;
+        let (length, data) = rest.split_first_chunk().ok_or("its storages are cut short")?;
         let size = usize::try_from(u64::from_le_bytes(*length)).ok();
         let size = size.and_then(|length| length.checked_mul(*element));
-        let split = size.and_then(|size| behind.split_at_checked(size));
-        let (data, behind) = split.ok_or("its storages are cut short")?;
+        let split = size.and_then(|size| data.split_at_checked(size));
+        let (data, after) = split.ok_or("its storages are cut short")?;
         storages.insert(key.clone(), data);
-        rest = behind;
+        rest = after;
     }
     Ok(Checkpoint { pickle, storages })
 }

@@ -55,7 +55,7 @@ fn file<'a>(archive: &'a [u8], entry: &'a [u8]) -> Result<(&'a str, &'a [u8]), P
     let name = str::from_utf8(name).map_err(|_| "a name in its directory is damaged")?;
     let header = archive.get(double(entry, 42)?..).unwrap_or_default();
     if !header.starts_with(FILE) {
-        return Err("its directory points beside its files");
+        return Err("its directory does not point to its files");
     }
     let start = FILE_SIZE + word(header, 26)? + word(header, 28)?;
     Ok((name, part(header, start, size)?))
