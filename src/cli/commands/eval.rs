@@ -18,12 +18,13 @@ use crate::train::{
 /// largest error.
 const LISTED: usize = 20;
 
-/// Prints the top-1 error and the mean loss, then the top-5 error (for more
-/// than 5 classes), the expected calibration error (15 bins of equal width, Guo
-/// et al. 2017) and the error by class. `--json` has the confusion matrix, too:
-/// `confusion` is a list of rows, one for each true class, with one number of
-/// images for each predicted class.
+const AFTER_HELP: &str = "\
+Prints the top-1 error and the mean loss, then the top-5 error (for more than 5 classes), the expected calibration \
+error (15 bins of equal width, Guo et al. 2017), and the error by class. --json has the confusion matrix, too: \
+`confusion` is a list of rows, one for each true class, with the number of images for each predicted class.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,

@@ -11,15 +11,17 @@ use crate::cli::{self, AdapterArgs, CliError, SubjectArgs};
 use crate::files::{AtomicFile, WriteError};
 use crate::train::{Split, TrainError, read_activations};
 
-/// Writes the activations of one layer or block for each test image, as a file
-/// of NumPy: f32 in C order, with the shape N×C×H×W, or N×F for a layer without
-/// a plane (`pool`, `fc`). The first axis counts the images, in the order of
-/// the data set.
-///
-///     residua features --block layer2.1 --out x.npy --labels y.npy
-///     residua features --layer pool --out x.npy
+const AFTER_HELP: &str = "\
+The file holds an array of NumPy, f32 in C order: N×C×H×W, or N×F for a layer without a plane (`pool`, `fc`). The first \
+axis counts the images, in the order of the data set. Activations are those of evaluation: batch norm uses the running \
+statistics.
+
+Examples:
+  residua features --block layer2.1 --out x.npy --labels y.npy
+  residua features --layer pool --out x.npy";
+
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
