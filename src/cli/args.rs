@@ -44,7 +44,7 @@ impl AdapterArgs {
 
 /// A trained network: a run, or weights and a model's name.
 #[derive(Debug, Clone, Args)]
-pub struct SubjectArgs {
+pub struct NetworkArgs {
     /// Directory of a run [default: without --weights, the newest run under runs/]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "model"])]
     pub run: Option<PathBuf>,

@@ -12,7 +12,7 @@ mod train;
 mod trained;
 mod tuning;
 
-use args::{AdapterArgs, SubjectArgs, range};
+use args::{AdapterArgs, NetworkArgs, range};
 use deliver::{command_line, deliver, deliver_as, results_of};
 use exit::CliError;
 pub use exit::main;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::args::{AdapterArgs, SubjectArgs};
+use super::args::{AdapterArgs, NetworkArgs};
 use super::exit::CliError;
 use super::tuning::TuningReporter;
 use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions};
@@ -10,7 +10,7 @@ use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions};
 /// The folder of runs, unless another is given.
 pub const RUNS: &str = "runs";
 
-impl SubjectArgs {
+impl NetworkArgs {
     /// The options that these arguments stand for.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::require_extension;
-use crate::cli::{self, AdapterArgs, CliError, SubjectArgs};
+use crate::cli::{self, AdapterArgs, CliError, NetworkArgs};
 use crate::data::ImageSet;
 use crate::files::AtomicFile;
 use crate::report::{Column, Item, Report, Table};
@@ -27,7 +27,7 @@ error (15 bins of equal width, Guo et al. 2017), and the error by class. --json 
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    subject: SubjectArgs,
+    network: NetworkArgs,
     #[command(flatten)]
     adapter: AdapterArgs,
     /// Write what the network predicts for each image, as CSV: index from 0,
@@ -43,9 +43,9 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
     if let Some(path) = &args.predictions {
         require_extension("--predictions", path, "csv")?;
     }
-    let mut subject = args.subject.open(&args.adapter)?;
-    cli::note(format_args!("{} on {}", subject.model, subject.engine.name()));
-    let set = &subject.test.test;
+    let mut network = args.network.open(&args.adapter)?;
+    cli::note(format_args!("{} on {}", network.model, network.engine.name()));
+    let set = &network.test.test;
     let mut predictions = args
         .predictions
         .as_deref()
@@ -54,8 +54,8 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
     let bar = cli::bar(set.len() as u64, "images");
     let mut report = ClassificationReport::new(set.classes());
     let mut each = Vec::with_capacity(set.len());
-    let routes = [subject.route.clone()];
-    let (engine, size) = (subject.engine.as_mut(), subject.batch_size);
+    let routes = [network.route.clone()];
+    let (engine, size) = (network.engine.as_mut(), network.batch_size);
     evaluate_with_logits(engine, Split::Test, set.len(), size, &routes, &mut |first, scores| {
         for (index, (result, logits)) in (first..).zip(scores[0].images()) {
             let label = set.labels[index];
@@ -87,14 +87,14 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
                 "top5_error": report.top5_error(),
                 "ece": report.ece(),
                 "confusion": report.confusion,
-                "model": subject.model.to_string(),
-                "weights": subject.weights,
-                "data": subject.source,
-                "adapter": subject.engine.name(),
+                "model": network.model.to_string(),
+                "weights": network.weights,
+                "data": network.source,
+                "adapter": network.engine.name(),
             })
         ));
     }
-    Ok(text(&outcome, &report, &subject.test.test.class_names))
+    Ok(text(&outcome, &report, &network.test.test.class_names))
 }
 
 /// The file that `--predictions` names.

@@ -7,7 +7,7 @@ use npyz::WriterBuilder as _;
 use serde_json::json;
 
 use super::require_extension;
-use crate::cli::{self, AdapterArgs, CliError, SubjectArgs};
+use crate::cli::{self, AdapterArgs, CliError, NetworkArgs};
 use crate::files::{AtomicFile, WriteError};
 use crate::train::{Split, TrainError, read_activations};
 
@@ -24,7 +24,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
-    subject: SubjectArgs,
+    network: NetworkArgs,
     #[command(flatten)]
     adapter: AdapterArgs,
     #[command(flatten)]
@@ -61,24 +61,24 @@ pub fn features(args: &Args) -> Result<String, CliError> {
             require_extension(flag, path, "npy")?;
         }
     }
-    let mut subject = args.subject.open(&args.adapter)?;
-    cli::note(format_args!("{} on {}", subject.model, subject.engine.name()));
-    let graph = subject.engine.graph();
+    let mut network = args.network.open(&args.adapter)?;
+    cli::note(format_args!("{} on {}", network.model, network.engine.name()));
+    let graph = network.engine.graph();
     let node = match (&args.place.block, &args.place.layer) {
         (Some(block), _) => graph.block_output(block),
         (None, Some(layer)) => graph.layer_output(layer),
         (None, None) => return Err(CliError::argument("name a --block or a --layer")),
     };
     let node = node.map_err(TrainError::from)?;
-    let images = subject.images();
+    let images = network.images();
     let shape: Vec<u64> = [images]
         .iter()
         .chain(&graph.shape(node).dims)
         .map(|&size| size as u64)
         .collect();
-    let (route, size) = (subject.route.clone(), subject.batch_size);
+    let (route, size) = (network.route.clone(), network.batch_size);
     let bar = cli::bar(images as u64, "images");
-    let engine = subject.engine.as_mut();
+    let engine = network.engine.as_mut();
     write_npy(&args.out, &shape, |push| {
         read_activations(
             engine,
@@ -95,7 +95,7 @@ pub fn features(args: &Args) -> Result<String, CliError> {
     })?;
     bar.finish_and_clear();
     if let Some(path) = &args.labels {
-        write_npy(path, &[images as u64], |push| Ok(push(&subject.test.test.labels)?))?;
+        write_npy(path, &[images as u64], |push| Ok(push(&network.test.test.labels)?))?;
     }
     if args.json {
         let place = json!({
@@ -104,10 +104,10 @@ pub fn features(args: &Args) -> Result<String, CliError> {
             "shape": shape,
             "out": args.out,
             "labels": args.labels,
-            "model": subject.model.to_string(),
-            "weights": subject.weights,
-            "data": subject.source,
-            "adapter": subject.engine.name(),
+            "model": network.model.to_string(),
+            "weights": network.weights,
+            "data": network.source,
+            "adapter": network.engine.name(),
         });
         return Ok(format!("{place}\n"));
     }

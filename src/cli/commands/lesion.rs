@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{self, AdapterArgs, CliError, SubjectArgs, open_network, range};
+use crate::cli::{self, AdapterArgs, CliError, NetworkArgs, open_network, range};
 use crate::graph::parse_blocks;
 use crate::report::Report;
 use crate::studies::{BlockPool, Deletions, LesionStudy};
@@ -12,7 +12,7 @@ use crate::train::{TrainedNetwork, TrainedNetworkOptions};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    subject: SubjectArgs,
+    network: NetworkArgs,
     /// Blocks to delete together, by number from 1 or by name: 5, 3,7-9,
     /// layer2.0; or `each`, to delete each block alone [default: each, unless
     /// another experiment is asked for]
@@ -78,7 +78,7 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
     let mut study = args.study();
     study.check()?;
     let training = args.recalibrate.is_some();
-    let options = args.subject.options(&args.adapter)?.training_images(training);
+    let options = args.network.options(&args.adapter)?.training_images(training);
     let mut network = open_network(&options)?;
     study.deletions = args.deletions(&network)?;
     cli::note(format_args!("{} on {}", network.label(), network.engine.name()));

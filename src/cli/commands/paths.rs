@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::cli::{self, AdapterArgs, CliError, SubjectArgs, open_network, range};
+use crate::cli::{self, AdapterArgs, CliError, NetworkArgs, open_network, range};
 use crate::graph::Mode;
 use crate::report::Report;
 use crate::studies::PathStudy;
@@ -13,7 +13,7 @@ use clap::ValueEnum;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    subject: SubjectArgs,
+    network: NetworkArgs,
     /// Paths to sample for each length; 0 gives the distribution of lengths alone
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     samples: u32,
@@ -51,7 +51,7 @@ enum Statistics {
 }
 
 pub fn paths(args: &Args) -> Result<String, CliError> {
-    let options = args.subject.options(&args.adapter)?.training_images(true);
+    let options = args.network.options(&args.adapter)?.training_images(true);
     let mut network = open_network(&options)?;
     cli::note(format_args!("{} on {}", network.label(), network.engine.name()));
     let study = PathStudy {
