@@ -132,7 +132,7 @@ pub fn main(name: &'static str) -> ExitCode {
         Ok(program) => program.run(name),
         Err(error) if error.use_stderr() => {
             if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-                let _ = write!(std::io::stderr().lock(), "{}\n", error.render());
+                let _ = writeln!(std::io::stderr().lock(), "{}", error.render());
             }
             Err(CliError::argument(usage(&error)))
         }

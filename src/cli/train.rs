@@ -444,12 +444,9 @@ mod tests {
         }
         assert!(parsed(&[]).given().unwrap().is_empty());
 
+        assert_eq!(parsed(&[]).over(Config::default()).unwrap(), Config::default());
+
         // Every key of run.toml has a flag.
-        let all = SettingArgs {
-            config: None,
-            ..parsed(&[])
-        };
-        assert_eq!(all.over(Config::default()).unwrap(), Config::default());
         let config = Config {
             mean: Some("none".into()),
             std: Some("none".into()),

@@ -287,8 +287,10 @@ mod tests {
                 .to_string()
                 .starts_with("batch size 0 is not")
         );
-        let mut settings = Settings::default();
-        settings.batch_size = large;
+        let settings = Settings {
+            batch_size: large,
+            ..Settings::default()
+        };
         assert!(settings.check().unwrap_err().to_string().contains("batch size 65537"));
         assert_eq!(with(|s| s.epochs = 0), "epochs 0 is not between 1 and 1000000");
         assert!(with(|s| s.steps = Some(0)).contains("steps 0"));
