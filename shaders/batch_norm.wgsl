@@ -1,46 +1,52 @@
 // Batch norm over N, H and W (Ioffe and Szegedy 2015), forward and backward.
 //
-// Sums over a channel go in two steps, both in a fixed order: a workgroup
-// sums a chunk of images, then another merges the chunks. Variances are
-// merged from means and squared deviations (Chan et al. 1979), never as
+// A sum over a channel takes two steps, both in a fixed order: a workgroup sums
+// each chunk of images, then another one merges the chunks. Variances are merged
+// from means and squared deviations (Chan et al. 1979), not computed as
 // E[x²] − E[x]², which loses all digits where the mean is large.
 //
-// Normalising takes the ReLU and the residual join behind it along, and the
-// gradients take the ReLU's mask along, recomputed from x by the same
+// `normalize` also does the ReLU and the residual join that follow, and the
+// gradients also apply the mask of the ReLU, recomputed from x by the same
 // arithmetic: each saves a pass over the activations.
 
 // import flat_index
 // import workgroup_sum
 
-// `V` is four neighbours of a row, or one where planes do not divide by four.
+// What an invocation computes at once: four neighbours of a row, or one element
+// where planes do not divide by four.
 alias V = vec4f;
 // The same in memory.
 alias Stored = V;
+// Elements of V.
 const WIDTH: u32 = 4u;
-// Channels, and the plane's size in V.
+// Channels, and the size of a plane in V.
 const C: u32 = 4u;
 const PLANE: u32 = 16u;
 // Images of one chunk, and the number of chunks before this dispatch's.
 const IMAGES: u32 = 1u;
 const FIRST_CHUNK: u32 = 0u;
-// Elements that an invocation takes at a time; divides PLANE.
+// Elements of type V of a plane per invocation; divides PLANE.
 const ITEMS: u32 = 1u;
+// Added to the variance.
 const EPS: f32 = 1e-5;
+// Share of the batch in the running state.
 const MOMENTUM: f32 = 0.1;
 // One over N·H·W of the whole batch.
 const PER_COUNT: f32 = 1.0;
-// A ReLU behind the normalisation; a join behind that; a ReLU behind the join.
+// Whether a ReLU follows the normalisation; whether the residual join follows;
+// and whether a ReLU follows the join.
 const RELU: bool = false;
 const JOIN: bool = false;
 const JOIN_RELU: bool = false;
 // Whether the statistics are the batch's, so that they depend on x.
 const BATCH_STATS: bool = true;
-// Whether y is made in the memory of x, or of dy in the gradient.
+// Whether y is the memory of x, or, in the gradient, that of dy.
 const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 // Σ g·x̂ and Σ g, of which a workgroup adds many.
 alias Sum = vec2f;
 
+// Invocations per plane.
 const PLANE_INVOCATIONS: u32 = PLANE / ITEMS;
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;             // N, C, PLANE
@@ -53,7 +59,7 @@ const PLANE_INVOCATIONS: u32 = PLANE / ITEMS;
 @group(0) @binding(7) var<storage, read_write> running: array<f32>;    // mean, unbiased variance by C
 @group(0) @binding(8) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(9) var<storage, read> shortcut: array<Stored>;
-@group(0) @binding(10) var<storage, read> gains: array<vec4f>;         // of one block: branch, shortcut, back…
+@group(0) @binding(10) var<storage, read> gains: array<vec4f>;         // of one block: branch, shortcut, and both backward
 @group(0) @binding(11) var<storage, read_write> products: array<vec2f>; // chunks, C: Σ g·x̂, Σ g
 @group(0) @binding(12) var<storage, read> products_in: array<vec2f>;
 @group(0) @binding(13) var<storage, read_write> new_sums: array<f32>;  // Σ g·x̂, Σ g by C
@@ -67,7 +73,7 @@ fn total(v: V) -> f32 {
     return select(w.x, w.x + w.y + w.z + w.w, WIDTH == 4u);
 }
 
-// Count, mean and squared deviations of two sets together.
+// Count, mean and sum of squared deviations of the union of two sets.
 fn merge(a: vec3f, b: vec3f) -> vec3f {
     let count = a.x + b.x;
     if (count == 0.0) {
@@ -90,6 +96,7 @@ fn workgroup_moments(own: vec3f, index: u32) -> vec3f {
     return partial_moments[index];
 }
 
+// Count, mean and sum of squared deviations of each chunk of images.
 // Grid: x over chunks of images, y over channels.
 @compute @workgroup_size(WG)
 fn chunk_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -117,8 +124,8 @@ fn chunk_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     }
 }
 
-// Grid: x over channels. Also advances the running state, by the unbiased
-// variance, as PyTorch does.
+// Also updates the running state, by the unbiased variance, as PyTorch does.
+// Grid: x over channels.
 @compute @workgroup_size(WG)
 fn merge_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let c = group.x;
@@ -146,6 +153,7 @@ fn running_stats(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
+// The element of x.
 fn input(at: u32) -> V {
     if (IN_PLACE) { // static
         return V(y[at]);
@@ -168,7 +176,7 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
     let offset = affine[C + c] - stats[c] * scale;
     let first = plane * PLANE + index % PLANE_INVOCATIONS;
     if (JOIN) { // static
-        // A side with gain 0 was not computed and must not be read.
+        // A summand with gain 0 was not computed and must not be read.
         let gain = gains[0];
         var v: array<V, ITEMS>;
         if (gain.x != 0.0) {
@@ -205,6 +213,7 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
     }
 }
 
+// Σ g·x̂ and Σ g of each chunk of images.
 // Grid: x over chunks of images, y over channels.
 @compute @workgroup_size(WG)
 fn chunk_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -256,6 +265,7 @@ fn merge_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
     }
 }
 
+// The element of dy.
 fn output_gradient(at: u32) -> V {
     if (IN_PLACE) { // static
         return V(y[at]);
@@ -278,7 +288,7 @@ fn input_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
     let rstd = stats[C + c];
     let scale = affine[c] * rstd;
     let offset = affine[C + c] - mean * scale;
-    // dx = scale · (g − Σg/M − x̂ · Σgx̂/M), as a line in x.
+    // dx = scale · (g − Σg/M − x̂ · Σgx̂/M), as a linear function of x.
     let slope = scale * rstd * sums[c] * PER_COUNT;
     let constant = slope * mean - scale * sums[C + c] * PER_COUNT;
     let first = plane * PLANE + index % PLANE_INVOCATIONS;

@@ -1,10 +1,10 @@
-// Moving channels about: option-A shortcuts (He et al. 2015), concatenation,
-// slices, and their gradients.
+// Copies of channels: option-A shortcuts (He et al. 2015), concatenation, slices,
+// and their gradients.
 
 // import flat_index
 
-// The narrow side: C channels of H × W. The wide side: WIDE_C channels of OH × OW,
-// among which the C stand from channel FIRST_CHANNEL on.
+// The narrow tensor has C channels of H × W. The wide tensor has WIDE_C channels
+// of OH × OW, of which the C begin at FIRST_CHANNEL.
 const C: u32 = 4u;
 const H: u32 = 8u;
 const W: u32 = 8u;
@@ -13,18 +13,19 @@ const FIRST_CHANNEL: u32 = 2u;
 const OH: u32 = 4u;
 const OW: u32 = 4u;
 const STRIDE: u32 = 2u;
-// Mean of a STRIDE × STRIDE window instead of its first pixel.
+// Whether a pixel is the mean of a STRIDE × STRIDE window, not its first pixel.
 const AVERAGE: bool = false;
 const WG: u32 = 64u;
 // An element in memory.
 alias Stored = f32;
 
+// Side of the window that a pixel depends on.
 const WINDOW: u32 = select(1u, STRIDE, AVERAGE);
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 
-// Narrow to wide: subsample, and zeros for the channels around.
+// Narrow to wide: subsampled, with zeros in the other channels.
 // Grid: x, folded into y, over the elements of y (N, WIDE_C, OH, OW).
 @compute @workgroup_size(WG)
 fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -33,7 +34,7 @@ fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     if (index >= arrayLength(&y)) {
         return;
     }
-    let c = index / (OH * OW) % WIDE_C - FIRST_CHANNEL; // wraps below zero
+    let c = index / (OH * OW) % WIDE_C - FIRST_CHANNEL; // wraps around below zero
     var sum = 0.0;
     if (c < C) {
         let n = index / (OH * OW * WIDE_C);
@@ -67,7 +68,7 @@ fn pad_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
     y[index] = Stored(value / f32(WINDOW * WINDOW));
 }
 
-// One input of a concatenation into its channels of the wide output.
+// Copies one input of a concatenation to its channels of the wide output.
 // Grid: x, folded into y, over the elements of x (N, C, H, W).
 @compute @workgroup_size(WG)
 fn place(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,

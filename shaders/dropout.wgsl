@@ -1,25 +1,26 @@
-// Dropout (Srivastava et al. 2014), and stochastic depth by image ("drop
-// path"), where all elements of an image share one draw. The mask is drawn anew wherever it is
-// needed, from Philox4x32-10 (Salmon et al. 2011) by (seed, step, layer,
-// element): the gradient is this same kernel on dy, and no mask is stored.
+// Dropout (Srivastava et al. 2014), and stochastic depth per image ("drop path"),
+// where all elements of an image share one draw. No mask is stored: it is drawn
+// again wherever it is needed, by Philox4x32-10 (Salmon et al. 2011) from seed,
+// step, layer and element. The gradient is the same kernel applied to dy.
 
 // import flat_index
 // import step
 
-// Probability of a zero, the scale of what stays, the layer's stream.
+// Probability of a zero, factor of all other elements, and number of the layer's
+// random stream.
 const P: f32 = 0.5;
 const KEEP_SCALE: f32 = 2.0;
 const STREAM: u32 = 0u;
-// Purpose of these draws, so that no two purposes share any.
+// Purpose of these draws: no two purposes share a draw.
 const PURPOSE: u32 = 4u;
 // Elements before this dispatch's part of the batch.
 const FIRST: u32 = 0u;
-// Elements that share a draw: 1, or those of an image.
+// Elements that share a draw: 1, or all of an image.
 const PER_DRAW: u32 = 1u;
-// Whether four elements from a multiple of four never need two blocks of
-// random words.
+// Whether four elements from a multiple of four on never need more than one block
+// of random words.
 const ALIGNED: bool = true;
-// Whether y is made in the memory of x.
+// Whether y is the memory of x.
 const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 // An element in memory.
@@ -29,6 +30,7 @@ alias Stored = f32;
 @group(0) @binding(1) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(2) var<storage, read> step: Step;
 
+// The element of x.
 fn input(at: u32) -> f32 {
     if (IN_PLACE) { // static
         return f32(y[at]);
@@ -45,6 +47,7 @@ fn wide_product(a: u32, b: u32) -> vec2u {
     return vec2u((a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u), a * b);
 }
 
+// Four random words of Philox4x32-10.
 fn philox(counter: vec4u, seed: vec2u) -> vec4u {
     var c = counter;
     var key = seed;
@@ -57,7 +60,7 @@ fn philox(counter: vec4u, seed: vec2u) -> vec4u {
     return c;
 }
 
-// Grid: x, folded into y, over fours of elements: one draw each.
+// Grid: x, folded into y, over elements / 4: one draw each.
 @compute @workgroup_size(WG)
 fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(local_invocation_id) local: vec3u) {
@@ -66,8 +69,8 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
         return;
     }
     let first = FIRST + 4u * index;
-    // Four draws in a block of random words: those of four elements that do
-    // not share, or the one of all four elements where they do.
+    // A block of random words has four draws: one for each of four elements, or
+    // one for all four where these share a draw.
     let draw = philox(vec4u(first / PER_DRAW / 4u, step.number, STREAM, PURPOSE), step.seed);
     for (var i = 0u; i < 4u; i++) { // unroll
         let at = 4u * index + i;

@@ -1,20 +1,22 @@
-// A batch from the resident images: gather by index, crop, flip, normalise.
+// A batch of images: gathered by index, cropped, flipped and normalised.
 //
-// Images stay on the device as bytes. A draw says which image, how far the
-// crop is shifted (PAD, PAD leaves it in place) and whether it is mirrored.
-// The crop pads by black pixels, before normalisation, or by reflection
+// All images stay on the device as bytes. A draw holds the index of the image,
+// the shift of the crop (PAD, PAD is no shift) and whether it is mirrored. The
+// crop is padded with black pixels, before normalisation, or by reflection
 // without repeating the edge.
 
 // import flat_index
 
+// Channels and plane of an image.
 const C: u32 = 3u;
 const H: u32 = 32u;
 const W: u32 = 32u;
+// Largest shift of the crop, in pixels, and whether padding reflects the image.
 const PAD: u32 = 4u;
 const REFLECT: bool = false;
-// The first image of this part of the set, where it has several.
+// Images of the set before the part that is bound.
 const FIRST: u32 = 0u;
-// Images of the batch before this dispatch's part of it.
+// Images of the batch before this dispatch's part.
 const START: u32 = 0u;
 const WG: u32 = 64u;
 // An element of an image in memory.
@@ -27,10 +29,11 @@ alias Stored = f32;
 @group(0) @binding(4) var<storage, read_write> images: array<Stored>; // N, C, H, W
 @group(0) @binding(5) var<storage, read_write> labels: array<u32>;    // N
 
-// The place of padded coordinate `at` on an axis of `size`: outside is `size`.
+// The coordinate in the image of padded coordinate `at` on an axis of length
+// `size`; `size` where it is outside.
 fn resolve(at: i32, size: i32) -> i32 {
     if (REFLECT) { // static
-        // The image repeats, mirrored, with the period of there and back.
+        // The image and its mirror image alternate; both together are a period.
         let period = max(2 * (size - 1), 1);
         let forth = abs(at) % period;
         return min(forth, period - forth);
@@ -44,14 +47,14 @@ fn resolve(at: i32, size: i32) -> i32 {
 fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_id) local: vec3u) {
     let index = flat_index(group, groups, local);
-    // Memory is bound by words: there may be half a word behind the last image.
+    // Memory is bound in words: half a word may follow the last image.
     if (index / (C * H * W) >= arrayLength(&images) / (C * H * W)) {
         return;
     }
     let n = START + index / (C * H * W);
     let draw = draws[n];
     let place = draw.x - FIRST;
-    // Images of another part come from another dispatch.
+    // Another dispatch gathers the images of other parts.
     if (place >= arrayLength(&bytes) * 4u / (C * H * W)) {
         return;
     }

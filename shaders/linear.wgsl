@@ -1,11 +1,13 @@
 // Linear layers: y = x Wᵀ + b, and both gradients, as one matrix product with
-// strides: out[r, c] = Σ_d a[r, d] · b[d, c]. An invocation owns a TILE × TILE
-// piece of the output.
+// strides: out[r, c] = Σ_d a[r, d] · b[d, c]. An invocation computes TILE × TILE
+// elements of the output.
 
 // import flat_index
 
+// Columns of the output.
 const COLS: u32 = 8u;
-// Distance in memory of neighbours: rows and depth of a, depth and columns of b.
+// Distance in memory, in elements, of neighbouring rows of a, terms of a, terms
+// of b and columns of b.
 const A_ROW: u32 = 8u;
 const A_DEPTH: u32 = 1u;
 const B_DEPTH: u32 = 1u;
@@ -13,11 +15,12 @@ const B_COL: u32 = 8u;
 const BIAS: bool = false;
 const TILE: u32 = 4u;
 const WG: u32 = 64u;
-// Elements in memory.
+// An element of a, b and the output in memory.
 alias A = f32;
 alias B = f32;
 alias Out = f32;
 
+// Tiles in a row of the output.
 const TILES: u32 = (COLS + TILE - 1u) / TILE;
 
 @group(0) @binding(0) var<storage, read> a: array<A>;

@@ -12,7 +12,7 @@ alias Stored = f32;
 const SCALED: bool = false;
 // The flag that a gradient has overflowed, in the loss scale's state.
 alias Overflow = u32;
-// Loss and number wrong, of which a workgroup adds many.
+// What a workgroup adds: losses and numbers of errors.
 alias Sum = vec2f;
 
 @group(0) @binding(0) var<storage, read> logits: array<Stored>;         // N, CLASSES
@@ -24,8 +24,8 @@ alias Sum = vec2f;
 @group(0) @binding(6) var<storage, read> step: Step;
 @group(0) @binding(7) var<storage, read> loss_scale: LossScale;
 
-// Grid of the first two: x over images, by WG.
-
+// Loss of each image, and whether its class is wrong.
+// Grid: x over images / WG.
 @compute @workgroup_size(WG)
 fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
     let n = id.x;
@@ -50,6 +50,8 @@ fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
     results[n] = vec2f(log(sum) + best - f32(logits[row + label]), select(0.0, 1.0, winner != label));
 }
 
+// Gradient of the mean loss of the batch by the logits.
+// Grid: x over images / WG.
 @compute @workgroup_size(WG)
 fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     let n = id.x;
@@ -78,7 +80,8 @@ fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
-// The batch's mean loss and number of errors, to the step's slot. One group.
+// Writes mean loss and number of errors of the batch to the slot of the step.
+// Grid: one workgroup.
 @compute @workgroup_size(WG)
 fn record(@builtin(local_invocation_id) local: vec3u) {
     let batch = arrayLength(&results_in);

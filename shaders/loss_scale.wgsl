@@ -1,13 +1,14 @@
-// Dynamic loss scaling (Micikevicius et al. 2018, section 3.2), without the
-// host: gradients in 16 bits vanish below 2⁻²⁴ and overflow above 65504, so
-// they are computed multiplied by as large a power of two as they bear. A
-// step whose gradients overflow changes nothing but the scale.
+// Dynamic loss scaling (Micikevicius et al. 2018, section 3.2), without the host.
+// Gradients in 16 bits become zero below 2⁻²⁴ and overflow above 65504. So they
+// are computed multiplied by a power of two, as large as they allow. A step whose
+// gradients overflow changes nothing but that scale.
 
 // import flat_index
 // import loss_scale_state
 
-// The scale doubles after so many steps without overflow.
+// The scale doubles after this number of steps without overflow.
 const INTERVAL: u32 = 2000u;
+// Smallest and largest scale.
 const MIN_SCALE: f32 = 0x1p-24;
 const MAX_SCALE: f32 = 0x1p24;
 const WG: u32 = 64u;
@@ -18,9 +19,9 @@ alias Overflow = atomic<u32>;
 @group(0) @binding(0) var<storage, read> grads: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> state: LossScale;
 
-// Whether a gradient is infinite or not a number: by its bits, which no
-// driver's arithmetic takes for granted.
-// Grid: x, folded into y, over fours.
+// Whether a gradient is infinite or not a number. Reads its bits: a driver may
+// compile arithmetic on the assumption that there are no such values.
+// Grid: x, folded into y, over elements / 4.
 @compute @workgroup_size(WG)
 fn find_overflow(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {
@@ -34,7 +35,8 @@ fn find_overflow(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     }
 }
 
-// What becomes of the step, and the scale of the next. One invocation.
+// Decides whether the step is skipped, and the scale of the next step.
+// Grid: one invocation.
 @compute @workgroup_size(1)
 fn update() {
     let scale = state.scale;

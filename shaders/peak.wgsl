@@ -1,21 +1,21 @@
-// What can a device do at best? Multiply-adds that wait for nothing but each
-// other, a copy, and a sum of two arrays. Nothing of a network is made here: these rates are what
-// its kernels are measured against.
+// What can a device do at best? Multiply-adds that depend only on each other, a
+// copy, and a sum of two arrays. No network runs these: they measure the rates
+// that its kernels are compared with.
 
 // import flat_index
 // import grid
 
-// `V` is what an invocation works on at once.
+// What an invocation computes at once.
 alias V = vec4f;
-// Sums of one invocation that do not depend on each other: enough of them
-// hide how long one multiply-add takes.
+// Independent sums of one invocation: enough of them hide the latency of a
+// multiply-add.
 const CHAINS: u32 = 8u;
-// Multiply-adds of each chain in a round, and rounds.
+// Multiply-adds of each chain in a round, and the number of rounds.
 const UNROLLED: u32 = 8u;
 const ROUNDS: u32 = 64u;
-// Whether the multiply-add is asked for by its name.
+// Whether the multiply-add is written as `fma`.
 const FUSED: bool = true;
-// Elements that an invocation moves, WG apart.
+// Elements that an invocation copies, WG apart.
 const ITEMS: u32 = 1u;
 const WG: u32 = 64u;
 
@@ -23,9 +23,9 @@ const WG: u32 = 64u;
 @group(0) @binding(1) var<storage, read_write> y: array<V>;
 @group(0) @binding(2) var<storage, read> z: array<V>;
 
-// Each chain is s ← a · s + b with a and b that only the device knows, within
-// [-1, 1]: the product cannot be taken out of the loop, the sum stays finite,
-// and as all chains are written, none can be left out.
+// Each chain is s ← a · s + b, with a and b from memory and within [-1, 1]. So a
+// compiler cannot move the product out of the loop, the sum stays finite, and no
+// chain can be removed, because all of them are written.
 // Grid: x, folded into y, over invocations; y holds an element for each.
 @compute @workgroup_size(WG)
 fn multiply_adds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -72,7 +72,7 @@ fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
-// y = x + ½ z: twice as many reads as writes, where reads are cheaper
+// y = x + ½ z: twice as many reads as writes
 // Grid: x, folded into y, over elements / ITEMS.
 @compute @workgroup_size(WG)
 fn triad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,

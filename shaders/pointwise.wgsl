@@ -1,19 +1,21 @@
-// Elementwise kernels that no neighbour has taken along: ReLU, the residual
-// join, sums of gradients.
+// Elementwise operations that no other kernel includes: ReLU, the residual join,
+// sums of gradients.
 
 // import grid
 
-// `V` is four neighbours, or one where tensors do not divide by four.
+// What an invocation computes at once: four neighbours, or one element where
+// tensors do not divide by four.
 alias V = vec4f;
 // The same in memory.
 alias Stored = V;
-// Elements of one invocation, WG · groups apart.
+// Elements of type V per invocation, WG apart.
 const ITEMS: u32 = 1u;
+// Whether a ReLU follows the join.
 const RELU: bool = false;
-// Which of a block's gains `scale` takes: 2 is the branch's backward gain, 3
-// the shortcut's.
+// Which gain of the block `scale` applies: 2 is the backward gain of the residual
+// branch, 3 that of the shortcut.
 const GAIN: u32 = 2u;
-// Whether y is made in the memory of a.
+// Whether y is the memory of a.
 const IN_PLACE: bool = false;
 const WG: u32 = 64u;
 
@@ -22,6 +24,7 @@ const WG: u32 = 64u;
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(3) var<storage, read> gains: array<vec4f>; // of one block
 
+// The element of a.
 fn first_input(at: u32) -> V {
     if (IN_PLACE) { // static
         return V(y[at]);
@@ -30,7 +33,7 @@ fn first_input(at: u32) -> V {
     }
 }
 
-// Grid of all: x, folded into y, over elements / ITEMS.
+// Grid of all entry points: x, folded into y, over elements / ITEMS.
 
 // y = max(a, 0)
 @compute @workgroup_size(WG)
@@ -58,7 +61,7 @@ fn relu_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     }
 }
 
-// y = gain · a + gain · b; a side with gain 0 is not read
+// y = gain · a + gain · b; a summand with gain 0 is not read
 @compute @workgroup_size(WG)
 fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {

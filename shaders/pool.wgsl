@@ -1,16 +1,17 @@
 // Pooling over windows and over whole planes, forward and backward.
 //
-// Backward kernels gather: an input element asks each window that covers it,
-// so that no two invocations write one place.
+// Backward kernels gather: each input element reads all windows that cover it, so
+// that no two invocations write the same element.
 
 // import flat_index
 
-// Channels, planes of x and y.
+// Channels, and the planes of x and y.
 const C: u32 = 4u;
 const H: u32 = 8u;
 const W: u32 = 8u;
 const OH: u32 = 4u;
 const OW: u32 = 4u;
+// Side of a window, distance of windows, and padding.
 const KERNEL: u32 = 2u;
 const STRIDE: u32 = 2u;
 const PADDING: u32 = 0u;
@@ -23,9 +24,10 @@ alias Stored = f32;
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>;  // N, C, OH, OW
 @group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // N, C, H, W
 
+// The smallest finite f32.
 const LOWEST: f32 = -0x1.fffffep127;
 
-// Grid of all: x, folded into y, over the elements of the output.
+// Grid of all entry points: x, folded into y, over the elements of the output.
 
 @compute @workgroup_size(WG)
 fn max_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -39,7 +41,7 @@ fn max_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     let ox = index % OW;
     var best = LOWEST;
     for (var ky = 0u; ky < KERNEL; ky++) {
-        let iy = oy * STRIDE + ky - PADDING; // wraps below zero
+        let iy = oy * STRIDE + ky - PADDING; // wraps around below zero
         for (var kx = 0u; kx < KERNEL; kx++) {
             let ix = ox * STRIDE + kx - PADDING;
             if (iy < H && ix < W) {
@@ -50,8 +52,8 @@ fn max_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     y[index] = Stored(best);
 }
 
-// The element of window (oy, ox) that has the maximum, the first in reading
-// order, as an index into the plane. `plane` is where the plane begins in x.
+// Index in the plane of the maximum of window (oy, ox), the first one in reading
+// order. The plane begins at element `plane` of x.
 fn winner(plane: u32, oy: u32, ox: u32) -> u32 {
     var best = LOWEST;
     var place = 0xffffffffu;

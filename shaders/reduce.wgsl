@@ -1,9 +1,10 @@
-// Sums in a fixed order.
+// Sums in a fixed order, so that their bits are the same every time.
 
 // import flat_index
 // import workgroup_sum
 
-// Channels and plane of `channel_sum`; parts before this dispatch's.
+// For `channel_sum`: channels, elements of a plane, images per chunk, and the number
+// of chunks before this dispatch's.
 const C: u32 = 4u;
 const PLANE: u32 = 16u;
 const IMAGES: u32 = 1u;
@@ -16,7 +17,7 @@ alias Sum = f32;
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(0) @binding(2) var<storage, read> x4: array<vec4f>; // the memory of `x`, of 32 bits
+@group(0) @binding(2) var<storage, read> x4: array<vec4f>; // the memory of `x`, in 32 bits
 
 // y[i] = Σ over rows r of x[r, i]; x has as many rows as fit.
 // Grid: x, folded into y, over the elements of y.
@@ -35,8 +36,8 @@ fn sum_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     y[index] = sum;
 }
 
-// The same of 3×3 filters, where a row's first eight taps of all filters come
-// before the ninth of each: first those of all rows, then these.
+// The same for 3×3 filters whose taps are stored apart: eight taps of all filters
+// and rows come first, then the ninth taps.
 // Grid: x, folded into y, over filters.
 @compute @workgroup_size(WG)
 fn sum_filters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -63,7 +64,7 @@ fn sum_filters(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     y[9u * index + 8u] = ninth;
 }
 
-// Sums of a chunk of images for each channel, to y[chunk, c].
+// Sum of each channel over a chunk of images, to y[chunk, c].
 // Grid: x over chunks, y over channels.
 @compute @workgroup_size(WG)
 fn channel_sum(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {

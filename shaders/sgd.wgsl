@@ -9,11 +9,11 @@
 // import loss_scale_state
 // import step
 
-// The first fours of this dispatch's range, and how many fours of the whole
-// arena are decayed: those that are not stand at the end.
+// Vectors of four parameters before this dispatch's range, and the number of them
+// with weight decay: those without stand at the end.
 const FIRST: u32 = 0u;
 const DECAYED: u32 = 0xffffffffu;
-// Whether gradients are multiplied by a loss scale, and a step may have to be
+// Whether gradients are multiplied by a loss scale, so that a step may have to be
 // skipped.
 const SCALED: bool = false;
 const WG: u32 = 64u;
@@ -26,7 +26,7 @@ alias Overflow = u32;
 @group(0) @binding(3) var<storage, read> step: Step;
 @group(0) @binding(4) var<storage, read> loss_scale: LossScale;
 
-// Grid: x, folded into y, over fours.
+// Grid: x, folded into y, over parameters / 4.
 @compute @workgroup_size(WG)
 fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_id) local: vec3u) {

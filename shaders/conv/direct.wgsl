@@ -1,17 +1,17 @@
 // Convolution, and its input gradient, by register tiles.
 //
-// One invocation owns PX × PY pixels × KB channels of the destination. For
-// one source channel at a time it loads the patch of source pixels that the
-// tile needs, then finishes all taps of a pixel and four channels together:
-// multiply-adds per load are what counts, on processors far more than on
-// GPUs, so the tile's size is the host's choice.
+// One invocation owns PX × PY pixels × KB channels of the destination. For one
+// source channel at a time it loads the source pixels that the tile needs, then
+// does all taps of a pixel and four destination channels together. Multiply-adds
+// per load decide the speed, on processors far more than on GPUs, so the host
+// chooses the size of the tile.
 //
 // Both directions are one scheme. Forward, tap (ky, kx) of destination pixel
-// (y, x) reads source pixel (y·S + ky − P, x·S + kx − P). The gradient by the
-// input is the transpose: it reads ((y + P − ky) / S, (x + P − kx) / S) where
-// both divide without remainder, and takes weights with the channels' roles
-// exchanged. The tile's origin is a multiple of S, so which taps of which
-// pixel take part is known while unrolling.
+// (y, x) reads source pixel (y·S + ky − P, x·S + kx − P). The input gradient is
+// the transpose: it reads ((y + P − ky) / S, (x + P − kx) / S) where both divide
+// without remainder, with source and destination channels of the weights
+// exchanged. The origin of a tile is a multiple of S, so it is known while
+// unrolling which taps reach which pixel.
 
 // import columns
 // import flat_index
@@ -38,16 +38,17 @@ const FLIPPED: bool = false;
 const PX: u32 = 4u;
 const PY: u32 = 2u;
 const KB: u32 = 4u;
-// Source pixels for a tile: INNER of its own, and a halo around them.
+// Source pixels of a tile: INNER_X × INNER_Y of its own, and a halo of LEFT on the
+// left and above, RIGHT on the right and below.
 const LEFT: u32 = 1u;
 const RIGHT: u32 = 1u;
 const INNER_X: u32 = 4u;
 const INNER_Y: u32 = 2u;
-// Whether rows of source and destination are read and written by fours.
+// Whether rows of source and destination are accessed as vec4.
 const SOURCE_VEC4: bool = true;
 const DEST_VEC4: bool = true;
 const WG: u32 = 64u;
-// An element of source and destination in memory, and four.
+// An element of source and destination in memory, and four elements.
 alias Stored = f32;
 alias Stored4 = vec4f;
 
@@ -60,7 +61,7 @@ const BLOCKS: u32 = (DC + KB - 1u) / KB;
 const TAPS: u32 = KERNEL * KERNEL;
 // Whether halos are loaded as shared/halo.wgsl does between two tiles.
 const ONE_SIDED: bool = false;
-// For Winograd: quads of 2×2 pixels in a tile, and source channels at a time.
+// For Winograd: quads of 2 × 2 pixels in a tile, and source channels at a time.
 const QUADS: u32 = PX * PY / 4u;
 const CHANNELS: u32 = 1u;
 
@@ -73,13 +74,13 @@ const CHANNELS: u32 = 1u;
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(7) var<storage, read_write> repacked: array<f32>; // as `weights4`
 
-// The source pixels of one plane that the tile with its own first pixel at
-// (sx, sy) needs; zero beyond the plane.
+// The source pixels of one plane that a tile needs whose own first pixel is
+// (sx, sy); zero beyond the plane.
 fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
     var taken: array<f32, ROWS * COLS>;
     for (var r = 0u; r < ROWS; r++) { // unroll
         var row: array<f32, COLS>;
-        // Above and below a tile that is the whole plane there is nothing.
+        // Where a tile is the whole plane, nothing is above or below.
         if (TILES_Y > 1u || r >= LEFT && r < LEFT + SH) { // static
             row = columns(plane, sx, sy + r - LEFT);
         }
@@ -90,7 +91,7 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
     return taken;
 }
 
-// Writes a tile's pixels, KB channels from `first_channel` on.
+// Writes the pixels of a tile, KB channels from `first_channel` on.
 fn write(acc: array<vec4f, PX * PY * KB4>, n: u32, channel_group: u32, first_channel: u32, tx: u32, ty: u32) {
     for (var k = 0u; k < KB; k++) { // unroll
         let channel = first_channel + k;
@@ -181,10 +182,10 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     write(acc, n, channel_group, first_channel, tx, ty);
 }
 
-// The same for a 3×3 kernel at stride 1 by Winograd's minimal filtering,
-// F(2×2, 3×3) (Lavin and Gray 2016): sixteen products for four pixels instead
-// of thirty-six. PX and PY are even. Source channels are taken CHANNELS at a
-// time, so that a sum is read and written once for several products.
+// The same for a 3×3 kernel at stride 1, by Winograd's minimal filtering,
+// F(2×2, 3×3) (Lavin and Gray 2016): 16 products for four pixels instead of
+// 36. PX and PY are even. CHANNELS source channels are taken at a time, so that a
+// sum is read and written once for several products.
 @compute @workgroup_size(WG)
 fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(local_invocation_id) local: vec3u) {
@@ -201,7 +202,7 @@ fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 
     var sums: array<vec4f, QUADS * 16u * KB4>;
     for (var c = 0u; c < SC; c += CHANNELS) {
-        // Bᵀ d B of every patch of 4×4 pixels, for each of the channels.
+        // Bᵀ d B of every patch of 4 × 4 pixels, for each of the channels.
         var v: array<f32, CHANNELS * QUADS * 16u>;
         for (var i = 0u; i < CHANNELS; i++) { // unroll
             let taken = window(((n * GROUPS + channel_group) * SC + c + i) * (SH * SW), tx * PX, ty * PY);
@@ -273,8 +274,9 @@ fn winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     write(acc, n, channel_group, first_channel, tx, ty);
 }
 
-// Lays weights out as `tile` reads them: for each block of KB destination
-// channels, source channel and tap, KB neighbours; zero beyond the last one.
+// Packs weights for `tile`: for each block of KB destination channels, source
+// channel and tap, the weights of the KB channels; zero beyond the last one.
+// Grid: x, folded into y, over the packed weights.
 @compute @workgroup_size(WG)
 fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
@@ -289,7 +291,7 @@ fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     repacked[index] = weight(block / BLOCKS, channel, c, tap);
 }
 
-// The same for `winograd`: sixteen values G g Gᵀ in place of nine taps.
+// The same for `winograd`: 16 values G g Gᵀ instead of nine taps.
 @compute @workgroup_size(WG)
 fn pack_winograd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                  @builtin(local_invocation_id) local: vec3u) {

@@ -1,20 +1,20 @@
 // Convolution and both of its gradients as matrix products through workgroup
 // memory, for GPUs.
 //
-// A workgroup makes a tile of TM × TN results. It takes the reduction DEPTH
-// terms at a time: all invocations bring the two factors' next columns to
-// workgroup memory, then each multiplies SM × SN of them in registers. A value
-// that is brought once is used TN or TM times: what a GPU's memory cannot
-// deliver often enough, it delivers once.
+// A workgroup computes a tile of TM × TN results, DEPTH terms of the reduction at
+// a time: all invocations load the next columns of both factors to workgroup
+// memory, then each multiplies SM × SN of them in registers. A value that is
+// loaded once is used TN or TM times, because a GPU's memory is too slow to
+// deliver it that often.
 //
-// No matrix of patches is ever written ("implicit GEMM", Chetlur et al. 2014):
-// `gemm` makes pixels × channels, forward or by the input, and reads the
-// source at the place that a pixel and a tap name; `gemm_weight_gradient` makes
+// No matrix of patches is ever written ("implicit GEMM", Chetlur et al. 2014).
+// `gemm` computes pixels × channels, forward or as input gradient, and reads the
+// source pixel that belongs to a pixel and a tap. `gemm_weight_gradient` computes
 // (channel, tap) × channels, summed over pixels.
 //
-// Results TM / 4 apart are the four components of one vector in workgroup
-// memory. So neighbours in memory are read and written by neighbouring
-// invocations, whole vectors move, and in `gemm` no two lie in one bank.
+// The four components of one vector in workgroup memory are results TM / 4 apart.
+// So neighbouring invocations access neighbouring addresses of memory, whole
+// vectors move, and in `gemm` no two invocations access the same bank.
 
 // import flat_index
 // import grid
@@ -32,29 +32,31 @@ const GROUPS: u32 = 1u;
 const KERNEL: u32 = 3u;
 const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
-// The input gradient at a stride: destination pixels whose rows and
-// columns leave the same remainders by STRIDE are a phase, which only every
-// STRIDE-th tap reaches. Phases are matrices of their own, without the zeros.
+// Whether this is the input gradient at a stride. Destination pixels whose rows
+// and columns leave the same remainders by STRIDE are a phase, which only every
+// STRIDE-th tap reaches. Each phase is a matrix of its own, without zeros.
 const TRANSPOSED: bool = false;
 const BIAS: bool = false;
 // For packing: `weight` in shared/weight.wgsl.
 const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
-// The tile, an invocation's part of it, and terms taken at a time.
+// The tile, the part of one invocation, and terms at a time.
 const TM: u32 = 32u;
 const TN: u32 = 16u;
 const DEPTH: u32 = 8u;
 const SM: u32 = 4u;
 const SN: u32 = 4u;
-// With two buffers, the next terms are put down while others still multiply.
+// With two buffers, the next terms are stored while other invocations still
+// multiply.
 const BUFFERS: u32 = 1u;
-// Vectors between the rows of workgroup memory, against conflicts of banks.
+// Unused vectors between rows of workgroup memory, against bank conflicts.
 const PAD: u32 = 0u;
 const WG: u32 = 32u;
-// For `gemm_weight_gradient`: pixels that a workgroup sums over, and where its sums go.
+// For `gemm_weight_gradient`: pixels that a workgroup sums over, and the number of
+// splits before this dispatch's.
 const CHUNK: u32 = 64u;
 const FIRST_SPLIT: u32 = 0u;
-// An element of each in memory.
+// An element of source, destination and dy in memory.
 alias Source = f32;
 alias Dest = f32;
 alias Slope = f32;
@@ -162,9 +164,10 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let terms = reach.x * reach.y * SC;
     let steps = (terms + DEPTH - 1u) / DEPTH;
 
-    // The four pixels that this invocation brings: the first plane of the
-    // image, and where the first tap falls. Below zero wraps round, so that
-    // one comparison finds both ends; a pixel beyond the last is far outside.
+    // The four pixels that this invocation loads: the first plane of the image,
+    // and the source pixel of the first tap. A coordinate below zero wraps around
+    // to a large number: one comparison finds both ends. A pixel beyond the last
+    // one gets a row far outside.
     let slot = local.x % TM4;
     var image: array<u32, 4>;
     var row: array<u32, 4>;
@@ -186,11 +189,11 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var sums: array<vec4f, SM * SN4>;
     let across = local.x % INVOCATIONS_M;
     let down = local.x / INVOCATIONS_M;
-    // Where a factor has less to bring than there are invocations, the two
-    // halves bring one each.
+    // Where a factor has fewer vectors than there are invocations, one half of
+    // the invocations loads one factor, the other half the other.
     let other = local.x ^ (WG / 2u);
     for (var step = 0u; step <= steps; step++) {
-        // Brought from memory while the terms before are multiplied.
+        // Loaded from memory while the terms before are multiplied.
         var next_left: array<vec4f, LEFT_LOADS>;
         var next_right: array<vec4f, RIGHT_LOADS>;
         if (step < steps) {
@@ -273,8 +276,8 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 // dw[k, c, ky, kx] = Σ dy[n, k, oy, ox] · x[n, c, oy·S + ky − P, ox·S + kx − P]
 // over a chunk of pixels: `reduce.wgsl` adds the chunks in a fixed order.
-// Neighbouring invocations bring neighbouring pixels, which are terms here, so
-// that rows of workgroup memory must lie PAD apart.
+// Neighbouring invocations load neighbouring pixels, which are terms here. So
+// PAD vectors between the rows of workgroup memory avoid bank conflicts.
 // Grid: x over chunks; y, folded into z, over tiles of columns and channels of
 // all groups.
 @compute @workgroup_size(WG)
@@ -287,15 +290,15 @@ fn gemm_weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgr
     let pixels = arrayLength(&dy) / (GROUPS * DC);
     let first_pixel = group.x * CHUNK;
     let end = min(first_pixel + CHUNK, pixels);
-    // The last of a folded grid may have no tile.
+    // The last workgroups of a folded grid may have no tile.
     let terms = select(0u, end - min(first_pixel, end), channel_group < GROUPS);
     let steps = (terms + DEPTH - 1u) / DEPTH;
 
     var sums: array<vec4f, SM * SN4>;
     let across = local.x % INVOCATIONS_M;
     let down = local.x / INVOCATIONS_M;
-    // Where a factor has less to bring than there are invocations, the two
-    // halves bring one each.
+    // Where a factor has fewer vectors than there are invocations, one half of
+    // the invocations loads one factor, the other half the other.
     let other = local.x ^ (WG / 2u);
     for (var step = 0u; step <= steps; step++) {
         var next_left: array<vec4f, LEFT_LOADS>;
@@ -361,9 +364,9 @@ fn gemm_weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgr
     }
 }
 
-// Lays weights out as `gemm` reads them: for each tap and source channel, all
-// destination channels of a group side by side; zero beyond the last one.
-// Grid: x, folded into y, over the weights as laid out.
+// Packs weights for `gemm`: for each tap and source channel, all destination
+// channels of a group; zero beyond the last one.
+// Grid: x, folded into y, over the packed weights.
 @compute @workgroup_size(WG)
 fn pack_gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_id) local: vec3u) {

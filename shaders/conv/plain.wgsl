@@ -1,6 +1,6 @@
-// Convolution without tiles, forward and backward: one invocation an output,
-// by the definition. These are the truth that faster kernels are held
-// against before they are chosen, and the fallback that always works.
+// Convolution without tiles, forward and backward, by the definition: one
+// invocation per result. The tuner compares faster kernels with these before it
+// chooses one, and they are the fallback that works for every shape.
 
 // import flat_index
 
@@ -16,7 +16,7 @@ const KERNEL: u32 = 3u;
 const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
 const BIAS: bool = false;
-// For the weight gradient: parts of the batch before this one.
+// For the weight gradient: the number of splits before this dispatch's.
 const FIRST_SPLIT: u32 = 0u;
 const WG: u32 = 64u;
 // An element of x and dy in memory, and one of what is written.
@@ -52,7 +52,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
         let plane = (n * GROUPS * C + k / K * C + c) * (H * W);
         for (var ky = 0u; ky < KERNEL; ky++) {
             for (var kx = 0u; kx < KERNEL; kx++) {
-                // Wraps round below zero: one comparison finds both ends.
+                // A coordinate below zero wraps around to a large number: one
+                // comparison finds both ends.
                 let iy = oy * STRIDE + ky - PADDING;
                 let ix = ox * STRIDE + kx - PADDING;
                 if (iy < H && ix < W) {
@@ -97,8 +98,8 @@ fn input_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
 }
 
 // dw[k, c, ky, kx] = Σ dy[n, k, oy, ox] · x[n, c, oy·S + ky − P, ox·S + kx − P]
-// Grid: as `forward`, over the weights. Images are summed one by one, so that
-// rounding does not grow with all pixels of the batch.
+// Grid: as `forward`, over the weights. Each image is summed on its own first, so
+// that rounding errors do not grow with all pixels of the batch.
 @compute @workgroup_size(WG)
 fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(local_invocation_id) local: vec3u) {

@@ -1,31 +1,29 @@
-// Convolution, and its input gradient, by register tiles whose
-// neighbours lie in one subgroup: tap by tap, or by Winograd's minimal
-// filtering.
+// Convolution, and its input gradient, by register tiles that share halos and
+// weights within a subgroup. For processors, where a subgroup is a vector.
 //
-// Where a subgroup is a processor's vector, a load of memory costs each lane
-// ten times what an exchange between lanes costs all of them. So no pixel is
-// loaded twice that a neighbour has: the lanes hold tiles that are side by
-// side in rows of LANES_X, and below one another, and halos are shuffled. And
-// no weight is loaded by every lane: together they load a row of them, and
-// each weight is passed on by the lane that has it.
+// There a load from memory costs each lane ten times what a shuffle costs the
+// whole subgroup. So no lane loads a pixel that another lane has: the tiles of
+// a subgroup are neighbours in the image, LANES_X in a row and LANES_Y rows, and
+// halos are shuffled. And no weight is loaded by every lane: the lanes load one
+// row of weights together, and each weight is broadcast from its lane.
 //
-// A load is dear by the lane and the instruction, not by the byte: where the
-// driver has 64-bit integers, load8 values come at once as four of them.
+// A load costs by lane and instruction, not by byte. Where the driver has
+// 64-bit integers, one load of four of them brings eight values (load8).
 //
-// `tile` takes a few source channels at a time, and of them one destination
-// channel after the other, all taps for each pixel: the body fits into the
-// instruction cache, and a kernel's weights into registers. The loop over source
-// channels carries sums, which a processor's driver writes under a mask.
+// `output_stationary` keeps the sums of KB destination channels in registers
+// and loops over source channels, CHANNELS at a time. Per destination channel
+// it does all taps of each pixel: the body fits into the instruction cache, and
+// the weights of one kernel fit into registers. The sums are carried by the
+// loop, which makes a processor's driver write them under a mask.
 //
-// `turns` carries nothing. It takes many source channels at a time, whose values
-// stay in the first-level cache, and goes through the destination channels in a
-// loop; sums of the channels before are read back from memory. It serves 1×1
-// kernels, and 3×3 kernels at stride 1 by Winograd's F(4×4, 3×3), where sixteen
-// pixels take 36 products of a source channel instead of 144 (Lavin and Gray
-// 2016, "Fast Algorithms for Convolutional Neural Networks"): sums in the
-// transform's terms are made in registers and transformed back once for all
-// those source channels. The transforms interpolate at 0, ±√½, ±√2 and ∞, where
-// little is lost to rounding: docs/notes.md.
+// `input_stationary` carries nothing in its loop. It holds the values of a
+// block of CHANNELS source channels, which stay in the first-level cache, and
+// loops over the destination channels. Sums of earlier blocks are read back
+// from memory. It serves 1×1 kernels, and 3×3 kernels at stride 1 by Winograd's
+// F(4×4, 3×3), where 16 pixels take 36 products per source channel instead of
+// 144 (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural
+// Networks"). Products are pointwise_sums as terms of the transform, in registers, and
+// transformed back once per block.
 //
 // Directions and taps are those of `conv/direct.wgsl`.
 
@@ -52,78 +50,79 @@ const BIAS: bool = false;
 // For packing: `weight` in shared/weight.wgsl.
 const EXCHANGED: bool = false;
 const FLIPPED: bool = false;
-// The tile: PX × PY pixels of KB destination channels, and the source channels
-// that it takes at a time, for `tile` a divisor of SC. By Winograd's filtering PX
+// The tile: PX × PY pixels of KB destination channels, and the number of source
+// channels at a time; for `output_stationary`, a divisor of SC. With WINOGRAD, PX
 // and PY are multiples of four.
 const PX: u32 = 4u;
 const PY: u32 = 4u;
 const KB: u32 = 8u;
 const CHANNELS: u32 = 1u;
-// Whether `turns` goes by Winograd's filtering; else the kernel is 1×1.
+// Whether `input_stationary` uses Winograd's transform; else the kernel is 1×1.
 const WINOGRAD: bool = false;
-// Destination channels whose sums are held at a time: KB in `tile`, one in
-// `turns`.
+// Destination channels whose sums are in registers at a time: KB in
+// `output_stationary`, 1 in `input_stationary`.
 const ACCUMULATORS: u32 = KB;
-// Source pixels for a tile: INNER of its own, and a halo of one or none.
+// Source pixels of a tile: INNER_X × INNER_Y of its own, and a halo of LEFT on
+// the left and above, RIGHT on the right and below, 0 or 1 each.
 const LEFT: u32 = 1u;
 const RIGHT: u32 = 1u;
 const INNER_X: u32 = 4u;
 const INNER_Y: u32 = 4u;
-// Invocations in a subgroup, a power of two, and how many of them lie along a
-// row of tiles: a divisor of SUBGROUP_SIZE, and at least TILES_X.
+// Invocations of a subgroup, a power of two, and the number of lanes along a
+// row of tiles: a divisor of SUBGROUP_SIZE, at least TILES_X.
 const SUBGROUP_SIZE: u32 = 8u;
 const LANES_X: u32 = 2u;
-// Whether rows of source and destination are read and written by fours, and
-// whether rows of the source and weights are read by eights.
+// Whether rows of source and destination are accessed as vec4, and whether rows
+// of the source, and weights, are loaded by load8.
 const SOURCE_VEC4: bool = true;
 const DEST_VEC4: bool = true;
 const SOURCE_LOAD8: bool = false;
 const WEIGHTS_LOAD8: bool = false;
-// Whether `turns` has memory of its own for sums of some source channels:
-// else `dest` holds them, in 32 bits. And whether it reads them by eights.
+// Whether `input_stationary` has memory of its own for sums that are not
+// complete, in 32 bits; else they stand in `dest`. And whether they are loaded
+// by load8.
 const F32_SUMS: bool = false;
 const SUMS_LOAD8: bool = false;
-// Whether the moments of each destination channel are taken along for a batch
-// norm behind the convolution, and the chunks of them before this dispatch's.
-// Tiles must divide the plane.
+// Whether the kernel also writes the moments of each destination channel, for a
+// batch norm that follows, and the number of their chunks before this
+// dispatch's. Tiles must divide the plane.
 const MOMENTS: bool = false;
 const FIRST_CHUNK: u32 = 0u;
-// Exchanges until every lane has those of all: SUBGROUP_SIZE is two to this power.
+// Binary logarithm of SUBGROUP_SIZE: shuffles until every lane has the moments
+// of all lanes.
 const EXCHANGES: u32 = 3u;
 const WG: u32 = 32u;
-// An element of source and destination in memory, and four.
+// An element of source and destination in memory, and four elements.
 alias Stored = f32;
 alias Stored4 = vec4f;
 
 const LANES_Y: u32 = SUBGROUP_SIZE / LANES_X;
 const TILES_X: u32 = (DW + PX - 1u) / PX;
 const TILES_Y: u32 = (DH + PY - 1u) / PY;
-// Whether every image lies in one subgroup: then so do all its halos.
+// Whether every image lies within one subgroup: then its halos do, too.
 const WHOLE_IMAGES: bool = LANES_Y % TILES_Y == 0u;
 const BLOCKS: u32 = (DC + KB - 1u) / KB;
 const TAPS: u32 = KERNEL * KERNEL;
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
-// Weights that a lane loads at once.
+// Weights that a lane loads by one instruction.
 const LOAD_WIDTH: u32 = select(4u, 8u, WEIGHTS_LOAD8);
-// Of `tile`: weights of a block for the source channels of one turn, and how
-// often a lane loads LOAD_WIDTH of them.
+// For `output_stationary`: weights of a block of destination channels for CHANNELS
+// source channels, and the loads of a lane for its share of them.
 const PACKED_WEIGHTS: u32 = KB * CHANNELS * TAPS;
 const LANE_LOADS: u32 = (PACKED_WEIGHTS + LOAD_WIDTH * SUBGROUP_SIZE - 1u) / (LOAD_WIDTH * SUBGROUP_SIZE);
-// Of `turns`: turns that the source channels take, kernels that a lane loads
-// a turn, and how it does: so often LOAD_WIDTH weights, then so many pairs. A turn's
-// weights begin at a multiple of load8.
+// For `input_stationary`: blocks of source channels; kernels that a lane loads per
+// block; and how it loads them: VECTOR_LOADS of LOAD_WIDTH weights, then
+// PAIR_LOADS of two. The packed weights of a block begin at a multiple of eight.
 const SOURCE_BLOCKS: u32 = (SC + CHANNELS - 1u) / CHANNELS;
 const LANE_KERNELS: u32 = (CHANNELS + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
 const VECTOR_LOADS: u32 = (TAPS * LANE_KERNELS + select(3u, 0u, WEIGHTS_LOAD8)) / LOAD_WIDTH;
 const PAIR_LOADS: u32 = select(0u, (TAPS * LANE_KERNELS % 8u + 1u) / 2u, WEIGHTS_LOAD8);
 const BLOCK_WEIGHTS: u32 = ((VECTOR_LOADS * LOAD_WIDTH + PAIR_LOADS * 2u) * SUBGROUP_SIZE + 7u) / 8u * 8u;
-// By Winograd's filtering: blocks of 4 × 4 pixels along a row of a tile and in all
-// of it, and the terms of the 6 × 6 source pixels behind each.
+// With WINOGRAD: patches of 4 × 4 pixels along a row of a tile, and in all of it.
 const PATCHES_X: u32 = max(PX / 4u, 1u);
 const PATCHES: u32 = max(PX * PY / 16u, 1u);
-// Of `turns`: values of a source channel that a tile's pixels are made of, and
-// of a kernel.
+// For `input_stationary`: values per source channel of a tile, and per kernel.
 const SOURCE_VALUES: u32 = select(ROWS * COLS, PATCHES * TERMS, WINOGRAD);
 const KERNEL_VALUES: u32 = select(TAPS, TERMS, WINOGRAD);
 
@@ -139,8 +138,8 @@ const KERNEL_VALUES: u32 = select(TAPS, TERMS, WINOGRAD);
 @group(0) @binding(9) var<storage, read> source8: array<vec4<u64>>;  // the memory of `source`
 @group(0) @binding(10) var<storage, read> weights8: array<vec4<u64>>; // the memory of `weights4`
 @group(0) @binding(11) var<storage, read> weights2: array<u64>;      // the same
-// The memory of `dest`, if not F32_SUMS: an invocation reads what it wrote there
-// itself, a turn before.
+// The memory of `dest` unless F32_SUMS: an invocation reads the sums that it
+// wrote itself for the block before.
 @group(0) @binding(12) var<storage, read_write> sums: array<f32>;    // as `dest`
 @group(0) @binding(13) var<storage, read_write> sums4: array<vec4f>; // the same memory
 @group(0) @binding(14) var<storage, read_write> sums8: array<vec4<u64>>; // the same memory
@@ -152,8 +151,7 @@ fn pixels(plane: u32, x: u32, y: u32) -> array<f32, INNER_X> {
     return source_row_load8(plane + min(y, SH - 1u) * SW, x, y < SH);
 }
 
-// A row of a tile with the halo on its sides, which the lanes left and right
-// of this one have.
+// A row of a tile with its halo, which the lanes to the left and right have.
 fn widened(own: array<f32, INNER_X>, lane: u32) -> array<f32, COLS> {
     var row: array<f32, COLS>;
     for (var j = 0u; j < INNER_X; j++) { // unroll
@@ -179,8 +177,9 @@ fn window(plane: u32, tx: u32, ty: u32, lane: u32) -> array<f32, ROWS * COLS> {
             taken[(LEFT + r) * COLS + j] = row[j];
         }
     }
-    // The subgroup's first row of tiles lacks what is above it, the last one
-    // what is below. Where there are two, no lane lacks both.
+    // The first row of tiles of the subgroup has no lane above it, the last row
+    // none below it: these load that halo. With two or more rows, no lane needs
+    // both.
     var above: array<f32, COLS>;
     var below: array<f32, COLS>;
     if (!WHOLE_IMAGES && LEFT > 0u) { // static
@@ -210,7 +209,7 @@ fn window(plane: u32, tx: u32, ty: u32, lane: u32) -> array<f32, ROWS * COLS> {
 }
 
 // The terms of all patches of the tile.
-fn transformed(taken: array<f32, ROWS * COLS>) -> array<f32, PATCHES * TERMS> {
+fn winograd_terms(taken: array<f32, ROWS * COLS>) -> array<f32, PATCHES * TERMS> {
     var rows: array<array<f32, 6>, ROWS * PATCHES_X>;
     for (var r = 0u; r < ROWS; r++) { // unroll
         var row: array<f32, COLS>;
@@ -230,8 +229,8 @@ fn plane_of(n: u32, channel: u32) -> u32 {
     return (n * (GROUPS * DC) + channel) * (DH * DW);
 }
 
-// Writes four pixels: to `dest`, or sums that are not `done` where those are
-// F32_SUMS.
+// Writes four pixels: to `dest`, or to the memory of F32_SUMS where their sums
+// are not `done`.
 fn put4(at: u32, v: vec4f, done: bool) {
     if (F32_SUMS) { // static
         if (done) {
@@ -244,7 +243,7 @@ fn put4(at: u32, v: vec4f, done: bool) {
     }
 }
 
-// The same with one.
+// The same for one pixel.
 fn put(at: u32, v: f32, done: bool) {
     if (F32_SUMS) { // static
         if (done) {
@@ -257,7 +256,7 @@ fn put(at: u32, v: f32, done: bool) {
     }
 }
 
-// Writes a tile's pixels in one plane, the k-th of those in `acc`.
+// Writes the pixels of a tile to one plane: those of channel k in `acc`.
 fn write(acc: ptr<function, array<f32, ACCUMULATORS * PX * PY>>, k: u32, plane: u32, tx: u32, ty: u32, done: bool) {
     for (var py = 0u; py < PY; py++) { // unroll
         let y = ty * PY + py;
@@ -282,9 +281,9 @@ fn write(acc: ptr<function, array<f32, ACCUMULATORS * PX * PY>>, k: u32, plane: 
     }
 }
 
-// What `write` left of a plane's pixels a turn before. Beyond the plane it is
-// anything: that is not written.
-fn before(plane: u32, tx: u32, ty: u32) -> array<f32, ACCUMULATORS * PX * PY> {
+// The sums that `write` left in a plane for the block before. Beyond the plane
+// the values are arbitrary: they are never written.
+fn earlier_sums(plane: u32, tx: u32, ty: u32) -> array<f32, ACCUMULATORS * PX * PY> {
     var left: array<f32, ACCUMULATORS * PX * PY>;
     for (var py = 0u; py < PY; py++) { // unroll
         let row = plane + min(ty * PY + py, DH - 1u) * DW;
@@ -313,9 +312,9 @@ fn before(plane: u32, tx: u32, ty: u32) -> array<f32, ACCUMULATORS * PX * PY> {
     return left;
 }
 
-// Count, mean and squared deviations of one channel of all tiles of the
-// subgroup, this lane's own if it has one; the same in all lanes (Chan et al.
-// 1979).
+// Count, mean and sum of squared deviations of channel k over all tiles of the
+// subgroup (Chan et al. 1979), the same in all lanes. `own` says whether this
+// lane has a tile.
 fn moments_of(acc: ptr<function, array<f32, ACCUMULATORS * PX * PY>>, k: u32, own: bool, lane: u32) -> vec3f {
     var sum = 0.0;
     for (var p = 0u; p < PX * PY; p++) { // unroll
@@ -341,15 +340,16 @@ fn moments_of(acc: ptr<function, array<f32, ACCUMULATORS * PX * PY>>, k: u32, ow
     return vec3f(count, mean, squares);
 }
 
-// Grid: x over blocks of channels, which follow each other while the source is
-// in a cache; y, folded into z, over subgroups, each with LANES_Y rows of tiles.
+// Grid: x over blocks of destination channels, so that blocks that read the same
+// source follow each other while it is in a cache; y, folded into z, over
+// subgroups, each with LANES_Y rows of tiles.
 @compute @workgroup_size(WG)
 fn output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
     let line = (flat_workgroup_yz(group, groups) * (WG / SUBGROUP_SIZE) + subgroup) * LANES_Y + lane / LANES_X;
     let tx = lane % LANES_X;
     let ty = line % TILES_Y;
-    // Lanes without a tile go along: their neighbours exchange with them.
+    // Lanes without a tile run along: their neighbours shuffle with them.
     let n = min(line / TILES_Y, images() - 1u);
     let channel_group = group.x / BLOCKS;
     let first_channel = group.x % BLOCKS * KB;
@@ -372,7 +372,7 @@ fn output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
                 taken[i * ROWS * COLS + j] = own[j];
             }
         }
-        // A lane's share of the weights.
+        // This lane's share of the weights.
         var share: array<vec4f, LANE_LOADS * LOAD_WIDTH / 4u>;
         for (var i = 0u; i < LANE_LOADS; i++) { // unroll
             let at = ((group.x * (SC / CHANNELS) + c / CHANNELS) * LANE_LOADS + i) * SUBGROUP_SIZE + lane;
@@ -425,13 +425,13 @@ fn output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
     }
     if (MOMENTS) { // static
         let chunk = FIRST_CHUNK + flat_workgroup_yz(group, groups) * (WG / SUBGROUP_SIZE) + subgroup;
-        // Each lane writes those of another channel.
-        for (var turn = 0u; turn < (KB + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE; turn++) { // unroll
+        // Each lane writes the moments of another channel.
+        for (var round = 0u; round < (KB + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE; round++) { // unroll
             var mine = vec3f();
-            for (var k = turn * SUBGROUP_SIZE; k < min(KB, turn * SUBGROUP_SIZE + SUBGROUP_SIZE); k++) { // unroll
+            for (var k = round * SUBGROUP_SIZE; k < min(KB, round * SUBGROUP_SIZE + SUBGROUP_SIZE); k++) { // unroll
                 mine = select(mine, moments_of(&acc, k, own, lane), lane == k % SUBGROUP_SIZE);
             }
-            let k = turn * SUBGROUP_SIZE + lane;
+            let k = round * SUBGROUP_SIZE + lane;
             if (k < KB && first_channel + k < DC) {
                 moments[chunk * (GROUPS * DC) + channel_group * DC + first_channel + k] = vec4f(mine, 0.0);
             }
@@ -448,8 +448,8 @@ fn kernel_terms(a: f32, b: f32, c: f32) -> array<f32, 6> {
     return array<f32, 6>(a, near + near_odd, near - near_odd, far + far_odd, far - far_odd, c);
 }
 
-// The lane's kernels for a turn, whose weights begin at `first`; by Winograd's
-// filtering transformed, which is cheaper than to load 36.
+// The lane's kernels of a block, whose weights begin at `first`. With WINOGRAD
+// they are transformed: that is cheaper than to load 36 terms.
 fn kernels(first: u32, lane: u32) -> array<f32, KERNEL_VALUES * LANE_KERNELS> {
     var w: array<f32, VECTOR_LOADS * LOAD_WIDTH + 2u * PAIR_LOADS>;
     for (var i = 0u; i < VECTOR_LOADS; i++) { // unroll
@@ -492,7 +492,7 @@ fn kernels(first: u32, lane: u32) -> array<f32, KERNEL_VALUES * LANE_KERNELS> {
     return all;
 }
 
-// Four pixels of six sums in the transform's terms.
+// Four pixels from six sums of terms.
 fn pixels_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec4f {
     let near = b + c;
     let far = d + e;
@@ -501,10 +501,10 @@ fn pixels_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec4f {
     return vec4f(a + near + far, near_odd + far_odd, 0.5 * near + 2.0 * far, 0.5 * near_odd + 2.0 * far_odd + f);
 }
 
-// The tile's pixels of one destination channel: the products of all patches of
-// CHANNELS source channels with their kernels, row by row of the transform, and
-// those transformed back.
-fn filtered(patches: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
+// The pixels of a tile for one destination channel, by Winograd's transform: the
+// products of the terms of all patches and source channels with those of their
+// kernels, pointwise_sums, one row of terms after the other, and transformed back.
+fn winograd_sums(patches: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
             own: ptr<function, array<f32, KERNEL_VALUES * LANE_KERNELS>>) -> array<f32, ACCUMULATORS * PX * PY> {
     var rows: array<vec4f, 6u * PATCHES>;
     for (var r = 0u; r < 6u; r++) { // unroll
@@ -540,8 +540,8 @@ fn filtered(patches: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
     return pixels;
 }
 
-// The same of a 1×1 kernel, where a patch is a pixel.
-fn summed(pixels: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
+// The same for a 1×1 kernel.
+fn pointwise_sums(pixels: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
           own: ptr<function, array<f32, KERNEL_VALUES * LANE_KERNELS>>) -> array<f32, ACCUMULATORS * PX * PY> {
     var acc: array<f32, ACCUMULATORS * PX * PY>;
     for (var i = 0u; i < CHANNELS; i++) { // unroll
@@ -555,7 +555,7 @@ fn summed(pixels: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
     return acc;
 }
 
-// Grid: as for `tile`.
+// Grid: as for `output_stationary`.
 @compute @workgroup_size(WG)
 fn input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
          @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
@@ -563,59 +563,59 @@ fn input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
     let line = place * LANES_Y + lane / LANES_X;
     let tx = lane % LANES_X;
     let ty = line % TILES_Y;
-    // Lanes without a tile go along: their neighbours exchange with them.
+    // Lanes without a tile run along: their neighbours shuffle with them.
     let n = min(line / TILES_Y, images() - 1u);
     let own = line / TILES_Y == n && tx < TILES_X;
     let channel_group = group.x / BLOCKS;
     let first_channel = group.x % BLOCKS * KB;
 
-    for (var turn = 0u; turn < SOURCE_BLOCKS; turn++) {
-        var kept: array<f32, CHANNELS * SOURCE_VALUES>;
+    for (var block = 0u; block < SOURCE_BLOCKS; block++) {
+        var held: array<f32, CHANNELS * SOURCE_VALUES>;
         for (var i = 0u; i < CHANNELS; i++) { // unroll
-            // Kernels of channels behind the last are zero.
-            let c = min(turn * CHANNELS + i, SC - 1u);
+            // Kernels of channels after the last one are zero.
+            let c = min(block * CHANNELS + i, SC - 1u);
             let taken = window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), tx, ty, lane);
             if (WINOGRAD) { // static
-                let terms = transformed(taken);
+                let terms = winograd_terms(taken);
                 for (var j = 0u; j < SOURCE_VALUES; j++) { // unroll
-                    kept[i * SOURCE_VALUES + j] = terms[j];
+                    held[i * SOURCE_VALUES + j] = terms[j];
                 }
             } else {
                 for (var j = 0u; j < SOURCE_VALUES; j++) { // unroll
-                    kept[i * SOURCE_VALUES + j] = taken[j];
+                    held[i * SOURCE_VALUES + j] = taken[j];
                 }
             }
         }
         for (var k = first_channel; k < min(first_channel + KB, DC); k++) {
             let channel = channel_group * DC + k;
             let plane = plane_of(n, channel);
-            // All loads come first: each is a loop of the driver's, and what is
-            // made before it would wait on the stack.
+            // All loads come first: lavapipe makes each load a loop over the
+            // lanes, and spills the values that live across it.
             var left: array<f32, ACCUMULATORS * PX * PY>;
             if (SOURCE_BLOCKS > 1u) { // static
-                left = before(plane, tx, ty);
+                left = earlier_sums(plane, tx, ty);
             }
-            var shares = kernels((channel * SOURCE_BLOCKS + turn) * BLOCK_WEIGHTS, lane);
+            var shares = kernels((channel * SOURCE_BLOCKS + block) * BLOCK_WEIGHTS, lane);
             var acc: array<f32, ACCUMULATORS * PX * PY>;
             if (WINOGRAD) { // static
-                acc = filtered(&kept, &shares);
+                acc = winograd_sums(&held, &shares);
             } else {
-                acc = summed(&kept, &shares);
+                acc = pointwise_sums(&held, &shares);
             }
             if (BIAS) { // static
-                let b = select(0.0, bias[channel], turn == 0u);
+                let b = select(0.0, bias[channel], block == 0u);
                 for (var p = 0u; p < PX * PY; p++) { // unroll
                     acc[p] += b;
                 }
             }
             if (SOURCE_BLOCKS > 1u) { // static
-                // A choice between two comes last: a sum would be made anew for
-                // each lane that stores it.
+                // End with `select`: lavapipe computes an addition again for each
+                // lane in the loop that stores it.
                 for (var p = 0u; p < PX * PY; p++) { // unroll
-                    acc[p] = select(left[p] + acc[p], acc[p], turn == 0u);
+                    acc[p] = select(left[p] + acc[p], acc[p], block == 0u);
                 }
             }
-            let done = turn == SOURCE_BLOCKS - 1u;
+            let done = block == SOURCE_BLOCKS - 1u;
             if (own) {
                 write(&acc, 0u, plane, tx, ty, done);
             }
@@ -629,36 +629,38 @@ fn input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
     }
 }
 
-// Lays weights out as `tile` reads them, four an invocation: for each block of
-// KB destination channels and CHANNELS source channels, the kernels of each
-// destination channel.
+// Packs weights for `output_stationary`, four per invocation: for each block of
+// KB destination channels and CHANNELS source channels, the kernels of one
+// destination channel after the other.
+// Grid: x, folded into y, over the packed weights / 4.
 @compute @workgroup_size(WG)
 fn pack_output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
     let index = flat_index(group, groups, local);
-    let in_turn = LANE_LOADS * SUBGROUP_SIZE * LOAD_WIDTH / 4u;
-    let c = index / in_turn % (SC / CHANNELS) * CHANNELS;
-    let block = index / (in_turn * (SC / CHANNELS));
+    let block_vectors = LANE_LOADS * SUBGROUP_SIZE * LOAD_WIDTH / 4u;
+    let c = index / block_vectors % (SC / CHANNELS) * CHANNELS;
+    let block = index / (block_vectors * (SC / CHANNELS));
     if (block >= GROUPS * BLOCKS) {
         return;
     }
     var four: vec4f;
     for (var j = 0u; j < 4u; j++) { // unroll
-        let place = index % in_turn * 4u + j;
+        let place = index % block_vectors * 4u + j;
         let k = block % BLOCKS * KB + place / (CHANNELS * TAPS);
         four[j] = weight(block / BLOCKS, k, c + place / TAPS % CHANNELS, place % TAPS);
     }
     repacked4[index] = four;
 }
 
-// Lays weights out as `turns` reads them, four an invocation: for each
-// destination channel and turn, the kernels of each lane, whose channels are
-// SUBGROUP_SIZE apart.
+// Packs weights for `input_stationary`, four per invocation: for each destination
+// channel and block of source channels, the kernels of each lane. The channels of
+// a lane are SUBGROUP_SIZE apart.
+// Grid: x, folded into y, over the packed weights / 4.
 @compute @workgroup_size(WG)
 fn pack_input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
               @builtin(local_invocation_id) local: vec3u) {
     let index = flat_index(group, groups, local);
-    let turn = index / (BLOCK_WEIGHTS / 4u) % SOURCE_BLOCKS;
+    let block = index / (BLOCK_WEIGHTS / 4u) % SOURCE_BLOCKS;
     let channel = index / (BLOCK_WEIGHTS / 4u * SOURCE_BLOCKS);
     if (channel >= GROUPS * DC) {
         return;
@@ -669,13 +671,13 @@ fn pack_input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workg
         var lane = place / LOAD_WIDTH % SUBGROUP_SIZE;
         var value = place / (LOAD_WIDTH * SUBGROUP_SIZE) * LOAD_WIDTH + place % LOAD_WIDTH;
         if (place >= VECTOR_LOADS * LOAD_WIDTH * SUBGROUP_SIZE) {
-            let behind = place - VECTOR_LOADS * LOAD_WIDTH * SUBGROUP_SIZE;
-            lane = behind / 2u % SUBGROUP_SIZE;
-            value = VECTOR_LOADS * LOAD_WIDTH + behind / (2u * SUBGROUP_SIZE) * 2u + behind % 2u;
+            let rest = place - VECTOR_LOADS * LOAD_WIDTH * SUBGROUP_SIZE;
+            lane = rest / 2u % SUBGROUP_SIZE;
+            value = VECTOR_LOADS * LOAD_WIDTH + rest / (2u * SUBGROUP_SIZE) * 2u + rest % 2u;
         }
         let i = value / TAPS * SUBGROUP_SIZE + lane;
         let there = value < TAPS * LANE_KERNELS && i < CHANNELS;
-        let c = turn * CHANNELS + i;
+        let c = block * CHANNELS + i;
         four[j] = select(0.0, weight(channel / DC, channel % DC, c, value % TAPS), there);
     }
     repacked4[index] = four;

@@ -1,17 +1,17 @@
-// Gradient of a convolution by its weights.
+// Weight gradient of a convolution, one strip of columns per invocation.
 //
-// dW[k, c, ky, kx] is a sum over images and pixels of dy[k, y, x] times
-// x[c, y·S + ky − P, x·S + kx − P]. One invocation keeps KB × CB × taps sums
-// in registers and walks down a strip of PX columns, image after image, with
-// the KERNEL source rows that the current output row needs in a sliding
-// window. The partial sums of all strips are added by `reduce.wgsl` in a
-// fixed order: no atomics, the same bits every time.
+// dW[k, c, ky, kx] is the sum over images and pixels of dy[k, y, x] times
+// x[c, y·S + ky − P, x·S + kx − P], where x is `source`. One invocation keeps
+// KB × CB × TAPS sums in registers and walks down a strip of PX output columns,
+// image after image, with the source rows that the current output row needs in
+// a sliding window. `reduce.wgsl` adds the sums of all strips in a fixed order:
+// there are no atomics, and the bits are the same every time.
 
 // import columns
 // import dy_row
 // import grid
 
-// One group's channels and the planes.
+// Channels of one group, and planes: SC, SH and SW of x, DC, DH and DW of dy.
 const SC: u32 = 4u;
 const SH: u32 = 8u;
 const SW: u32 = 8u;
@@ -28,16 +28,19 @@ const KB: u32 = 4u;
 const CB: u32 = 2u;
 // Source columns beyond the strip's own PX · STRIDE.
 const RIGHT: u32 = 1u;
-// Images that one invocation walks through, and where its sums are put.
+// Images that an invocation walks over, and the number of splits before this
+// dispatch's.
 const IMAGES: u32 = 1u;
 const FIRST_SPLIT: u32 = 0u;
+// Whether rows of x and dy are loaded as vec4.
 const SOURCE_VEC4: bool = true;
 const DY_VEC4: bool = true;
 const WG: u32 = 64u;
-// An element of x and dy in memory, and four.
+// An element of x and dy in memory, and four elements.
 alias Stored = f32;
 alias Stored4 = vec4f;
 
+// Source pixels of a row of a strip, its halo, and the number of strips.
 const INNER_X: u32 = PX * STRIDE;
 const LEFT: u32 = PADDING;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
@@ -48,7 +51,7 @@ const ONE_SIDED: bool = false;
 const DY_COLS: u32 = PX;
 // Rows of the window that the next output row uses again.
 const KEPT_ROWS: u32 = max(KERNEL, STRIDE) - STRIDE;
-// Turns above the image that only fill those rows.
+// Steps above the image that only fill those rows.
 const FILL_STEPS: u32 = (KEPT_ROWS + STRIDE - 1u) / STRIDE;
 const TAPS: u32 = KERNEL * KERNEL;
 const K_BLOCKS: u32 = (DC + KB - 1u) / KB;
@@ -61,7 +64,8 @@ const C_BLOCKS: u32 = (SC + CB - 1u) / CB;
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>; // splits, GROUPS·DC, SC, TAPS
 
 // Grid: x, folded into z, over channel blocks, of which wide 1×1 convolutions
-// have hundreds of thousands; y over splits (a range of images and a strip).
+// have hundreds of thousands; y over splits. A split is a strip of a range of
+// images.
 @compute @workgroup_size(WG)
 fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(local_invocation_id) local: vec3u) {
@@ -82,8 +86,8 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     var acc: array<f32, KB * CB * TAPS>;
     var window: array<f32, CB * KERNEL * COLS>;
     for (var n = first; n < last; n++) {
-        for (var turn = 0u; turn < DH + FILL_STEPS; turn++) {
-            let oy = turn - FILL_STEPS;
+        for (var step = 0u; step < DH + FILL_STEPS; step++) {
+            let oy = step - FILL_STEPS;
             for (var c = 0u; c < CB; c++) { // unroll
                 let plane = ((n * GROUPS + channel_group) * SC + min(c0 + c, SC - 1u)) * (SH * SW);
                 for (var r = 0u; r < KERNEL - KEPT_ROWS; r++) { // unroll
@@ -93,7 +97,7 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
                     }
                 }
             }
-            if (turn >= FILL_STEPS) {
+            if (step >= FILL_STEPS) {
                 for (var k = 0u; k < KB; k++) { // unroll
                     let row = ((n * GROUPS + channel_group) * DC + min(k0 + k, DC - 1u)) * (DH * DW) + oy * DW;
                     let g = dy_row(row, strip * PX, true);

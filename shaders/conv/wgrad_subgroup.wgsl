@@ -1,22 +1,22 @@
-// Gradient of a convolution by its weights, where a subgroup is a processor's
-// vector: each lane has source channels of its own, and all have the same
-// output channels and pixels.
+// Weight gradient of a convolution. For processors, where a subgroup is a vector:
+// each lane has source channels of its own, and all lanes have the same output
+// channels and pixels.
 //
-// dW[k, c, ky, kx] is a sum over images and pixels of dy[k, y, x] times
-// x[c, y·S + ky − P, x·S + kx − P]. A lane walks down a strip of PX columns of
-// its CB channels, PY output rows at a time, with the source rows that these
-// need in a sliding window, and keeps KB × CB × TAPS sums. The values of dy are
-// the same for all lanes: together they load KB × PY × PX of them, and each is
-// broadcast from the lane that has it. Loads are dear by the lane and the
-// instruction: load8 values come at once as 64-bit integers where the driver
-// has them. The sums of all strips are added by `reduce.wgsl` in a fixed
+// dW[k, c, ky, kx] is the sum over images and pixels of dy[k, y, x] times
+// x[c, y·S + ky − P, x·S + kx − P], where x is `source`. A lane walks down a strip
+// of PX output columns, PY output rows at a time, for its CB channels. The source
+// rows that these need are in a sliding window, and KB × CB × TAPS sums are in
+// registers. The values of dy are the same for all lanes: the lanes load KB × PY
+// × PX of them together, and each value is broadcast from its lane. Loads cost
+// by lane and instruction: where the driver has 64-bit integers, one load brings
+// eight values (load8). `reduce.wgsl` adds the sums of all strips in a fixed
 // order.
 
 // import columns_load8
 // import dy_row_load8
 // import grid
 
-// One group's channels and the planes.
+// Channels of one group, and planes: SC, SH and SW of x, DC, DH and DW of dy.
 const SC: u32 = 4u;
 const SH: u32 = 8u;
 const SW: u32 = 8u;
@@ -27,41 +27,44 @@ const GROUPS: u32 = 1u;
 const KERNEL: u32 = 3u;
 const STRIDE: u32 = 1u;
 const PADDING: u32 = 1u;
-// Output columns, rows and channels at a time, and source channels of a lane.
+// Output columns, rows and channels at a time, and source channels per lane.
 const PX: u32 = 4u;
 const PY: u32 = 2u;
 const KB: u32 = 4u;
 const CB: u32 = 1u;
 // Source columns beyond the strip's own PX · STRIDE.
 const RIGHT: u32 = 1u;
-// Images that a subgroup walks through, and where its sums are put.
+// Images that a subgroup walks over, and the number of splits before this
+// dispatch's.
 const IMAGES: u32 = 1u;
 const FIRST_SPLIT: u32 = 0u;
-// Whether rows are read by fours, and by eights.
+// Whether rows of x and dy are loaded as vec4, and by load8.
 const SOURCE_VEC4: bool = true;
 const DY_VEC4: bool = true;
 const SOURCE_LOAD8: bool = false;
 const DY_LOAD8: bool = false;
-// Invocations in a subgroup, and subgroups' invocations in a workgroup.
+// Invocations of a subgroup, and of a workgroup.
 const SUBGROUP_SIZE: u32 = 8u;
 const WG: u32 = 32u;
-// An element of x and dy in memory, and four.
+// An element of x and dy in memory, and four elements.
 alias Stored = f32;
 alias Stored4 = vec4f;
 
+// Source pixels of a row of a strip, its halo, and the number of strips.
 const INNER_X: u32 = PX * STRIDE;
 const LEFT: u32 = PADDING;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
 const TILES_X: u32 = (DW + PX - 1u) / PX;
-// Rows of the window, and those of them that the next turn uses again.
+// Rows of the window, and those of them that the next output rows use again.
 const ROWS: u32 = (PY - 1u) * STRIDE + KERNEL;
 const KEPT_ROWS: u32 = max(ROWS, PY * STRIDE) - PY * STRIDE;
 const TAPS: u32 = KERNEL * KERNEL;
-// Whether a strip has a neighbour on one side only.
+// Whether every strip has a neighbour on one side only: `shared/halo.wgsl`.
 const ONE_SIDED: bool = TILES_X == 2u && STRIDE == 1u && PADDING == 1u && RIGHT == 1u;
 const K_BLOCKS: u32 = (DC + KB - 1u) / KB;
 const C_BLOCKS: u32 = (SC + SUBGROUP_SIZE * CB - 1u) / (SUBGROUP_SIZE * CB);
-// Values of dy that one load brings, and loads of a lane.
+// Values of dy that one load brings, which is also the length of a piece of a
+// row, and loads per lane.
 const LOAD_WIDTH: u32 = select(select(1u, 4u, DY_VEC4), 8u, DY_LOAD8);
 const DY_COLS: u32 = LOAD_WIDTH;
 const LANE_LOADS: u32 = (KB * PY * PX / LOAD_WIDTH + SUBGROUP_SIZE - 1u) / SUBGROUP_SIZE;
@@ -74,9 +77,9 @@ const LANE_LOADS: u32 = (KB * PY * PX / LOAD_WIDTH + SUBGROUP_SIZE - 1u) / SUBGR
 @group(0) @binding(5) var<storage, read> source8: array<vec4<u64>>;  // the memory of `source`
 @group(0) @binding(6) var<storage, read> dy8: array<vec4<u64>>; // the memory of `dy`
 
-// Grid: x, folded into z, over blocks of channels, which follow each other while
-// their images are in a cache; y over splits (a range of images and a strip), a
-// subgroup each.
+// Grid: x, folded into z, over blocks of channels, so that blocks that read the
+// same images follow each other while these are in a cache; y over splits, a
+// subgroup each. A split is a strip of a range of images.
 @compute @workgroup_size(WG)
 fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
@@ -91,7 +94,7 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     let last = min(first + IMAGES, batch);
     let channel_group = block / (K_BLOCKS * C_BLOCKS);
     let k0 = block / C_BLOCKS % K_BLOCKS * KB;
-    // The lane's channels are SUBGROUP_SIZE apart.
+    // The channels of a lane are SUBGROUP_SIZE apart.
     let c0 = block % C_BLOCKS * (SUBGROUP_SIZE * CB) + lane;
     let sx = strip * INNER_X;
 
@@ -121,7 +124,7 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
                     }
                 }
             }
-            // The lane's share of KB × PY × PX values of dy.
+            // This lane's share of KB × PY × PX values of dy.
             var share: array<f32, LANE_LOADS * LOAD_WIDTH>;
             for (var i = 0u; i < LANE_LOADS; i++) { // unroll
                 let place = (i * SUBGROUP_SIZE + lane) * LOAD_WIDTH;
@@ -141,7 +144,8 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
                     g[p] = subgroupShuffle(
                         share[(k * PY * PX + p) / LOAD_WIDTH / SUBGROUP_SIZE * LOAD_WIDTH + p % LOAD_WIDTH], (k * PY * PX + p) / LOAD_WIDTH % SUBGROUP_SIZE);
                 }
-                // Row by row: what a row needs fits into registers.
+                // One output row after the other: the values of one fit into
+                // registers.
                 for (var i = 0u; i < CB; i++) { // unroll
                     for (var py = 0u; py < PY; py++) { // unroll
                         for (var ky = 0u; ky < KERNEL; ky++) { // unroll

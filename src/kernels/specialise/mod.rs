@@ -730,7 +730,7 @@ fn decide(lines: &[Line], scope: &Scope, out: &mut Vec<Line>) -> Result<usize> {
         "} else {" => true,
         _ => {
             return lines[middle].refuse(
-                "a static condition that goes on in an unknown way",
+                "a static condition that continues in an unknown way",
                 "write `}` or `} else {` on a line alone, and nest an `else if`",
             );
         }

@@ -361,7 +361,7 @@ fn conditions_that_cannot_be_decided_are_refused() {
     refused(
         &after("    } else if (N == 2u) {\n    }\n"),
         6,
-        "goes on in an unknown way",
+        "continues in an unknown way",
         "nest an `else if`",
     );
     refused(
@@ -373,7 +373,7 @@ fn conditions_that_cannot_be_decided_are_refused() {
     refused(
         &after("    } f();\n"),
         6,
-        "goes on in an unknown way",
+        "continues in an unknown way",
         "on a line alone",
     );
     refused(
