@@ -81,7 +81,7 @@ fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
     for (var r = 0u; r < ROWS; r++) { // unroll
         var row: array<f32, COLS>;
         // Where a tile is the whole plane, nothing is above or below.
-        if (TILES_Y > 1u || r >= LEFT && r < LEFT + SH) { // static
+        if (TILES_Y > 1u || (r >= LEFT && r < LEFT + SH)) { // static
             row = columns(plane, sx, sy + r - LEFT);
         }
         for (var j = 0u; j < COLS; j++) { // unroll

@@ -169,7 +169,7 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
                 for (var r = 0u; r < ROWS; r++) { // unroll
                     var row: array<f32, COLS>;
                     // Where a tile is the whole plane, nothing is above or below.
-                    if (TILES_Y > 1u || r >= PADDING && r - PADDING < SH) { // static
+                    if (TILES_Y > 1u || (r >= PADDING && r - PADDING < SH)) { // static
                         row = columns_load8(plane, left, above + r - PADDING);
                     }
                     let row_of_terms = row_terms(row);

@@ -234,6 +234,8 @@ impl Variant {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
     use crate::gpu::Access;
 
@@ -247,6 +249,118 @@ mod tests {
             validator
                 .validate(&module)
                 .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&text)));
+        }
+    }
+
+    /// Path and text of all files, those without entry points too.
+    fn all_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let shared = SHARED.into_iter().map(|(_, path, text)| (path, text));
+        FILES.into_iter().chain(shared)
+    }
+
+    #[test]
+    fn the_readme_lists_every_constant_and_its_files() {
+        let mut declared = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (file, text) in all_files() {
+            let lines = text.lines();
+            let names = lines.filter_map(|line| line.strip_prefix("const ").or(line.strip_prefix("alias ")));
+            for name in names.filter_map(|rest| rest.split([':', ' ']).next()) {
+                declared.entry(name).or_default().insert(file);
+            }
+        }
+        let readme = include_str!("../../shaders/README.md");
+        let (_, table) = readme.split_once("## Constants").expect("a list of constants");
+        let mut listed = BTreeMap::new();
+        for row in table.lines().filter_map(|line| line.strip_prefix("| `")) {
+            let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").collect();
+            assert!(cells.len() == 3 && !cells[1].is_empty(), "{row}");
+            let files: BTreeSet<&str> = cells[2].split(", ").collect();
+            assert_eq!(listed.insert(cells[0].trim_end_matches('`'), files), None, "{row}");
+        }
+        assert_eq!(listed, declared);
+    }
+
+    /// The line of `text` that mixes operators which WGSL allows only with
+    /// parentheses. naga accepts them, other compilers do not. Operators
+    /// stand between spaces, which tells them from `array<f32>` and `&x`.
+    fn mixed_operators(text: &str) -> Option<usize> {
+        const LOGICAL: [&str; 2] = ["&&", "||"];
+        const BITWISE: [&str; 3] = ["&", "|", "^"];
+        const SHIFTS: [&str; 2] = ["<<", ">>"];
+        const RELATIONS: [&str; 6] = ["==", "!=", "<", ">", "<=", ">="];
+        const ARITHMETIC: [&str; 5] = ["+", "-", "*", "/", "%"];
+        let mixed = |operators: &[&str]| {
+            if operators.iter().any(|operator| BITWISE.contains(operator)) {
+                return operators.iter().any(|operator| *operator != operators[0]);
+            }
+            let all: BTreeSet<&str> = operators.iter().copied().filter(|one| LOGICAL.contains(one)).collect();
+            let mut parts = operators.split(|one| LOGICAL.contains(one));
+            all.len() > 1
+                || parts.any(|part| {
+                    let relations = part.iter().filter(|one| RELATIONS.contains(one)).count();
+                    let mut sides = part.split(|one| RELATIONS.contains(one));
+                    let mut in_side = |side: &[&str]| side.len() > 1 && side.iter().any(|one| SHIFTS.contains(one));
+                    relations > 1 || sides.any(&mut in_side)
+                })
+        };
+        let is_operator = |word: &str| {
+            let mut all = LOGICAL
+                .iter()
+                .chain(&BITWISE)
+                .chain(&SHIFTS)
+                .chain(&RELATIONS)
+                .chain(&ARITHMETIC);
+            all.any(|operator| *operator == word)
+        };
+        // Operators of the expressions that are open, the innermost last.
+        let mut open: Vec<Vec<&str>> = vec![Vec::new()];
+        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        let words = code
+            .zip(1..)
+            .flat_map(|(line, number)| line.split_whitespace().map(move |word| (word, number)));
+        for (word, number) in words {
+            if is_operator(word) {
+                open.last_mut().expect("an expression").push(word);
+                continue;
+            }
+            for c in word.chars() {
+                let ends = matches!(c, ')' | ']' | ',' | ';' | '{' | '}' | '=');
+                if ends && mixed(open.last().expect("an expression")) {
+                    return Some(number);
+                }
+                match c {
+                    '(' | '[' => open.push(Vec::new()),
+                    ')' | ']' => drop(open.pop()),
+                    _ if ends => open.last_mut().expect("an expression").clear(),
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn operators_are_mixed_only_as_wgsl_allows() {
+        for (file, text) in all_files() {
+            assert_eq!(mixed_operators(text), None, "{file}");
+        }
+        for forbidden in [
+            "a >> 8u & 255u;",
+            "f(a << 2u + b);",
+            "a || b && c;",
+            "a < b == c;",
+            "x[a & b | c];",
+        ] {
+            assert_eq!(mixed_operators(forbidden), Some(1), "{forbidden}");
+        }
+        for allowed in [
+            "(a >> 8u) & 255u;",
+            "a ^ b ^ c;",
+            "a < b && c != d + 1u;",
+            "a * b + c >= 2u;",
+            "1u << n < m;",
+        ] {
+            assert_eq!(mixed_operators(allowed), None, "{allowed}");
         }
     }
 

@@ -14,7 +14,7 @@ use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Valid
 use naga::{AddressSpace, Expression, Function, Handle, Module, Scalar, ScalarKind, TypeInner};
 use rayon::prelude::*;
 use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Precision, Recompute, Shape};
-use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Value, Work};
+use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Value, Variant, Work};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule;
 use residua::tuning;
@@ -472,4 +472,84 @@ fn what_is_not_portable_is_found() {
         problems(&(nine + &main(64, "b0[0] = 1u;\n")), true, Capabilities::empty()),
         [] as [String; 0]
     );
+}
+
+/// Specialised shaders of different kinds, with small tiles. A change of a
+/// shader or of the specialiser shows as a difference of these texts: check it,
+/// then accept it by `INSTA_UPDATE=always cargo test --test it shaders::`.
+#[test]
+fn specialised_shaders_are_as_in_their_snapshots() {
+    let variant = |file, entry, constants: &[(&'static str, Value)]| {
+        let constants = constants.to_vec();
+        let program = Variant { file, entry, constants }.program();
+        program.source.to_string()
+    };
+    let source = variant(
+        "conv/direct",
+        "tile",
+        &[
+            ("PX", Value::Uint(2)),
+            ("PY", Value::Uint(1)),
+            ("INNER_X", Value::Uint(2)),
+            ("INNER_Y", Value::Uint(1)),
+            ("SOURCE_VEC4", Value::Bool(false)),
+            ("DEST_VEC4", Value::Bool(false)),
+            ("BIAS", Value::Bool(true)),
+        ],
+    );
+    insta::assert_snapshot!("conv_direct", source);
+    let source = variant(
+        "conv/subgroup",
+        "input_stationary",
+        &[
+            ("SC", Value::Uint(2)),
+            ("KB", Value::Uint(2)),
+            ("CHANNELS", Value::Uint(1)),
+            ("WINOGRAD", Value::Bool(true)),
+            ("ACCUMULATORS", Value::Uint(1)),
+            ("SUBGROUP_SIZE", Value::Uint(4)),
+            ("EXCHANGES", Value::Uint(2)),
+            ("WG", Value::Uint(4)),
+        ],
+    );
+    insta::assert_snapshot!("conv_subgroup_winograd", source);
+    let source = variant(
+        "conv/gemm",
+        "gemm",
+        &[
+            ("TM", Value::Uint(16)),
+            ("TN", Value::Uint(16)),
+            ("WG", Value::Uint(16)),
+            ("BUFFERS", Value::Uint(2)),
+            ("TRANSPOSED", Value::Bool(true)),
+            ("STRIDE", Value::Uint(2)),
+            ("Source", Value::Type("f16")),
+        ],
+    );
+    insta::assert_snapshot!("conv_gemm", source);
+    let source = variant(
+        "conv/wgrad_winograd",
+        "weight_gradient",
+        &[
+            ("PX", Value::Uint(4)),
+            ("PY", Value::Uint(4)),
+            ("SUBGROUP_SIZE", Value::Uint(4)),
+        ],
+    );
+    insta::assert_snapshot!("conv_wgrad_winograd", source);
+    let source = variant(
+        "batch_norm",
+        "normalize",
+        &[
+            ("ITEMS", Value::Uint(2)),
+            ("RELU", Value::Bool(true)),
+            ("JOIN", Value::Bool(true)),
+            ("JOIN_RELU", Value::Bool(true)),
+            ("IN_PLACE", Value::Bool(true)),
+            ("Stored", Value::Type("vec4<f16>")),
+        ],
+    );
+    insta::assert_snapshot!("batch_norm_relu_join", source);
+    let source = variant("loss", "record", &[("WG", Value::Uint(32))]);
+    insta::assert_snapshot!("loss_record", source);
 }
