@@ -1,10 +1,10 @@
 //! Is every shader portable? The files as they stand, and every variant that
-//! a few networks need on processors and GPUs: valid WGSL without any special
-//! capability (but for the files that exchange values within subgroups, and
-//! load eight at once as 64-bit integers, which only processors' drivers are
-//! given), within wgpu's default limits, without atomics of floats and without
-//! arrays that a driver could not keep in registers, and written by naga as
-//! SPIR-V, MSL and HLSL. No device is needed.
+//! a few networks need on processors and GPUs, are valid WGSL without special
+//! capabilities, within the default limits of wgpu, without atomic floats and
+//! without arrays that a driver could not keep in registers, and naga writes
+//! them as SPIR-V, MSL and HLSL. Two exceptions, for processors only: some files
+//! use subgroups, and some variants load eight values at once as 64-bit
+//! integers. No device is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ const WORKGROUP_MEMORY: u32 = 16 << 10;
 const INVOCATIONS: u32 = 256;
 const WORKGROUPS: u32 = 65_535;
 
-/// Networks whose kernels, together, are all there are.
+/// Networks that together use every kernel but those of `others`.
 const MODELS: [(&str, [usize; 3]); 8] = [
     ("resnet20", [3, 32, 32]),
     ("resnet20:shortcut=A-avg", [3, 32, 32]),
@@ -40,8 +40,7 @@ const MODELS: [(&str, [usize; 3]); 8] = [
 /// How activations may be stored.
 const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16];
 
-/// A processor, one that loads eight values at once, one whose lanes cannot
-/// exchange values, and a GPU.
+/// A processor, one with load8, one without subgroups, and a GPU.
 fn targets() -> [Target; 4] {
     let processor = Target::portable(true);
     let wide = Target {
@@ -59,19 +58,19 @@ fn parse(source: &str) -> Result<Module, String> {
     naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))
 }
 
-/// Whether invocations of `file` exchange values within subgroups.
+/// Whether `file` uses subgroups.
 fn exchanges(file: &str) -> bool {
     ["conv/subgroup", "conv/wgrad_subgroup", "conv/wgrad_winograd"].contains(&file)
 }
 
-/// What the variant of `call` may need of an adapter.
+/// Capabilities that the variant of `call` may need.
 fn needed(call: &Call) -> Capabilities {
     let constants = &call.variant.constants;
-    let eights = |(name, value): &(&str, Value)| name.ends_with('8') && *value == Value::Bool(true);
+    let loads_eight = |(name, value): &(&str, Value)| name.ends_with('8') && *value == Value::Bool(true);
     let mut all = Capabilities::empty();
     all.set(Capabilities::SUBGROUP, exchanges(call.variant.file));
     all.set(Capabilities::SHADER_FLOAT16, has_halves(call));
-    all.set(Capabilities::SHADER_INT64, constants.iter().any(eights));
+    all.set(Capabilities::SHADER_INT64, constants.iter().any(loads_eight));
     all
 }
 
@@ -87,7 +86,7 @@ fn validate(source: &str, module: &Module, capabilities: Capabilities) -> Result
     info.map_err(|error| error.emit_to_string(source))
 }
 
-/// What keeps `source` from running wherever there are `capabilities`. A
+/// Reasons why `source` does not run on every adapter with `capabilities`. A
 /// `specialised` shader must also stay within the limits, and keep its arrays
 /// in registers.
 fn problems(source: &str, specialised: bool, capabilities: Capabilities) -> Vec<String> {
@@ -99,7 +98,7 @@ fn problems(source: &str, specialised: bool, capabilities: Capabilities) -> Vec<
         Ok(info) => info,
         Err(error) => return vec![error],
     };
-    // A file has a binding for every way to load, a variant those of its own.
+    // A file has bindings for all widths of loads, a variant only those it uses.
     let mut problems = match specialised {
         true => over_the_limits(&module, &info),
         false => Vec::new(),
@@ -157,7 +156,7 @@ fn over_the_limits(module: &Module, info: &ModuleInfo) -> Vec<String> {
     problems
 }
 
-/// Arrays that live in a function and are indexed by what is not constant.
+/// Arrays of a function whose index is not constant.
 fn indexed_at_run_time(module: &Module, function: &Function) -> Vec<String> {
     let is_array = |ty| matches!(module.types[ty].inner, TypeInner::Array { .. });
     let array_in = |mut base: Handle<Expression>| loop {
@@ -181,7 +180,7 @@ fn indexed_at_run_time(module: &Module, function: &Function) -> Vec<String> {
     dynamic.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Arithmetic in 16 bits, which memory alone may have.
+/// Arithmetic in 16 bits: these are a storage format only.
 fn computed_in_halves(module: &Module, info: &ModuleInfo) -> Vec<String> {
     let of = |function: &Function, types: &FunctionInfo| -> Option<String> {
         let is_half = |handle: Handle<Expression>| {
@@ -261,15 +260,14 @@ fn others(mode: Mode) -> Graph {
     build().unwrap()
 }
 
-/// The calls of training and evaluation of all models on both kinds of
-/// adapter, by label.
+/// The calls of training and evaluation of all models on all targets.
 fn all_calls() -> Vec<Call> {
     let mut calls = Vec::new();
     for target in targets() {
         let mut calls_of = Vec::new();
         let mut graphs = Vec::new();
         for mode in [Mode::Train, Mode::Eval] {
-            // Loads by eights differ little from shape to shape, and large
+            // Variants with load8 differ little from shape to shape, and large
             // bodies take long to check.
             let models = if target.wide_loads { &MODELS[..1] } else { &MODELS[..] };
             for &(name, [channels, height, width]) in models {
@@ -310,7 +308,7 @@ fn all_calls() -> Vec<Call> {
                 calls_of.extend(Work::Pointwise(kernel).lower(&[], shape, 3, &target).calls);
             }
         }
-        // What tuning may choose instead.
+        // What the tuner may choose instead.
         for precision in PRECISIONS {
             let mut graph = others(Mode::Train);
             graph.store_in(precision);
@@ -332,14 +330,14 @@ fn all_calls() -> Vec<Call> {
         calls_of.push(kernels::record(1024, 16));
         let exchanging = |call: &Call| exchanges(call.variant.file);
         assert_eq!(calls_of.iter().any(exchanging), target.subgroup_size > 0, "{target:?}");
-        let by_eights = |call: &Call| needed(call).contains(Capabilities::SHADER_INT64);
-        assert_eq!(calls_of.iter().any(by_eights), target.wide_loads, "{target:?}");
+        let loads_eight = |call: &Call| needed(call).contains(Capabilities::SHADER_INT64);
+        assert_eq!(calls_of.iter().any(loads_eight), target.wide_loads, "{target:?}");
         calls.extend(calls_of);
     }
     calls
 }
 
-/// What the file `name` may need as it stands.
+/// Capabilities that the file `name` may need as it stands.
 fn needed_by_file(name: &str) -> Capabilities {
     match exchanges(name) {
         true => Capabilities::SUBGROUP | Capabilities::SHADER_INT64,
@@ -382,7 +380,7 @@ fn every_specialised_variant_is_portable() {
     sources.par_iter().for_each(|(source, (variant, capabilities))| {
         assert_eq!(problems(source, true, *capabilities), [] as [String; 0], "{variant}");
     });
-    // Nothing in the files goes untested.
+    // Every entry point of every file is tested.
     let mut there = BTreeSet::new();
     for (name, text) in kernels::files() {
         there.extend(
