@@ -19,7 +19,8 @@ mod png;
 mod svg;
 mod table;
 mod terminal;
-#[cfg(test)]
+// The tests render figures to check them.
+#[cfg(all(test, feature = "png"))]
 mod tests;
 mod words;
 mod write;

@@ -126,13 +126,18 @@ fn side(table: &Table, column: usize) -> &'static str {
 fn write_figure(html: &mut String, figure: &Figure, number: usize) {
     let id = format!("figure{number}");
     let (name, title) = (escape(&figure.name), escape(&figure.title));
+    // Without the feature, no PNG file is written.
+    let png = if cfg!(feature = "png") {
+        format!(" <a href=\"{name}.png\" download>PNG</a>")
+    } else {
+        String::new()
+    };
     let _ = write!(
         html,
         "<figure>\n<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\" \
          aria-describedby=\"{id}-help\">\n{}</div>\n\
          <p class=\"unseen\" id=\"{id}-help\">Arrow keys move among the marks, Home and End along a series.</p>\n\
-         <figcaption>{} <span class=\"files\"><a href=\"{name}.svg\" download>SVG</a> \
-         <a href=\"{name}.png\" download>PNG</a></span></figcaption>\n",
+         <figcaption>{} <span class=\"files\"><a href=\"{name}.svg\" download>SVG</a>{png}</span></figcaption>\n",
         figure.inline_svg(&id),
         escape(&figure.caption)
     );
