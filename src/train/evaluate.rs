@@ -75,6 +75,10 @@ pub fn evaluate(
     Ok(each.into_iter().map(Outcome::new).collect())
 }
 
+/// A function that receives the results of one batch: the position of its first
+/// image, and the results.
+pub type BatchReceiver<'a, T> = dyn FnMut(usize, &[T]) -> Result<(), TrainError> + 'a;
+
 /// As [`evaluate`], with the logits: `receive` gets, for each batch, the
 /// position of its first image and the scores under each route.
 ///
@@ -86,7 +90,7 @@ pub fn evaluate_with_logits(
     images: usize,
     batch_size: NonZeroUsize,
     routes: &[Route],
-    receive: &mut dyn FnMut(usize, &[Scores]) -> Result<(), TrainError>,
+    receive: &mut BatchReceiver<Scores>,
 ) -> Result<(), TrainError> {
     let epoch = Batches::plain(images as u32, batch_size).epoch(0);
     let mut first = 0;
@@ -142,7 +146,7 @@ pub fn read_activations(
     batch_size: NonZeroUsize,
     route: &Route,
     nodes: &[NodeId],
-    receive: &mut dyn FnMut(usize, &[Vec<f32>]) -> Result<(), TrainError>,
+    receive: &mut BatchReceiver<Vec<f32>>,
 ) -> Result<(), TrainError> {
     let epoch = Batches::plain(images as u32, batch_size).epoch(0);
     let mut first = 0;

@@ -31,7 +31,7 @@ pub use depth::{Depth, DepthPer, DepthRule};
 pub use directory::{EpochRow, GradientRow, MadeBy, RunDirectory, StepRow, read_config};
 pub use engine::{BatchRef, DeviceEngine, Engine, Scores, StepPlan};
 pub use error::TrainError;
-pub use evaluate::{Outcome, evaluate, evaluate_with_logits, rank_images, read_activations};
+pub use evaluate::{BatchReceiver, Outcome, evaluate, evaluate_with_logits, rank_images, read_activations};
 pub use init::initialise;
 pub use open::{Adapter, TrainOptions, open};
 pub use rate::{Rate, Schedule, WarmUp};
