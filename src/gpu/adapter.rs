@@ -12,7 +12,7 @@ pub enum AdapterKind {
     Discrete,
     /// A GPU that shares the processor's memory.
     Integrated,
-    /// A GPU behind a hypervisor.
+    /// A GPU that a hypervisor provides.
     Virtual,
     /// Not known.
     Other,

@@ -96,7 +96,7 @@ pub struct BlockInfo<'a> {
     pub relu: bool,
 }
 
-/// What [`Graph::residual`] is told about a residual block besides its two
+/// The properties of a residual block for [`Graph::residual`], besides its two
 /// sides.
 #[derive(Debug, Clone, Copy)]
 pub struct ResidualBlock<'a> {

@@ -114,7 +114,7 @@ pub(super) fn smallest_gap(figure: &Figure) -> Option<f64> {
     }
 }
 
-/// The number of a layer among those that share a way to be told apart: levels
+/// The number of a layer among those that are distinguished in the same way: levels
 /// by their dashes, all others by colour and shape.
 fn style(figure: &Figure, number: usize) -> usize {
     let family = |layer: &Layer| match layer {
@@ -303,9 +303,9 @@ impl Pen<'_> {
     /// share the place, next to each other.
     fn slot(&self, x: f64) -> Option<(f64, f64)> {
         let middle = self.plot.x.part(x)?;
-        let beside = |layer: &&Layer| matches!(layer, Layer::Bars { .. } | Layer::Boxes { .. });
-        let count = self.figure.layers.iter().filter(beside).count().max(1) as f64;
-        let before = self.figure.layers[..self.series].iter().filter(beside).count() as f64;
+        let shares_place = |layer: &&Layer| matches!(layer, Layer::Bars { .. } | Layer::Boxes { .. });
+        let count = self.figure.layers.iter().filter(shares_place).count().max(1) as f64;
+        let before = self.figure.layers[..self.series].iter().filter(shares_place).count() as f64;
         let half = smallest_gap(self.figure).unwrap_or(1.0) / 2.0;
         let reach = |end: f64| self.plot.x.unbounded(end).map(|part| (part - middle).abs());
         // On a logarithmic axis the two sides differ: take the narrower one.
