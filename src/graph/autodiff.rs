@@ -127,7 +127,30 @@ impl Graph {
                 self.contribute(tape, x, Op::PadShortcut(pad), &[dy]);
             }
             Op::PadShortcut(pad) => self.contribute(tape, x, Op::PadShortcutGrad(pad), &[dy]),
-            other => unreachable!("{} has no gradient: no path leads from it to the loss", other.name()),
+            // By name, so that the compiler reports an operation whose gradient is
+            // missing. `Images` and `Param` are handled by the caller; the others are
+            // never on a path from a wanted value to the logits.
+            Op::Images
+            | Op::Labels
+            | Op::Param(_)
+            | Op::ConvInputGradient(_)
+            | Op::ConvWeightGradient(_)
+            | Op::ChannelSum
+            | Op::BatchStats(_)
+            | Op::RunningStats(_)
+            | Op::BatchNormParamGradients
+            | Op::BatchNormInputGradient { .. }
+            | Op::ReluGrad
+            | Op::MaxPoolGrad(_)
+            | Op::AvgPoolGrad(_)
+            | Op::GlobalAvgPoolGrad
+            | Op::LinearInputGradient
+            | Op::LinearWeightGradient
+            | Op::JoinGrad(..)
+            | Op::Sum
+            | Op::PadShortcutGrad(_)
+            | Op::CrossEntropy
+            | Op::CrossEntropyGrad => unreachable!("{} has no gradient: no path leads from it to the loss", op.name()),
         }
     }
 

@@ -158,17 +158,43 @@ impl Graph {
 impl Op {
     /// Whether the forward operation costs about as much as moving its output.
     fn is_elementwise(&self) -> bool {
-        matches!(
-            self,
+        // By name, so that the compiler asks for each new operation.
+        match self {
             Op::BatchNorm
-                | Op::Relu
-                | Op::Dropout { .. }
-                | Op::DropPath { .. }
-                | Op::Join(_)
-                | Op::Concat
-                | Op::Slice { .. }
-                | Op::PadShortcut(_)
-        )
+            | Op::Relu
+            | Op::Dropout { .. }
+            | Op::DropPath { .. }
+            | Op::Join(_)
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::PadShortcut(_) => true,
+            Op::Images
+            | Op::Labels
+            | Op::Param(_)
+            | Op::Conv(_)
+            | Op::ConvInputGradient(_)
+            | Op::ConvWeightGradient(_)
+            | Op::ChannelSum
+            | Op::BatchStats(_)
+            | Op::RunningStats(_)
+            | Op::BatchNormParamGradients
+            | Op::BatchNormInputGradient { .. }
+            | Op::ReluGrad
+            | Op::MaxPool(_)
+            | Op::MaxPoolGrad(_)
+            | Op::AvgPool(_)
+            | Op::AvgPoolGrad(_)
+            | Op::GlobalAvgPool
+            | Op::GlobalAvgPoolGrad
+            | Op::Linear
+            | Op::LinearInputGradient
+            | Op::LinearWeightGradient
+            | Op::JoinGrad(..)
+            | Op::Sum
+            | Op::PadShortcutGrad(_)
+            | Op::CrossEntropy
+            | Op::CrossEntropyGrad => false,
+        }
     }
 }
 

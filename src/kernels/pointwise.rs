@@ -7,7 +7,7 @@ use crate::graph::Shape;
 const WORKGROUP_SIZE: usize = 64;
 
 /// An elementwise kernel of `pointwise.wgsl`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pointwise {
     /// `max(a, 0)`: input a.
     Relu,

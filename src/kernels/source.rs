@@ -9,7 +9,7 @@ use crate::gpu::Program;
 
 /// Shader files with entry points: path under `shaders/` without extension,
 /// and text.
-const FILES: [(&str, &str); 19] = [
+const FILES: &[(&str, &str)] = &[
     ("batch_norm", include_str!("../../shaders/batch_norm.wgsl")),
     ("channels", include_str!("../../shaders/channels.wgsl")),
     ("conv/direct", include_str!("../../shaders/conv/direct.wgsl")),
@@ -41,7 +41,7 @@ const FILES: [(&str, &str); 19] = [
 ];
 
 /// Files that others import: name in the import line, path, and text.
-const SHARED: [(&str, &str, &str); 16] = [
+const SHARED: &[(&str, &str, &str)] = &[
     (
         "columns",
         "shared/columns",
@@ -110,8 +110,8 @@ const SHARED: [(&str, &str, &str); 16] = [
 
 /// Path and text of an imported file.
 fn shared(name: &str) -> Option<(&'static str, &'static str)> {
-    let found = SHARED.into_iter().find(|(import, ..)| *import == name);
-    found.map(|(_, path, text)| (path, text))
+    let found = SHARED.iter().find(|(import, ..)| *import == name);
+    found.map(|&(_, path, text)| (path, text))
 }
 
 /// The lines of a shader file with its imports in front.
@@ -126,7 +126,7 @@ fn lines(file: &'static str, text: &str) -> Vec<Line> {
 /// All shader files with entry points, by name, each with its imports in
 /// front: valid WGSL on its own.
 pub fn files() -> impl Iterator<Item = (&'static str, String)> {
-    FILES.into_iter().map(|(name, text)| {
+    FILES.iter().map(|&(name, text)| {
         let lines = lines(name, text);
         (
             name,
@@ -219,7 +219,7 @@ impl Variant {
 
     fn specialise(&self) -> Program {
         let (_, text) = FILES
-            .into_iter()
+            .iter()
             .find(|(name, _)| *name == self.file)
             .unwrap_or_else(|| panic!("there is no file shaders/{}.wgsl", self.file));
         let (source, bindings) =
@@ -254,8 +254,8 @@ mod tests {
 
     /// Path and text of all files, those without entry points too.
     fn all_files() -> impl Iterator<Item = (&'static str, &'static str)> {
-        let shared = SHARED.into_iter().map(|(_, path, text)| (path, text));
-        FILES.into_iter().chain(shared)
+        let shared = SHARED.iter().map(|&(_, path, text)| (path, text));
+        FILES.iter().copied().chain(shared)
     }
 
     #[test]
@@ -277,7 +277,25 @@ mod tests {
             let files: BTreeSet<&str> = cells[2].split(", ").collect();
             assert_eq!(listed.insert(cells[0].trim_end_matches('`'), files), None, "{row}");
         }
-        assert_eq!(listed, declared);
+        let unlike = declared.iter().filter(|(name, files)| listed.get(*name) != Some(files));
+        let rows: Vec<String> = unlike
+            .map(|(name, files)| {
+                format!(
+                    "| `{name}` | … | {} |",
+                    Vec::from_iter(files.iter().copied()).join(", ")
+                )
+            })
+            .collect();
+        assert!(
+            rows.is_empty(),
+            "rows of shaders/README.md must be:\n{}",
+            rows.join("\n")
+        );
+        let gone: Vec<&&str> = listed.keys().filter(|name| !declared.contains_key(*name)).collect();
+        assert!(
+            gone.is_empty(),
+            "shaders/README.md lists constants that no file has: {gone:?}"
+        );
     }
 
     /// The line of `text` that mixes operators which WGSL allows only with

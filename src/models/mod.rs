@@ -109,7 +109,7 @@ impl Network {
 type Reader = fn(&mut ModelRequest) -> Option<Result<ModelSpec, ModelError>>;
 
 /// Every family's reader.
-const READERS: [Reader; 5] = [resnet::read, plain::read, preact::read, wrn::read, vgg::read];
+const READERS: &[Reader] = &[resnet::read, plain::read, preact::read, wrn::read, vgg::read];
 
 impl ModelSpec {
     /// This model with `option` set to `value`: `wrn-16-1` with `dropout` set

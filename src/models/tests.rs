@@ -4,7 +4,7 @@ use super::*;
 use crate::graph::{Gains, Init, Op, ResidualBlock};
 
 /// One small and quick network of every family, and each option.
-const SAMPLES: [&str; 22] = [
+const SAMPLES: &[&str] = &[
     "resnet8",
     "resnet8:shortcut=A-end",
     "resnet8:shortcut=A-avg",
@@ -274,7 +274,7 @@ fn weights_start_by_fan_in() {
 
 #[test]
 fn training_and_evaluation_have_the_same_parameters() {
-    for name in SAMPLES {
+    for &name in SAMPLES {
         let (train, eval) = (build(name, 10, Mode::Train), build(name, 10, Mode::Eval));
         assert_eq!(train.graph.params, eval.graph.params, "{name}");
         assert_eq!(train.graph.states, eval.graph.states, "{name}");
@@ -283,7 +283,7 @@ fn training_and_evaluation_have_the_same_parameters() {
 
 #[test]
 fn every_parameter_has_a_gradient_of_its_shape() {
-    for name in SAMPLES {
+    for &name in SAMPLES {
         let Network { mut graph, loss, .. } = build(name, 10, Mode::Train);
         let gradients = graph.differentiate(loss, true, true);
         assert_eq!(gradients.params.len(), graph.params.len(), "{name}");
@@ -296,7 +296,7 @@ fn every_parameter_has_a_gradient_of_its_shape() {
 
 #[test]
 fn parameter_names_are_unique() {
-    for name in SAMPLES {
+    for &name in SAMPLES {
         let mut tensors: Vec<String> = Vec::new();
         for param in &graph(name).params {
             tensors.extend(param.tensors().into_iter().map(|(name, _)| name));
@@ -310,7 +310,7 @@ fn parameter_names_are_unique() {
 
 #[test]
 fn canonical_names_are_read_back() {
-    for name in SAMPLES {
+    for &name in SAMPLES {
         assert_eq!(spec(name).to_string(), name);
     }
     for (written, canonical) in [
