@@ -51,6 +51,10 @@ pub const NAMES: &str = "resnet<6n+2> (cifar-resnet<6n+2> for 50 and 152), plain
                          wrn-<6n+4>-<k>, vgg<5n>-<channels>; for example resnet20, plain-56, preact-164, wrn-28-10, \
                          vgg15-128";
 
+/// The options of all families. A sweep can vary each of them like a setting of
+/// training.
+pub const OPTIONS: &[&str] = &["dropout", "dropout-at", "block", "l", "shortcut"];
+
 /// A built-in network: its name and options, checked.
 ///
 /// Written as `name` or `name:key=value,key=value`; commas inside parentheses

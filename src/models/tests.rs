@@ -309,6 +309,25 @@ fn parameter_names_are_unique() {
 }
 
 #[test]
+fn every_family_has_a_sample_and_its_names_and_options_are_listed() {
+    for (index, read) in READERS.iter().enumerate() {
+        let reads = |name: &&str| read(&mut name.parse().unwrap()).is_some();
+        assert!(SAMPLES.iter().any(reads), "no sample is of the family {index}");
+    }
+    for &name in SAMPLES {
+        let family: String = name.chars().take_while(char::is_ascii_alphabetic).collect();
+        assert!(NAMES.contains(&family), "{name}");
+        let separator = if name.contains(':') { ',' } else { ':' };
+        match format!("{name}{separator}nonsense=1").parse::<ModelSpec>() {
+            Err(ModelError::UnknownOption { known, .. }) => {
+                assert!(known.iter().all(|option| OPTIONS.contains(option)), "{name}: {known:?}");
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn canonical_names_are_read_back() {
     for &name in SAMPLES {
         assert_eq!(spec(name).to_string(), name);

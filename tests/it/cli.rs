@@ -120,6 +120,7 @@ fn both_programs_have_every_command_and_its_help() {
         "paths",
         "sweep",
         "stochastic-depth",
+        "features",
         "curves",
         "inspect",
         "bench",

@@ -6,13 +6,11 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use crate::models::ModelSpec;
+use crate::models::{ModelSpec, OPTIONS};
 use crate::studies::error::StudyError;
 use crate::studies::file_name::file_name;
 use crate::train::Config;
 
-/// Options of a model's name that a grid can vary like settings.
-const MODEL_OPTIONS: [&str; 5] = ["dropout", "dropout-at", "block", "l", "shortcut"];
 /// Settings whose values contain commas.
 const WITH_COMMAS: [&str; 5] = ["mean", "std", "schedule", "data", "init"];
 /// The setting that results are aggregated over.
@@ -193,7 +191,7 @@ fn with_all(base: &Config, values: &[(String, String)]) -> Result<Config, StudyE
 
 /// `base` with the setting `key` set to `value`.
 fn with(base: &Config, key: &str, value: &str) -> Result<Config, StudyError> {
-    if MODEL_OPTIONS.contains(&key) {
+    if OPTIONS.contains(&key) {
         let model = base.model.parse::<ModelSpec>()?.with(key, value)?.to_string();
         return Ok(Config { model, ..base.clone() });
     }
@@ -232,7 +230,7 @@ fn with(base: &Config, key: &str, value: &str) -> Result<Config, StudyError> {
         config = without.filter(absent);
     }
     config.ok_or_else(|| {
-        let options = MODEL_OPTIONS.join("`, `");
+        let options = OPTIONS.join("`, `");
         let hint = match error.message().contains("unknown field") {
             true => format!(", or of a model's options `{options}`"),
             false => String::new(),
