@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::call::{Lowered, Target};
-use super::text::Config;
+use super::text::AlgorithmConfig;
 use super::{chunked_sum, conv, linear};
 
 /// Defines [`Algorithm`] as the sum of the configurations of all algorithms.

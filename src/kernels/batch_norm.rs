@@ -4,7 +4,7 @@ use super::algorithm::{Algorithm, Problem};
 use super::call::{Call, Lowered, Operand, Target, parts};
 use super::chunked_sum::{ChunkedSum, chunks};
 use super::reduce::{chunked_sum, sum_algorithms};
-use super::source::Value;
+use super::value::Value;
 use crate::graph::Shape;
 
 const WORKGROUP_SIZE: usize = 64;

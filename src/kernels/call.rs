@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::source::{Value, Variant};
+use super::source::Variant;
+use super::value::Value;
 use crate::graph::{Precision, Shape};
 
 /// What kernels need to know about the adapter.

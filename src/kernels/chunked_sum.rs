@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::call::{Target, is_workgroup_size};
-use super::text::{Config, number};
+use super::text::{AlgorithmConfig, number};
 
 /// A sum over batch and plane in about `splits` workgroups, each of which sums
 /// chunks of images of one channel.
@@ -55,7 +55,7 @@ impl fmt::Display for ChunkedSum {
     }
 }
 
-impl Config for ChunkedSum {
+impl AlgorithmConfig for ChunkedSum {
     fn parse(words: &[&str]) -> Option<Self> {
         let ["reduce", "splits", splits, "wg", workgroup_size] = *words else {
             return None;

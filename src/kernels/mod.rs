@@ -26,6 +26,7 @@ mod source;
 mod specialise;
 mod step;
 mod text;
+mod value;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use call::{Arg, Call, Lowered, Operand, Target, parts};
@@ -37,9 +38,10 @@ pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
 pub use sgd::sgd;
-pub use source::{Value, Variant, files};
+pub use source::{Variant, files};
 pub(crate) use step::STEP_BYTES;
 pub use step::StepRecord;
+pub use value::Value;
 
 use algorithm::{Problem, Single};
 use conv::problem::{Convolution, WeightGradient};
@@ -211,16 +213,16 @@ impl Work {
                 };
                 single(move |batch, target| pool::pooling(kernel, wide, narrow, batch, target))
             }
-            Work::Linear { bias } => Box::new(linear::Layer::Forward {
+            Work::Linear { bias } => Box::new(linear::LinearLayer::Forward {
                 bias,
                 x: inputs[0],
                 y: output,
             }),
-            Work::LinearInputGradient => Box::new(linear::Layer::InputGradient {
+            Work::LinearInputGradient => Box::new(linear::LinearLayer::InputGradient {
                 dy: inputs[0],
                 dx: output,
             }),
-            Work::LinearWeightGradient => Box::new(linear::Layer::WeightGradient {
+            Work::LinearWeightGradient => Box::new(linear::LinearLayer::WeightGradient {
                 x: inputs[0],
                 dy: inputs[1],
                 dw: output,

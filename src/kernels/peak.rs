@@ -6,7 +6,7 @@
 //! result counts.
 
 use super::call::{Call, Operand, Target};
-use super::source::Value;
+use super::value::Value;
 
 /// Multiply-adds in the loop body of an invocation, over all its chains: as
 /// much straight-line code as every compiler accepts.

@@ -1,7 +1,7 @@
 //! Which dispatches do elementwise work that is not fused into another kernel?
 
 use super::call::{Call, Lowered, Operand, Target, parts};
-use super::source::Value;
+use super::value::Value;
 use crate::graph::Shape;
 
 const WORKGROUP_SIZE: usize = 64;

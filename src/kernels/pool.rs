@@ -1,7 +1,7 @@
 //! Which dispatches make pooling, forward and backward?
 
 use super::call::{Call, Lowered, Operand, Target, parts};
-use super::source::Value;
+use super::value::Value;
 use crate::graph::{Pool, Shape};
 
 const WORKGROUP_SIZE: usize = 64;

@@ -5,113 +5,65 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::specialise::{Line, specialise, with_imports};
+use super::value::Value;
 use crate::gpu::Program;
 
-/// Shader files with entry points: path under `shaders/` without extension,
-/// and text.
-const FILES: &[(&str, &str)] = &[
-    ("batch_norm", include_str!("../../shaders/batch_norm.wgsl")),
-    ("channels", include_str!("../../shaders/channels.wgsl")),
-    ("conv/direct", include_str!("../../shaders/conv/direct.wgsl")),
-    ("conv/gemm", include_str!("../../shaders/conv/gemm.wgsl")),
-    ("conv/plain", include_str!("../../shaders/conv/plain.wgsl")),
-    ("conv/subgroup", include_str!("../../shaders/conv/subgroup.wgsl")),
-    (
-        "conv/wgrad_strips",
-        include_str!("../../shaders/conv/wgrad_strips.wgsl"),
-    ),
-    (
-        "conv/wgrad_subgroup",
-        include_str!("../../shaders/conv/wgrad_subgroup.wgsl"),
-    ),
-    (
-        "conv/wgrad_winograd",
-        include_str!("../../shaders/conv/wgrad_winograd.wgsl"),
-    ),
-    ("dropout", include_str!("../../shaders/dropout.wgsl")),
-    ("gather", include_str!("../../shaders/gather.wgsl")),
-    ("linear", include_str!("../../shaders/linear.wgsl")),
-    ("loss", include_str!("../../shaders/loss.wgsl")),
-    ("loss_scale", include_str!("../../shaders/loss_scale.wgsl")),
-    ("peak", include_str!("../../shaders/peak.wgsl")),
-    ("pointwise", include_str!("../../shaders/pointwise.wgsl")),
-    ("pool", include_str!("../../shaders/pool.wgsl")),
-    ("reduce", include_str!("../../shaders/reduce.wgsl")),
-    ("sgd", include_str!("../../shaders/sgd.wgsl")),
+/// The path under `shaders/`, without extension, and the text of each file.
+macro_rules! shader_files {
+    ($($name:literal,)+) => {
+        &[$(($name, include_str!(concat!("../../shaders/", $name, ".wgsl"))),)+]
+    };
+}
+
+/// Files with entry points.
+const FILES: &[(&str, &str)] = shader_files![
+    "batch_norm",
+    "channels",
+    "conv/direct",
+    "conv/gemm",
+    "conv/plain",
+    "conv/subgroup",
+    "conv/wgrad_strips",
+    "conv/wgrad_subgroup",
+    "conv/wgrad_winograd",
+    "dropout",
+    "gather",
+    "linear",
+    "loss",
+    "loss_scale",
+    "peak",
+    "pointwise",
+    "pool",
+    "reduce",
+    "sgd",
 ];
 
-/// Files that others import: name in the import line, path, and text.
-const SHARED: &[(&str, &str, &str)] = &[
-    (
-        "columns",
-        "shared/columns",
-        include_str!("../../shaders/shared/columns.wgsl"),
-    ),
-    (
-        "columns_load8",
-        "shared/columns_load8",
-        include_str!("../../shaders/shared/columns_load8.wgsl"),
-    ),
-    (
-        "dy_row",
-        "shared/dy_row",
-        include_str!("../../shaders/shared/dy_row.wgsl"),
-    ),
-    (
-        "dy_row_load8",
-        "shared/dy_row_load8",
-        include_str!("../../shaders/shared/dy_row_load8.wgsl"),
-    ),
-    (
-        "flat_index",
-        "shared/flat_index",
-        include_str!("../../shaders/shared/flat_index.wgsl"),
-    ),
-    ("grid", "shared/grid", include_str!("../../shaders/shared/grid.wgsl")),
-    ("halo", "shared/halo", include_str!("../../shaders/shared/halo.wgsl")),
-    (
-        "images",
-        "shared/images",
-        include_str!("../../shaders/shared/images.wgsl"),
-    ),
-    ("load8", "shared/load8", include_str!("../../shaders/shared/load8.wgsl")),
-    (
-        "loss_scale_state",
-        "shared/loss_scale_state",
-        include_str!("../../shaders/shared/loss_scale_state.wgsl"),
-    ),
-    (
-        "source_row",
-        "shared/source_row",
-        include_str!("../../shaders/shared/source_row.wgsl"),
-    ),
-    (
-        "source_row_load8",
-        "shared/source_row_load8",
-        include_str!("../../shaders/shared/source_row_load8.wgsl"),
-    ),
-    ("step", "shared/step", include_str!("../../shaders/shared/step.wgsl")),
-    (
-        "weight",
-        "shared/weight",
-        include_str!("../../shaders/shared/weight.wgsl"),
-    ),
-    (
-        "winograd_6x6",
-        "shared/winograd_6x6",
-        include_str!("../../shaders/shared/winograd_6x6.wgsl"),
-    ),
-    (
-        "workgroup_sum",
-        "shared/workgroup_sum",
-        include_str!("../../shaders/shared/workgroup_sum.wgsl"),
-    ),
+/// Files that others import.
+const SHARED: &[(&str, &str)] = shader_files![
+    "shared/columns",
+    "shared/columns_load8",
+    "shared/dy_row",
+    "shared/dy_row_load8",
+    "shared/flat_index",
+    "shared/grid",
+    "shared/halo",
+    "shared/images",
+    "shared/load8",
+    "shared/loss_scale_state",
+    "shared/source_row",
+    "shared/source_row_load8",
+    "shared/step",
+    "shared/weight",
+    "shared/winograd_6x6",
+    "shared/workgroup_sum",
 ];
 
 /// Path and text of an imported file.
 fn shared(name: &str) -> Option<(&'static str, &'static str)> {
-    let found = SHARED.iter().find(|(import, ..)| *import == name);
-    found.map(|&(_, path, text)| (path, text))
+    let found = SHARED
+        .iter()
+        .find(|(path, _)| path.strip_prefix("shared/") == Some(name));
+    found.copied()
 }
 
 /// The lines of a shader file with its imports in front.
@@ -133,55 +85,6 @@ pub fn files() -> impl Iterator<Item = (&'static str, String)> {
             lines.into_iter().flat_map(|line| [line.text, "\n".into()]).collect(),
         )
     })
-}
-
-/// The value of one `const` or `alias` of a shader.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value {
-    /// A `u32`.
-    Uint(u32),
-    /// An `f32`.
-    Float(f32),
-    /// A `bool`.
-    Bool(bool),
-    /// A type, for an `alias`.
-    Type(&'static str),
-}
-
-impl From<usize> for Value {
-    fn from(value: usize) -> Self {
-        Value::Uint(value as u32)
-    }
-}
-
-impl From<u32> for Value {
-    fn from(value: u32) -> Self {
-        Value::Uint(value)
-    }
-}
-
-impl From<f32> for Value {
-    fn from(value: f32) -> Self {
-        Value::Float(value)
-    }
-}
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Value::Bool(value)
-    }
-}
-
-impl std::fmt::Display for Value {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Value::Uint(value) => write!(f, "{value}u"),
-            // The shortest text that reads back as the same bits.
-            Value::Float(value) => write!(f, "{value:e}f"),
-            Value::Bool(value) => write!(f, "{value}"),
-            Value::Type(name) => f.write_str(name),
-        }
-    }
 }
 
 /// A shader file, one of its entry points, and values for its constants.
@@ -254,8 +157,7 @@ mod tests {
 
     /// Path and text of all files, those without entry points too.
     fn all_files() -> impl Iterator<Item = (&'static str, &'static str)> {
-        let shared = SHARED.iter().map(|&(_, path, text)| (path, text));
-        FILES.iter().copied().chain(shared)
+        FILES.iter().chain(SHARED).copied()
     }
 
     #[test]

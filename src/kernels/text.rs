@@ -28,7 +28,7 @@
 use std::fmt;
 
 /// The parameters of one algorithm. `Display` writes its text.
-pub trait Config: Copy + fmt::Display {
+pub trait AlgorithmConfig: Copy + fmt::Display {
     /// The parameters in the text of these words; `None` where it is that of
     /// another algorithm. They need not fit any problem: [`lower`] checks that.
     ///

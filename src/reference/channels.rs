@@ -2,7 +2,7 @@
 //! without parameters.
 
 use super::plane::Extent;
-use super::pool::Pooling;
+use super::pool::PoolWindows;
 use crate::graph::{PadShortcut, Pool};
 
 /// For each image, the channels of all inputs one after the other. An input comes
@@ -30,15 +30,15 @@ fn pad(x: &[f64], extent: Extent, before: usize, after: usize) -> Vec<f64> {
 /// mean of windows with one pixel or with `stride²` pixels, and zero channels
 /// around the result.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shortcut {
+pub(super) struct ChannelPadding {
     shortcut: PadShortcut,
-    pooling: Pooling,
+    pooling: PoolWindows,
     /// The extent after pooling: the channels of x on the plane of y.
     pooled: Extent,
     y: Extent,
 }
 
-impl Shortcut {
+impl ChannelPadding {
     pub fn new(shortcut: PadShortcut, x: Extent, y: Extent) -> Self {
         let pool = Pool {
             kernel: if shortcut.average { shortcut.stride } else { 1 },
@@ -49,9 +49,9 @@ impl Shortcut {
             channels: x.channels,
             ..y
         };
-        Shortcut {
+        ChannelPadding {
             shortcut,
-            pooling: Pooling::new(pool, x, pooled),
+            pooling: PoolWindows::new(pool, x, pooled),
             pooled,
             y,
         }

@@ -7,26 +7,26 @@ use crate::graph::Pool;
 
 /// A pooling between planes of known size.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pooling {
+pub(super) struct PoolWindows {
     windows: Windows,
     x: Extent,
     y: Extent,
 }
 
-impl Pooling {
+impl PoolWindows {
     pub fn new(pool: Pool, x: Extent, y: Extent) -> Self {
         let windows = Windows {
             kernel: pool.kernel,
             stride: pool.stride,
             padding: pool.padding,
         };
-        Pooling { windows, x, y }
+        PoolWindows { windows, x, y }
     }
 
     /// Indices in a plane of x that window `o` of a plane of y covers, in
     /// reading order.
     fn window(&self, o: usize) -> impl Iterator<Item = usize> + use<> {
-        let Pooling { windows, x, y } = *self;
+        let PoolWindows { windows, x, y } = *self;
         let columns = windows.covered(o % y.width, x.width);
         let rows = windows.covered(o / y.width, x.height);
         rows.flat_map(move |row| columns.clone().map(move |column| row * x.width + column))

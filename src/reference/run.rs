@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::channels::{self, Shortcut};
+use super::channels::{self, ChannelPadding};
 use super::conv::Geometry;
 use super::dropout::Mask;
 use super::plane::Extent;
-use super::pool::{GlobalMean, Pooling};
+use super::pool::{GlobalMean, PoolWindows};
 use super::reduce::Channels;
 use super::{batch_norm, linear, loss, pointwise};
 use crate::graph::{Active, Graph, Node, NodeId, Op, Route, RouteError, Side};
@@ -194,10 +194,10 @@ impl<'a> Evaluator<'a> {
 
             Op::Relu => pointwise::relu(read(0)),
             Op::ReluGrad => pointwise::relu_grad(read(0), read(1)),
-            Op::MaxPool(pool) => Pooling::new(pool, extent(0), out).max(read(0)),
-            Op::MaxPoolGrad(pool) => Pooling::new(pool, out, extent(0)).max_grad(read(0), read(1)),
-            Op::AvgPool(pool) => Pooling::new(pool, extent(0), out).mean(read(0)),
-            Op::AvgPoolGrad(pool) => Pooling::new(pool, out, extent(0)).mean_grad(read(0)),
+            Op::MaxPool(pool) => PoolWindows::new(pool, extent(0), out).max(read(0)),
+            Op::MaxPoolGrad(pool) => PoolWindows::new(pool, out, extent(0)).max_grad(read(0), read(1)),
+            Op::AvgPool(pool) => PoolWindows::new(pool, extent(0), out).mean(read(0)),
+            Op::AvgPoolGrad(pool) => PoolWindows::new(pool, out, extent(0)).mean_grad(read(0)),
             Op::GlobalAvgPool => GlobalMean::new(extent(0)).forward(read(0)),
             Op::GlobalAvgPoolGrad => GlobalMean::new(out).gradient(read(0)),
             Op::Linear => linear::forward(read(0), read(1), maybe(2), features(0), out.channels),
@@ -249,8 +249,8 @@ impl<'a> Evaluator<'a> {
                 channels::concat(&inputs, batch)
             }
             Op::Slice { from, count } => channels::slice(read(0), extent(0), from, count),
-            Op::PadShortcut(pad) => Shortcut::new(pad, extent(0), out).forward(read(0)),
-            Op::PadShortcutGrad(pad) => Shortcut::new(pad, out, extent(0)).gradient(read(0)),
+            Op::PadShortcut(pad) => ChannelPadding::new(pad, extent(0), out).forward(read(0)),
+            Op::PadShortcutGrad(pad) => ChannelPadding::new(pad, out, extent(0)).gradient(read(0)),
 
             Op::CrossEntropy => loss::cross_entropy(read(0), labels, features(0)),
             Op::CrossEntropyGrad => loss::cross_entropy_grad(read(0), labels, features(0)),

@@ -394,7 +394,7 @@ fn the_first_of_equals_wins_a_maximum_and_padding_never_does() {
         height: side,
         width: side,
     };
-    let pooling = pool::Pooling::new(pool, extent(3), extent(2));
+    let pooling = pool::PoolWindows::new(pool, extent(3), extent(2));
     let x = [-5.0, -1.0, -1.0, 0.0, 2.0, 2.0, 0.0, 2.0, 2.0];
     assert_eq!(pooling.max(&x), [-5.0, -1.0, 0.0, 2.0]);
     let gradient = pooling.max_grad(&[1.0, 2.0, 4.0, 8.0], &x);

@@ -26,7 +26,7 @@ use super::train::{self, TrainArgs};
 /// Trains residual networks on any GPU, and takes them apart.
 #[derive(Debug, Parser)]
 #[command(version, about, args_override_self = true, arg_required_else_help = true)]
-pub struct Program {
+pub struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
@@ -65,7 +65,7 @@ enum Command {
     Man(man::Args),
 }
 
-impl Program {
+impl CommandLine {
     /// Runs the command of the program `name`; returns what goes to standard
     /// output.
     pub fn run(&self, name: &'static str) -> Result<String, CliError> {
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent() {
-        Program::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
         let has_value = |argument: &&Arg| {
             matches!(argument.get_action(), ArgAction::Set | ArgAction::Append) && argument.get_long().is_some()
         };
-        for command in Program::command().get_subcommands() {
+        for command in CommandLine::command().get_subcommands() {
             for argument in command.get_arguments().filter(has_value) {
                 let help = argument.get_help().expect("every flag has a help").to_string();
                 let said = help.contains("[default: ") || !argument.get_default_values().is_empty();

@@ -9,7 +9,7 @@ use super::tile::{
 };
 use crate::graph::Conv;
 use crate::kernels::call::{Lowered, Target, grid_2d, is_workgroup_size, parts};
-use crate::kernels::text::{Config, number};
+use crate::kernels::text::{AlgorithmConfig, number};
 
 const FILE: &str = "conv/direct";
 /// Destination channels of a tile, at most.
@@ -246,7 +246,7 @@ impl fmt::Display for Direct {
     }
 }
 
-impl Config for Direct {
+impl AlgorithmConfig for Direct {
     fn parse(words: &[&str]) -> Option<Self> {
         let (scheme, tile, workgroup_size) = match *words {
             ["direct", tile, "wg", workgroup_size] => (Scheme::Taps, tile, workgroup_size),

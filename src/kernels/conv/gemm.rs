@@ -13,8 +13,8 @@ use std::fmt;
 
 use super::problem::{Convolution, WeightGradient, shape_constants};
 use crate::kernels::call::{Call, Lowered, Operand, Target, grid_2d, is_workgroup_size, parts};
-use crate::kernels::source::Value;
-use crate::kernels::text::{Config, number, sizes};
+use crate::kernels::text::{AlgorithmConfig, number, sizes};
+use crate::kernels::value::Value;
 
 const FILE: &str = "conv/gemm";
 /// The product is the default with at least this many source and destination
@@ -316,7 +316,7 @@ impl fmt::Display for Gemm {
     }
 }
 
-impl Config for Gemm {
+impl AlgorithmConfig for Gemm {
     fn parse(words: &[&str]) -> Option<Self> {
         let ["gemm", tile, "reg", register_tile, "buffers", buffers, "splits", splits] = *words else {
             return None;

@@ -1,9 +1,10 @@
-//! Which algorithms compute a convolution and its input gradient?
+//! Convolutions, their input gradients and their weight gradients.
 //!
 //! [`problem`] says what is computed. Each algorithm has a file, which owns its
-//! tile, its text and its dispatches, and a shader of the same name. This file
-//! and [`wgrad`] list them.
+//! tile, its text and its dispatches, and a shader of the same name.
+//! `convolution` and `wgrad` list them and choose the default.
 
+mod convolution;
 pub mod direct;
 pub mod gemm;
 mod plain;
@@ -18,60 +19,3 @@ mod wgrad_walk;
 pub mod wgrad_winograd;
 
 pub use stats::ConvStats;
-
-use direct::Direct;
-use gemm::Gemm;
-use problem::Convolution;
-use subgroup::Subgroup;
-
-use super::algorithm::{Algorithm, Problem};
-use super::call::{Lowered, Target};
-
-impl Problem for Convolution<'_> {
-    fn default_algorithm(&self, target: &Target) -> Algorithm {
-        let product = Gemm::default_for(self, target).map(Algorithm::Gemm);
-        let subgroup = || {
-            let all = if target.cpu {
-                Subgroup::algorithms(self, target)
-            } else {
-                Vec::new()
-            };
-            all.into_iter().next().map(Algorithm::Subgroup)
-        };
-        product
-            .or_else(subgroup)
-            .unwrap_or_else(|| Algorithm::Direct(Direct::default_for(self, target)))
-    }
-
-    fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
-        let winograd = Direct::winograd_alternatives(self, target).into_iter();
-        let direct = Direct::alternatives(self, target).into_iter();
-        let mut all: Vec<Algorithm> = winograd.map(Algorithm::Direct).collect();
-        if target.cpu {
-            all.extend(Subgroup::algorithms(self, target).into_iter().map(Algorithm::Subgroup));
-            // Next to these, direct tiles are hardly ever faster, and each
-            // takes a second to compile.
-            let most = match all.len() {
-                0 => usize::MAX,
-                1..=2 => 1,
-                _ => 0,
-            };
-            all.extend(direct.take(most).map(Algorithm::Direct));
-        } else {
-            all.extend(Gemm::alternatives(self, target).into_iter().map(Algorithm::Gemm));
-            all.push(Algorithm::Direct(Direct::default_for(self, target)));
-            all.extend(direct.map(Algorithm::Direct));
-        }
-        all
-    }
-
-    fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
-        match algorithm {
-            Algorithm::Plain => Some(plain::convolution(self, batch, target)),
-            Algorithm::Direct(direct) => direct.lower(self, batch, target),
-            Algorithm::Subgroup(subgroup) => subgroup.lower(self, batch, target),
-            Algorithm::Gemm(gemm) => gemm.lower(self, batch, target),
-            _ => None,
-        }
-    }
-}

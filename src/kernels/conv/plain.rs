@@ -3,12 +3,12 @@
 use super::problem::{Convolution, WeightGradient};
 use crate::graph::{Conv, Shape};
 use crate::kernels::call::{Call, Lowered, Operand, Target, parts};
-use crate::kernels::source::Value;
+use crate::kernels::value::Value;
 
 const WORKGROUP_SIZE: usize = 64;
 
 /// A convolution's forward shapes.
-struct Layer<'a> {
+struct LinearLayer<'a> {
     conv: Conv,
     x: &'a Shape,
     y: &'a Shape,
@@ -20,16 +20,16 @@ pub fn convolution(problem: &Convolution, batch: usize, target: &Target) -> Lowe
     let (conv, source, dest) = (problem.conv, problem.source, problem.dest);
     if problem.is_input_gradient {
         let (x, y) = (dest, source);
-        Layer { conv, x, y }.input_gradient(batch, target)
+        LinearLayer { conv, x, y }.input_gradient(batch, target)
     } else {
         let (x, y) = (source, dest);
-        Layer { conv, x, y }.forward(problem.bias, batch, target)
+        LinearLayer { conv, x, y }.forward(problem.bias, batch, target)
     }
 }
 
 /// A weight gradient: inputs x and dy.
 pub fn weight_gradient(problem: &WeightGradient, batch: usize, target: &Target) -> Lowered {
-    let layer = Layer {
+    let layer = LinearLayer {
         conv: problem.conv,
         x: problem.x,
         y: problem.dy,
@@ -37,7 +37,7 @@ pub fn weight_gradient(problem: &WeightGradient, batch: usize, target: &Target) 
     layer.weight_gradient(batch, target)
 }
 
-impl Layer<'_> {
+impl LinearLayer<'_> {
     fn weights(&self) -> usize {
         self.y.channels() * self.x.channels() / self.conv.groups * self.conv.kernel * self.conv.kernel
     }

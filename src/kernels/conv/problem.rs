@@ -2,7 +2,7 @@
 
 use crate::graph::{Conv, Precision, Shape};
 use crate::kernels::call::Target;
-use crate::kernels::source::Value;
+use crate::kernels::value::Value;
 
 /// A convolution or its input gradient: planes and channels of the tensor that
 /// is read (`source`) and of the one that is written (`dest`).

@@ -8,7 +8,7 @@ use super::problem::{Convolution, Destination, loads_wide};
 use super::tile::{CPU_ACCUMULATORS, LARGEST_BODY, SUBGROUP_BODY, Tile, WORKGROUP_SIZE, channel_block};
 use crate::graph::Precision;
 use crate::kernels::call::{Lowered, Operand, Target, grid_2d, is_workgroup_size, parts};
-use crate::kernels::text::{Config, number};
+use crate::kernels::text::{AlgorithmConfig, number};
 
 const FILE: &str = "conv/subgroup";
 /// Destination channels of an output-stationary tile, at most.
@@ -413,7 +413,7 @@ impl fmt::Display for Subgroup {
     }
 }
 
-impl Config for Subgroup {
+impl AlgorithmConfig for Subgroup {
     fn parse(words: &[&str]) -> Option<Self> {
         let ["subgroup", dataflow, tile, "channels", channels, "wg", workgroup_size] = *words else {
             return None;

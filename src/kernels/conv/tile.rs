@@ -13,8 +13,8 @@ use std::ops::Range;
 use super::problem::{Convolution, Destination, loads_vec4, shape_constants};
 use crate::graph::Conv;
 use crate::kernels::call::{Call, Operand, Target};
-use crate::kernels::source::Value;
 use crate::kernels::text::sizes;
+use crate::kernels::value::Value;
 
 /// Multiply-adds in the straight-line body of a kernel for CPUs.
 pub const CPU_BODY: usize = 2304;

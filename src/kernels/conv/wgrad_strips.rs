@@ -7,7 +7,7 @@ use super::problem::WeightGradient;
 use super::tile::{CPU_BODY, CPU_VECTOR, GPU_BODY, LARGEST_BODY, WORKGROUP_SIZE, distinct, tile_side};
 use super::wgrad_walk::{Walk, images_per_invocation};
 use crate::kernels::call::{Lowered, Target, is_workgroup_size, parts};
-use crate::kernels::text::{Config, number, sizes};
+use crate::kernels::text::{AlgorithmConfig, number, sizes};
 
 /// Weight gradient, where each invocation walks down a strip of columns. The
 /// lanes of a CPU's vector have different images and strips.
@@ -164,7 +164,7 @@ impl fmt::Display for WgradStrips {
     }
 }
 
-impl Config for WgradStrips {
+impl AlgorithmConfig for WgradStrips {
     fn parse(words: &[&str]) -> Option<Self> {
         let ["wgrad", "strips", tile, "splits", splits, "wg", workgroup_size] = *words else {
             return None;

@@ -7,7 +7,7 @@ use super::problem::{WeightGradient, loads_wide};
 use super::tile::{LARGEST_BODY, SUBGROUP_BODY, WORKGROUP_SIZE, tile_side};
 use super::wgrad_walk::{Walk, images_per_subgroup};
 use crate::kernels::call::{Lowered, Target, is_workgroup_size};
-use crate::kernels::text::{Config, number, sizes};
+use crate::kernels::text::{AlgorithmConfig, number, sizes};
 
 /// The number of subgroups that share a weight gradient: enough for the cores
 /// of a workstation, so that the last one to finish costs little.
@@ -135,7 +135,7 @@ impl fmt::Display for WgradSubgroup {
     }
 }
 
-impl Config for WgradSubgroup {
+impl AlgorithmConfig for WgradSubgroup {
     fn parse(words: &[&str]) -> Option<Self> {
         let ["wgrad", "subgroup", tile, "splits", splits, "wg", workgroup_size] = *words else {
             return None;

@@ -7,7 +7,7 @@ use super::problem::{WeightGradient, loads_vec4};
 use super::tile::CPU_VECTOR;
 use crate::graph::Conv;
 use crate::kernels::call::{Call, Lowered, Operand, Target, grid_2d, parts};
-use crate::kernels::source::Value;
+use crate::kernels::value::Value;
 
 /// Bytes of partial sums, at most, unless one split has more.
 const PARTIAL_BYTES: u64 = 16 << 20;

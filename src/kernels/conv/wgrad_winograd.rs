@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::problem::{WeightGradient, loads_wide};
 use super::wgrad_walk::images_per_subgroup;
 use crate::kernels::call::{Lowered, Operand, Target, grid_2d, parts};
-use crate::kernels::text::{Config, number, sizes};
+use crate::kernels::text::{AlgorithmConfig, number, sizes};
 
 /// The number of subgroups that share a gradient. Each goes through all output
 /// channels with the pixels that it has stored, so that fewer suffice than
@@ -154,7 +154,7 @@ impl fmt::Display for WgradWinograd {
     }
 }
 
-impl Config for WgradWinograd {
+impl AlgorithmConfig for WgradWinograd {
     fn parse(words: &[&str]) -> Option<Self> {
         let ["wgrad", "winograd", tile, "splits", splits] = *words else {
             return None;

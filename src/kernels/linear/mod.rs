@@ -1,77 +1,8 @@
-//! Which algorithms compute a linear layer and its gradients?
+//! Linear layers and their gradients: `problem` says what is computed, `layer`
+//! lists the algorithms.
 
+mod layer;
 mod problem;
 pub mod register_tile;
 
-pub use problem::Layer;
-
-use register_tile::RegisterTile;
-
-use super::algorithm::{Algorithm, Problem};
-use super::call::{Lowered, Target};
-use super::conv::gemm::Gemm;
-use super::conv::problem::{Convolution, WeightGradient};
-use crate::graph::{Conv, Shape};
-
-/// A linear layer as a convolution of planes of one pixel.
-const AS_CONV: Conv = Conv {
-    kernel: 1,
-    stride: 1,
-    padding: 0,
-    groups: 1,
-};
-
-impl Problem for Layer<'_> {
-    fn default_algorithm(&self, _target: &Target) -> Algorithm {
-        Algorithm::Linear(RegisterTile::DEFAULT)
-    }
-
-    fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
-        let products = self.as_convolution(
-            |layer| Gemm::alternatives(&layer, target),
-            |layer| Gemm::wgrad_alternatives(&layer, target),
-        );
-        let tiles = RegisterTile::alternatives().map(Algorithm::Linear);
-        tiles
-            .into_iter()
-            .chain(products.into_iter().map(Algorithm::Gemm))
-            .collect()
-    }
-
-    fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
-        match algorithm {
-            Algorithm::Plain => RegisterTile::PLAIN.lower(self, batch, target),
-            Algorithm::Linear(tile) => tile.lower(self, batch, target),
-            Algorithm::Gemm(gemm) => self.as_convolution(
-                |layer| gemm.lower(&layer, batch, target),
-                |layer| gemm.lower_wgrad(&layer, batch, target),
-            ),
-            _ => None,
-        }
-    }
-}
-
-impl Layer<'_> {
-    /// Calls `convolution` or `weight_gradient` with this layer as a
-    /// convolution of planes of one pixel.
-    fn as_convolution<T>(
-        &self,
-        convolution: impl FnOnce(Convolution) -> T,
-        weight_gradient: impl FnOnce(WeightGradient) -> T,
-    ) -> T {
-        let conv = AS_CONV;
-        match *self {
-            Layer::Forward { bias, x, y } => convolution(Convolution::forward(conv, bias, &flat(x), &flat(y))),
-            Layer::InputGradient { dy, dx } => convolution(Convolution::input_gradient(conv, &flat(dy), &flat(dx))),
-            Layer::WeightGradient { x, dy, dw } => {
-                let (x, dy) = (&flat(x), &flat(dy));
-                weight_gradient(WeightGradient { conv, x, dy, dw })
-            }
-        }
-    }
-}
-
-/// The features of `shape` as channels of a plane of one pixel.
-fn flat(shape: &Shape) -> Shape {
-    Shape::batched(&[shape.per_image()]).stored_in(shape.precision)
-}
+pub use problem::LinearLayer;

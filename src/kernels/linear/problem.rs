@@ -4,7 +4,7 @@ use crate::graph::Shape;
 
 /// A linear layer or one of its gradients, with the shapes of its inputs and
 /// output.
-pub enum Layer<'a> {
+pub enum LinearLayer<'a> {
     /// Inputs x, weight and, where there is one, bias.
     Forward {
         /// Whether there is a bias.

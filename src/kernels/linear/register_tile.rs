@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-use super::problem::Layer;
+use super::problem::LinearLayer;
 use crate::graph::Shape;
 use crate::kernels::call::{Call, Lowered, Operand, Target, is_workgroup_size, parts};
-use crate::kernels::source::Value;
-use crate::kernels::text::{Config, number, sizes};
+use crate::kernels::text::{AlgorithmConfig, number, sizes};
+use crate::kernels::value::Value;
 
 const WORKGROUP_SIZE: usize = 64;
 /// Side of the default tile.
@@ -48,14 +48,14 @@ impl RegisterTile {
     }
 
     /// The dispatches; `None` where the tile does not fit.
-    pub fn lower(self, layer: &Layer, batch: usize, target: &Target) -> Option<Lowered> {
+    pub fn lower(self, layer: &LinearLayer, batch: usize, target: &Target) -> Option<Lowered> {
         if self.side > LARGEST_SIDE || !is_workgroup_size(self.workgroup_size) {
             return None;
         }
         Some(match *layer {
-            Layer::Forward { bias, x, y } => forward(self, bias, x, y, batch, target),
-            Layer::InputGradient { dy, dx } => input_gradient(self, dy, dx, batch, target),
-            Layer::WeightGradient { x, dy, dw } => weight_gradient(self, x, dy, dw, batch, target),
+            LinearLayer::Forward { bias, x, y } => forward(self, bias, x, y, batch, target),
+            LinearLayer::InputGradient { dy, dx } => input_gradient(self, dy, dx, batch, target),
+            LinearLayer::WeightGradient { x, dy, dw } => weight_gradient(self, x, dy, dw, batch, target),
         })
     }
 }
@@ -67,7 +67,7 @@ impl fmt::Display for RegisterTile {
     }
 }
 
-impl Config for RegisterTile {
+impl AlgorithmConfig for RegisterTile {
     fn parse(words: &[&str]) -> Option<Self> {
         let ["linear", tile, "wg", workgroup_size] = *words else {
             return None;

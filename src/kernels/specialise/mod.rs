@@ -20,7 +20,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::expression::{Scope, evaluate};
-use super::source::Value;
+use super::value::Value;
 use crate::gpu::Access;
 
 /// A line of a shader that the specialiser refuses.

@@ -1,0 +1,58 @@
+//! Which algorithms compute a convolution or its input gradient?
+
+use super::direct::Direct;
+use super::gemm::Gemm;
+use super::plain;
+use super::problem::Convolution;
+use super::subgroup::Subgroup;
+use crate::kernels::algorithm::{Algorithm, Problem};
+use crate::kernels::call::{Lowered, Target};
+
+impl Problem for Convolution<'_> {
+    fn default_algorithm(&self, target: &Target) -> Algorithm {
+        let product = Gemm::default_for(self, target).map(Algorithm::Gemm);
+        let subgroup = || {
+            let all = if target.cpu {
+                Subgroup::algorithms(self, target)
+            } else {
+                Vec::new()
+            };
+            all.into_iter().next().map(Algorithm::Subgroup)
+        };
+        product
+            .or_else(subgroup)
+            .unwrap_or_else(|| Algorithm::Direct(Direct::default_for(self, target)))
+    }
+
+    fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
+        let winograd = Direct::winograd_alternatives(self, target).into_iter();
+        let direct = Direct::alternatives(self, target).into_iter();
+        let mut all: Vec<Algorithm> = winograd.map(Algorithm::Direct).collect();
+        if target.cpu {
+            all.extend(Subgroup::algorithms(self, target).into_iter().map(Algorithm::Subgroup));
+            // Next to these, direct tiles are hardly ever faster, and each
+            // takes a second to compile.
+            let most = match all.len() {
+                0 => usize::MAX,
+                1..=2 => 1,
+                _ => 0,
+            };
+            all.extend(direct.take(most).map(Algorithm::Direct));
+        } else {
+            all.extend(Gemm::alternatives(self, target).into_iter().map(Algorithm::Gemm));
+            all.push(Algorithm::Direct(Direct::default_for(self, target)));
+            all.extend(direct.map(Algorithm::Direct));
+        }
+        all
+    }
+
+    fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+        match algorithm {
+            Algorithm::Plain => Some(plain::convolution(self, batch, target)),
+            Algorithm::Direct(direct) => direct.lower(self, batch, target),
+            Algorithm::Subgroup(subgroup) => subgroup.lower(self, batch, target),
+            Algorithm::Gemm(gemm) => gemm.lower(self, batch, target),
+            _ => None,
+        }
+    }
+}
