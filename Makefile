@@ -14,6 +14,7 @@ test: driver browser lint
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --no-default-features --lib -- -D warnings
 
 driver:
 	@sh scripts/vulkan-driver.sh

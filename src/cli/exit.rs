@@ -149,6 +149,10 @@ mod tests {
         assert!(diverged.contains("last checkpoint") && diverged.ends_with("use a smaller --lr or a --warmup"));
         let path = "runs/a".into();
         assert!(shown(TrainError::RunExists { path }).ends_with("--resume"));
+        let adapter = "a GPU".to_string();
+        let without_f16 = shown(SessionError::NoF16 { adapter }.into());
+        assert!(without_f16.contains("--precision f32") && without_f16.contains("residua devices"));
+        assert!(shown(SessionError::ScalarF16 { op: "conv" }.into()).ends_with("use --precision f32"));
         assert!(shown(GpuError::NoAdapter.into()).contains("--adapter reference"));
         let what = "a buffer".to_string();
         assert!(shown(GpuError::OutOfMemory { what }.into()).contains("--batch-size"));

@@ -153,6 +153,19 @@ fn quoted(text: &str) -> String {
     }
 }
 
+/// `1234567` as `1 234 567`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -199,17 +212,4 @@ mod tests {
         table.rows[0].truncate(1);
         assert_eq!(table.shown()[0], ["a, \"b\"", "–", "–"]);
     }
-}
-
-/// `1234567` as `1 234 567`.
-fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }

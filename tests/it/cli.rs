@@ -197,7 +197,8 @@ fn manual_pages_are_printed_or_written() {
         .map(|name| format!("residua-{name}.1"))
         .collect();
     expected.push("residua.1".into());
-    (written.sort(), expected.sort());
+    written.sort();
+    expected.sort();
     assert_eq!(written, expected);
     assert_eq!(fs::read_to_string(out.join("residua.1")).unwrap(), page);
     let train = fs::read_to_string(out.join("residua-train.1")).unwrap();
