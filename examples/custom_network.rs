@@ -39,6 +39,7 @@ impl Architecture for Inverted {
     // From a batch of images (N×C×H×W) to one score per class (N×classes).
     // The loss, its gradients and the choice of kernels follow from the graph.
     fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        // 3×3 kernels at stride 1, `width` output channels.
         let stem = layers::conv(g, "conv1", images, self.width, 3, 1)?;
         let mut x = layers::batch_norm_relu(g, "bn1", stem);
         for stage in 1..=2 {
@@ -109,7 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Model::own(Inverted { width: 8, blocks: 2 })?;
 
     // Train it, with stochastic depth: the last block runs in half of the
-    // mini-batches.
+    // mini-batches, the first in nearly all, those between in between.
     let settings = Settings {
         model: model.clone(),
         data: "synthetic:512,256".parse()?,
@@ -124,7 +125,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut trainer = Trainer::open(settings, &adapter)?;
     let path = RunDirectory::unused(Path::new("runs"), &model.name(), "synthetic");
     let directory = RunDirectory::create(&path)?;
-    trainer.run(&directory, false)?.train(|event| {
+    trainer.start(&directory)?.train(|event| {
         if let Event::Epoch(row) = event {
             let error = 100.0 * row.test_error;
             println!(
@@ -142,7 +143,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut network = options.open()?;
 
     // Evaluate the whole network on all test images. The route says which
-    // blocks run, and scales branches for stochastic depth.
+    // blocks run, and scales each branch by its survival probability. The
+    // closure receives the number of images done.
     let (images, batch_size) = (network.images(), network.batch_size);
     let routes = [network.route.clone()];
     let outcomes = evaluate(

@@ -22,18 +22,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Adapter::default(),
     };
 
-    // The run's directory says which network and which images; weights from
-    // elsewhere would be opened by `TrainedNetworkOptions::from_weights`.
+    // The run's directory says which network and which images. Opened are its
+    // last weights, not those of its best epoch; weights from elsewhere would
+    // be opened by `TrainedNetworkOptions::from_weights`.
     let run = RunDirectory::newest(Path::new("runs"))?;
     let mut network = TrainedNetworkOptions::from_run(run.path()).adapter(adapter).open()?;
 
     // A deleted block is replaced by its shortcut. By default the study
     // deletes each block alone; its fields ask for more experiments, such as
-    // random sets of blocks or other orders of blocks. The closure could show
+    // random sets of blocks or other orders of blocks. The closure receives
     // the progress.
     let study = LesionStudy::default();
     let findings = study.run(&mut network, &mut |_| {})?;
 
+    // Errors are fractions from 0 to 1, losses are in nats. A lesion has lists of
+    // blocks, because several can be deleted together; blocks are numbered from
+    // 1 at the input.
     println!("{}: error {:.1} %", findings.label, 100.0 * findings.whole.error);
     for lesion in &findings.lesions {
         println!(
@@ -46,7 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // The same as a page with figures and tables. The facts at its top say
-    // where the numbers come from.
+    // where the numbers come from: network, weights, images, adapter, and the
+    // command and seed that are given here.
     let report = Report {
         title: format!("Lesions of {}", findings.label),
         facts: network.provenance("cargo run --example lesion", study.seed)?,

@@ -29,12 +29,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let run = RunDirectory::newest(Path::new("runs"))?;
     let mut network = TrainedNetworkOptions::from_run(run.path()).adapter(adapter).open()?;
     let (images, batch_size) = (network.images(), network.batch_size);
-    let labels = network.test.test.labels.clone();
-    let names = network.test.test.class_names.clone();
+    let labels = network.test.images.labels.clone();
+    let names = network.test.images.class_names.clone();
 
     // The route says which blocks run: here all of them. Several routes could
     // be evaluated together. Logits arrive batch by batch, so that no more
-    // than one batch of them is in memory.
+    // than one batch of them is in memory: `first` is the number of the batch's
+    // first image, and `scores` has the scores under each route, for each image
+    // its loss and error (not used here) and one logit per class.
     let routes = [network.route.clone()];
     let mut mistakes = Vec::new();
     evaluate_with_logits(
@@ -67,7 +69,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Any layer or block by its name; `residua inspect MODEL` lists them. Here
     // the output of the first block for the first image, C×H×W. A `Draw` names
-    // an image, and would say how it is cropped and flipped.
+    // an image, and would say how it is cropped and flipped. Each requested node
+    // has one list of values, N×C×H×W.
     let name = network.engine.graph().blocks[0].name.clone();
     let node = network.engine.graph().activation(&name)?;
     let draws = [Draw::unchanged(0)];

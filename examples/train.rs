@@ -18,13 +18,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Adapter::default(),
     };
 
-    // What is not set here has the default of `residua train`.
+    // Fields that are not set here have their defaults (`Settings::default`):
+    // seed 0, momentum 0.9, a cosine schedule, random crops and flips.
     let settings = Settings {
         model: "resnet8".parse()?,
-        // 512 training and 256 test images, drawn from the seed. A folder with
+        // 512 training and 256 test images, drawn from the settings' seed. A folder with
         // the binary files of CIFAR-10 would be "cifar10:FOLDER".
         data: "synthetic:512,256".parse()?,
         epochs: 3,
+        // A checked number: 1 to 65,536 images.
         batch_size: batch_size(32)?,
         learning_rate: 0.05,
         ..Settings::default()
@@ -40,15 +42,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     // Everything about the run is stored in one directory: run.toml (all
-    // settings), metrics.csv, curves.svg and the weights. This one is new:
-    // runs/resnet8-synthetic-1, or the next free number.
+    // settings), metrics.csv, curves.svg and the weights. `unused` finds a free
+    // path, runs/resnet8-synthetic-1 or a higher number; `create` refuses a
+    // directory that has a run already.
     let path = RunDirectory::unused(Path::new("runs"), "resnet8", "synthetic");
     let directory = RunDirectory::create(&path)?;
 
-    // `false`: a new run. With `true`, and a directory from
-    // `RunDirectory::open`, an interrupted run continues from its last
-    // checkpoint and reaches the same bits.
-    let mut run = trainer.run(&directory, false)?;
+    // A new run. `trainer.resume`, with a directory from `RunDirectory::open`,
+    // continues an interrupted one from its last checkpoint, to the same bits.
+    // Other events report single steps; errors are fractions from 0 to 1.
+    let mut run = trainer.start(&directory)?;
     run.train(|event| {
         if let Event::Epoch(row) = event {
             println!(

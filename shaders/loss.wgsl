@@ -50,7 +50,7 @@ fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
     results[n] = vec2f(log(sum) + best - f32(logits[row + label]), select(0.0, 1.0, winner != label));
 }
 
-// Gradient of the mean loss of the batch by the logits.
+// Gradient of the mean loss of the batch with respect to the logits.
 // Grid: x over images / WG.
 @compute @workgroup_size(WG)
 fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {

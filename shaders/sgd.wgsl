@@ -10,7 +10,7 @@
 // import step
 
 // Vectors of four parameters before this dispatch's range, and the number of them
-// with weight decay: those without stand at the end.
+// with weight decay. Parameters without it come last.
 const FIRST: u32 = 0u;
 const DECAYED: u32 = 0xffffffffu;
 // Whether gradients are multiplied by a loss scale, so that a step may have to be

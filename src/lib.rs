@@ -32,7 +32,7 @@
 //! // `Adapter::default()` is the best GPU.
 //! let mut trainer = Trainer::open(settings, &Adapter::Reference)?;
 //! let directory = RunDirectory::create(Path::new("runs/first"))?;
-//! let mut run = trainer.run(&directory, false)?;
+//! let mut run = trainer.start(&directory)?;
 //! run.train(|event| {
 //!     if let Event::Epoch(row) = event {
 //!         println!("epoch {}: test error {:.1} %", row.epoch, 100.0 * row.test_error);
@@ -61,7 +61,7 @@
 //! # let (model, data) = ("resnet8".parse()?, "synthetic:8,8".parse()?);
 //! # let settings = Settings { model, data, epochs: 1, ..Settings::default() };
 //! # let directory = RunDirectory::create(std::path::Path::new("runs/first"))?;
-//! # Trainer::open(settings, &Adapter::Reference)?.run(&directory, false)?.train(|_| {})?;
+//! # Trainer::open(settings, &Adapter::Reference)?.start(&directory)?.train(|_| {})?;
 //! let mut network = TrainedNetworkOptions::from_run("runs/first")
 //!     .adapter(Adapter::Reference)
 //!     .open()?;
@@ -94,18 +94,18 @@
 //! | module | question |
 //! |---|---|
 //! | [`studies`] | What do the parts of a trained network contribute? Lesions, paths, stochastic depth, sweeps over settings |
-//! | [`report`] | How are results shown? Tables and figures as HTML, Markdown, SVG, PNG, CSV |
 //! | [`train`] | How is a network trained and evaluated? The loop, learning rates, checkpoints, trained networks |
 //! | [`models`] | Which network is it? Names such as `wrn-28-10`, and networks of your own |
 //! | [`data`] | Which images, in which order, how augmented? CIFAR and a built-in set |
 //! | [`weights`] | How are weights stored? safetensors, `.pth`, the naming dialects of other programs |
+//! | [`report`] | How are results shown? Tables and figures as HTML, Markdown, SVG, PNG, CSV |
 //! | [`tuning`] | Which kernel is the fastest for this work on this device? |
 //! | [`schedule`] | How does a graph become GPU work? Fusion, memory plan, passes under a route |
 //! | [`kernels`] | Which shader computes an operation, with which sizes? |
 //! | [`mod@reference`] | What is the right result? Every operation in 64 bits on the CPU |
 //! | [`graph`] | What is a network? Operations, shapes, residual blocks, gradients, routes |
 //! | [`gpu`] | What can the device do? Adapters, buffers, pipelines: the only user of wgpu |
-//! | [`files`], [`random`] | Whole or no files; counter-based random numbers |
+//! | [`files`], [`random`] | How is a file written completely or not at all? Where do random numbers come from? |
 //!
 //! # Cargo features
 //!

@@ -10,8 +10,8 @@
 // (y, x) reads source pixel (y·S + ky − P, x·S + kx − P). The input gradient is
 // the transpose: it reads ((y + P − ky) / S, (x + P − kx) / S) where both divide
 // without remainder, with source and destination channels of the weights
-// exchanged. The origin of a tile is a multiple of S, so it is known while
-// unrolling which taps reach which pixel.
+// exchanged. The origin of a tile is a multiple of S, so the taps that reach
+// each pixel are known when loops are unrolled.
 
 // import columns
 // import flat_index
@@ -74,8 +74,8 @@ const CHANNELS: u32 = 1u;
 @group(0) @binding(6) var<storage, read> weights: array<f32>;      // K, C / GROUPS, KERNEL, KERNEL
 @group(0) @binding(7) var<storage, read_write> repacked: array<f32>; // as `weights4`
 
-// The source pixels of one plane that a tile needs whose own first pixel is
-// (sx, sy); zero beyond the plane.
+// The source pixels of one plane that are needed by the tile with the first
+// own pixel (sx, sy); zero beyond the plane.
 fn window(plane: u32, sx: u32, sy: u32) -> array<f32, ROWS * COLS> {
     var taken: array<f32, ROWS * COLS>;
     for (var r = 0u; r < ROWS; r++) { // unroll

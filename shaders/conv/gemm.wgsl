@@ -193,7 +193,7 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     // the invocations loads one factor, the other half the other.
     let other = local.x ^ (WG / 2u);
     for (var step = 0u; step <= steps; step++) {
-        // Loaded from memory while the terms before are multiplied.
+        // Loaded from memory while the previous terms are multiplied.
         var next_left: array<vec4f, LEFT_LOADS>;
         var next_right: array<vec4f, RIGHT_LOADS>;
         if (step < steps) {

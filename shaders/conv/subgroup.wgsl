@@ -7,7 +7,7 @@
 // halos are shuffled. And no weight is loaded by every lane: the lanes load one
 // row of weights together, and each weight is broadcast from its lane.
 //
-// A load costs by lane and instruction, not by byte. Where the driver has
+// The cost of a load depends on lanes and instructions, not on bytes. Where the driver has
 // 64-bit integers, one load of four of them brings eight values (load8).
 //
 // `output_stationary` keeps the sums of KB destination channels in registers
@@ -22,7 +22,7 @@
 // from memory. It serves 1×1 kernels, and 3×3 kernels at stride 1 by Winograd's
 // F(4×4, 3×3), where 16 pixels take 36 products per source channel instead of
 // 144 (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural
-// Networks"). Products are pointwise_sums as terms of the transform, in registers, and
+// Networks"). Products are summed as terms of the transform, in registers, and
 // transformed back once per block.
 //
 // Directions and taps are those of `conv/direct.wgsl`.
@@ -349,7 +349,7 @@ fn output_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
     let line = (flat_workgroup_yz(group, groups) * (WG / SUBGROUP_SIZE) + subgroup) * LANES_Y + lane / LANES_X;
     let tx = lane % LANES_X;
     let ty = line % TILES_Y;
-    // Lanes without a tile run along: their neighbours shuffle with them.
+    // Lanes without a tile compute as well, because their neighbours shuffle with them.
     let n = min(line / TILES_Y, images() - 1u);
     let channel_group = group.x / BLOCKS;
     let first_channel = group.x % BLOCKS * KB;
@@ -503,7 +503,7 @@ fn pixels_of(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32) -> vec4f {
 
 // The pixels of a tile for one destination channel, by Winograd's transform: the
 // products of the terms of all patches and source channels with those of their
-// kernels, pointwise_sums, one row of terms after the other, and transformed back.
+// kernels, summed, one row of terms after the other, and transformed back.
 fn winograd_sums(patches: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
             own: ptr<function, array<f32, KERNEL_VALUES * LANE_KERNELS>>) -> array<f32, ACCUMULATORS * PX * PY> {
     var rows: array<vec4f, 6u * PATCHES>;
@@ -563,7 +563,7 @@ fn input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
     let line = place * LANES_Y + lane / LANES_X;
     let tx = lane % LANES_X;
     let ty = line % TILES_Y;
-    // Lanes without a tile run along: their neighbours shuffle with them.
+    // Lanes without a tile compute as well, because their neighbours shuffle with them.
     let n = min(line / TILES_Y, images() - 1u);
     let own = line / TILES_Y == n && tx < TILES_X;
     let channel_group = group.x / BLOCKS;

@@ -2,7 +2,7 @@
 // importing file declares DY_COLS, the length of a piece; DW, that of a row; and
 // the bindings `dy` and `dy4` of the same memory.
 
-// The values from column `first` of the row on that begins at `row`. Zero
+// The values of the row that begins at `row`, from column `first` on. Zero
 // beyond the row, and everywhere unless `inside`.
 fn dy_row(row: u32, first: u32, inside: bool) -> array<f32, DY_COLS> {
     var values: array<f32, DY_COLS>;

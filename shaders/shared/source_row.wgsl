@@ -2,7 +2,7 @@
 // importing file declares INNER_X, the length of a piece; SW, that of a row; and
 // the bindings `source` and `source4` of the same memory.
 
-// The values from column `first` of the row on that begins at `row`. Zero
+// The values of the row that begins at `row`, from column `first` on. Zero
 // beyond the row, and everywhere unless `inside`.
 fn source_row(row: u32, first: u32, inside: bool) -> array<f32, INNER_X> {
     var values: array<f32, INNER_X>;

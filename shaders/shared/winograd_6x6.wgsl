@@ -1,7 +1,7 @@
 // Winograd's transform of source pixels for 3×3 kernels (Lavin and Gray 2016):
 // 6 × 6 pixels, of which 4 × 4 are a patch, become 36 terms. The transform
-// interpolates at 0, ±√½, ±√2 and ∞, where little is lost to rounding: at the
-// usual 0, ±1, ±2 and ∞ it is more than twice that (docs/notes.md).
+// interpolates at 0, ±√½, ±√2 and ∞, where the rounding error is less than half
+// of that at the usual points 0, ±1, ±2 and ∞ (docs/notes.md).
 //
 // The importing file declares ROWS and COLS of the source pixels of a tile,
 // PATCHES_X patches along a row of the tile, and PATCHES in all of it.

@@ -222,7 +222,7 @@ fn dims(shape: &Shape, batch: usize) -> String {
     shape.to_string().replace('N', &batch.to_string())
 }
 
-/// A workload of work for `batch` images. Its shape is that of its output.
+/// The case of `work` for `batch` images. Its shape is that of the output.
 fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Case {
     let read: u64 = inputs.iter().map(|shape| shape.bytes(batch)).sum();
     let default = work.algorithms(inputs, output, target).first().copied();

@@ -3,7 +3,7 @@
 //! Measured are the device's peak rates, every kernel of a training step at the
 //! shapes of real networks, and whole networks. Kernels use the lowering and the
 //! dispatches of training. All times are taken in interleaved rounds, so that
-//! other programs on the machine affect everything alike; the results are the best
+//! other programs on the machine affect everything equally; the results are the best
 //! and the median of the rounds.
 
 mod cases;

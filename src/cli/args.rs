@@ -17,7 +17,7 @@ pub struct AdapterArgs {
     #[arg(long, value_name = "NAME|INDEX")]
     pub adapter: Option<String>,
     /// Use the default algorithm of every kernel [default: those that `residua
-    /// tune` or a long training found to be the fastest on this device]
+    /// tune` or a long training run found to be the fastest on this device]
     #[arg(long)]
     pub no_autotune: bool,
 }

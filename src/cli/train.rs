@@ -1,4 +1,4 @@
-//! `train`: how does a network learn?
+//! `residua train`: how is a network trained?
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::schedule::Footprint;
 use crate::train::{Config, Decay, Depth, DepthPer, DepthRule, Event, Run, RunDirectory, Trainer, read_config};
 use crate::tuning::{KernelSource, read_tuning_file};
 
-/// The settings of a training. What is not given is taken from --config, else
+/// The settings of a training run. What is not given is taken from --config, else
 /// from the default.
 ///
 /// Serialized, it is the table of the settings that were given: the flags' names
@@ -195,7 +195,7 @@ impl SettingArgs {
     fn over(&self, base: Config) -> Result<Config, CliError> {
         let mut given = self.given()?;
         let mut table = Table::try_from(&base).map_err(CliError::argument)?;
-        // Who asks for epochs does not want the steps of a configuration file.
+        // A given number of epochs replaces the number of steps of a configuration file.
         if given.contains_key("epochs") {
             table.remove("steps");
         }
@@ -283,7 +283,11 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     if let Some(planned) = planned {
         note(format_args!("{}", memory_in_words(&planned)));
     }
-    let mut run = trainer.run(&directory, resume)?;
+    let mut run = if resume {
+        trainer.resume(&directory)?
+    } else {
+        trainer.start(&directory)?
+    };
     follow(&mut run)?;
     if let Some(loss) = run.loss_scale()? {
         note(format_args!(

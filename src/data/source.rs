@@ -46,7 +46,7 @@ pub struct Splits {
 #[derive(Clone, Debug)]
 pub struct TestSplit {
     /// The test images.
-    pub test: ImageSet,
+    pub images: ImageSet,
     /// The data set's mean and standard deviation.
     pub normalization: Normalization,
 }
@@ -70,7 +70,10 @@ impl Source {
     /// that are missing or damaged.
     pub fn load(&self, limit_train: Option<usize>, limit_test: Option<usize>, seed: u64) -> Result<Splits, DataError> {
         let train_limit = check_limit("training", limit_train)?;
-        let TestSplit { test, normalization } = self.load_test(limit_test, seed)?;
+        let TestSplit {
+            images: test,
+            normalization,
+        } = self.load_test(limit_test, seed)?;
         let train = match self {
             Self::Synthetic { train, .. } => synthetic::generate(Split::Train, train_limit.min(*train), seed),
             Self::Cifar10(folder) => cifar::CIFAR10.load_train(folder, train_limit)?,
@@ -95,7 +98,7 @@ impl Source {
             Self::Cifar100(folder) => cifar::CIFAR100.load_test(folder, limit)?,
         };
         Ok(TestSplit {
-            test,
+            images: test,
             normalization: self.normalization(),
         })
     }
@@ -208,7 +211,7 @@ mod tests {
         let source: Source = "synthetic:30,20".parse().unwrap();
         let splits = source.load(Some(12), Some(99), 1).unwrap();
         assert_eq!((splits.train.len(), splits.test.len()), (12, 20));
-        let test = source.load_test(Some(20), 1).unwrap().test;
+        let test = source.load_test(Some(20), 1).unwrap().images;
         assert_eq!(test, splits.test);
     }
 

@@ -42,7 +42,7 @@ const CLASSES: [(&str, Class); 10] = [
     ("triangle", triangle),
 ];
 
-/// The first `count` images of a split, 3×32×32; the ten classes take turns.
+/// The first `count` images of a split, 3×32×32; the ten classes follow each other in order.
 ///
 /// An image depends on the seed, the split and its index only, not on `count`.
 pub fn generate(split: Split, count: usize, seed: u64) -> ImageSet {

@@ -11,7 +11,7 @@ use crate::graph::{Precision, Shape};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// Whether a CPU runs the shaders: loads are expensive there, and large
-    /// register tiles pay.
+    /// register tiles are faster.
     pub cpu: bool,
     /// Largest binding in bytes.
     pub binding: u64,

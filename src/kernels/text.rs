@@ -29,7 +29,7 @@ use std::fmt;
 
 /// The parameters of one algorithm. `Display` writes its text.
 pub trait AlgorithmConfig: Copy + fmt::Display {
-    /// The parameters in the text of these words; `None` where it is that of
+    /// Reads the parameters from the words of a text; `None` where the text names
     /// another algorithm. They need not fit any problem: [`lower`] checks that.
     ///
     /// [`lower`]: super::algorithm::Problem::lower

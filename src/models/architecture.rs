@@ -212,7 +212,7 @@ fn check_own_name(name: &str) -> Result<(), ModelError> {
 }
 
 /// What the graph builder cannot know: that a finished graph can be trained,
-/// stored and taken apart.
+/// stored and studied.
 fn check_own_graph(model: &str, graph: &Graph, logits: NodeId, classes: usize) -> Result<(), ModelError> {
     let refuse = |problem| {
         Err(ModelError::OwnGraph {

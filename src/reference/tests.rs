@@ -126,7 +126,10 @@ impl Problem {
                 let gradient = values.get(node).map_or(0.0, |gradient| gradient[i]);
                 let slope = slope(i);
                 let close = (gradient - slope).abs() < 1e-7 * (1.0 + slope.abs());
-                assert!(close, "{what}: gradient by {name}[{i}] is {gradient}, slope {slope}");
+                assert!(
+                    close,
+                    "{what}: gradient with respect to {name}[{i}] is {gradient}, slope {slope}"
+                );
             }
         };
         for &(param, node) in &gradients.params {

@@ -2,7 +2,7 @@
 
 use super::figure::{Axis, Scale};
 
-/// AxisValues beyond this are not shown: differences of them could overflow.
+/// Values beyond this are not shown: differences of them could overflow.
 const LARGEST: f64 = 1e300;
 /// A range smaller than this share of its values counts as empty: it is close
 /// to the precision of the values.

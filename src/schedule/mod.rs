@@ -1,4 +1,4 @@
-//! From a graph to dispatches: fusion, the memory plan, routes that leave
+//! How does a graph become dispatches? By fusion, the memory plan, routes that leave
 //! parts of the network out, and the recording of a step.
 //!
 //! The modules build on each other in this order: `request` (what must be

@@ -34,7 +34,7 @@ pub struct Kernel {
 }
 
 /// The dispatches of one task. Which of them run depends on the inputs that
-/// the route leaves.
+/// the route computes.
 #[derive(Debug)]
 enum Prepared {
     /// A piece of work: all of them, or none.

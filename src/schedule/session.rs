@@ -500,7 +500,7 @@ impl Session {
         }
     }
 
-    /// Waits until few enough submissions run or wait.
+    /// Waits until at most [`IN_FLIGHT`] submissions are unfinished.
     fn pace(&mut self, submission: Submission) -> Result<(), SessionError> {
         self.in_flight.push_back(submission);
         while self.in_flight.len() > IN_FLIGHT {

@@ -192,7 +192,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn has_top5(&self) -> bool {
-        self.network.test.test.classes() > MOST_CLASSES_WITHOUT_TOP5
+        self.network.test.images.classes() > MOST_CLASSES_WITHOUT_TOP5
     }
 
     /// Compiles the kernels for one route and, where several routes are
@@ -208,7 +208,7 @@ impl<'a> Evaluator<'a> {
                 batch_size,
                 ..
             } = &mut *self.network;
-            let labels = &test.test.labels[..images];
+            let labels = &test.images.labels[..images];
             outcomes(engine.as_mut(), labels, *batch_size, &routes, with_top5, &mut |_| {})?;
         }
         self.warm = true;
@@ -231,7 +231,7 @@ impl<'a> Evaluator<'a> {
             batch_size,
             ..
         } = &mut *self.network;
-        let labels = &test.test.labels;
+        let labels = &test.images.labels;
         let mut run = |engine: &mut dyn Engine| outcomes(engine, labels, *batch_size, &routes, with_top5, &mut report);
         match &self.recalibration {
             None => run(engine.as_mut()),
@@ -240,7 +240,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn evaluation(&self, RouteOutcome { outcome, top5_wrong }: &RouteOutcome, seconds: f64) -> Evaluation {
-        let test = &self.network.test.test;
+        let test = &self.network.test.images;
         let mut wrong_by_class = vec![0; test.classes()];
         for (result, &label) in outcome.each.iter().zip(&test.labels) {
             if let Some(count) = wrong_by_class.get_mut(label as usize) {
@@ -271,7 +271,7 @@ impl<'a> Evaluator<'a> {
             return Ok(());
         };
         let mut text = String::from("image,label,loss,wrong\n");
-        for (image, (result, label)) in outcome.each.iter().zip(&self.network.test.test.labels).enumerate() {
+        for (image, (result, label)) in outcome.each.iter().zip(&self.network.test.images.labels).enumerate() {
             let wrong = u8::from(result[1] > 0.5);
             text.push_str(&format!("{image},{label},{},{wrong}\n", result[0]));
         }

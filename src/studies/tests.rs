@@ -108,7 +108,7 @@ fn top5_errors_are_reported_for_more_than_ten_classes() {
         .engine
         .logits(Split::Test, epoch.draws(), &network.route)
         .unwrap();
-    let ranks = logits.chunks(100).zip(&network.test.test.labels);
+    let ranks = logits.chunks(100).zip(&network.test.images.labels);
     let ranks: Vec<usize> = ranks
         .map(|(logits, &label)| logits.iter().filter(|&&logit| logit > logits[label as usize]).count())
         .collect();

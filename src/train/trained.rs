@@ -258,7 +258,7 @@ impl TrainedNetworkOptions {
         let source = source.unwrap_or_default();
         let (test, train) = self.load(&source, config)?;
         let normalization = self.normalization_of(&test, config)?;
-        let input = input_of(&test.test);
+        let input = input_of(&test.images);
         let training = self.training_images.then(TrainOptions::default);
         let mut engine = open(&self.adapter, &model.without_dropout(), &input, training)?;
         checkpoint::load(engine.as_mut(), &weights, &model.to_string())?;
@@ -268,10 +268,10 @@ impl TrainedNetworkOptions {
         let work = Workload {
             training: self.training_images,
             batch: batch_size.get(),
-            images: test.test.len() as u64,
+            images: test.images.len() as u64,
         };
         choose_kernels(engine.as_mut(), &self.kernels, &work, report)?;
-        engine.load(Split::Test, &test.test, &normalization)?;
+        engine.load(Split::Test, &test.images, &normalization)?;
         if let Some(train) = &train {
             engine.load(Split::Train, train, &normalization)?;
         }
@@ -308,7 +308,13 @@ impl TrainedNetworkOptions {
             test,
             normalization,
         } = data.load(limit_train, limit, seed)?;
-        Ok((TestSplit { test, normalization }, Some(train)))
+        Ok((
+            TestSplit {
+                images: test,
+                normalization,
+            },
+            Some(train),
+        ))
     }
 
     /// The normalisation given, else the run's, else the data set's own.
@@ -351,7 +357,7 @@ pub struct TrainedNetwork {
 impl TrainedNetwork {
     /// Number of test images.
     pub fn images(&self) -> usize {
-        self.test.test.len()
+        self.test.images.len()
     }
 
     /// The network's name in reports: the model, and the run if there is one.

@@ -117,13 +117,25 @@ impl Trainer {
         }
     }
 
-    /// Prepares a run in `directory`: a new one, whose settings are written
-    /// there, or, to `resume`, the one that is there. A run that was
-    /// interrupted before its first checkpoint begins again.
+    /// Prepares a new run in `directory`, and writes its settings there.
     ///
     /// # Errors
     /// As [`Run::prepare`].
-    pub fn run<'a>(&'a mut self, directory: &'a RunDirectory, resume: bool) -> Result<Run<'a>, TrainError> {
+    pub fn start<'a>(&'a mut self, directory: &'a RunDirectory) -> Result<Run<'a>, TrainError> {
+        self.run(directory, false)
+    }
+
+    /// Prepares the run that is in `directory` to continue from its last
+    /// checkpoint. A run that was interrupted before its first checkpoint
+    /// begins again.
+    ///
+    /// # Errors
+    /// As [`Run::prepare`].
+    pub fn resume<'a>(&'a mut self, directory: &'a RunDirectory) -> Result<Run<'a>, TrainError> {
+        self.run(directory, true)
+    }
+
+    fn run<'a>(&'a mut self, directory: &'a RunDirectory, resume: bool) -> Result<Run<'a>, TrainError> {
         let made_by = self.made_by();
         if resume {
             replay_run(self.engine.as_mut(), directory)?;

@@ -1,8 +1,8 @@
 //! Which kernels does a session take for the work ahead: the default
 //! algorithms, tuned ones, or those of another run?
 //!
-//! Tuning takes up to a minute, once per model, batch size and device. It must
-//! pay that back: a short job takes the kernels that the cache holds already,
+//! Tuning takes up to a minute, once per model, batch size and device. The time
+//! that it saves must exceed that: a short job takes the kernels that the cache holds already,
 //! and the default algorithm for the rest.
 
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub enum KernelSource {
     /// The default algorithms.
     #[default]
     Default,
-    /// The tuning cache; what it lacks is tuned, if the work ahead pays that
-    /// back.
+    /// The tuning cache; what it lacks is tuned, if the work ahead is long
+    /// enough.
     Tuned {
         /// The cache file, if kernels are stored between runs at all.
         file: Option<PathBuf>,

@@ -9,7 +9,7 @@ use crate::schedule::PlanRequest;
 /// The number is about the same on processors and on GPUs: GPUs are faster at
 /// both.
 const MACS_PER_BYTE: u64 = 8;
-/// Below this share of a step, tuning cannot pay back: it gains a tenth of the
+/// Below this share of a step, tuning saves less than it costs: it gains a tenth of the
 /// share at best.
 const SMALL: f64 = 0.001;
 

@@ -470,7 +470,7 @@ impl Tuner {
     }
 
     /// Times the algorithms in turn, so that other programs on the machine
-    /// slow all of them down alike.
+    /// slow all of them down equally.
     fn time_in_turn(&self, measurements: &mut [Measurement]) -> Result<(), TuningError> {
         let began = Instant::now();
         for round in 1..ROUNDS.1 {
@@ -627,8 +627,8 @@ impl JobBuffers {
         }
     }
 
-    /// Clears the output, so that one algorithm's result cannot pass for the
-    /// next one's.
+    /// Clears the output, so that one algorithm's result cannot be mistaken for
+    /// the next one's.
     fn clear_output(&self, gpu: &Gpu) {
         gpu.submit(|recorder| recorder.clear(&self.output.buffer, 0..self.output.size));
     }

@@ -314,7 +314,10 @@ impl Machine<'_> {
     }
 
     fn recall(&mut self, slot: u32) -> Result<(), String> {
-        let id = self.memo.get(&slot).ok_or("its pickle recalls what it never kept")?;
+        let id = self
+            .memo
+            .get(&slot)
+            .ok_or("its pickle reads a memo entry that was never written")?;
         self.stack.push(*id);
         Ok(())
     }
@@ -345,7 +348,7 @@ impl Machine<'_> {
     }
 }
 
-const UNDERFLOW: &str = "its pickle takes what it never made";
+const UNDERFLOW: &str = "its pickle pops from an empty stack";
 
 #[cfg(test)]
 mod tests {

@@ -35,7 +35,7 @@ fn positive(value: &Value) -> f64 {
 }
 
 #[test]
-fn one_kernel_is_measured_beside_the_peak() {
+fn one_kernel_is_measured_together_with_the_peak() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bench");
     // If another algorithm was chosen for this device, both are measured.

@@ -119,7 +119,7 @@ fn predictions_are_written_image_by_image() {
         .arg(&path);
     let found = json(&mut eval);
     let mut network = reference(&weights);
-    let set = network.test.test.clone();
+    let set = network.test.images.clone();
     let logits = network
         .engine
         .logits(Split::Test, &all_images(), &network.route)
@@ -207,7 +207,7 @@ fn features_are_the_activations_of_the_reference() {
         let (found, truth) = (reference_run::to_f64(&found), reference_run::to_f64(&truth[0]));
         let error = reference_run::distance(&found, &truth) / reference_run::norm(&truth);
         assert!(error < 1e-5, "{name}: off by {error:.1e}");
-        assert_eq!(array::<u32>(&labels), (vec![40], network.test.test.labels.clone()));
+        assert_eq!(array::<u32>(&labels), (vec![40], network.test.images.labels.clone()));
     }
     let names: Vec<_> = fs::read_dir(folder.path())
         .unwrap()

@@ -61,7 +61,12 @@ fn train(model: &Model, steps: u32, path: &Path, resume: bool) -> Result<(), Tra
         RunDirectory::create(path)?
     };
     let mut trainer = Trainer::open(settings(model.clone(), steps)?, &Adapter::Reference)?;
-    trainer.run(&directory, resume)?.train(|_| {})
+    let mut run = if resume {
+        trainer.resume(&directory)?
+    } else {
+        trainer.start(&directory)?
+    };
+    run.train(|_| {})
 }
 
 #[test]

@@ -694,7 +694,11 @@ fn train(config: &TrainConfig, folder: &Path, resume: bool) -> Result<(EpochRow,
         false => RunDirectory::create(folder)?,
     };
     let mut trainer = Trainer::open_config(config.clone(), &Adapter::default())?;
-    let mut run = trainer.run(&directory, resume)?;
+    let mut run = if resume {
+        trainer.resume(&directory)?
+    } else {
+        trainer.start(&directory)?
+    };
     run.train(|_| {})?;
     let last = *run.epochs().last().unwrap();
     Ok((last, std::fs::read(directory.last()).unwrap()))

@@ -92,7 +92,7 @@ fn stochastic_depth_saves_the_time_of_the_blocks_it_leaves_out() {
     assert!((skipped - absent).abs() < 0.01, "{skipped} of {absent}");
 
     // Then the times. Other programs can only make a step slower, and not all
-    // steps alike: the shortest of several is closest to the step's own time.
+    // steps equally: the shortest of several is closest to the step's own time.
     let some = draw(&engine, TIMED);
     let absent = left_out(&some);
     assert!((absent - 0.2546).abs() < 0.02, "{absent}: another draw should be timed");

@@ -40,7 +40,7 @@ ratio = b / a are null in lines that only one file has.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// Only the peak rates of multiply-adds and streams, and what other flags name
+    /// Only the peak rates of multiply-adds and of copies, and what other flags name
     #[arg(long)]
     peak: bool,
     /// Only the kernels with the peak rates, and what other flags name; a kernel has

@@ -45,7 +45,7 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
     }
     let mut network = args.network.open(&args.adapter)?;
     cli::note(format_args!("{} on {}", network.model, network.engine.name()));
-    let set = &network.test.test;
+    let set = &network.test.images;
     let mut predictions = args
         .predictions
         .as_deref()
@@ -94,7 +94,7 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
             })
         ));
     }
-    Ok(text(&outcome, &report, &network.test.test.class_names))
+    Ok(text(&outcome, &report, &network.test.images.class_names))
 }
 
 /// The file that `--predictions` names.

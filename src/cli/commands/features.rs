@@ -95,7 +95,7 @@ pub fn features(args: &Args) -> Result<String, CliError> {
     })?;
     bar.finish_and_clear();
     if let Some(path) = &args.labels {
-        write_npy(path, &[images as u64], |push| Ok(push(&network.test.test.labels)?))?;
+        write_npy(path, &[images as u64], |push| Ok(push(&network.test.images.labels)?))?;
     }
     if args.json {
         let place = json!({

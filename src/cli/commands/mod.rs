@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 use super::exit::CliError;
 use super::train::{self, TrainArgs};
 
-/// Trains residual networks on any GPU, and takes them apart.
+/// Trains residual networks on any GPU, and studies them.
 #[derive(Debug, Parser)]
 #[command(version, about, args_override_self = true, arg_required_else_help = true)]
 pub struct CommandLine {

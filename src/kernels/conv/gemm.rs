@@ -1,5 +1,5 @@
 //! Which dispatches make a convolution as a matrix product through workgroup
-//! memory, and which tiles are worth it?
+//! memory, and which tiles may be fast?
 //!
 //! Not measured on a GPU yet; `docs/notes.md` has the calculation why it should
 //! pay there. A tile of 64 × 64 results has 32 multiply-adds for each value that

@@ -1,4 +1,5 @@
-//! Convolutions, their input gradients and their weight gradients.
+//! Which algorithms compute convolutions, their input gradients and their
+//! weight gradients?
 //!
 //! [`problem`] says what is computed. Each algorithm has a file, which owns its
 //! tile, its text and its dispatches, and a shader of the same name.

@@ -142,7 +142,7 @@ impl Subgroup {
     }
 
     /// The same with the moments of the result, by chunks, in the last scratch
-    /// memory. `None` where tiles do not divide the plane, too.
+    /// memory. Also `None` where tiles do not divide the plane.
     pub fn lower_with_moments(&self, problem: &Convolution, batch: usize, target: &Target) -> Option<Lowered> {
         let (height, width) = problem.dest.plane();
         let whole = height.is_multiple_of(self.tile.py) && width.is_multiple_of(self.tile.px);

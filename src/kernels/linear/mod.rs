@@ -1,4 +1,4 @@
-//! Linear layers and their gradients: `problem` says what is computed, `layer`
+//! Which algorithms compute linear layers and their gradients? `problem` says what is computed, `layer`
 //! lists the algorithms.
 
 mod layer;

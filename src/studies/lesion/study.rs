@@ -298,7 +298,7 @@ impl LesionStudy {
         } else {
             Vec::new()
         };
-        let test = &network.test.test;
+        let test = &network.test.images;
         Ok(LesionFindings {
             label,
             class_images: class_images(&test.labels, test.classes()),

@@ -72,7 +72,7 @@ fn split(list: &str, separator: char) -> Vec<String> {
     list.split(outside).map(|piece| piece.trim().to_string()).collect()
 }
 
-/// One training of a sweep.
+/// One training run of a sweep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SweepPoint {
     /// The name of its directory, made from the values.

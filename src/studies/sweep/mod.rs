@@ -377,7 +377,11 @@ impl PlannedPoint {
         if !resume {
             trainer.choose_kernels(kernels, &mut |_| {})?;
         }
-        let mut run = trainer.run(&directory, resume)?;
+        let mut run = if resume {
+            trainer.resume(&directory)?
+        } else {
+            trainer.start(&directory)?
+        };
         let diverged = match run.train(report) {
             Ok(()) => None,
             Err(error) => Some(error.diverged_at().ok_or(error)?),
