@@ -22,7 +22,7 @@ pub struct Trainer {
     pub settings: Settings,
     /// The images.
     pub splits: Splits,
-    /// The network; [`Trainer::run`] sets its weights.
+    /// The network; [`Trainer::start`] and [`Trainer::resume`] set its weights.
     pub engine: Box<dyn Engine>,
     choices: KernelChoices,
 }
