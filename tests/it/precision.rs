@@ -8,6 +8,7 @@
 //! Then whole training steps: the loss scale, the steps that it skips, and
 //! memory.
 
+use crate::support::conv::conv;
 use crate::support::device;
 use crate::support::reference_run;
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use half::f16;
 use residua::data::{Draw, ImageSet, Normalization, Padding};
 use residua::gpu::{AdapterKind, AdapterOverrides, Binding, Gpu};
 use residua::graph::{
-    BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool,
+    BlockInfo, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool,
     Precision, Recompute, Shape,
 };
 use residua::kernels::{LossScale, Lowered, Operand, Pointwise, StepRecord, Target, Work};
@@ -45,15 +46,6 @@ const SEED: u64 = 0x0123_4567_89ab_cdef;
 const STEP: u32 = 1029;
 /// The loss scale.
 const SCALE: f32 = 1024.0;
-
-fn conv(kernel: usize, stride: usize, groups: usize) -> Conv {
-    Conv {
-        kernel,
-        stride,
-        padding: kernel / 2,
-        groups,
-    }
-}
 
 fn pool(kernel: usize, stride: usize, padding: usize) -> Pool {
     Pool {

@@ -2,13 +2,14 @@
 //! every work is compared with the f64 reference; wrong ones are rejected;
 //! chosen kernels are stored, replayed, and give the same bits again.
 
+use crate::support::conv::conv;
 use crate::support::device;
 use crate::support::reference_run;
 use std::sync::Arc;
 
 use crate::support::reference_run::ReferenceRun;
 use residua::gpu::{AdapterKind, Gpu};
-use residua::graph::{Conv, Graph, GraphError, Init, Mode, NodeId, Recompute};
+use residua::graph::{Graph, GraphError, Init, Mode, NodeId, Recompute};
 use residua::kernels::Algorithm;
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule::{KernelChoices, Session, TunedKernel, step_request};
@@ -20,15 +21,6 @@ use residua::tuning::{
 
 const DIMS: [usize; 3] = [3, 8, 8];
 const BATCH: usize = 6;
-
-fn conv(kernel: usize, stride: usize, groups: usize) -> Conv {
-    Conv {
-        kernel,
-        stride,
-        padding: kernel / 2,
-        groups,
-    }
-}
 
 /// Every kind of work that has several algorithms.
 fn network(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {

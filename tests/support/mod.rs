@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod browser;
+pub mod conv;
 pub mod device;
 pub mod fixture;
 pub mod program;
