@@ -1,5 +1,9 @@
 //! How is a labelled set of images stored?
 
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
 /// One of the two parts of a data set. They have no image in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
@@ -61,6 +65,27 @@ impl ImageSet {
         &self.images[index * size..][..size]
     }
 
+    /// The SHA-256 of the labels and the sizes, in hexadecimal: whether files
+    /// that were moved hold the same set. Pixels and class names are not
+    /// hashed.
+    ///
+    /// The hashed bytes are C, H, W, N and the number of classes as 64-bit
+    /// little-endian numbers, then the labels as 32-bit ones.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for size in [self.channels, self.height, self.width, self.len(), self.classes()] {
+            hash.update((size as u64).to_le_bytes());
+        }
+        for label in &self.labels {
+            hash.update(label.to_le_bytes());
+        }
+        let mut text = String::with_capacity(64);
+        for byte in hash.finalize() {
+            write!(text, "{byte:02x}").expect("a String takes every write");
+        }
+        text
+    }
+
     /// The first `limit` images, or all if there are fewer.
     pub fn take(mut self, limit: usize) -> Self {
         let kept = limit.min(self.len());
@@ -74,17 +99,40 @@ impl ImageSet {
 mod tests {
     use super::*;
 
-    #[test]
-    fn take_keeps_the_first_images() {
-        let set = ImageSet {
+    fn three() -> ImageSet {
+        ImageSet {
             name: "three".into(),
             channels: 1,
             height: 1,
             width: 2,
-            class_names: vec!["only".into()],
+            class_names: vec!["a".into(), "b".into()],
             images: vec![1, 2, 3, 4, 5, 6],
-            labels: vec![0, 0, 0],
-        };
+            labels: vec![0, 1, 0],
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_labels_and_sizes() {
+        let fingerprint = three().fingerprint();
+        // hashlib.sha256(struct.pack('<5Q3I', 1, 1, 2, 3, 2, 0, 1, 0)).hexdigest()
+        assert_eq!(
+            fingerprint,
+            "5d28512302516d8136696dd2fd60c67da8ef4f97efbab9bdf75d9f86d27ebf5a"
+        );
+        let mut changed = [three(), three(), three(), three().take(2)];
+        changed[0].labels[2] = 1;
+        (changed[1].height, changed[1].width) = (2, 1);
+        changed[2].class_names.push("c".into());
+        assert!(changed.iter().all(|set| set.fingerprint() != fingerprint));
+        let mut same = three();
+        same.name = "moved".into();
+        same.class_names[0] = "A".into();
+        assert_eq!(same.fingerprint(), fingerprint);
+    }
+
+    #[test]
+    fn take_keeps_the_first_images() {
+        let set = three();
         assert_eq!(set.clone().take(9), set);
         let two = set.take(2);
         assert_eq!((two.len(), two.image(1)), (2, &[3, 4][..]));
