@@ -1,10 +1,15 @@
-//! How is a file written, so that it is complete or not there at all?
+//! How is a file written, so that it is complete or not there at all? How is a
+//! file read within bounds?
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
+
+mod read;
+
+pub use read::{SETTINGS_LIMIT, TEXT_LIMIT, open_regular, read_at_most, read_open, read_text};
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]

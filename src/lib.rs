@@ -105,7 +105,7 @@
 //! | [`mod@reference`] | What is the right result? Every operation in 64 bits on the CPU |
 //! | [`graph`] | What is a network? Operations, shapes, residual blocks, gradients, routes |
 //! | [`gpu`] | What can the device do? Adapters, buffers, pipelines: the only user of wgpu |
-//! | [`files`], [`random`] | How is a file written completely or not at all? Where do random numbers come from? |
+//! | [`files`], [`random`] | How is a file written completely or not at all, and read within bounds? Where do random numbers come from? |
 //!
 //! # Cargo features
 //!
@@ -131,6 +131,7 @@ pub mod random;
 pub mod reference;
 pub mod report;
 pub mod schedule;
+pub(crate) mod shown;
 pub mod studies;
 pub mod train;
 pub mod tuning;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::cases::current_name;
 use super::{AdapterRecord, BenchError, BenchResults};
+use crate::files::{SETTINGS_LIMIT, read_text};
 
 /// One measurement in both results. All values are rates: more is faster.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,7 +62,7 @@ pub fn read(path: &Path) -> Result<BenchResults, BenchError> {
         path: path.display().to_string(),
         problem,
     };
-    let text = std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let text = read_text(path, SETTINGS_LIMIT).map_err(|error| problem(format!("cannot be read: {error}")))?;
     let results: BenchResults = serde_json::from_str(&text).map_err(|error| {
         problem(format!(
             "not a result of this version's bench command ({error}); measure again"

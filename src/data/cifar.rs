@@ -4,11 +4,12 @@
 //! A file is a list of records without a header. A record is the label bytes,
 //! then 3,072 bytes: the red, green and blue planes of 32×32 pixels.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::{FileError, ImageSet};
+use crate::files::{SETTINGS_LIMIT, open_regular, read_text};
 
 const CHANNELS: usize = 3;
 const SIZE: usize = 32;
@@ -141,7 +142,7 @@ impl Format {
 
     /// The names in the file, or the official names if there is no file.
     fn class_names(&self, path: &Path) -> Result<Vec<String>, FileError> {
-        let text = match fs::read_to_string(path) {
+        let text = match read_text(path, SETTINGS_LIMIT) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.classes.join("\n"),
             Err(error) => return Err(unreadable(path)(error)),
@@ -176,7 +177,8 @@ impl Format {
     }
 
     fn open(&self, path: &Path) -> Result<File, FileError> {
-        File::open(path).map_err(|error| match error.kind() {
+        let opened = open_regular(path).map(|(file, _)| file);
+        opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => FileError::NoFile {
                 path: path.to_path_buf(),
                 remedy: self.remedy,
@@ -248,6 +250,8 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> FileError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::files::test_data;
     use tempfile::TempDir;

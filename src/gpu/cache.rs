@@ -7,6 +7,11 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
+use crate::files::read_at_most;
+
+/// The longest file that is read: 1 GiB.
+const LONGEST: u64 = 1 << 30;
+
 /// The stored pipelines of one adapter and driver.
 pub(super) struct DiskCache {
     pub(super) raw: wgpu::PipelineCache,
@@ -40,7 +45,7 @@ impl DiskCache {
         let width = std::env::var("LP_NATIVE_VECTOR_WIDTH").unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION");
         let path = folder()?.join(format!("pipelines-{version}-{key}{width}"));
-        let loaded = std::fs::read(&path).ok().and_then(|bytes| verified(&bytes));
+        let loaded = read_at_most(&path, LONGEST).ok().and_then(|bytes| verified(&bytes));
         // SAFETY: the data was written by `save` from `get_data` of a cache
         // with the same adapter key, and its hash shows that it is unaltered;
         // without data the cache is empty.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::config::Config;
-use crate::files::write_atomic;
+use crate::files::{SETTINGS_LIMIT, TEXT_LIMIT, read_text, write_atomic};
 use crate::models::{ModelError, ModelSpec};
 use crate::tuning::{TuningCache, read_tuning_file};
 
@@ -207,7 +207,7 @@ impl RunDirectory {
 
     /// Which version and adapter made the run, if `run.toml` names them.
     pub fn read_made_by(&self) -> Option<MadeBy> {
-        let text = std::fs::read_to_string(self.config_path()).ok()?;
+        let text = read_text(&self.config_path(), SETTINGS_LIMIT).ok()?;
         toml::from_str::<RunFile>(&text).ok()?.made_by
     }
 
@@ -313,7 +313,7 @@ impl RunDirectory {
     }
 
     fn read_rows<T>(&self, name: &str, parse: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<T>, TrainError> {
-        let Ok(text) = std::fs::read_to_string(self.path.join(name)) else {
+        let Ok(text) = read_text(&self.path.join(name), TEXT_LIMIT) else {
             return Ok(Vec::new());
         };
         let row = |(index, line): (usize, &str)| {
@@ -336,7 +336,7 @@ pub fn read_config(path: &Path) -> Result<Config, TrainError> {
         path: path.to_path_buf(),
         problem,
     };
-    let text = std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let text = read_text(path, SETTINGS_LIMIT).map_err(|error| problem(format!("cannot be read: {error}")))?;
     let mut table: toml::Table = text
         .parse()
         .map_err(|error: toml::de::Error| problem(first_line(&error.to_string())))?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::cache::TuningCache;
 use super::error::{CacheError, TuningError};
-use crate::files::write_atomic;
+use crate::files::{TEXT_LIMIT, read_at_most, write_atomic};
 use crate::gpu::cache_folder;
 
 /// This user's file; `None` where the system names no cache folder.
@@ -22,7 +22,7 @@ pub fn cache_path() -> Option<PathBuf> {
 /// that is damaged or of another version is renamed, and the second result
 /// says so in one line.
 pub fn load_cache(path: &Path) -> (TuningCache, Option<String>) {
-    let text = match std::fs::read(path) {
+    let text = match read_at_most(path, TEXT_LIMIT) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|_| CacheError::Malformed("it is not text".to_string())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (TuningCache::default(), None),
         Err(error) => {
@@ -73,7 +73,7 @@ pub fn clear_cache(path: &Path) -> Result<(), String> {
 /// Where there is no such file, or it is not a tuning cache of this version.
 pub fn read_tuning_file(path: &Path) -> Result<TuningCache, TuningError> {
     let path_buf = || path.to_path_buf();
-    let bytes = std::fs::read(path).map_err(|error| TuningError::Read {
+    let bytes = read_at_most(path, TEXT_LIMIT).map_err(|error| TuningError::Read {
         path: path_buf(),
         error,
     })?;

@@ -5,18 +5,19 @@ use std::path::PathBuf;
 
 use super::Dialect;
 use crate::files::WriteError;
+use crate::shown::{shown, shown_path};
 
 /// Weights that cannot be read, written or renamed.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The file does not exist.
-    #[error("no weights file {}: check the name", path.display())]
+    #[error("no weights file {}: check the name", shown_path(path))]
     NoFile {
         /// The file.
         path: PathBuf,
     },
     /// The operating system cannot read the file.
-    #[error("cannot read {}: {source}; check its permissions and the disk", path.display())]
+    #[error("cannot read {}: {source}; check its permissions and the disk", shown_path(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -24,7 +25,10 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// The file is incomplete or has another format.
-    #[error("{} is not a whole {format} file: {problem}; copy or download it again", path.display())]
+    #[error(
+        "{} is not a whole {format} file: {problem}; copy or download it again",
+        shown_path(path)
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -34,13 +38,21 @@ pub enum WeightsError {
         problem: String,
     },
     /// The file is complete but does not contain a table of tensors.
-    #[error("{} holds no table of tensors: save the model's state_dict(), not the model", path.display())]
+    #[error(
+        "{} holds no table of tensors: save the model's state_dict(), not the model",
+        shown_path(path)
+    )]
     NoTable {
         /// The file.
         path: PathBuf,
     },
     /// A tensor whose elements have a type that weights cannot have.
-    #[error("{}: tensor '{tensor}' is {dtype}: convert it to F32, F16, BF16 or F64", path.display())]
+    #[error(
+        "{}: tensor '{}' is {}: convert it to F32, F16, BF16 or F64",
+        shown_path(path),
+        shown(tensor),
+        shown(dtype)
+    )]
     Type {
         /// The file.
         path: PathBuf,
@@ -50,7 +62,11 @@ pub enum WeightsError {
         dtype: String,
     },
     /// A tensor with a value that is infinite or not a number.
-    #[error("{}: tensor '{tensor}' holds {value}: the run that made it diverged; take an earlier checkpoint", path.display())]
+    #[error(
+        "{}: tensor '{}' holds {value}: the run that made it diverged; take an earlier checkpoint",
+        shown_path(path),
+        shown(tensor)
+    )]
     NonFinite {
         /// The file.
         path: PathBuf,
@@ -61,7 +77,10 @@ pub enum WeightsError {
     },
     /// A tensor whose number of values does not fit its shape: an error of the
     /// caller.
-    #[error("tensor '{tensor}' of shape {shape:?} has {values} values: give as many as the shape says")]
+    #[error(
+        "tensor '{}' of shape {shape:?} has {values} values: give as many as the shape says",
+        shown(tensor)
+    )]
     Shape {
         /// The tensor's name.
         tensor: String,
@@ -75,7 +94,8 @@ pub enum WeightsError {
     Write(#[from] WriteError),
     /// Names of no known dialect.
     #[error(
-        "the tensor names follow no known dialect (the first is '{first}'): rename them as one of {}",
+        "the tensor names follow no known dialect (the first is '{}'): rename them as one of {}",
+        shown(first),
         Dialect::CHOICES
     )]
     UnknownDialect {
@@ -83,13 +103,16 @@ pub enum WeightsError {
         first: String,
     },
     /// Two names for one tensor.
-    #[error("two tensors stand for '{name}': remove one of them")]
+    #[error("two tensors stand for '{}': remove one of them", shown(name))]
     Duplicate {
         /// The canonical name.
         name: String,
     },
     /// A tensor that a dialect has no name for.
-    #[error("tensor '{name}' has no name in the {dialect} dialect: use the canonical one")]
+    #[error(
+        "tensor '{}' has no name in the {dialect} dialect: use the canonical one",
+        shown(name)
+    )]
     NoName {
         /// The canonical name.
         name: String,
@@ -97,7 +120,7 @@ pub enum WeightsError {
         dialect: Dialect,
     },
     /// A dialect that does not exist.
-    #[error("unknown dialect '{given}': choose {}", Dialect::CHOICES)]
+    #[error("unknown dialect '{}': choose {}", shown(given), Dialect::CHOICES)]
     NoDialect {
         /// What was asked for.
         given: String,

@@ -1,15 +1,16 @@
 //! How is a weights file read, whatever its format?
 
 use std::fmt::Write;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::container::{Container, Format, Table};
 use super::error::Damage;
 use super::tensor::check_finite;
 use super::{Loaded, WeightsError, pth, safetensors};
+use crate::files::{open_regular, read_open};
 
 /// Reads the tensors of a file as f32: a safetensors file, or one of PyTorch's
 /// `torch.save`. The first bytes of the file show its format.
@@ -21,15 +22,41 @@ use super::{Loaded, WeightsError, pth, safetensors};
 /// If the file is missing, incomplete or damaged, or a tensor has another type
 /// or a value that is not finite.
 pub fn read(path: &Path) -> Result<Loaded, WeightsError> {
+    let mut container = contents(path)?;
+    let table = container.tables.pop().unwrap_or_default();
+    check_finite(path, &table.tensors)?;
+    Ok(Loaded {
+        tensors: table.tensors,
+        metadata: container.facts,
+    })
+}
+
+/// Reads everything that a weights file contains: each table of tensors, and the
+/// other values. No table is chosen, and the tensors' values are not checked.
+///
+/// # Errors
+/// If the file is missing, incomplete or damaged.
+pub fn contents(path: &Path) -> Result<Container, WeightsError> {
     let bytes = read_bytes(path)?;
     let (format, loaded) = if pth::recognises(&bytes) {
-        ("PyTorch", pth::decode(&bytes))
+        (Format::PytorchZip, pth::decode(&bytes))
     } else {
-        ("safetensors", safetensors::decode(&bytes))
+        (Format::Safetensors, safetensors::decode(&bytes))
     };
-    let loaded = loaded.map_err(|damage| in_file(path, format, damage))?;
-    check_finite(path, &loaded.tensors)?;
-    Ok(loaded)
+    let name = match format {
+        Format::Safetensors => "safetensors",
+        _ => "PyTorch",
+    };
+    let loaded = loaded.map_err(|damage| in_file(path, name, damage))?;
+    Ok(Container {
+        format,
+        tables: vec![Table {
+            tensors: loaded.tensors,
+            ..Table::default()
+        }],
+        facts: loaded.metadata,
+        notes: Vec::new(),
+    })
 }
 
 /// The SHA-256 of a file's bytes, in hexadecimal.
@@ -46,7 +73,8 @@ pub fn hash(path: &Path) -> Result<String, WeightsError> {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, WeightsError> {
-    fs::read(path).map_err(|source| {
+    let read = open_regular(path).and_then(|(file, size)| read_open(&file, size, size));
+    read.map_err(|source| {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::NotFound => WeightsError::NoFile { path },
@@ -66,6 +94,8 @@ fn in_file(path: &Path, format: &'static str, damage: Damage) -> WeightsError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::files::test_data;
     use crate::weights::{Dialect, to_canonical};
