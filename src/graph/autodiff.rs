@@ -70,11 +70,20 @@ impl Graph {
             return;
         }
         let shape = self.shape(target).clone();
-        let mut gradient = self.push(op, inputs, shape.clone());
-        if let Some(earlier) = tape.gradient[target.0] {
-            gradient = self.push(Op::Sum, &[earlier, gradient], shape);
+        let gradient = self.push(op, inputs, shape);
+        self.accumulate(tape, target, gradient);
+    }
+
+    /// Adds `gradient` to that of `target`, if it is wanted.
+    fn accumulate(&mut self, tape: &mut Tape, target: NodeId, gradient: NodeId) {
+        if !tape.wanted[target.0] {
+            return;
         }
-        tape.gradient[target.0] = Some(gradient);
+        let sum = match tape.gradient[target.0] {
+            Some(earlier) => self.push(Op::Sum, &[earlier, gradient], self.shape(target).clone()),
+            None => gradient,
+        };
+        tape.gradient[target.0] = Some(sum);
     }
 
     /// Appends the gradients of the inputs of node `id`, from its output's gradient
@@ -99,6 +108,23 @@ impl Graph {
                 self.contribute(tape, x, Op::LinearInputGradient, &[dy, inputs[1]]);
             }
             Op::BatchNorm => self.pull_back_batch_norm(&inputs, dy, tape),
+            Op::Scale { .. } => self.contribute(tape, x, op, &[dy]),
+            Op::Sigmoid => self.contribute(tape, x, Op::SigmoidGrad, &[dy, id]),
+            Op::Multiply => {
+                let gate = inputs[1];
+                let of_gate = if self.shape(gate) == self.shape(x) {
+                    Op::Multiply
+                } else {
+                    Op::PlaneDot
+                };
+                self.contribute(tape, gate, of_gate, &[dy, x]);
+                self.contribute(tape, x, Op::Multiply, &[dy, gate]);
+            }
+            Op::Sum => {
+                for input in inputs {
+                    self.accumulate(tape, input, dy);
+                }
+            }
             Op::Relu => self.contribute(tape, x, Op::ReluGrad, &[dy, id]),
             Op::MaxPool(pool) => self.contribute(tape, x, Op::MaxPoolGrad(pool), &[dy, x]),
             Op::AvgPool(pool) => self.contribute(tape, x, Op::AvgPoolGrad(pool), &[dy]),
@@ -147,7 +173,9 @@ impl Graph {
             | Op::LinearInputGradient
             | Op::LinearWeightGradient
             | Op::JoinGrad(..)
-            | Op::Sum
+            | Op::Zeros
+            | Op::SigmoidGrad
+            | Op::PlaneDot
             | Op::PadShortcutGrad(_)
             | Op::CrossEntropy
             | Op::CrossEntropyGrad => unreachable!("{} has no gradient: no path leads from it to the loss", op.name()),

@@ -167,6 +167,23 @@ impl Graph {
         bias: bool,
         init: Init,
     ) -> Result<NodeId, GraphError> {
+        self.conv_with(name, x, filters, conv, init, bias.then_some(Init::Zero))
+    }
+
+    /// As [`Self::conv`], with a bias that is initialised by `bias`, if there is
+    /// one.
+    ///
+    /// # Errors
+    /// As [`Self::conv`].
+    pub fn conv_with(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        filters: usize,
+        conv: Conv,
+        init: Init,
+        bias: Option<Init>,
+    ) -> Result<NodeId, GraphError> {
         let channels = self.shape(x).channels();
         let (height, width) = self.shape(x).plane();
         if conv.groups == 0 || !channels.is_multiple_of(conv.groups) || !filters.is_multiple_of(conv.groups) {
@@ -183,8 +200,8 @@ impl Graph {
         };
         let dims = [filters, channels / conv.groups, conv.kernel, conv.kernel];
         let mut inputs = vec![x, self.param(name, ParamKind::ConvWeight, &dims, init)];
-        if bias {
-            inputs.push(self.param(name, ParamKind::Bias, &[filters], Init::Zero));
+        if let Some(init) = bias {
+            inputs.push(self.param(name, ParamKind::Bias, &[filters], init));
         }
         Ok(self.push(
             Op::Conv(conv),
@@ -229,6 +246,50 @@ impl Graph {
     pub fn relu(&mut self, x: NodeId) -> NodeId {
         let shape = self.shape(x).clone();
         self.push(Op::Relu, &[x], shape)
+    }
+
+    /// `factor · x`.
+    pub fn scale(&mut self, x: NodeId, factor: f32) -> NodeId {
+        let shape = self.shape(x).clone();
+        self.push(Op::Scale { factor }, &[x], shape)
+    }
+
+    /// Zeros with the shape of `x`.
+    pub fn zeros_like(&mut self, x: NodeId) -> NodeId {
+        let shape = self.shape(x).clone();
+        self.push(Op::Zeros, &[], shape)
+    }
+
+    /// `1 / (1 + e⁻ˣ)`.
+    pub fn sigmoid(&mut self, x: NodeId) -> NodeId {
+        let shape = self.shape(x).clone();
+        self.push(Op::Sigmoid, &[x], shape)
+    }
+
+    /// `x` times `gate`, which has the shape of x (`N×C×H×W`), or `N×C`: one
+    /// factor for the plane of each channel.
+    ///
+    /// # Errors
+    /// Where the gate has another shape.
+    pub fn multiply(&mut self, x: NodeId, gate: NodeId) -> Result<NodeId, GraphError> {
+        let (shape, gates) = (self.shape(x).clone(), self.shape(gate));
+        let channels = Shape::batched(&[shape.channels()]);
+        if *gates != shape && gates.dims != channels.dims {
+            return Err(self.mismatch("multiply", x, gate));
+        }
+        Ok(self.push(Op::Multiply, &[x, gate], shape))
+    }
+
+    /// The sum of two values of one shape.
+    ///
+    /// # Errors
+    /// Where the shapes differ.
+    pub fn sum(&mut self, a: NodeId, b: NodeId) -> Result<NodeId, GraphError> {
+        if self.shape(a) != self.shape(b) {
+            return Err(self.mismatch("sum", a, b));
+        }
+        let shape = self.shape(a).clone();
+        Ok(self.push(Op::Sum, &[a, b], shape))
     }
 
     fn pool(&mut self, op: Op, pool: Pool, x: NodeId) -> Result<NodeId, GraphError> {

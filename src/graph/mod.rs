@@ -83,6 +83,8 @@ pub enum Init {
     UnitAffine,
     /// All zero.
     Zero,
+    /// All the same value.
+    Constant(f32),
 }
 
 /// A trained tensor.

@@ -101,6 +101,24 @@ pub enum Op {
     /// Gradient of the maximum (dy, x): goes to the first largest element of
     /// each window, row by row.
     MaxPoolGrad(Pool),
+    /// `factor · x` (x). The gradient is the same operation on dy.
+    Scale {
+        /// The factor.
+        factor: f32,
+    },
+    /// Zeros ().
+    Zeros,
+    /// `1 / (1 + e⁻ˣ)` (x).
+    Sigmoid,
+    /// `dy · y · (1 − y)` (dy, y).
+    SigmoidGrad,
+    /// The product of x and a gate (x, gate). A gate of shape `N×C` multiplies
+    /// the plane of each channel. The gradient of x is the same operation on dy,
+    /// and so is the gradient of a gate with x's shape.
+    Multiply,
+    /// `Σ dy · x` over the plane (dy, x), to `N×C`: the gradient of a gate of
+    /// that shape.
+    PlaneDot,
     /// Mean over windows (x).
     AvgPool(Pool),
     /// Gradient of the windowed mean (dy).
@@ -186,6 +204,12 @@ impl Op {
             Op::ReluGrad => "relu-grad",
             Op::MaxPool(_) => "max-pool",
             Op::MaxPoolGrad(_) => "max-pool-grad",
+            Op::Scale { .. } => "scale",
+            Op::Zeros => "zeros",
+            Op::Sigmoid => "sigmoid",
+            Op::SigmoidGrad => "sigmoid-grad",
+            Op::Multiply => "multiply",
+            Op::PlaneDot => "plane-dot",
             Op::AvgPool(_) => "avg-pool",
             Op::AvgPoolGrad(_) => "avg-pool-grad",
             Op::GlobalAvgPool => "global-avg-pool",

@@ -162,6 +162,10 @@ impl Op {
         match self {
             Op::BatchNorm
             | Op::Relu
+            | Op::Scale { .. }
+            | Op::Zeros
+            | Op::Sigmoid
+            | Op::Multiply
             | Op::Dropout { .. }
             | Op::DropPath { .. }
             | Op::Join(_)
@@ -180,6 +184,8 @@ impl Op {
             | Op::BatchNormParamGradients
             | Op::BatchNormInputGradient { .. }
             | Op::ReluGrad
+            | Op::SigmoidGrad
+            | Op::PlaneDot
             | Op::MaxPool(_)
             | Op::MaxPoolGrad(_)
             | Op::AvgPool(_)

@@ -13,6 +13,7 @@ mod chunked_sum;
 mod conv;
 mod dropout;
 mod expression;
+mod gate;
 mod gather;
 mod linear;
 mod loss;
@@ -30,6 +31,7 @@ mod value;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use call::{Arg, Call, Lowered, Operand, Target, parts};
+pub use gate::Gating;
 pub use gather::{ImageDims, ImagePart, gather};
 pub use loss::record;
 pub(crate) use loss_scale::LOSS_SCALE_BYTES;
@@ -112,6 +114,8 @@ pub enum Work {
     },
     /// Elementwise.
     Pointwise(Pointwise),
+    /// Gates and other factors (x, …).
+    Gate(Gating),
     /// Pooling.
     Pool(Pooling),
     /// Linear layer (x, weight) or (x, weight, bias).
@@ -205,6 +209,7 @@ impl Work {
                 single(move |batch, target| batch_norm::input_gradient(relu, batch_stats, output, batch, target))
             }
             Work::Pointwise(kernel) => single(move |batch, target| pointwise::pointwise(kernel, output, batch, target)),
+            Work::Gate(kernel) => single(move |batch, target| gate::gate(kernel, inputs, output, batch, target)),
             Work::Pool(kernel) => {
                 let (wide, narrow) = if kernel.is_forward() {
                     (inputs[0], output)

@@ -27,6 +27,7 @@ const FILES: &[(&str, &str)] = shader_files![
     "conv/wgrad_subgroup",
     "conv/wgrad_winograd",
     "dropout",
+    "gate",
     "gather",
     "linear",
     "loss",

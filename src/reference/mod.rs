@@ -12,6 +12,7 @@ mod batch_norm;
 mod channels;
 mod conv;
 mod dropout;
+mod gate;
 mod linear;
 mod loss;
 mod plane;

@@ -8,7 +8,7 @@ use super::dropout::Mask;
 use super::plane::Extent;
 use super::pool::{GlobalMean, PoolWindows};
 use super::reduce::Channels;
-use super::{batch_norm, linear, loss, pointwise};
+use super::{batch_norm, gate, linear, loss, pointwise};
 use crate::graph::{Active, Graph, Node, NodeId, Op, Route, RouteError, Side};
 use crate::random::Stream;
 
@@ -194,6 +194,12 @@ impl<'a> Evaluator<'a> {
 
             Op::Relu => pointwise::relu(read(0)),
             Op::ReluGrad => pointwise::relu_grad(read(0), read(1)),
+            Op::Scale { factor } => pointwise::scale(factor.into(), read(0)),
+            Op::Zeros => vec![0.0; node.shape.len(batch)],
+            Op::Sigmoid => gate::sigmoid(read(0)),
+            Op::SigmoidGrad => gate::sigmoid_gradient(read(0), read(1)),
+            Op::Multiply => gate::multiply(read(0), read(1)),
+            Op::PlaneDot => gate::plane_dot(read(0), read(1), extent(0).area()),
             Op::MaxPool(pool) => PoolWindows::new(pool, extent(0), out).max(read(0)),
             Op::MaxPoolGrad(pool) => PoolWindows::new(pool, out, extent(0)).max_grad(read(0), read(1)),
             Op::AvgPool(pool) => PoolWindows::new(pool, extent(0), out).mean(read(0)),

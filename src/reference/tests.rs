@@ -243,6 +243,29 @@ fn gradients_of_pools() {
 }
 
 #[test]
+fn gradients_of_gates_and_factors() {
+    check("plane gate", Mode::Train, [3, 4, 3], |g, x| {
+        let y = g.conv("conv", x, 4, SAME, true, INIT).unwrap();
+        let pooled = g.global_avg_pool(y);
+        let gate = g.linear("gate", pooled, 4, INIT);
+        let gate = g.sigmoid(gate);
+        g.multiply(y, gate).unwrap()
+    });
+    check("element gate", Mode::Train, [3, 4, 3], |g, x| {
+        let y = g.conv_with("gate", x, 3, SAME, INIT, Some(INIT)).unwrap();
+        let open = g.sigmoid(y);
+        let shut = g.scale(y, -1.0);
+        let shut = g.sigmoid(shut);
+        let zeros = g.zeros_like(x);
+        let a = g.multiply(x, open).unwrap();
+        let b = g.multiply(a, shut).unwrap();
+        let c = g.sum(b, zeros).unwrap();
+        let d = g.sum(c, x).unwrap();
+        g.sum(d, d).unwrap()
+    });
+}
+
+#[test]
 fn gradients_of_linear_and_dropout() {
     check("linear", Mode::Train, [2, 3, 3], |g, x| g.linear("hidden", x, 5, INIT));
     check("dropout", Mode::Train, [2, 3, 3], |g, x| {

@@ -7,7 +7,7 @@
 //! disappear in this way if nothing else reads it.
 
 use crate::graph::{BlockId, Conv, Graph, NodeId, Op, Precision, Side, StateId};
-use crate::kernels::{Pointwise, Pooling, Work};
+use crate::kernels::{Gating, Pointwise, Pooling, Work};
 
 /// The operation of a task.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +121,12 @@ impl Fuser<'_> {
             Op::BatchNormInputGradient { .. } => Some(self.norm_gradient(id)),
             Op::Relu => simple(Work::Pointwise(Pointwise::Relu)),
             Op::ReluGrad => simple(Work::Pointwise(Pointwise::ReluGrad)),
+            Op::Scale { factor } => simple(Work::Gate(Gating::Scale { factor })),
+            Op::Zeros => simple(Work::Gate(Gating::Zeros)),
+            Op::Sigmoid => simple(Work::Gate(Gating::Sigmoid)),
+            Op::SigmoidGrad => simple(Work::Gate(Gating::SigmoidGrad)),
+            Op::Multiply => simple(Work::Gate(Gating::Multiply)),
+            Op::PlaneDot => simple(Work::Gate(Gating::PlaneDot)),
             Op::MaxPool(pool) => simple(Work::Pool(Pooling::Max(pool))),
             Op::MaxPoolGrad(pool) => simple(Work::Pool(Pooling::MaxGrad(pool))),
             Op::AvgPool(pool) => simple(Work::Pool(Pooling::Avg(pool))),

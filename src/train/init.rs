@@ -22,6 +22,7 @@ fn values(param: &Param, index: u32, seed: u64) -> Vec<f32> {
     let mut draws = Philox::new(seed).draws(Stream::Init, 0, index);
     match param.init {
         Init::Zero => vec![0.0; param.len()],
+        Init::Constant(value) => vec![value; param.len()],
         Init::UnitAffine => rows(param.dims[1], 1.0, 0.0),
         Init::Uniform(bound) => (0..param.len()).map(|_| draws.between(-bound, bound)).collect(),
         Init::Normal(deviation) => {

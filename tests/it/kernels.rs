@@ -319,6 +319,43 @@ fn norms_and_pools(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphErr
     Ok(graph.linear("fc", both, CLASSES, Init::Zero))
 }
 
+// Gates.
+
+#[test]
+fn gates_of_any_plane() {
+    let strategy = (2..=5_usize, 1..=9_usize, 1..=9_usize, 1..=9_usize);
+    for kind in device::KINDS {
+        let gpu = device::of_kind(kind);
+        for_some(2, &strategy, |(channels, height, width, batch)| {
+            let mut run = ReferenceRun::new(&gpu, [channels, height, width], batch, 3, &gates);
+            let route = run.default_route();
+            report(&format!("{channels}×{height}×{width}"), kind, run.check(&route));
+        });
+    }
+}
+
+/// A gate for each channel (squeeze and excitation), and one for each element.
+fn gates(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
+    let x = graph.conv("conv1", images, 4, conv(1, 1, 0, 1), true, Init::Zero)?;
+    let pooled = graph.global_avg_pool(x);
+    let squeezed = graph.linear("squeeze", pooled, 3, Init::Zero);
+    let squeezed = graph.relu(squeezed);
+    let gate = graph.linear("excite", squeezed, 4, Init::Zero);
+    let gate = graph.sigmoid(gate);
+    let x = graph.multiply(x, gate)?;
+    let y = graph.conv("gate", x, 4, conv(3, 1, 1, 1), true, Init::Zero)?;
+    let open = graph.sigmoid(y);
+    let shut = graph.scale(y, -2.0);
+    let shut = graph.sigmoid(shut);
+    let a = graph.multiply(x, open)?;
+    let b = graph.multiply(x, shut)?;
+    let both = graph.sum(a, b)?;
+    let zeros = graph.zeros_like(both);
+    let x = block(graph, "features", images, false, [both, zeros])?;
+    let x = graph.global_avg_pool(x);
+    Ok(graph.linear("fc", x, CLASSES, Init::Zero))
+}
+
 // Blocks and routes.
 
 fn block(graph: &mut Graph, name: &str, input: NodeId, relu: bool, sides: [NodeId; 2]) -> Result<NodeId, GraphError> {

@@ -253,6 +253,13 @@ fn others(mode: Mode) -> Graph {
         let x = graph.relu(x);
         let x = graph.conv("even", x, 12, conv(3, 1, 1, 1), true, Init::Zero)?;
         let x = graph.conv("strided", x, 10, conv(3, 3, 0, 2), false, Init::Zero)?;
+        let gate = graph.sigmoid(x);
+        let x = graph.multiply(x, gate)?;
+        let pooled = graph.global_avg_pool(x);
+        let gate = graph.scale(pooled, 0.5);
+        let gated = graph.multiply(x, gate)?;
+        let zeros = graph.zeros_like(x);
+        let x = graph.sum(gated, zeros)?;
         let logits: NodeId = graph.linear("fc", x, 7, Init::Zero);
         graph.cross_entropy(logits);
         Ok::<_, residua::graph::GraphError>(graph)
