@@ -49,13 +49,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
 
-    // The same as a page with figures and tables. The facts at its top say
-    // where the numbers come from: network, weights, images, adapter, and the
-    // command and seed that are given here.
+    // The same as a page with figures and tables. It begins with the finding.
+    // The facts at its end say where the numbers come from: network, weights,
+    // images, adapter, and the command and seed that are given here.
     let report = Report {
         title: format!("Lesions of {}", findings.label),
-        facts: network.provenance("cargo run --example lesion", study.seed)?,
+        finding: findings.finding(),
         items: findings.items(),
+        cost: findings.cost(),
+        facts: network.provenance("cargo run --example lesion", study.seed)?,
     };
     let out = run.path().join("lesion");
     report.write(&out)?;

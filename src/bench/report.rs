@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BenchResults, Comparison, ComparisonSource};
+use super::{BenchResults, Comparison, ComparisonSource, TimingSummary};
 use crate::report::{Column, Item, Report, Table};
 
 impl BenchResults {
@@ -19,22 +19,62 @@ impl BenchResults {
             ("kernels timed by", clock.to_string()),
             ("version", format!("residua {}", self.version)),
         ];
-        let mut items = vec![Item::Text {
-            text: format!("{}, {} interleaved rounds: best and median.", self.adapter, self.rounds),
-        }];
-        items.extend(self.peak_text().map(|text| Item::Text { text }));
-        let tables = [self.kernel_table(), self.network_table()];
-        items.extend(
-            tables
-                .into_iter()
-                .filter(|table| !table.rows.is_empty())
-                .map(Item::Table),
-        );
+        let mut items = Vec::new();
+        if let Some(text) = self.peak_text() {
+            items.extend([Item::heading("Peak rates"), Item::text(text)]);
+        }
+        for (heading, table) in [("Kernels", self.kernel_table()), ("Networks", self.network_table())] {
+            if !table.rows.is_empty() {
+                items.extend([Item::heading(heading), Item::Table(table)]);
+            }
+        }
         Report {
             title: format!("Speed of {}", self.adapter.name),
-            facts: facts.map(|(name, value)| (name.to_string(), value)).to_vec(),
+            finding: self.finding(),
             items,
+            cost: format!(
+                "{} interleaved rounds on {}; tables have the best and the median of them.",
+                self.rounds, self.adapter
+            ),
+            facts: facts.map(|(name, value)| (name.to_string(), value)).to_vec(),
         }
+    }
+
+    /// How fast the device is, in one or two sentences: the largest network, the
+    /// peak rates, and how near to them the kernels are.
+    fn finding(&self) -> String {
+        let mut sentences = Vec::new();
+        let name = &self.adapter.name;
+        let largest = self.networks.iter().max_by(|one, other| {
+            let work = |network: &super::NetworkRates| network.training_gflops / network.training_images_per_second;
+            work(one).total_cmp(&work(other))
+        });
+        if let Some(network) = largest {
+            sentences.push(format!(
+                "{name} trains {} at {:.1} images a second in batches of {} ({:.1} GFLOP/s).",
+                network.model, network.training_images_per_second, network.batch, network.training_gflops
+            ));
+        }
+        if let Some(peak) = &self.peak {
+            let subject = if sentences.is_empty() { name.as_str() } else { "It" };
+            sentences.push(format!(
+                "{subject} reaches at most {:.1} GFLOP/s and {:.2} GB/s.",
+                peak.gflops, peak.gbps
+            ));
+        }
+        let by_share = |one: &&super::KernelRates, other: &&super::KernelRates| {
+            one.percent_of_peak.total_cmp(&other.percent_of_peak)
+        };
+        if let (Some(least), Some(most)) = (
+            self.kernels.iter().min_by(by_share),
+            self.kernels.iter().max_by(by_share),
+        ) {
+            sentences.push(format!(
+                "Its kernels reach from {:.1} % ({}) to {:.1} % ({}) of these rates.",
+                least.percent_of_peak, least.name, most.percent_of_peak, most.name
+            ));
+        }
+        sentences.join(" ")
     }
 
     fn peak_text(&self) -> Option<String> {
@@ -101,19 +141,19 @@ impl BenchResults {
         });
         table(
             "networks",
-            "Networks, images a second",
+            "Networks",
             vec![
                 Column::plain("model", "model"),
                 Column::plain("batch", "batch"),
-                Column::number("training_images_per_second", "training", 1),
-                Column::number("training_images_per_second_median", "median", 1),
-                Column::number("training_gflops", "GFLOP/s", 1),
-                Column::number("inference_images_per_second", "inference", 1),
-                Column::number("inference_images_per_second_median", "median", 1),
-                Column::number("inference_gflops", "GFLOP/s", 1),
-                mebibytes("bytes", "MiB"),
-                mebibytes("planned_bytes", "MiB planned"),
-                Column::percent("recording_share", "% recording"),
+                Column::number("training_images_per_second", "training (images/s)", 1),
+                Column::number("training_images_per_second_median", "training, median", 1),
+                Column::number("training_gflops", "training (GFLOP/s)", 1),
+                Column::number("inference_images_per_second", "inference (images/s)", 1),
+                Column::number("inference_images_per_second_median", "inference, median", 1),
+                Column::number("inference_gflops", "inference (GFLOP/s)", 1),
+                mebibytes("bytes", "memory (MiB)"),
+                mebibytes("planned_bytes", "planned (MiB)"),
+                Column::percent("recording_share", "time to record (%)"),
             ],
             rows.collect(),
         )
@@ -148,7 +188,7 @@ impl Comparison {
             Column::number("a", "A", 2),
             Column::number("b", "B", 2),
             Column::number("ratio", "B/A", 3),
-            Column::plain("note", ""),
+            Column::plain("note", "note"),
         ];
         let facts = [("A", &self.a), ("B", &self.b)].map(|(name, side)| {
             let ComparisonSource {
@@ -162,21 +202,44 @@ impl Comparison {
                 format!("{file}: {adapter}, residua {version}, {command}"),
             )
         });
-        let text = facts.iter().map(|(name, value)| Item::Text {
-            text: format!("{name}: {value}"),
-        });
-        let mut items: Vec<Item> = text.collect();
-        items.push(Item::Table(table(
+        let table = table(
             "comparison",
             "Best rates; B/A above 1: B is faster",
             columns,
             rows.collect(),
-        )));
+        );
+        let sides = facts.iter().map(|(name, value)| format!("{name} is {value}."));
         Report {
             title: "Two measurements of speed".to_string(),
+            finding: self.finding(),
+            items: vec![Item::text(sides.collect::<Vec<_>>().join(" ")), Item::Table(table)],
+            cost: String::new(),
             facts: facts.to_vec(),
-            items,
         }
+    }
+
+    /// The ratio of the rates in the median, and the extremes, in one sentence.
+    fn finding(&self) -> String {
+        let mut ratios: Vec<(f64, &str)> = self
+            .lines
+            .iter()
+            .filter_map(|line| Some((line.ratio?, line.name.as_str())))
+            .collect();
+        ratios.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let values: Vec<f64> = ratios.iter().map(|(ratio, _)| *ratio).collect();
+        let (Some(least), Some(most), Some(summary)) = (ratios.first(), ratios.last(), TimingSummary::of(&values))
+        else {
+            return "The two results have no measurement in common.".to_string();
+        };
+        format!(
+            "B's rates are {:.3} times A's in the median of {} measurements, from {:.3} ({}) to {:.3} ({}).",
+            summary.median,
+            values.len(),
+            least.0,
+            least.1,
+            most.0,
+            most.1
+        )
     }
 }
 

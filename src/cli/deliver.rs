@@ -1,6 +1,7 @@
 //! How are the results of a command delivered?
 
 use std::path::Path;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -50,6 +51,14 @@ pub fn results_of(network: &TrainedNetwork, seed: u64, found: Value) -> Value {
         results.extend(found);
     }
     results
+}
+
+/// What a study of `network` cost since `begin`, after the study's own `account`.
+/// Results of an earlier, interrupted command are not computed again.
+pub fn cost(account: &str, begin: Instant, network: &TrainedNetwork) -> String {
+    let seconds = begin.elapsed().as_secs_f64();
+    let whole = format!("The command ran for {seconds:.1} s on {}.", network.engine.name());
+    format!("{account} {whole}").trim().to_string()
 }
 
 /// The command line of this program, quoted so that a shell reads it back.

@@ -14,7 +14,7 @@ mod trained;
 mod tuning;
 
 use args::{AdapterArgs, NetworkArgs, range};
-use deliver::{command_line, deliver, deliver_as, results_of};
+use deliver::{command_line, cost, deliver, deliver_as, results_of};
 use exit::CliError;
 pub use program::main;
 use progress::{WHOLE, bar, note, share_bar, show};

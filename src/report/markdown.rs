@@ -10,10 +10,14 @@ impl Report {
     /// files in the same directory, which contain their captions.
     pub fn markdown(&self) -> String {
         let mut text = format!("# {}\n", line(&self.title));
-        if !self.facts.is_empty() {
-            text.push_str("\n| | |\n|:--|:--|\n");
-            for (name, value) in &self.facts {
-                let _ = writeln!(text, "| {} | {} |", cell(name), cell(value));
+        if !self.finding.is_empty() {
+            let _ = writeln!(text, "\n**{}**", line(&self.finding));
+        }
+        let headings = self.headings();
+        if headings.len() > 1 {
+            text.push('\n');
+            for (_, heading) in headings {
+                let _ = writeln!(text, "- [{}](#{})", link(heading), anchor(heading));
             }
         }
         for item in &self.items {
@@ -22,14 +26,32 @@ impl Report {
                 Item::Heading { text: words } => drop(writeln!(text, "## {}", line(words))),
                 Item::Text { text: words } => drop(writeln!(text, "{}", words.trim())),
                 Item::Table(table) => write_table(&mut text, table),
-                Item::Figure(figure) => {
-                    let title = line(&figure.title).replace('[', "\\[").replace(']', "\\]");
-                    let _ = writeln!(text, "![{title}]({}.svg)", figure.name);
-                }
+                Item::Figure(figure) => drop(writeln!(text, "![{}]({}.svg)", link(&figure.title), figure.name)),
+            }
+        }
+        if !self.cost.is_empty() {
+            let _ = writeln!(text, "\n## Cost\n\n{}", self.cost.trim());
+        }
+        if !self.facts.is_empty() {
+            text.push_str("\n## Origin\n\n| | |\n|:--|:--|\n");
+            for (name, value) in &self.facts {
+                let _ = writeln!(text, "| {} | {} |", cell(name), cell(value));
             }
         }
         text
     }
+}
+
+/// The words of a link.
+fn link(words: &str) -> String {
+    line(words).replace('[', "\\[").replace(']', "\\]")
+}
+
+/// The name that GitHub gives to the place of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = |character: &char| character.is_alphanumeric() || matches!(character, ' ' | '-' | '_');
+    let kept: String = line(heading).to_lowercase().chars().filter(kept).collect();
+    kept.replace(' ', "-")
 }
 
 fn write_table(text: &mut String, table: &Table) {

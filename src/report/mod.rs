@@ -30,19 +30,25 @@ use serde::Serialize;
 pub use error::ReportError;
 pub use figure::{Axis, BoxMark, Cell, Figure, Layer, Mark, Scale};
 pub use svg::stack;
-pub use table::{Column, Table};
+pub use table::{Column, Table, number_or_word};
 
-/// The results of one study.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// The results of one study. It is shown in the order of its fields.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
     /// The study and the network or data it is about, in one line.
     pub title: String,
+    /// What was found, in one or two sentences with numbers. Empty where there
+    /// is no finding, only data.
+    pub finding: String,
+    /// The evidence, in sections. Their headings are the contents.
+    pub items: Vec<Item>,
+    /// What the results cost, in one or two sentences: time and adapter. May be
+    /// empty.
+    pub cost: String,
     /// Where the results come from: pairs such as ("seed", "0"), shown in
     /// this order: command, model, weights and their hash, data, images,
     /// adapter, seed, version.
     pub facts: Vec<(String, String)>,
-    /// What was found, in order.
-    pub items: Vec<Item>,
 }
 
 /// A part of a report.
@@ -63,4 +69,29 @@ pub enum Item {
     Table(Table),
     /// A figure.
     Figure(Figure),
+}
+
+impl Item {
+    /// The heading of a section.
+    pub fn heading(text: impl Into<String>) -> Self {
+        Item::Heading { text: text.into() }
+    }
+
+    /// A paragraph.
+    pub fn text(text: impl Into<String>) -> Self {
+        Item::Text { text: text.into() }
+    }
+}
+
+impl Report {
+    /// The headings with the numbers of their items.
+    fn headings(&self) -> Vec<(usize, &str)> {
+        let mut headings = Vec::new();
+        for (number, item) in self.items.iter().enumerate() {
+            if let Item::Heading { text } = item {
+                headings.push((number, text.as_str()));
+            }
+        }
+        headings
+    }
 }

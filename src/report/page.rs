@@ -24,26 +24,56 @@ impl Report {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
              <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n\
-             <body>\n<main>\n<header>\n<h1>{title}</h1>\n{}</header>\n{}</main>\n\
+             <body>\n<main>\n<header>\n<h1>{title}</h1>\n{}{}</header>\n{}{}</main>\n\
              <div id=\"tooltip\" role=\"tooltip\" hidden></div>\n\
              <div id=\"live\" class=\"unseen\" role=\"status\" aria-live=\"polite\"></div>\n\
              <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
-            facts(&self.facts),
-            items(&self.items)
+            finding(&self.finding),
+            contents(&self.headings()),
+            items(&self.items),
+            cost_and_origin(self)
         )
     }
 }
 
-fn facts(facts: &[(String, String)]) -> String {
-    if facts.is_empty() {
+fn finding(finding: &str) -> String {
+    if finding.is_empty() {
         return String::new();
     }
-    let fact =
-        |(name, value): &(String, String)| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value));
+    format!("<p class=\"finding\">{}</p>\n", escape(finding))
+}
+
+/// Links to the sections, if there are several.
+fn contents(headings: &[(usize, &str)]) -> String {
+    if headings.len() < 2 {
+        return String::new();
+    }
+    let entry =
+        |(number, text): &(usize, &str)| format!("<li><a href=\"#heading{number}\">{}</a></li>\n", escape(text));
     format!(
-        "<dl class=\"facts\">\n{}</dl>\n",
-        facts.iter().map(fact).collect::<String>()
+        "<nav class=\"contents\" aria-label=\"Contents\">\n<ol>\n{}</ol>\n</nav>\n",
+        headings.iter().map(entry).collect::<String>()
     )
+}
+
+fn cost_and_origin(report: &Report) -> String {
+    let mut html = String::new();
+    if !report.cost.is_empty() {
+        let _ = write!(
+            html,
+            "<section aria-labelledby=\"cost\">\n<h2 id=\"cost\">Cost</h2>\n<p>{}</p>\n</section>\n",
+            escape(&report.cost)
+        );
+    }
+    if !report.facts.is_empty() {
+        html.push_str("<section aria-labelledby=\"origin\">\n<h2 id=\"origin\">Origin</h2>\n<dl class=\"facts\">\n");
+        for (name, value) in &report.facts {
+            let (name, value) = (escape(name), escape(value));
+            let _ = writeln!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+        }
+        html.push_str("</dl>\n</section>\n");
+    }
+    html
 }
 
 /// The items; each heading begins a section.

@@ -97,8 +97,8 @@ impl Table {
             .iter()
             .filter_map(|row| row.get(column))
             .filter(|value| !value.is_null());
-        let first = values.next();
-        first.is_some_and(Value::is_number) && values.all(Value::is_number)
+        let number = |value: &Value| value.is_number() || value.as_str().is_some_and(|text| not_finite(text).is_some());
+        values.next().is_some_and(number) && values.all(number)
     }
 }
 
@@ -109,7 +109,7 @@ impl Column {
             Value::Null => "–".to_string(),
             Value::Bool(true) => "yes".to_string(),
             Value::Bool(false) => "no".to_string(),
-            Value::String(text) => text.clone(),
+            Value::String(text) => not_finite(text).unwrap_or(text).to_string(),
             Value::Number(number) => self.number_text(number),
             Value::Array(_) | Value::Object(_) => value.to_string(),
         }
@@ -131,6 +131,27 @@ impl Column {
             Some(positive) if positive.chars().all(|digit| matches!(digit, '0' | '.')) => positive.to_string(),
             _ => text,
         }
+    }
+}
+
+/// `value` for a table. A value that is not finite becomes the word "inf", "-inf"
+/// or "NaN", which programs that read CSV files know; pages show "∞", "−∞" and
+/// "not a number".
+pub fn number_or_word(value: f64) -> Value {
+    if value.is_finite() {
+        Value::from(value)
+    } else {
+        Value::String(value.to_string())
+    }
+}
+
+/// What a page shows for a word of [`number_or_word`]; `None` for other text.
+fn not_finite(text: &str) -> Option<&'static str> {
+    match text {
+        "inf" => Some("∞"),
+        "-inf" => Some("−∞"),
+        "NaN" => Some("not a number"),
+        _ => None,
     }
 }
 
@@ -204,6 +225,21 @@ mod tests {
         assert_eq!(table().shown()[1][1], "–");
         assert_eq!(Column::percent("", "").show(&json!(-0.00001)), "0.00");
         assert!(table().is_number(1) && !table().is_number(0));
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_words() {
+        let mut table = table();
+        table.rows[0][1] = number_or_word(f64::INFINITY);
+        table.rows[1][1] = number_or_word(f64::NAN);
+        assert!(
+            table.csv().contains(",inf,") && table.csv().contains(",NaN,"),
+            "{}",
+            table.csv()
+        );
+        assert_eq!([&table.shown()[0][1], &table.shown()[1][1]], ["∞", "not a number"]);
+        assert!(table.is_number(1), "the column is still one of numbers");
+        assert_eq!(number_or_word(0.5), json!(0.5));
     }
 
     #[test]

@@ -8,17 +8,31 @@ use super::{Item, Report};
 const COLUMNS: f64 = 88.0;
 
 impl Report {
-    /// Headings, paragraphs and tables as plain text; figures are left out.
+    /// The finding, headings, paragraphs and tables, and the cost, as plain text;
+    /// figures are left out.
     pub fn text(&self) -> String {
-        let parts: Vec<String> = self.items.iter().filter_map(part).collect();
-        parts.join("\n")
+        let finding = (!self.finding.is_empty()).then(|| paragraph(&self.finding));
+        let cost = (!self.cost.is_empty()).then(|| format!("{}\n{}", heading("Cost"), paragraph(&self.cost)));
+        let parts = finding
+            .into_iter()
+            .chain(self.items.iter().filter_map(part))
+            .chain(cost);
+        parts.collect::<Vec<_>>().join("\n")
     }
+}
+
+fn heading(text: &str) -> String {
+    format!("{text}\n{}\n", "=".repeat(count(text)))
+}
+
+fn paragraph(text: &str) -> String {
+    wrap(text, COLUMNS, |line| count(line) as f64).join("\n") + "\n"
 }
 
 fn part(item: &Item) -> Option<String> {
     match item {
-        Item::Heading { text } => Some(format!("{text}\n{}\n", "=".repeat(count(text)))),
-        Item::Text { text } => Some(wrap(text, COLUMNS, |line| count(line) as f64).join("\n") + "\n"),
+        Item::Heading { text } => Some(heading(text)),
+        Item::Text { text } => Some(paragraph(text)),
         Item::Table(table) if !table.file_only => Some(columns(table)),
         Item::Table(_) | Item::Figure(_) => None,
     }

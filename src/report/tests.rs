@@ -185,6 +185,8 @@ fn report() -> Report {
     let column = |key: &str| Column::percent(key, &format!("{key} | rate (%)"));
     Report {
         title: "Lesions <of> resnet20".to_string(),
+        finding: "Block 4 <costs> most.".to_string(),
+        cost: "It took 3 s.".to_string(),
         facts: vec![
             ("seed".to_string(), "0".to_string()),
             ("note".to_string(), "a|b".to_string()),
@@ -221,10 +223,36 @@ fn report() -> Report {
 #[test]
 fn markdown_holds_everything_in_its_cells() {
     let text = report().markdown();
-    assert!(text.starts_with("# Lesions <of> resnet20\n\n| | |\n|:--|:--|\n| seed | 0 |\n| note | a\\|b |\n"));
+    assert!(text.starts_with("# Lesions <of> resnet20\n\n**Block 4 <costs> most.**\n\n## Results\n"));
+    assert!(
+        text.ends_with("\n## Cost\n\nIt took 3 s.\n\n## Origin\n\n| | |\n|:--|:--|\n| seed | 0 |\n| note | a\\|b |\n")
+    );
     assert!(text.contains("| name | error \\| rate (%) |\n| :-- | --: |\n| x\\|y | 12.50 |\n| z | 100.00 |\n"));
     assert!(text.contains("![Every kind of layer & <more>](every.svg)"));
     assert!(!text.contains("| image |"));
+}
+
+#[test]
+fn a_page_has_the_finding_then_contents_then_sections_then_cost() {
+    let mut report = report();
+    report.items.push(Item::heading("By [class]"));
+    let page = report.html();
+    let places = [
+        "<h1>",
+        "<p class=\"finding\">Block 4 &lt;costs&gt; most.</p>",
+        "<li><a href=\"#heading5\">By [class]</a></li>",
+        "<h2 id=\"heading5\">",
+        "<h2 id=\"cost\">Cost</h2>\n<p>It took 3 s.</p>",
+        "<h2 id=\"origin\">",
+        "<dd>a|b</dd>",
+    ]
+    .map(|part| page.find(part).unwrap_or_else(|| panic!("{part} is missing")));
+    assert!(places.is_sorted(), "{places:?}");
+    let text = report.markdown();
+    assert!(
+        text.contains("most.**\n\n- [Results](#results)\n- [By \\[class\\]](#by-class)\n\n## Results\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -232,7 +260,8 @@ fn the_terminal_gets_aligned_columns() {
     let text = report().text();
     assert_eq!(
         text,
-        "Results\n=======\n\nWhat was found.\n\nErrors\nname  error | rate (%)\nx|y              12.50\nz               100.00\n"
+        "Block 4 <costs> most.\n\nResults\n=======\n\nWhat was found.\n\nErrors\nname  error | rate (%)\n\
+         x|y              12.50\nz               100.00\n\nCost\n====\n\nIt took 3 s.\n"
     );
 }
 

@@ -1,4 +1,4 @@
-//! How do the test and training errors of several runs compare?
+//! How do errors, losses and learning rates of several runs compare?
 
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
             .map(|row| {
                 json!({
                     "epoch": row.epoch, "train_loss": row.train_loss, "train_error": row.train_error,
-                    "test_loss": row.test_loss, "test_error": row.test_error, "seconds": row.seconds,
+                    "test_loss": row.test_loss, "test_error": row.test_error, "lr": row.lr, "seconds": row.seconds,
                 })
             })
             .collect();
@@ -80,44 +80,147 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
     json!({ "runs": runs.iter().map(run).collect::<Vec<_>>() })
 }
 
-/// The sections of the report.
-pub fn curves_items(runs: &[RunCurve]) -> Vec<Item> {
-    let mut items = vec![
-        Item::Figure(error_figure(runs, "test", |row| row.test_error)),
-        Item::Figure(error_figure(runs, "training", |row| row.train_error)),
-    ];
-    items.push(Item::Table(table(runs)));
-    items
+/// What was found, in one sentence: the run with the smallest test error after
+/// its last epoch, and the one with the largest.
+pub fn curves_finding(runs: &[RunCurve]) -> String {
+    let ends: Vec<(&RunCurve, &EpochRow)> = runs.iter().filter_map(|run| Some((run, run.epochs.last()?))).collect();
+    let by_error = |one: &&(&RunCurve, &EpochRow), other: &&(&RunCurve, &EpochRow)| {
+        one.1.test_error.total_cmp(&other.1.test_error)
+    };
+    let (Some(best), Some(worst)) = (ends.iter().min_by(by_error), ends.iter().max_by(by_error)) else {
+        return String::new();
+    };
+    let end = |(run, row): &(&RunCurve, &EpochRow)| {
+        format!(
+            "{} ends with a test error of {:.2} % after {} {}",
+            run.name,
+            100.0 * row.test_error,
+            row.epoch,
+            if row.epoch == 1 { "epoch" } else { "epochs" }
+        )
+    };
+    match ends.len() {
+        1 => format!("{}.", end(best)),
+        count => format!(
+            "Of {count} runs, {}, the smallest; {}, the largest.",
+            end(best),
+            end(worst)
+        ),
+    }
 }
 
-fn error_figure(runs: &[RunCurve], split: &str, value: fn(&EpochRow) -> f64) -> Figure {
-    let line = |run: &RunCurve| {
-        let mark = |row: &EpochRow| {
-            let error = 100.0 * value(row);
-            Mark::new(
-                f64::from(row.epoch),
-                error,
-                format!("{}, epoch {}: {split} error {error:.2} %", run.name, row.epoch),
-            )
-        };
-        Layer::Line {
-            label: format!("{} ({})", run.name, run.config.model),
-            marks: run.epochs.iter().map(mark).collect(),
-        }
+/// What the runs cost, in one sentence.
+pub fn curves_cost(runs: &[RunCurve]) -> String {
+    let seconds: f64 = runs.iter().map(RunCurve::seconds).sum();
+    format!("The epochs of these runs took {seconds:.0} s.")
+}
+
+/// The sections of the report: error, loss, learning rate, and a table.
+pub fn curves_items(runs: &[RunCurve]) -> Vec<Item> {
+    let percent = |value: f64| format!("{:.2} %", 100.0 * value);
+    let nats = |value: f64| format!("{value:.4} nats");
+    let curve = |split, what, unit, factor, words: &dyn Fn(f64) -> String, value| {
+        Item::Figure(split_figure(
+            runs,
+            &Quantity {
+                split,
+                what,
+                unit,
+                factor,
+                words,
+                value,
+            },
+        ))
+    };
+    vec![
+        Item::heading("Error"),
+        curve("test", "error", "%", 100.0, &percent, |row| row.test_error),
+        curve("training", "error", "%", 100.0, &percent, |row| row.train_error),
+        Item::heading("Loss"),
+        curve("test", "loss", "nats", 1.0, &nats, |row| row.test_loss),
+        curve("training", "loss", "nats", 1.0, &nats, |row| row.train_loss),
+        Item::heading("Learning rate"),
+        Item::Figure(rate_figure(runs)),
+        Item::heading("All runs"),
+        Item::Table(table(runs)),
+    ]
+}
+
+/// What a figure shows of each epoch.
+struct Quantity<'a> {
+    split: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    factor: f64,
+    words: &'a dyn Fn(f64) -> String,
+    value: fn(&EpochRow) -> f64,
+}
+
+fn split_figure(runs: &[RunCurve], quantity: &Quantity) -> Figure {
+    let Quantity { split, what, unit, .. } = quantity;
+    let mark = |run: &RunCurve, row: &EpochRow| {
+        let value = (quantity.value)(row);
+        Mark::new(
+            f64::from(row.epoch),
+            quantity.factor * value,
+            format!(
+                "{}, epoch {}: {split} {what} {}",
+                run.name,
+                row.epoch,
+                (quantity.words)(value)
+            ),
+        )
     };
     Figure {
-        name: format!("{split}-error"),
-        title: format!("Error on {split} images by epoch"),
-        caption: match split {
+        name: format!("{split}-{what}"),
+        title: format!("{} on {split} images by epoch", capitalised(what)),
+        caption: match *split {
             "training" => {
                 "Measured during training: on augmented images, with the blocks that ran in each step.".into()
             }
             _ => "Measured after each epoch, on the test images of the run.".into(),
         },
         x: Axis::linear("epoch"),
-        y: Axis::linear(format!("{split} error (%)")),
-        layers: runs.iter().map(line).collect(),
+        y: Axis::linear(format!("{split} {what} ({unit})")),
+        layers: runs.iter().map(|run| line(run, mark)).collect(),
     }
+}
+
+fn rate_figure(runs: &[RunCurve]) -> Figure {
+    let rates = || runs.iter().flat_map(|run| &run.epochs).map(|row| row.lr);
+    let (least, most) = rates().fold((f64::INFINITY, 0.0_f64), |(low, high), rate| {
+        (low.min(rate), high.max(rate))
+    });
+    let mark = |run: &RunCurve, row: &EpochRow| {
+        let text = format!("{}, epoch {}: learning rate {:.3e}", run.name, row.epoch, row.lr);
+        Mark::new(f64::from(row.epoch), row.lr, text)
+    };
+    Figure {
+        name: "learning-rate".into(),
+        title: "Learning rate by epoch".into(),
+        caption: "The learning rate of the last step of each epoch.".into(),
+        x: Axis::linear("epoch"),
+        // Steps by factors are even on a logarithmic axis, which has no place for zero.
+        y: if least > 0.0 && most > 20.0 * least {
+            Axis::log("learning rate")
+        } else {
+            Axis::linear("learning rate")
+        },
+        layers: runs.iter().map(|run| line(run, mark)).collect(),
+    }
+}
+
+fn line(run: &RunCurve, mark: impl Fn(&RunCurve, &EpochRow) -> Mark) -> Layer {
+    Layer::Line {
+        label: format!("{} ({})", run.name, run.config.model),
+        marks: run.epochs.iter().map(|row| mark(run, row)).collect(),
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
 }
 
 fn table(runs: &[RunCurve]) -> Table {
@@ -130,6 +233,9 @@ fn table(runs: &[RunCurve]) -> Table {
             last.epoch.into(),
             last.train_error.into(),
             last.test_error.into(),
+            last.train_loss.into(),
+            last.test_loss.into(),
+            last.lr.into(),
             run.best().into(),
             run.seconds().into(),
         ])
@@ -144,8 +250,11 @@ fn table(runs: &[RunCurve]) -> Table {
             Column::plain("epochs", "epochs"),
             Column::percent("train_error", "training error (%)"),
             Column::percent("test_error", "test error (%)"),
-            Column::percent("best_test_error", "best epoch (%)"),
-            Column::plain("seconds", "seconds"),
+            Column::number("train_loss", "training loss (nats)", 4),
+            Column::number("test_loss", "test loss (nats)", 4),
+            Column::number("lr", "learning rate", 6),
+            Column::percent("best_test_error", "test error of the best epoch (%)"),
+            Column::number("seconds", "seconds", 0),
         ],
         rows: runs.iter().filter_map(row).collect(),
         file_only: false,

@@ -15,7 +15,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use curves::{RunCurve, curves_items, curves_json};
+pub use curves::{RunCurve, curves_cost, curves_finding, curves_items, curves_json};
 pub use error::StudyError;
 pub use evaluator::{Evaluation, Evaluator, NamedRoute, StudyProgress};
 pub use lesion::{

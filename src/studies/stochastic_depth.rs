@@ -12,9 +12,9 @@ use super::error::StudyError;
 use super::file_name::file_name;
 use super::sweep::{
     SEED, SeedGroup, SweepPoint, TrainedPoint, curves_figure, groups, heat_cells, heat_figure, median_range,
-    sweep_json, sweep_provenance,
+    sweep_cost, sweep_json, sweep_provenance,
 };
-use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Report, Table};
+use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Report, Table, number_or_word};
 use crate::train::{Config, DepthRule, RunDirectory};
 
 /// What the study varies.
@@ -159,6 +159,7 @@ impl<'a> DepthStudy<'a> {
     pub fn report(&self, command: &str) -> Report {
         let models = self.models();
         let mut items = vec![
+            Item::heading("Error and speed"),
             Item::Text {
                 text: "In every mini-batch, block l of L runs with probability p_l; otherwise it is replaced by its \
                        shortcut. Linear rule: p_l = 1 − (l/L)(1 − p_L). Uniform rule: p_l = p_L. In evaluation all \
@@ -174,14 +175,43 @@ impl<'a> DepthStudy<'a> {
             items.push(Item::Figure(self.models_figure(&models)));
         }
         for model in &models {
+            items.push(Item::heading(format!("Epochs of {model}")));
             items.push(Item::Figure(self.curves(model)));
             items.push(Item::Figure(self.gradients_figure(model)));
         }
         Report {
             title: format!("Stochastic depth: {}", models.join(", ")),
-            facts: sweep_provenance(command, self.results),
+            finding: models
+                .iter()
+                .filter_map(|model| self.finding(model))
+                .collect::<Vec<_>>()
+                .join(" "),
             items,
+            cost: sweep_cost(self.results),
+            facts: sweep_provenance(command, self.results),
         }
+    }
+
+    /// What stochastic depth changes in `model`, in one sentence: the depth with
+    /// the smallest test error, its speed, and the error of constant depth.
+    fn finding(&self, model: &str) -> Option<String> {
+        let error = |condition: &Condition| condition.group.median(TrainedPoint::test_error);
+        let constant = self.of_model(model).find(|condition| condition.depth.is_none())?;
+        let stochastic = self.of_model(model).filter(|condition| condition.depth.is_some());
+        let with_error = stochastic.filter_map(|condition| Some((condition, error(condition)?)));
+        let (best, smallest) = with_error.min_by(|one, other| one.1.total_cmp(&other.1))?;
+        let speed = self
+            .speed(best)
+            .map_or_else(String::new, |speed| format!(", and trains {speed:.2} times as fast"));
+        let beside = error(constant).map_or_else(
+            || "constant depth diverged".to_string(),
+            |error| format!("constant depth has {:.2} %", 100.0 * error),
+        );
+        Some(format!(
+            "{model} with stochastic depth has a test error of {:.2} % at best ({}){speed}; {beside}.",
+            100.0 * smallest,
+            best.label()
+        ))
     }
 
     /// The results as one JSON object: that of a sweep, where each group also has
@@ -211,12 +241,12 @@ impl<'a> DepthStudy<'a> {
             Column::percent("test_error", "test error (%)"),
         ];
         if aggregated {
-            columns.push(Column::percent("test_error_least", "smallest (%)"));
-            columns.push(Column::percent("test_error_most", "largest (%)"));
+            columns.push(Column::percent("test_error_least", "smallest test error (%)"));
+            columns.push(Column::percent("test_error_most", "largest test error (%)"));
         }
-        columns.push(Column::percent("best_test_error", "best epoch (%)"));
-        columns.push(Column::percent("train_error", "train error (%)"));
-        let number = |value: Option<f64>| value.map_or_else(|| json!(""), |value| json!(value));
+        columns.push(Column::percent("best_test_error", "test error of the best epoch (%)"));
+        columns.push(Column::percent("train_error", "training error (%)"));
+        let number = |value: Option<f64>| value.map_or(Value::Null, number_or_word);
         let row = |condition: &Condition| {
             let error = condition.group.median_range(TrainedPoint::test_error);
             let mut row = vec![

@@ -1,10 +1,10 @@
-//! `curves`: how do the test and training errors of several runs compare?
+//! `curves`: how do errors, losses and learning rates of several runs compare?
 
 use std::path::PathBuf;
 
 use crate::cli::{self, CliError};
 use crate::report::Report;
-use crate::studies::{RunCurve, curves_items, curves_json};
+use crate::studies::{RunCurve, curves_cost, curves_finding, curves_items, curves_json};
 use crate::train::RunDirectory;
 
 #[derive(Debug, clap::Args)]
@@ -27,8 +27,10 @@ pub fn curves(args: &Args) -> Result<String, CliError> {
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let report = Report {
         title: format!("Runs: {}", names.join(", ")),
-        facts: vec![("command".into(), cli::command_line())],
+        finding: curves_finding(&runs),
         items: curves_items(&runs),
+        cost: curves_cost(&runs),
+        facts: vec![("command".into(), cli::command_line())],
     };
     cli::deliver(&report, &curves_json(&runs), args.out.as_deref(), args.json)
 }

@@ -152,9 +152,8 @@ fn text(outcome: &Outcome, report: &ClassificationReport, names: &[String]) -> S
         100.0 * report.ece()
     ));
     let table = Report {
-        title: String::new(),
-        facts: Vec::new(),
         items: vec![Item::Table(by_class(report, names))],
+        ..Report::default()
     };
     text + &table.text()
 }

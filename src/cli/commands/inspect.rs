@@ -217,18 +217,17 @@ fn report(spec: &ModelSpec, input: &InputShape, graph: &Graph, blocks: &[BlockRo
     let text = |text: String| Item::Text { text };
     Report {
         title: format!("{spec} for {}×{}×{} images", input.channels, input.height, input.width),
-        facts: Vec::new(),
+        finding: format!(
+            "{spec} for {}×{}×{} images and {} classes: {} parameters, {} multiply-adds an image, {} blocks",
+            input.channels,
+            input.height,
+            input.width,
+            input.classes,
+            grouped(graph.parameter_count() as u64),
+            grouped(graph.macs()),
+            blocks.len()
+        ),
         items: vec![
-            text(format!(
-                "{spec} for {}×{}×{} images and {} classes: {} parameters, {} multiply-adds an image, {} blocks",
-                input.channels,
-                input.height,
-                input.width,
-                input.classes,
-                grouped(graph.parameter_count() as u64),
-                grouped(graph.macs()),
-                blocks.len()
-            )),
             Item::Table(table),
             text(format!(
                 "memory with batches of {} images: {:.1} MiB at the peak of training, without the images ({:.1} MiB of \
@@ -241,5 +240,6 @@ fn report(spec: &ModelSpec, input: &InputShape, graph: &Graph, blocks: &[BlockRo
                 mib(memory.activations_evaluation)
             )),
         ],
+        ..Report::default()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::cli::{self, AdapterArgs, CliError, NetworkArgs, open_network, range};
 use crate::graph::parse_blocks;
@@ -75,6 +76,7 @@ pub struct Args {
 }
 
 pub fn lesion(args: &Args) -> Result<String, CliError> {
+    let begin = Instant::now();
     let mut study = args.study();
     study.check()?;
     let training = args.recalibrate.is_some();
@@ -99,8 +101,10 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
     }
     let report = Report {
         title: format!("Lesions of {}", network.label()),
-        facts,
+        finding: findings.finding(),
         items: findings.items(),
+        cost: cli::cost(&findings.cost(), begin, &network),
+        facts,
     };
     let results = cli::results_of(&network, args.seed, findings.json());
     cli::deliver(&report, &results, args.out.as_deref(), args.json)

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::cli::{self, AdapterArgs, CliError, NetworkArgs, open_network, range};
 use crate::graph::Mode;
@@ -51,6 +52,7 @@ enum Statistics {
 }
 
 pub fn paths(args: &Args) -> Result<String, CliError> {
+    let begin = Instant::now();
     let options = args.network.options(&args.adapter)?.training_images(true);
     let mut network = open_network(&options)?;
     cli::note(format_args!("{} on {}", network.label(), network.engine.name()));
@@ -79,8 +81,10 @@ pub fn paths(args: &Args) -> Result<String, CliError> {
     ));
     let report = Report {
         title: format!("Paths of {}", network.label()),
-        facts,
+        finding: findings.finding(),
         items: findings.items(),
+        cost: cli::cost("", begin, &network),
+        facts,
     };
     let mut results = cli::results_of(&network, args.seed, findings.json());
     results["batch_norm"] = study.batch_norm_name().into();

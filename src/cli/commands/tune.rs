@@ -201,8 +201,8 @@ fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
 fn text(items: Vec<Item>) -> String {
     let report = Report {
         title: "Tuning".to_string(),
-        facts: Vec::new(),
         items,
+        ..Report::default()
     };
     report.text()
 }

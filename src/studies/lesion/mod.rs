@@ -6,6 +6,7 @@
 //! norms use their running statistics. [`LesionStudy`] runs several
 //! experiments on one network; the functions here are the experiments.
 
+mod finding;
 mod findings;
 mod many;
 mod pairs;

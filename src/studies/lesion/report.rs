@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Lesion, LesionFindings};
-use crate::report::{Column, Item, Mark};
+use crate::report::{Column, Item, Mark, number_or_word};
 use crate::studies::evaluator::Evaluation;
 
 impl LesionFindings {
@@ -37,7 +37,10 @@ impl LesionFindings {
         ]
         .into_iter()
         .chain(top5_values(evaluation))
-        .chain([evaluation.loss.into(), (evaluation.loss - self.whole.loss).into()])
+        .chain([
+            number_or_word(evaluation.loss),
+            number_or_word(evaluation.loss - self.whole.loss),
+        ])
         .collect()
     }
 
@@ -89,8 +92,8 @@ pub(super) fn lesion_columns(title: &str, top5: bool) -> Vec<Column> {
         Column::plain("images", "images"),
         Column::plain("wrong", "wrong"),
         Column::percent("error", "error (%)"),
-        Column::percent("interval_low", "95 % from"),
-        Column::percent("interval_high", "to"),
+        Column::percent("interval_low", "95 % from (%)"),
+        Column::percent("interval_high", "95 % to (%)"),
     ];
     let loss = [
         Column::number("loss", "loss (nats)", 4),
@@ -113,13 +116,13 @@ pub(super) fn evaluation_values(evaluation: &Evaluation) -> impl Iterator<Item =
     values
         .into_iter()
         .chain(top5_values(evaluation))
-        .chain([evaluation.loss.into()])
+        .chain([number_or_word(evaluation.loss)])
 }
 
 fn top5_columns(top5: bool) -> Vec<Column> {
     let columns = vec![
-        Column::plain("top5_wrong", "top5 wrong"),
-        Column::percent("top5_error", "top5 error (%)"),
+        Column::plain("top5_wrong", "top-5 wrong"),
+        Column::percent("top5_error", "top-5 error (%)"),
     ];
     if top5 { columns } else { Vec::new() }
 }
@@ -131,10 +134,6 @@ fn top5_values(evaluation: &Evaluation) -> impl Iterator<Item = Value> + use<> {
 
 pub(super) fn heading(text: &str) -> Item {
     Item::Heading { text: text.into() }
-}
-
-pub(super) fn text(text: String) -> Item {
-    Item::Text { text }
 }
 
 pub(super) fn numbers(blocks: &[usize]) -> String {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::report::{evaluation_columns, evaluation_values, heading, lesion_columns, numbers, percent, text};
+use super::report::{evaluation_columns, evaluation_values, heading, lesion_columns, numbers, percent};
 use super::{Lesion, LesionFindings};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Table};
 use crate::studies::evaluator::Evaluation;
@@ -11,17 +11,6 @@ use crate::studies::file_name::file_name;
 impl LesionFindings {
     pub(super) fn single_items(&self, items: &mut Vec<Item>) {
         items.push(heading("Deleted blocks"));
-        if let Some(saving) = self.saving() {
-            items.push(text(format!(
-                "{} lesions took {:.1} s, the time of {:.2} passes of the whole network ({:.2} s each). This is {:.0} % of \
-                 the time of separate passes, because shared computations were done once.",
-                saving["lesions"],
-                saving["seconds"].as_f64().unwrap_or_default(),
-                saving["passes"].as_f64().unwrap_or_default(),
-                self.whole.seconds,
-                100.0 * saving["share_of_separate_passes"].as_f64().unwrap_or_default(),
-            )));
-        }
         if self.lesions.iter().any(|lesion| lesion.blocks.len() == 1) {
             items.push(Item::Figure(self.single_figure()));
         }

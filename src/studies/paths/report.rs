@@ -142,6 +142,30 @@ impl PathFindings {
         items
     }
 
+    /// What was found, in one sentence: which lengths carry the gradient, or how
+    /// long the paths are where no gradient was sampled.
+    pub fn finding(&self) -> String {
+        let longest = self.residual_blocks;
+        if let Some((range, share)) = self.effective(&self.rows()) {
+            return format!(
+                "In {}, paths of {} to {} of the {longest} blocks carry {:.0} % of the gradient; they are {} of all paths.",
+                self.label,
+                range.start(),
+                range.end(),
+                100.0 * SHARE,
+                share_words(share)
+            );
+        }
+        let middle = effective_range(&self.in_blocks, SHARE);
+        format!(
+            "{} of the 2^{longest} paths of {} are {} to {} blocks long.",
+            share_words(share_of_paths(&self.in_blocks, &middle)),
+            self.label,
+            middle.start(),
+            middle.end()
+        )
+    }
+
     fn count_text(&self) -> String {
         let n = self.residual_blocks;
         let middle = effective_range(&self.in_blocks, SHARE);
@@ -388,5 +412,15 @@ impl PathFindings {
             rows: rows.collect(),
             file_only: false,
         }
+    }
+}
+
+/// A share in per cent, with four significant digits where it is small.
+fn share_words(share: f64) -> String {
+    let percent = 100.0 * share;
+    match percent {
+        p if p >= 1.0 => format!("{p:.2} %"),
+        p if p >= 0.01 => format!("{p:.4} %"),
+        p => format!("{p:.3e} %"),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::aggregate::SeedGroup;
 use super::grid::{SEED, describe};
 use super::{MedianRange, TrainedPoint, groups};
-use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Report, Table};
+use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Report, Table, number_or_word};
 
 /// The report of a sweep: a table with one row per point, where runs that
 /// differ only in their seed are aggregated to median and range; test error by
@@ -18,12 +18,14 @@ pub fn sweep_report(command: &str, results: &[TrainedPoint]) -> Report {
     let keys = keys(&groups);
     let aggregated = has_seeds(results);
     let what = if keys.is_empty() { vec![SEED] } else { keys.clone() };
-    let mut items = vec![Item::Table(points_table(&groups, &keys, aggregated))];
+    let mut items = vec![
+        Item::heading("Points"),
+        Item::Figure(points_figure(&groups, aggregated)),
+        Item::Table(points_table(&groups, &keys, aggregated)),
+    ];
     if aggregated {
         items.push(Item::Table(runs_table(results)));
     }
-    items.push(Item::Figure(curves_figure("curves", "Test error by epoch", &groups)));
-    items.push(Item::Figure(points_figure(&groups, aggregated)));
     if let [first, second] = varying(&groups, &keys)[..] {
         let title = format!("Test error by {first} and {second}");
         let (columns, rows) = (distinct(&groups, first), distinct(&groups, second));
@@ -35,13 +37,59 @@ pub fn sweep_report(command: &str, results: &[TrainedPoint]) -> Report {
                 .find(own)
                 .and_then(|group| group.median(TrainedPoint::test_error))
         });
+        items.push(Item::heading(title.clone()));
         items.push(Item::Figure(heat_figure("heat", &title, x, y, cells)));
     }
+    items.push(Item::heading("Epochs"));
+    items.push(Item::Figure(curves_figure("curves", "Test error by epoch", &groups)));
     Report {
         title: format!("Sweep over {}", what.join(", ")),
-        facts: sweep_provenance(command, results),
+        finding: finding(&groups),
         items,
+        cost: sweep_cost(results),
+        facts: sweep_provenance(command, results),
     }
+}
+
+/// The points with the smallest and the largest test error, and how many
+/// diverged, in one or two sentences.
+fn finding(groups: &[SeedGroup]) -> String {
+    let errors: Vec<(&SeedGroup, f64)> = groups
+        .iter()
+        .filter_map(|group| Some((group, group.median(TrainedPoint::test_error)?)))
+        .collect();
+    let seeds = if groups.iter().any(|group| group.runs.len() > 1) {
+        ", median over seeds"
+    } else {
+        ""
+    };
+    let words = |&(group, error): &(&SeedGroup, f64)| format!("{} ({:.2} %{seeds})", label(group), 100.0 * error);
+    let by_error = |one: &&(&SeedGroup, f64), other: &&(&SeedGroup, f64)| one.1.total_cmp(&other.1);
+    let best = errors.iter().min_by(by_error).map(words);
+    let worst = errors.iter().max_by(by_error).filter(|_| errors.len() > 1).map(words);
+    let diverged = groups.iter().filter(|group| diverged(group).is_some()).count();
+    let mut text = match (best, worst) {
+        (Some(best), Some(worst)) => format!("The smallest test error has {best}, the largest {worst}."),
+        (Some(best), None) => format!("The only point with a test error is {best}."),
+        _ => String::new(),
+    };
+    if diverged > 0 {
+        text.push_str(&format!(" Of {} points, {diverged} diverged.", groups.len()));
+    }
+    text.trim().to_string()
+}
+
+/// What the runs of a sweep cost, in one sentence.
+pub fn sweep_cost(results: &[TrainedPoint]) -> String {
+    let seconds: f64 = results.iter().map(TrainedPoint::seconds).sum();
+    let adapters: BTreeSet<&str> = results.iter().map(|run| run.adapter.as_str()).collect();
+    let adapters: Vec<&str> = adapters.into_iter().collect();
+    format!(
+        "{} {} trained for {seconds:.0} s on {}.",
+        results.len(),
+        if results.len() == 1 { "run" } else { "runs" },
+        adapters.join("; ")
+    )
 }
 
 /// Where the results of a sweep come from: pairs of a name and a value. Values
@@ -147,9 +195,9 @@ fn has_seeds(results: &[TrainedPoint]) -> bool {
         .any(|run| run.point.values.iter().any(|(key, _)| key == SEED))
 }
 
-/// A number, or an empty string if there is none.
+/// A number, or null if there is none.
 fn number(value: Option<f64>) -> Value {
-    value.map_or_else(|| Value::String(String::new()), |value| json!(value))
+    value.map_or(Value::Null, number_or_word)
 }
 
 fn points_table(groups: &[SeedGroup], keys: &[&str], aggregated: bool) -> Table {
@@ -164,11 +212,11 @@ fn points_table(groups: &[SeedGroup], keys: &[&str], aggregated: bool) -> Table 
     }
     columns.push(Column::percent("test_error", "test error (%)"));
     if aggregated {
-        columns.push(Column::percent("test_error_least", "smallest (%)"));
-        columns.push(Column::percent("test_error_most", "largest (%)"));
+        columns.push(Column::percent("test_error_least", "smallest test error (%)"));
+        columns.push(Column::percent("test_error_most", "largest test error (%)"));
     }
-    columns.push(Column::percent("best_test_error", "best epoch (%)"));
-    columns.push(Column::percent("train_error", "train error (%)"));
+    columns.push(Column::percent("best_test_error", "test error of the best epoch (%)"));
+    columns.push(Column::percent("train_error", "training error (%)"));
     columns.push(Column::number("images_per_second", "images/s", 0));
     columns.push(Column::number("seconds", "seconds", 0));
     let diverged = groups.iter().any(|group| diverged(group).is_some());
@@ -196,7 +244,7 @@ fn points_table(groups: &[SeedGroup], keys: &[&str], aggregated: bool) -> Table 
         row.push(number(group.median(TrainedPoint::images_per_second)));
         row.push(number(group.median(|run| Some(run.seconds()))));
         if diverged {
-            row.push(json!(self::diverged(group).unwrap_or_default()));
+            row.push(json!(self::diverged(group)));
         }
         row
     };
@@ -227,10 +275,10 @@ fn runs_table(results: &[TrainedPoint]) -> Table {
     let mut columns: Vec<Column> = values.iter().map(|(key, _)| Column::plain(key, key)).collect();
     columns.extend([
         Column::percent("test_error", "test error (%)"),
-        Column::percent("best_test_error", "best epoch (%)"),
+        Column::percent("best_test_error", "test error of the best epoch (%)"),
         Column::number("test_loss", "test loss (nats)", 4),
-        Column::percent("train_error", "train error (%)"),
-        Column::number("train_loss", "train loss (nats)", 4),
+        Column::percent("train_error", "training error (%)"),
+        Column::number("train_loss", "training loss (nats)", 4),
         Column::number("images_per_second", "images/s", 0),
         Column::number("seconds", "seconds", 0),
     ]);
@@ -326,7 +374,6 @@ fn points_figure(groups: &[SeedGroup], aggregated: bool) -> Figure {
             let interval = (group.runs.len() > 1).then_some((error.least, error.most));
             medians.push(Mark {
                 interval,
-                strong: true,
                 ..Mark::new(place, error.median, text)
             });
         }
@@ -433,7 +480,7 @@ mod tests {
         assert_eq!(table.rows[0][3..7], [json!(3), json!(0.3), json!(0.2), json!(0.4)]);
         assert!(table.rows.iter().all(|row| row.len() == table.columns.len()));
         assert_eq!(figures(&report).len(), 2);
-        let Layer::Line { marks, .. } = &figures(&report)[0].layers[0] else {
+        let Layer::Line { marks, .. } = &figures(&report)[1].layers[0] else {
             panic!("curves are lines");
         };
         assert_eq!((marks[1].y, marks[1].interval), (30.0, Some((20.0, 40.0))));
@@ -453,7 +500,11 @@ mod tests {
             run("b", "0.2", 0.4),
         ];
         let report = sweep_report("", &results);
-        let heat = figures(&report).pop().unwrap();
+        let heat = figures(&report)[1];
+        assert_eq!(
+            report.finding,
+            "The smallest test error has a, lr 0.1 (10.00 %), the largest b, lr 0.2 (40.00 %)."
+        );
         assert_eq!(
             (&heat.x.names, &heat.y.names),
             (&vec!["a".into(), "b".into()], &vec!["0.1".into(), "0.2".into()])
@@ -472,7 +523,12 @@ mod tests {
         let report = sweep_report("", &results);
         let rows = &table(&report).rows;
         assert_eq!(rows[1].last(), Some(&json!("at step 3")));
-        assert_eq!(rows[0].last(), Some(&json!("")));
+        assert_eq!(rows[0].last(), Some(&Value::Null));
+        assert!(
+            report.finding.ends_with("Of 2 points, 1 diverged."),
+            "{}",
+            report.finding
+        );
         assert_eq!(sweep_json(&results)["points"][1]["test_error"], Value::Null);
     }
 }
