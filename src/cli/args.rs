@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::train::Adapter;
 use crate::tuning::{KernelSource, cache_path};
+use crate::weights::{NameOptions, Rename};
 
 /// Which device computes, and with which kernels.
 #[derive(Debug, Clone, Args)]
@@ -42,6 +43,29 @@ impl AdapterArgs {
     }
 }
 
+/// How the names in a weights file are to be understood.
+#[derive(Debug, Clone, Args)]
+pub struct NameArgs {
+    /// Key of the table of tensors, such as state_dict or model.state_dict, or the
+    /// first part of their names, such as student [default: the most usual one]
+    #[arg(long, value_name = "KEY")]
+    pub table: Option<String>,
+    /// Read the tensors or layers named FROM as TO; may be repeated. A FROM that
+    /// ends with a dot is a beginning of names [default: none]
+    #[arg(long, value_name = "FROM=TO", action = clap::ArgAction::Append)]
+    pub rename: Vec<Rename>,
+}
+
+impl NameArgs {
+    /// The options that these arguments stand for.
+    pub fn options(&self) -> NameOptions {
+        NameOptions {
+            table: self.table.clone(),
+            renames: self.rename.clone(),
+        }
+    }
+}
+
 /// A trained network: a run, or weights and a model's name.
 #[derive(Debug, Clone, Args)]
 pub struct NetworkArgs {
@@ -51,8 +75,8 @@ pub struct NetworkArgs {
     /// The run's last weights, or its best: those with the smallest test error
     #[arg(long, value_name = "WHICH", default_value = "last", value_parser = ["last", "best"])]
     pub checkpoint: String,
-    /// Weights file (.safetensors, or .pth of PyTorch), with the parameter names
-    /// of torchvision, akamaster, xternalz or this program [default: the run's]
+    /// Weights file (.safetensors, or .pth of PyTorch); parameter names of other
+    /// programs are translated [default: the run's]
     #[arg(long, value_name = "FILE", requires = "model")]
     pub weights: Option<PathBuf>,
     /// Model of the weights file; names as in `residua train --help` [default: the run's]
@@ -61,6 +85,9 @@ pub struct NetworkArgs {
     /// Images: synthetic, cifar10:DIR or cifar100:DIR [default: the run's]
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
+    /// How the names in the weights file are to be understood.
+    #[command(flatten)]
+    pub names: NameArgs,
     /// The number of images, and their normalisation.
     #[command(flatten)]
     pub images: ImageArgs,

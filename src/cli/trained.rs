@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{AdapterArgs, NetworkArgs};
 use super::exit::CliError;
 use super::tuning::TuningReporter;
+use crate::shown::shown_path;
 use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions};
 
 /// The folder of runs, unless another is given.
@@ -40,6 +41,7 @@ impl NetworkArgs {
             options = options.std(std);
         }
         let options = options
+            .names(self.names.options())
             .best(self.checkpoint == "best")
             .batch_size(self.images.batch_size);
         Ok(options.adapter(adapter.choice()).kernels(adapter.kernels()))
@@ -61,5 +63,10 @@ impl NetworkArgs {
 /// As [`TrainedNetworkOptions::open`].
 pub fn open_network(options: &TrainedNetworkOptions) -> Result<TrainedNetwork, CliError> {
     let mut reporter = TuningReporter::new(&options.model()?.to_string());
-    Ok(options.open_with(&mut |event| reporter.report(event))?)
+    let network = options.open_with(&mut |event| reporter.report(event))?;
+    network
+        .notes
+        .iter()
+        .for_each(|note| super::note(format_args!("{}: {note}", shown_path(&network.weights))));
+    Ok(network)
 }

@@ -13,7 +13,7 @@ use super::TrainError;
 use super::engine::Engine;
 use crate::graph::{Graph, ParamId, StateId};
 use crate::kernels::LossScale;
-use crate::weights::{self, Tensor, TensorMap};
+use crate::weights::{self, Layout, NameOptions, Tensor, TensorMap};
 
 /// How far training has progressed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -157,26 +157,14 @@ pub fn save(engine: &mut dyn Engine, path: &Path, model: &str, position: Option<
     Ok(())
 }
 
-/// Reads a weights file of any known dialect into the network.
-pub fn load(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<(), TrainError> {
-    let loaded = weights::read(path)?;
-    let mut tensors = loaded.tensors;
-    tensors.retain(|name, _| !name.starts_with("momentum."));
-    let own = engine.graph().params.iter().all(|param| {
-        let has = |(name, _): &(String, Vec<usize>)| tensors.contains_key(name);
-        param.tensors().iter().all(has)
-    });
-    // A file with the model's own names needs no translation.
-    let tensors = if own { tensors } else { canonical(tensors, path)? };
-    set_tensors(engine, &tensors, false, path, model)
-}
-
-fn canonical(tensors: TensorMap, path: &Path) -> Result<TensorMap, TrainError> {
-    let translated = weights::to_canonical(tensors);
-    translated.map(|(tensors, _)| tensors).map_err(|error| TrainError::Run {
-        path: path.to_path_buf(),
-        problem: error.to_string(),
-    })
+/// Reads a weights file into the network, whatever its program names the
+/// tensors. Returns what a user should know about how it was read, one line
+/// each.
+pub fn load(engine: &mut dyn Engine, path: &Path, model: &str, names: &NameOptions) -> Result<Vec<String>, TrainError> {
+    let layout = Layout::of(engine.graph());
+    let weights = weights::read_canonical(path, names, Some(&layout))?;
+    set_tensors(engine, &weights.tensors, false, path, model)?;
+    Ok(weights.notes)
 }
 
 /// Reads a checkpoint into the network: weights, momenta and loss scale. Returns

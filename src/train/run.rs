@@ -18,7 +18,7 @@ use crate::data::Split;
 use crate::data::{Batches, ImageOrder, Normalization, Splits};
 use crate::kernels::LossScale;
 use crate::schedule::Update;
-use crate::weights::WeightsError;
+use crate::weights::{NameOptions, WeightsError};
 
 /// What a run reports while it trains.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         self.engine.set_loss_scale(LossScale::INITIAL);
         let model = self.settings.model.to_string();
         if let Some(init) = &self.config.init {
-            checkpoint::load(self.engine, init, &model)?;
+            checkpoint::load(self.engine, init, &model, &NameOptions::default())?;
         }
         let last = self.directory.last();
         // A run that was interrupted before its first checkpoint starts again.

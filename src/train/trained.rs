@@ -21,7 +21,7 @@ use crate::data::{DataError, ImageSet, Normalization, Source, Splits, TestSplit}
 use crate::graph::{BlockId, Route};
 use crate::models::{Model, ModelSpec};
 use crate::tuning::{KernelSource, TuningEvent, Workload};
-use crate::weights::hash;
+use crate::weights::{NameOptions, hash};
 
 /// Images per batch unless another number is given.
 const BATCH_SIZE: u32 = 128;
@@ -56,6 +56,7 @@ pub struct TrainedNetworkOptions {
     training_images: bool,
     adapter: Adapter,
     kernels: KernelSource,
+    names: NameOptions,
 }
 
 /// Where the weights are stored.
@@ -81,6 +82,7 @@ impl TrainedNetworkOptions {
             training_images: false,
             adapter: Adapter::default(),
             kernels: KernelSource::default(),
+            names: NameOptions::default(),
         }
     }
 
@@ -184,6 +186,13 @@ impl TrainedNetworkOptions {
         self
     }
 
+    /// How the names in the weights file are to be understood.
+    #[must_use]
+    pub fn names(mut self, names: NameOptions) -> Self {
+        self.names = names;
+        self
+    }
+
     /// What computes; the default is the best device.
     #[must_use]
     pub fn adapter(mut self, adapter: Adapter) -> Self {
@@ -261,7 +270,7 @@ impl TrainedNetworkOptions {
         let input = input_of(&test.images);
         let training = self.training_images.then(TrainOptions::default);
         let mut engine = open(&self.adapter, &model.without_dropout(), &input, training)?;
-        checkpoint::load(engine.as_mut(), &weights, &model.to_string())?;
+        let notes = checkpoint::load(engine.as_mut(), &weights, &model.to_string(), &self.names)?;
         // How often a study evaluates all images is not known here. Count them
         // once: that is enough to use what the tuning cache holds, and a large
         // set of images still repays timing the rest.
@@ -281,6 +290,7 @@ impl TrainedNetworkOptions {
         };
         Ok(TrainedNetwork {
             hash: OnceCell::new(),
+            notes,
             route: depth.test_route(engine.graph()),
             training_images: train.map_or(0, |train| train.len()),
             engine,
@@ -351,6 +361,8 @@ pub struct TrainedNetwork {
     /// The route of the whole network. In a network trained with stochastic
     /// depth, the branches are scaled by their survival probabilities.
     pub route: Route,
+    /// What a user should know about how the weights were read, one line each.
+    pub notes: Vec<String>,
     hash: OnceCell<String>,
 }
 

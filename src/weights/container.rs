@@ -30,6 +30,9 @@ pub struct Table {
     pub path: String,
     /// The floating-point tensors by their names in the file.
     pub tensors: TensorMap,
+    /// The names of the tensors in the order of the file, in which its program
+    /// created them. Empty where a file keeps no such order.
+    pub order: Vec<String>,
     /// Tensors of other types: their names, and the type of their elements.
     pub left_out: BTreeMap<String, String>,
 }

@@ -5,14 +5,16 @@
 //! addition: `conv1`, `bn1`, `layer{s}.{i}.{conv1,bn1,conv2,bn2,conv3,bn3}`,
 //! `layer{s}.{i}.downsample.{0,1}`, `bn`, `fc`. Stages s count from 1, blocks i
 //! from 0.
+//!
+//! A dialect is a table of rules for the names of layers. To add one: a variant
+//! of [`Dialect`], its entry in [`Dialect::ALL`], and its table in
+//! `Dialect::rules`.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::pattern;
 use super::{TensorMap, WeightsError};
-
-/// The prefix of all names that PyTorch's `DataParallel` saves.
-const PARALLEL: &str = "module.";
 
 /// Names for the tensors of residual networks, as one program uses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,118 +25,351 @@ pub enum Dialect {
     /// a post-activation network.
     Torchvision,
     /// akamaster/pytorch_resnet_cifar10: `linear`, `shortcut`, and the prefix
-    /// `module.`.
+    /// `module.`. kuangliu/pytorch-cifar has the same names without the prefix.
     Akamaster,
     /// xternalz/WideResNet-pytorch: `block1.layer.0`, `convShortcut`, and a
     /// final `bn1`.
     Xternalz,
+    /// szagoruyko/wide-residual-networks (PyTorch): `group0.block0.conv0`, and
+    /// convolutions without `.weight`.
+    Szagoruyko,
+    /// weiaicunzai/pytorch-cifar100: `conv2_x.0.residual_function.0`.
+    Weiaicunzai,
+    /// Hugging Face transformers, `ResNetForImageClassification`.
+    Transformers,
+    /// dnddnjs/pytorch-cifar10: `layers_2n.0`, `fc_out`.
+    Dnddnjs,
+    /// Layers that are `Sequential(conv, bn, relu)`: `conv_bn_relu1.0`.
+    Sequential,
+    /// A stem that is named `conv` and `bn`.
+    UnnumberedStem,
+}
+
+/// How a dialect names layers.
+struct Rules {
+    /// How users name the dialect.
+    word: &'static str,
+    /// Its name of each layer but the last, and the canonical one. The first
+    /// rule that fits decides.
+    layers: &'static [(&'static str, &'static str)],
+    /// Its name of the last linear layer.
+    head: &'static str,
+    /// The rules without which names are not of this dialect: one of them fits
+    /// at least one name.
+    marks: &'static [&'static str],
+    /// What it writes before every name, and before every name but the head's.
+    prefix: [&'static str; 2],
+    /// Whether the name of a convolution is the name of its weights.
+    bare: bool,
+}
+
+const PLAIN: [&str; 2] = ["", ""];
+
+const CANONICAL: Rules = Rules {
+    word: "canonical",
+    layers: &[
+        ("layer{s}.{i}.conv{n}", "layer{s}.{i}.conv{n}"),
+        ("layer{s}.{i}.bn{n}", "layer{s}.{i}.bn{n}"),
+        ("layer{s}.{i}.downsample.{n}", "layer{s}.{i}.downsample.{n}"),
+        ("bn", "bn"),
+        ("conv{n}", "conv{n}"),
+        ("bn{n}", "bn{n}"),
+    ],
+    head: "fc",
+    marks: &["bn", "layer{s}.{i}.conv{n}", "conv{n}"],
+    prefix: PLAIN,
+    bare: false,
+};
+
+const TORCHVISION: Rules = Rules {
+    word: "torchvision",
+    layers: &[
+        ("conv1", "conv1"),
+        ("bn1", "bn1"),
+        ("layer{s}.{i}.conv{n}", "layer{s}.{i}.conv{n}"),
+        ("layer{s}.{i}.bn{n}", "layer{s}.{i}.bn{n}"),
+        ("layer{s}.{i}.downsample.{n}", "layer{s}.{i}.downsample.{n}"),
+    ],
+    head: "fc",
+    marks: &["layer{s}.{i}.conv{n}", "layer{s}.{i}.bn{n}"],
+    prefix: PLAIN,
+    bare: false,
+};
+
+const AKAMASTER: Rules = Rules {
+    word: "akamaster",
+    layers: &[
+        ("conv1", "conv1"),
+        ("bn1", "bn1"),
+        ("layer{s}.{i}.conv{n}", "layer{s}.{i}.conv{n}"),
+        ("layer{s}.{i}.bn{n}", "layer{s}.{i}.bn{n}"),
+        ("layer{s}.{i}.shortcut.{n}", "layer{s}.{i}.downsample.{n}"),
+    ],
+    head: "linear",
+    marks: &["linear", "layer{s}.{i}.shortcut.{n}"],
+    prefix: ["module.", ""],
+    bare: false,
+};
+
+const XTERNALZ: Rules = Rules {
+    word: "xternalz",
+    layers: &[
+        ("conv1", "conv1"),
+        ("bn1", "bn"),
+        ("block{s}.layer.{i}.conv{n}", "layer{s}.{i}.conv{n}"),
+        ("block{s}.layer.{i}.bn{n}", "layer{s}.{i}.bn{n}"),
+        ("block{s}.layer.{i}.convShortcut", "layer{s}.{i}.downsample.0"),
+    ],
+    head: "fc",
+    marks: &["block{s}.layer.{i}.conv{n}", "block{s}.layer.{i}.bn{n}"],
+    prefix: PLAIN,
+    bare: false,
+};
+
+const SZAGORUYKO: Rules = Rules {
+    word: "szagoruyko",
+    layers: &[
+        ("conv0", "conv1"),
+        ("bn", "bn"),
+        ("group{s-1}.block{i}.conv{n-1}", "layer{s}.{i}.conv{n}"),
+        ("group{s-1}.block{i}.bn{n-1}", "layer{s}.{i}.bn{n}"),
+        ("group{s-1}.block{i}.convdim", "layer{s}.{i}.downsample.0"),
+    ],
+    head: "fc",
+    marks: &["group{s-1}.block{i}.conv{n-1}", "group{s-1}.block{i}.bn{n-1}"],
+    prefix: PLAIN,
+    bare: true,
+};
+
+const WEIAICUNZAI: Rules = Rules {
+    word: "weiaicunzai",
+    layers: &[
+        ("conv1.0", "conv1"),
+        ("conv1.1", "bn1"),
+        ("conv{s+1}_x.{i}.residual_function.0", "layer{s}.{i}.conv1"),
+        ("conv{s+1}_x.{i}.residual_function.1", "layer{s}.{i}.bn1"),
+        ("conv{s+1}_x.{i}.residual_function.3", "layer{s}.{i}.conv2"),
+        ("conv{s+1}_x.{i}.residual_function.4", "layer{s}.{i}.bn2"),
+        ("conv{s+1}_x.{i}.residual_function.6", "layer{s}.{i}.conv3"),
+        ("conv{s+1}_x.{i}.residual_function.7", "layer{s}.{i}.bn3"),
+        ("conv{s+1}_x.{i}.shortcut.{n}", "layer{s}.{i}.downsample.{n}"),
+    ],
+    head: "fc",
+    marks: &["conv{s+1}_x.{i}.residual_function.0"],
+    prefix: PLAIN,
+    bare: false,
+};
+
+const TRANSFORMERS: Rules = Rules {
+    word: "transformers",
+    layers: &[
+        ("embedder.embedder.convolution", "conv1"),
+        ("embedder.embedder.normalization", "bn1"),
+        (
+            "encoder.stages.{s-1}.layers.{i}.layer.{n-1}.convolution",
+            "layer{s}.{i}.conv{n}",
+        ),
+        (
+            "encoder.stages.{s-1}.layers.{i}.layer.{n-1}.normalization",
+            "layer{s}.{i}.bn{n}",
+        ),
+        (
+            "encoder.stages.{s-1}.layers.{i}.shortcut.convolution",
+            "layer{s}.{i}.downsample.0",
+        ),
+        (
+            "encoder.stages.{s-1}.layers.{i}.shortcut.normalization",
+            "layer{s}.{i}.downsample.1",
+        ),
+    ],
+    head: "classifier.1",
+    marks: &["encoder.stages.{s-1}.layers.{i}.layer.{n-1}.convolution"],
+    prefix: ["", "resnet."],
+    bare: false,
+};
+
+const DNDDNJS: Rules = Rules {
+    word: "dnddnjs",
+    layers: &[
+        ("conv1", "conv1"),
+        ("bn1", "bn1"),
+        ("layers_{s*2}n.{i}.conv{n}", "layer{s}.{i}.conv{n}"),
+        ("layers_{s*2}n.{i}.bn{n}", "layer{s}.{i}.bn{n}"),
+    ],
+    head: "fc_out",
+    marks: &["layers_{s*2}n.{i}.conv{n}"],
+    prefix: PLAIN,
+    bare: false,
+};
+
+const SEQUENTIAL: Rules = Rules {
+    word: "sequential",
+    layers: &[
+        ("conv1.0", "conv1"),
+        ("conv1.1", "bn1"),
+        ("conv1.0.1", "bn1"),
+        ("layer{s}.{i}.conv_bn_relu{n}.0", "layer{s}.{i}.conv{n}"),
+        ("layer{s}.{i}.conv_bn_relu{n}.1", "layer{s}.{i}.bn{n}"),
+        ("layer{s}.{i}.conv_bn{n}.0", "layer{s}.{i}.conv{n}"),
+        ("layer{s}.{i}.conv_bn{n}.1", "layer{s}.{i}.bn{n}"),
+        ("layer{s}.{i}.downsample.{n}", "layer{s}.{i}.downsample.{n}"),
+    ],
+    head: "fc",
+    marks: &["layer{s}.{i}.conv_bn_relu{n}.0"],
+    prefix: PLAIN,
+    bare: false,
+};
+
+const UNNUMBERED_STEM: Rules = Rules {
+    word: "unnumbered-stem",
+    layers: &[
+        ("conv", "conv1"),
+        ("bn", "bn1"),
+        ("layer{s}.{i}.conv{n}", "layer{s}.{i}.conv{n}"),
+        ("layer{s}.{i}.bn{n}", "layer{s}.{i}.bn{n}"),
+        ("layer{s}.{i}.shortcut.{n}", "layer{s}.{i}.downsample.{n}"),
+        ("layer{s}.{i}.downsample.{n}", "layer{s}.{i}.downsample.{n}"),
+    ],
+    head: "linear",
+    marks: &["conv"],
+    prefix: PLAIN,
+    bare: false,
+};
+
+/// Names of the last linear layer in programs whose other names may be those of
+/// any dialect.
+const HEADS: [&str; 12] = [
+    "fc",
+    "linear",
+    "classifier",
+    "head",
+    "head.fc",
+    "fc_out",
+    "classifier.1",
+    "last_linear",
+    "output",
+    "out",
+    "logits",
+    "fc_layer",
+];
+
+/// The last parts of the names of tensors.
+const PARTS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+
+/// The name of a tensor's layer, and which of its tensors it is; nothing where
+/// the name has no such last part.
+pub(super) fn split(name: &str) -> (&str, &str) {
+    match name.rsplit_once('.') {
+        Some((layer, part)) if PARTS.contains(&part) => (layer, part),
+        _ => (name, ""),
+    }
+}
+
+/// Whether some program names the last linear layer so.
+pub(super) fn is_head(layer: &str) -> bool {
+    HEADS.contains(&layer)
 }
 
 impl Dialect {
-    pub(super) const CHOICES: &str = "canonical, torchvision, akamaster or xternalz";
+    /// All dialects, in the order in which names are compared with them: the
+    /// names of a later one may be those of an earlier one, too.
+    pub const ALL: [Self; 10] = [
+        Self::Xternalz,
+        Self::Szagoruyko,
+        Self::Weiaicunzai,
+        Self::Transformers,
+        Self::Dnddnjs,
+        Self::Sequential,
+        Self::UnnumberedStem,
+        Self::Akamaster,
+        Self::Torchvision,
+        Self::Canonical,
+    ];
 
-    /// The dialect of these names; `None` if it is unknown. A prefix `module.`
-    /// is ignored.
-    pub fn detect<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut found = Clues::default();
-        for name in names {
-            found.note(without_parallel(name));
-        }
-        match found {
-            Clues { wide: true, .. } => Some(Self::Xternalz),
-            Clues { linear: true, .. } => Some(Self::Akamaster),
-            Clues { last_bn: true, .. } => Some(Self::Canonical),
-            Clues { layers: true, .. } => Some(Self::Torchvision),
-            _ => None,
+    pub(super) const CHOICES: &str = "canonical, torchvision, akamaster, xternalz, szagoruyko, weiaicunzai, \
+                                      transformers, dnddnjs, sequential or unnumbered-stem";
+
+    fn rules(self) -> &'static Rules {
+        match self {
+            Self::Canonical => &CANONICAL,
+            Self::Torchvision => &TORCHVISION,
+            Self::Akamaster => &AKAMASTER,
+            Self::Xternalz => &XTERNALZ,
+            Self::Szagoruyko => &SZAGORUYKO,
+            Self::Weiaicunzai => &WEIAICUNZAI,
+            Self::Transformers => &TRANSFORMERS,
+            Self::Dnddnjs => &DNDDNJS,
+            Self::Sequential => &SEQUENTIAL,
+            Self::UnnumberedStem => &UNNUMBERED_STEM,
         }
     }
 
-    /// The canonical name of the tensor `name` of this dialect. A name without
-    /// a rule stays the same.
-    fn canonical_of(self, name: &str) -> String {
-        let name = without_parallel(name);
-        match self {
-            Self::Canonical | Self::Torchvision => name.to_owned(),
-            Self::Akamaster => match name.strip_prefix("linear.") {
-                Some(rest) => format!("fc.{rest}"),
-                None => name.replacen(".shortcut.", ".downsample.", 1),
-            },
-            Self::Xternalz => match (name.strip_prefix("bn1."), wide_block(name)) {
-                (Some(rest), _) => format!("bn.{rest}"),
-                (None, Some((stage, block, rest))) => {
-                    let rest = replace_prefix(rest, "convShortcut.", "downsample.0.");
-                    format!("layer{stage}.{block}.{rest}")
-                }
-                (None, None) => name.to_owned(),
-            },
-        }
+    /// The dialect of these names, which have no common prefix; `None` if some
+    /// name has no rule in every dialect.
+    pub fn detect<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let names: Vec<&str> = names.into_iter().collect();
+        Self::ALL.into_iter().find(|dialect| dialect.fits(&names))
+    }
+
+    /// Whether every name has a rule, and one of them is a mark of the dialect.
+    pub(super) fn fits(self, names: &[&str]) -> bool {
+        let Rules { marks, head, .. } = self.rules();
+        let marked = |name: &&str| {
+            let (layer, _) = split(name);
+            marks.iter().any(|mark| pattern::read(mark, layer).is_some()) && (is_head(layer) <= (layer == *head))
+        };
+        names.iter().any(marked) && names.iter().all(|name| self.canonical_of(name).is_some())
+    }
+
+    /// The canonical name of the tensor `name` of this dialect; `None` if it
+    /// has no rule. Every known name of the last layer is understood.
+    pub(super) fn canonical_of(self, name: &str) -> Option<String> {
+        let rules = self.rules();
+        let (layer, part) = split(name);
+        let translated = match layer == rules.head || is_head(layer) {
+            true => "fc".to_owned(),
+            false => translate(rules.layers.iter().copied(), layer)?,
+        };
+        let part = match part {
+            "" if rules.bare && is_convolution(&translated) => "weight",
+            "" => return None,
+            part => part,
+        };
+        Some(format!("{translated}.{part}"))
     }
 
     /// This dialect's name for the tensor with the canonical name; `None` if
     /// its networks have no such tensor.
     fn name_of(self, canonical: &str) -> Option<String> {
-        let last_bn = canonical.strip_prefix("bn.");
-        match self {
-            Self::Canonical => Some(canonical.to_owned()),
-            Self::Torchvision => last_bn.is_none().then(|| canonical.to_owned()),
-            Self::Akamaster if last_bn.is_some() => None,
-            Self::Akamaster => {
-                let name = replace_prefix(canonical, "fc.", "linear.");
-                let name = name.replacen(".downsample.", ".shortcut.", 1);
-                Some(format!("{PARALLEL}{name}"))
-            }
-            Self::Xternalz => match (last_bn, layer_block(canonical)) {
-                (Some(rest), _) => Some(format!("bn1.{rest}")),
-                (None, Some((_, _, rest))) if rest.starts_with("downsample.1.") => None,
-                (None, Some((stage, block, rest))) => {
-                    let rest = replace_prefix(rest, "downsample.0.", "convShortcut.");
-                    Some(format!("block{stage}.layer.{block}.{rest}"))
-                }
-                (None, None) if canonical.starts_with("bn1.") => None,
-                (None, None) => Some(canonical.to_owned()),
-            },
+        let rules = self.rules();
+        let (layer, part) = split(canonical);
+        let [prefix, of_body] = rules.prefix;
+        if layer == "fc" {
+            return Some(format!("{prefix}{}.{part}", rules.head));
         }
+        let translated = translate(
+            rules.layers.iter().map(|&(foreign, canonical)| (canonical, foreign)),
+            layer,
+        )?;
+        Some(match (rules.bare && is_convolution(layer), part) {
+            (true, "weight") => format!("{prefix}{of_body}{translated}"),
+            (_, "") => return None,
+            _ => format!("{prefix}{of_body}{translated}.{part}"),
+        })
     }
 }
 
-/// What the names of a file show about their dialect.
-#[derive(Default)]
-struct Clues {
-    wide: bool,
-    linear: bool,
-    last_bn: bool,
-    layers: bool,
+/// The name that the first rule which fits gives.
+fn translate<'a>(rules: impl Iterator<Item = (&'a str, &'a str)>, layer: &str) -> Option<String> {
+    rules
+        .into_iter()
+        .find_map(|(from, to)| pattern::write(to, &pattern::read(from, layer)?))
 }
 
-impl Clues {
-    fn note(&mut self, name: &str) {
-        let layer = layer_block(name);
-        self.wide |= wide_block(name).is_some();
-        self.linear |= name.starts_with("linear.") || layer.is_some_and(|(_, _, rest)| rest.starts_with("shortcut."));
-        self.last_bn |= name.starts_with("bn.");
-        self.layers |= layer.is_some();
-    }
-}
-
-/// Renames the tensors of a file to canonical names; also returns the dialect
-/// of the file.
-///
-/// # Errors
-/// If the names are of no known dialect, or two names stand for one tensor.
-pub fn to_canonical(tensors: TensorMap) -> Result<(TensorMap, Dialect), WeightsError> {
-    let Some(dialect) = Dialect::detect(tensors.keys().map(String::as_str)) else {
-        let first = tensors.into_keys().next().unwrap_or_default();
-        return Err(WeightsError::UnknownDialect { first });
-    };
-    let mut renamed = TensorMap::new();
-    for (name, tensor) in tensors {
-        let name = dialect.canonical_of(&name);
-        if renamed.contains_key(&name) {
-            return Err(WeightsError::Duplicate { name });
-        }
-        renamed.insert(name, tensor);
-    }
-    Ok((renamed, dialect))
+/// Whether the canonical name is that of a convolution.
+fn is_convolution(layer: &str) -> bool {
+    let last = layer.rsplit('.').next().unwrap_or_default();
+    last.starts_with("conv") || layer.ends_with("downsample.0")
 }
 
 /// Renames tensors from canonical names to those of `dialect`.
@@ -152,43 +387,9 @@ pub fn from_canonical(tensors: TensorMap, dialect: Dialect) -> Result<TensorMap,
         .collect()
 }
 
-fn without_parallel(name: &str) -> &str {
-    name.strip_prefix(PARALLEL).unwrap_or(name)
-}
-
-fn replace_prefix(name: &str, from: &str, to: &str) -> String {
-    match name.strip_prefix(from) {
-        Some(rest) => format!("{to}{rest}"),
-        None => name.to_owned(),
-    }
-}
-
-/// The parts of `layer{stage}.{block}.{rest}`.
-fn layer_block(name: &str) -> Option<(&str, &str, &str)> {
-    let (stage, rest) = name.strip_prefix("layer")?.split_once('.')?;
-    let (block, rest) = rest.split_once('.')?;
-    (is_number(stage) && is_number(block)).then_some((stage, block, rest))
-}
-
-/// The parts of `block{stage}.layer.{block}.{rest}`.
-fn wide_block(name: &str) -> Option<(&str, &str, &str)> {
-    let (stage, rest) = name.strip_prefix("block")?.split_once(".layer.")?;
-    let (block, rest) = rest.split_once('.')?;
-    (is_number(stage) && is_number(block)).then_some((stage, block, rest))
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Canonical => "canonical",
-            Self::Torchvision => "torchvision",
-            Self::Akamaster => "akamaster",
-            Self::Xternalz => "xternalz",
-        })
+        f.write_str(self.rules().word)
     }
 }
 
@@ -196,28 +397,17 @@ impl FromStr for Dialect {
     type Err = WeightsError;
 
     fn from_str(word: &str) -> Result<Self, WeightsError> {
-        match word {
-            "canonical" => Ok(Self::Canonical),
-            "torchvision" => Ok(Self::Torchvision),
-            "akamaster" => Ok(Self::Akamaster),
-            "xternalz" => Ok(Self::Xternalz),
-            _ => Err(WeightsError::NoDialect { given: word.to_owned() }),
-        }
+        let named = Self::ALL.into_iter().find(|dialect| dialect.rules().word == word);
+        named.ok_or_else(|| WeightsError::NoDialect { given: word.to_owned() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::Tensor;
+    use crate::weights::canonical::tests::container;
+    use crate::weights::{NameOptions, Naming, Tensor, canonical};
     use proptest::prelude::*;
-
-    const ALL: [Dialect; 4] = [
-        Dialect::Canonical,
-        Dialect::Torchvision,
-        Dialect::Akamaster,
-        Dialect::Xternalz,
-    ];
 
     fn map<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> TensorMap {
         // Each tensor has a value of its own, so that an exchange is noticed.
@@ -231,7 +421,12 @@ mod tests {
             .collect()
     }
 
-    fn renamed(names: &[&str]) -> (Vec<String>, Dialect) {
+    fn to_canonical(tensors: TensorMap) -> Result<(TensorMap, Naming), WeightsError> {
+        let weights = canonical(container(tensors), &NameOptions::default(), None)?;
+        Ok((weights.tensors, weights.naming))
+    }
+
+    fn renamed(names: &[&str]) -> (Vec<String>, Naming) {
         let (tensors, dialect) = to_canonical(map(names)).unwrap();
         (tensors.into_keys().collect(), dialect)
     }
@@ -245,7 +440,7 @@ mod tests {
             "module.linear.bias",
         ];
         let (names, dialect) = renamed(&names);
-        assert_eq!(dialect, Dialect::Akamaster);
+        assert_eq!(dialect, Naming::Dialect(Dialect::Akamaster));
         assert_eq!(
             names,
             [
@@ -267,7 +462,7 @@ mod tests {
             "module.fc.weight",
         ];
         let (names, dialect) = renamed(&names);
-        assert_eq!(dialect, Dialect::Xternalz);
+        assert_eq!(dialect, Naming::Dialect(Dialect::Xternalz));
         assert_eq!(
             names,
             [
@@ -290,10 +485,10 @@ mod tests {
 
     #[test]
     fn unknown_and_doubled_names_are_errors() {
-        for names in [&["encoder.weight"][..], &[]] {
-            let error = to_canonical(map(names)).unwrap_err();
-            assert!(matches!(error, WeightsError::UnknownDialect { .. }));
-        }
+        let error = to_canonical(map(["encoder.weight"])).unwrap_err();
+        assert!(matches!(error, WeightsError::UnknownDialect { .. }));
+        let error = to_canonical(TensorMap::new()).unwrap_err();
+        assert!(matches!(error, WeightsError::Empty));
         let error = to_canonical(map(["linear.bias", "fc.bias"])).unwrap_err();
         assert_eq!(error.to_string(), "two tensors stand for 'fc.bias': remove one of them");
     }
@@ -313,7 +508,7 @@ mod tests {
 
     #[test]
     fn words_come_back_as_they_were_written() {
-        for dialect in ALL {
+        for dialect in Dialect::ALL {
             assert_eq!(dialect.to_string().parse::<Dialect>().unwrap(), dialect);
         }
         assert!("caffe".parse::<Dialect>().is_err());
@@ -372,17 +567,17 @@ mod tests {
             for dialect in dialects {
                 let mut foreign = from_canonical(tensors.clone(), dialect).unwrap();
                 if parallel && dialect != Dialect::Akamaster {
-                    let prefixed = |(name, tensor)| (format!("{PARALLEL}{name}"), tensor);
+                    let prefixed = |(name, tensor)| (format!("module.{name}"), tensor);
                     foreign = foreign.into_iter().map(prefixed).collect();
                 }
-                prop_assert_eq!(to_canonical(foreign).unwrap(), (tensors.clone(), dialect));
+                prop_assert_eq!(to_canonical(foreign).unwrap(), (tensors.clone(), Naming::Dialect(dialect)));
             }
         }
 
         #[test]
         fn no_name_panics(names in prop::collection::vec(NEARLY_A_NAME, 0..6)) {
             if let Ok((tensors, _)) = to_canonical(map(names)) {
-                for dialect in ALL {
+                for dialect in Dialect::ALL {
                     let _ = from_canonical(tensors.clone(), dialect);
                 }
             }

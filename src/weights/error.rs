@@ -1,7 +1,7 @@
 //! What can be wrong with a weights file?
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Dialect;
 use crate::files::WriteError;
@@ -92,15 +92,61 @@ pub enum WeightsError {
     /// The file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// Names of no known dialect.
+    /// Names of no known dialect, of layers that could be several.
     #[error(
-        "the tensor names follow no known dialect (the first is '{}'): rename them as one of {}",
+        "{names} of {tensors} tensor names follow no known dialect (the first is '{}'), and the layers do not decide: \
+         {reason}; rename them as one of {}",
         shown(first),
         Dialect::CHOICES
     )]
     UnknownDialect {
-        /// The first name.
+        /// The first name without a rule.
         first: String,
+        /// The number of names without a rule.
+        names: usize,
+        /// The number of tensors.
+        tensors: usize,
+        /// Why the structure of the network does not decide.
+        reason: String,
+    },
+    /// No table of the file has tensors of weights.
+    #[error("it holds no tensors of floating-point numbers: save the model's state_dict()")]
+    Empty,
+    /// A table that the file does not have.
+    #[error("no table of tensors '{}': the file has {known}", shown(wanted))]
+    NoSuchTable {
+        /// The key asked for.
+        wanted: String,
+        /// The tables of the file.
+        known: String,
+    },
+    /// A translation of names that is not written as one.
+    #[error("'{}' is no translation of names: write FROM=TO, as in encoder.=", shown(given))]
+    NoRename {
+        /// What was given.
+        given: String,
+    },
+    /// A translation of names that no tensor has.
+    #[error("the translation {} is about no tensor: check the name before the =", shown(rename))]
+    IdleRename {
+        /// The translation.
+        rename: String,
+    },
+    /// Parts of a weight whose shapes do not belong together.
+    #[error("tensor '{}' cannot be put together: the shapes of its {what} differ", shown(tensor))]
+    Parts {
+        /// What the parts are.
+        what: &'static str,
+        /// The first part's name.
+        tensor: String,
+    },
+    /// The names of a file cannot be understood.
+    #[error("{}: {error}", shown_path(path))]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: Box<WeightsError>,
     },
     /// Two names for one tensor.
     #[error("two tensors stand for '{}': remove one of them", shown(name))]
@@ -125,6 +171,17 @@ pub enum WeightsError {
         /// What was asked for.
         given: String,
     },
+}
+
+impl WeightsError {
+    /// This error with the name of the file that it is about.
+    #[must_use]
+    pub fn of(self, path: &Path) -> Self {
+        Self::Names {
+            path: path.to_path_buf(),
+            error: Box::new(self),
+        }
+    }
 }
 
 /// What is wrong with the bytes of a file whose name is not known here.

@@ -2,24 +2,35 @@
 //! translated?
 //!
 //! [`contents`] gives everything in a file, [`read`] its [`TensorMap`] with the
-//! names in the file. [`to_canonical`]
-//! translates them to the names of this library, [`from_canonical`] to those
-//! of a [`Dialect`].
+//! names in the file. [`canonical`] chooses a table and translates the names to
+//! those of this library, [`from_canonical`] translates them to those of a
+//! [`Dialect`]. [`read_canonical`] reads and translates.
 
+mod canonical;
+mod choose;
 mod container;
 mod dialect;
 mod error;
 mod float;
+mod fold;
+mod layout;
+mod pattern;
 mod pickle;
 mod pth;
 mod read;
+mod rename;
 mod safetensors;
+mod structure;
+mod template;
 mod tensor;
 mod zip;
 
+pub use canonical::{CanonicalWeights, NameOptions, Naming, canonical, ends_of, read_canonical};
 pub use container::{Container, Format, Table};
-pub use dialect::{Dialect, from_canonical, to_canonical};
+pub use dialect::{Dialect, from_canonical};
 pub use error::WeightsError;
+pub use layout::{Layer, LayerKind, Layout};
 pub use read::{contents, hash, read};
+pub use rename::Rename;
 pub use safetensors::write;
 pub use tensor::{Loaded, Tensor, TensorMap};

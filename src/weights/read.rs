@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::files::test_data;
-    use crate::weights::{Dialect, to_canonical};
+    use crate::weights::{Dialect, NameOptions, Naming, read_canonical};
 
     #[test]
     fn missing_file_is_named() {
@@ -135,9 +135,10 @@ mod tests {
             return;
         };
         for (depth, parameters) in [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018)] {
-            let loaded = read(&folder.join(format!("resnet{depth}.safetensors"))).unwrap();
-            let (tensors, dialect) = to_canonical(loaded.tensors).unwrap();
-            assert_eq!(dialect, Dialect::Akamaster);
+            let path = folder.join(format!("resnet{depth}.safetensors"));
+            let weights = read_canonical(&path, &NameOptions::default(), None).unwrap();
+            assert_eq!(weights.naming, Naming::Dialect(Dialect::Akamaster));
+            let tensors = weights.tensors;
             let trained = tensors.iter().filter(|(name, _)| !name.contains("running"));
             let count: usize = trained.map(|(_, tensor)| tensor.data.len()).sum();
             assert_eq!(count, parameters, "resnet{depth}");

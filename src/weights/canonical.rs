@@ -1,0 +1,575 @@
+//! Which tensor of a model is each tensor of a file? A table is chosen, what is
+//! no weight is left out, a prefix of all names is stripped, and the names are
+//! translated: by a dialect's rules, else by the structure of the network.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+
+use super::choose::{choose, rank};
+use super::dialect::{is_head, split};
+use super::layout::{Layer, Layout, layers_of};
+use super::rename::{new_name, rename};
+use super::tensor::check_finite;
+use super::{Container, Dialect, Format, Rename, Table, Tensor, TensorMap, WeightsError, contents};
+use super::{fold, structure, template};
+use crate::shown::shown;
+
+/// How the names in a weights file are to be understood.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NameOptions {
+    /// The key of the table of tensors, where a file has several; by default the
+    /// most usual one.
+    pub table: Option<String>,
+    /// Names to translate before a dialect is looked for.
+    pub renames: Vec<Rename>,
+}
+
+/// By what the names of a file were translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// They are the model's own.
+    Own,
+    /// By the rules of a dialect.
+    Dialect(Dialect),
+    /// By the sequence and the shapes of the layers.
+    Structure,
+}
+
+impl fmt::Display for Naming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Naming::Own => f.write_str("the model's own"),
+            Naming::Dialect(dialect) => dialect.fmt(f),
+            Naming::Structure => f.write_str("no known dialect's"),
+        }
+    }
+}
+
+/// The weights of a file under canonical names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CanonicalWeights {
+    /// The tensors by their canonical names.
+    pub tensors: TensorMap,
+    /// How the file is built.
+    pub format: Format,
+    /// The key of the table that was taken, empty where the file is the table.
+    pub table: String,
+    /// What was stripped from the names, such as `module.`.
+    pub prefix: String,
+    /// By what the names were translated.
+    pub naming: Naming,
+    /// The name in the file and the canonical name of each tensor.
+    pub names: Vec<(String, String)>,
+    /// Other values of the file, as text.
+    pub facts: BTreeMap<String, String>,
+    /// Mean and standard deviation of each channel, where the file holds those of
+    /// the images that the network was trained on.
+    pub normalization: Option<[Vec<f32>; 2]>,
+    /// What a user should know about how the file was read, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Reads the weights file at `path` as weights under canonical names. With
+/// `layout`, those of a model: then a file may also have the model's own names,
+/// and layers are matched with the model's where names follow no dialect.
+///
+/// # Errors
+/// As [`contents`] and [`canonical`], and where a tensor holds a value that is
+/// not finite.
+pub fn read_canonical(
+    path: &Path,
+    options: &NameOptions,
+    layout: Option<&Layout>,
+) -> Result<CanonicalWeights, WeightsError> {
+    let weights = canonical(contents(path)?, options, layout).map_err(|error| error.of(path))?;
+    weights.check_finite(path)?;
+    Ok(weights)
+}
+
+impl CanonicalWeights {
+    /// Refuses values that are infinite or not a number, and says that `path`
+    /// holds them.
+    ///
+    /// # Errors
+    /// For the first tensor with such a value.
+    pub fn check_finite(&self, path: &Path) -> Result<(), WeightsError> {
+        check_finite(path, &self.tensors)
+    }
+}
+
+/// The channels of the images and the number of classes of a network with these
+/// tensors; `None` unless it has one linear layer.
+pub fn ends_of(tensors: &TensorMap) -> Option<[usize; 2]> {
+    let shapes = || tensors.values().map(|tensor| tensor.shape.as_slice());
+    let channels = shapes().filter_map(|shape| match shape {
+        [_, channels, _, _] => Some(*channels),
+        _ => None,
+    });
+    let mut linear = shapes().filter_map(|shape| match shape {
+        [outputs, _] => Some(*outputs),
+        _ => None,
+    });
+    let classes = linear.next()?;
+    linear
+        .all(|other| other == classes)
+        .then_some([channels.min()?, classes])
+}
+
+/// The contents of a file as weights under canonical names, see
+/// [`read_canonical`].
+///
+/// # Errors
+/// If no table has tensors, a name has no rule and the structure leaves open
+/// what it stands for, or two tensors stand for one.
+pub fn canonical(
+    container: Container,
+    options: &NameOptions,
+    layout: Option<&Layout>,
+) -> Result<CanonicalWeights, WeightsError> {
+    let Container {
+        format,
+        tables,
+        facts,
+        mut notes,
+    } = container;
+    // A group of names in the only table, such as `teacher`, can be asked for
+    // like a table.
+    let key = options.table.as_deref();
+    let group = key.filter(|key| !tables.iter().any(|table| is_at(table, key)));
+    let known_group = group.filter(|group| tables.iter().any(|table| has_group(table, group)));
+    let (
+        Table {
+            path, tensors, order, ..
+        },
+        note,
+    ) = choose(tables, key.filter(|_| known_group.is_none()))?;
+    notes.extend(note);
+
+    let mut tensors = rename(tensors, &options.renames)?;
+    let order: Vec<String> = order.iter().map(|name| new_name(name, &options.renames)).collect();
+    notes.extend(fold::without_counters(&mut tensors));
+    // The momenta of a checkpoint are not weights.
+    let momenta: Vec<String> = tensors
+        .keys()
+        .filter(|name| {
+            name.strip_prefix("momentum.")
+                .is_some_and(|of| tensors.contains_key(of))
+        })
+        .cloned()
+        .collect();
+    momenta.iter().for_each(|name| drop(tensors.remove(name)));
+    let normalization = fold::take_normalization(&mut tensors);
+    if normalization.is_some() {
+        notes.push("the file holds the mean and standard deviation of its images".to_owned());
+    }
+    notes.extend(fold::apply_reparametrizations(&mut tensors)?);
+
+    let mut found = find_names(&tensors, &order, known_group, layout, &mut notes)?;
+    let mut canonical = TensorMap::new();
+    let mut names = Vec::with_capacity(found.names.len());
+    for (name, tensor) in tensors {
+        let Some(new) = found.names.remove(&name) else { continue };
+        if let Some(other) = canonical.get(&new) {
+            if *other != tensor {
+                return Err(WeightsError::Duplicate { name: new });
+            }
+            notes.push(format!("'{}' is '{new}' once more", shown(&name)));
+            continue;
+        }
+        canonical.insert(new.clone(), as_layer(&new, tensor));
+        names.push((name, new));
+    }
+    let follows = match layout {
+        Some(layout) => layout.clone(),
+        None => Layout {
+            norm_after: fold::norms_by_name(&canonical),
+            ..Layout::default()
+        },
+    };
+    notes.extend(fold::fold_biases(&mut canonical, &follows));
+    if !found.prefix.is_empty() {
+        notes.push(format!(
+            "the names begin with '{}', which is left out",
+            shown(&found.prefix)
+        ));
+    }
+    if found.naming == Naming::Structure {
+        notes.push("the names follow no known dialect; the layers' order and shapes say what they are".to_owned());
+    }
+    Ok(CanonicalWeights {
+        tensors: canonical,
+        format,
+        table: path,
+        prefix: found.prefix,
+        naming: found.naming,
+        names,
+        facts,
+        normalization,
+        notes,
+    })
+}
+
+fn is_at(table: &Table, key: &str) -> bool {
+    table.path == key || table.path.ends_with(&format!(".{key}"))
+}
+
+fn has_group(table: &Table, group: &str) -> bool {
+    let begins = |name: &String| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
+    table.tensors.keys().any(begins)
+}
+
+/// Some programs store the last linear layer as a 1×1 convolution.
+fn as_layer(name: &str, mut tensor: Tensor) -> Tensor {
+    if let ("fc.weight", &[outputs, inputs, 1, 1]) = (name, &tensor.shape[..]) {
+        tensor.shape = vec![outputs, inputs];
+    }
+    tensor
+}
+
+/// What names stand for.
+struct Found {
+    prefix: String,
+    naming: Naming,
+    /// The canonical name by the name in the file; a tensor that is missing is
+    /// left out.
+    names: HashMap<String, String>,
+}
+
+/// Finds what the names stand for. `group` is the beginning of names that the
+/// user asks for.
+fn find_names(
+    tensors: &TensorMap,
+    order: &[String],
+    group: Option<&str>,
+    layout: Option<&Layout>,
+    notes: &mut Vec<String>,
+) -> Result<Found, WeightsError> {
+    let all: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    if let Some(group) = group {
+        return find_group(tensors, &all, group, layout, notes)?.ok_or_else(|| no_rule(tensors, &all, String::new()));
+    }
+    if let Some(found) = by_prefixes(tensors, &all, layout, notes)? {
+        return Ok(found);
+    }
+    let mut groups: Vec<&str> = all.iter().filter_map(|name| Some(name.split_once('.')?.0)).collect();
+    groups.dedup();
+    groups.sort_by_key(|group| rank(group));
+    let mut usable = Vec::new();
+    for group in groups {
+        if let Some(found) = find_group(tensors, &all, group, layout, &mut Vec::new())? {
+            usable.push((group, found));
+        }
+    }
+    if usable.len() > 1 || usable.first().is_some_and(|(group, _)| rank(group) < rank("")) {
+        let others: Vec<String> = usable[1..]
+            .iter()
+            .map(|(group, _)| format!("'{}'", shown(group)))
+            .collect();
+        let also = if others.is_empty() {
+            "other tensors".to_owned()
+        } else {
+            others.join(", ")
+        };
+        notes.push(format!(
+            "takes the tensors of '{}'; there are also {also}",
+            shown(usable[0].0)
+        ));
+        return Ok(usable.swap_remove(0).1);
+    }
+    by_structure(tensors, order, &all, layout, notes)
+}
+
+/// Finds what the names that begin with `group` stand for, and leaves out all
+/// others.
+fn find_group(
+    tensors: &TensorMap,
+    all: &[&str],
+    group: &str,
+    layout: Option<&Layout>,
+    notes: &mut Vec<String>,
+) -> Result<Option<Found>, WeightsError> {
+    let begins = |name: &&str| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
+    let of_group: Vec<&str> = all.iter().copied().filter(begins).collect();
+    by_prefixes(tensors, &of_group, layout, notes)
+}
+
+/// Strips ever longer prefixes until the names are known.
+fn by_prefixes(
+    tensors: &TensorMap,
+    names: &[&str],
+    layout: Option<&Layout>,
+    notes: &mut Vec<String>,
+) -> Result<Option<Found>, WeightsError> {
+    let own: Option<BTreeMap<String, Vec<usize>>> = layout.map(Layout::tensors);
+    let body = names.iter().find(|name| !is_head(split(name).0));
+    let Some(body) = body.or(names.first()) else {
+        return Ok(None);
+    };
+    let ends = body.match_indices('.').map(|(end, _)| end + 1);
+    for end in std::iter::once(0).chain(ends) {
+        let prefix = &body[..end];
+        let Some(stripped) = strip(names, prefix) else { break };
+        let found = |naming: Naming, translated: Vec<(usize, String)>| Found {
+            prefix: prefix.to_owned(),
+            naming,
+            names: translated
+                .into_iter()
+                .map(|(at, new)| (names[at].to_owned(), new))
+                .collect(),
+        };
+        if let Some(own) = &own {
+            let has: BTreeSet<&str> = stripped.iter().copied().collect();
+            if own.keys().all(|name| has.contains(&name[..])) {
+                let same = stripped.iter().enumerate();
+                return Ok(Some(found(
+                    Naming::Own,
+                    same.map(|(at, name)| (at, (*name).to_owned())).collect(),
+                )));
+            }
+        }
+        for dialect in Dialect::ALL {
+            if let Some((translated, note)) = translate(tensors, names, &stripped, dialect) {
+                notes.extend(note);
+                return Ok(Some(found(Naming::Dialect(dialect), translated)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The names without `prefix`. Names of the last layer may lack it: it is often
+/// not a part of the module that has the prefix.
+fn strip<'a>(names: &[&'a str], prefix: &str) -> Option<Vec<&'a str>> {
+    let without = |name: &&'a str| match name.strip_prefix(prefix) {
+        Some(rest) => Some(rest),
+        None => is_head(split(name).0).then_some(*name),
+    };
+    names.iter().map(without).collect()
+}
+
+/// The positions of the names that have a canonical name in the dialect, and
+/// this name. Names without a rule are left out, with a note, if their tensors
+/// are those of others once more; otherwise the dialect does not fit.
+fn translate(
+    tensors: &TensorMap,
+    names: &[&str],
+    stripped: &[&str],
+    dialect: Dialect,
+) -> Option<(Vec<(usize, String)>, Option<String>)> {
+    let mut translated = Vec::with_capacity(names.len());
+    let mut without = Vec::new();
+    for (at, name) in stripped.iter().enumerate() {
+        match dialect.canonical_of(name) {
+            Some(new) => translated.push((at, new)),
+            None => without.push(at),
+        }
+    }
+    let known: Vec<&str> = translated.iter().map(|(at, _)| stripped[*at]).collect();
+    if !dialect.fits(&known) || !norms_fit(tensors, names, &translated) {
+        return None;
+    }
+    if without.is_empty() {
+        return Some((translated, None));
+    }
+    let known: Vec<&str> = translated.iter().map(|(at, _)| names[*at]).collect();
+    let without: Vec<&str> = without.iter().map(|at| names[*at]).collect();
+    let again = are_again(tensors, &without, &known);
+    again.then(|| (translated, Some(again_note(&without))))
+}
+
+fn again_note(names: &[&str]) -> String {
+    let first = shown(names.first().copied().unwrap_or_default());
+    format!(
+        "left out: {} tensors that are others once more (the first is '{first}')",
+        names.len()
+    )
+}
+
+/// Whether each layer of `names` has the tensors of one layer of `known`, to the
+/// bit, and they are not constant, as those of different layers can be before
+/// training.
+fn are_again(tensors: &TensorMap, names: &[&str], known: &[&str]) -> bool {
+    let mut by_hash: HashMap<u64, Vec<&str>> = HashMap::new();
+    for name in known {
+        by_hash
+            .entry(fingerprint([&tensors[*name]]))
+            .or_default()
+            .push(split(name).0);
+    }
+    let layers: BTreeSet<&str> = names.iter().map(|name| split(name).0).collect();
+    layers.iter().all(|layer| {
+        let mut candidates: Option<BTreeSet<&str>> = None;
+        let mut varies = false;
+        for name in names.iter().filter(|name| split(name).0 == *layer) {
+            let tensor = &tensors[*name];
+            varies |= tensor.data.windows(2).any(|pair| pair[0] != pair[1]);
+            let same: BTreeSet<&str> = by_hash
+                .get(&fingerprint([tensor]))
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect();
+            candidates = Some(match candidates {
+                Some(before) => &before & &same,
+                None => same,
+            });
+        }
+        varies && candidates.is_some_and(|candidates| !candidates.is_empty())
+    })
+}
+
+/// A hash of the shape and the bits of tensors: equal for equal ones.
+fn fingerprint<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for tensor in tensors {
+        tensor.shape.hash(&mut hasher);
+        tensor.data.iter().for_each(|value| value.to_bits().hash(&mut hasher));
+    }
+    hasher.finish()
+}
+
+/// Whether the first and the last batch norm have the channels of what they
+/// normalise. A dialect that exchanges them is the wrong one.
+fn norms_fit(tensors: &TensorMap, names: &[&str], translated: &[(usize, String)]) -> bool {
+    let shape = |canonical: &str| {
+        let at = translated.iter().find(|(_, name)| name == canonical)?.0;
+        Some(tensors[names[at]].shape.as_slice())
+    };
+    let differ = |norm: Option<&[usize]>, channels: Option<&usize>| match (norm, channels) {
+        (Some([norm]), Some(channels)) => norm != channels,
+        _ => false,
+    };
+    let stem = shape("conv1.weight").filter(|shape| shape.len() == 4);
+    let head = shape("fc.weight").filter(|shape| shape.len() == 2);
+    !differ(shape("bn1.weight"), stem.and_then(|shape| shape.first()))
+        && !differ(shape("bn.weight"), head.and_then(|shape| shape.get(1)))
+}
+
+/// Matches the layers with those of the model, else with those of a residual
+/// network of these shapes.
+fn by_structure(
+    tensors: &TensorMap,
+    order: &[String],
+    all: &[&str],
+    layout: Option<&Layout>,
+    notes: &mut Vec<String>,
+) -> Result<Found, WeightsError> {
+    let in_file: Vec<&str> = order
+        .iter()
+        .filter(|name| tensors.contains_key(*name))
+        .map(String::as_str)
+        .collect();
+    let ordered = in_file.len() == tensors.len();
+    let names = if ordered { &in_file[..] } else { all };
+    let (mut layers, unknown) = layers_of(tensors, names.iter().copied());
+    if let Some(name) = unknown.first() {
+        let reason = format!(
+            "'{}' is no tensor of a convolution, batch norm or linear layer",
+            shown(name)
+        );
+        return Err(no_rule(tensors, all, reason));
+    }
+    let again = repeated(tensors, &layers);
+    if !again.is_empty() {
+        let names: Vec<&str> = again.iter().map(String::as_str).collect();
+        notes.push(again_note(&names));
+        layers.retain(|layer| !again.contains(&layer.name));
+    }
+    let layouts = match layout {
+        Some(layout) => vec![layout.clone()],
+        None => template::layouts(&layers),
+    };
+    let mut matches: Vec<Vec<String>> = Vec::new();
+    let mut reason = None;
+    for layout in &layouts {
+        match structure::match_layers(&layers, ordered, layout) {
+            Ok(matched) if !matches.contains(&matched) => matches.push(matched),
+            Ok(_) => {}
+            Err(why) => drop(reason.get_or_insert(why)),
+        }
+    }
+    let canonical = match &mut matches[..] {
+        [only] => std::mem::take(only),
+        [] => {
+            let reason = reason.unwrap_or_else(|| "they are not those of a residual network".to_owned());
+            return Err(no_rule(tensors, all, reason));
+        }
+        _ => return Err(no_rule(tensors, all, "they fit several residual networks".to_owned())),
+    };
+    let by_layer: HashMap<&str, &str> = layers
+        .iter()
+        .zip(&canonical)
+        .map(|(layer, canonical)| (&layer.name[..], &canonical[..]))
+        .collect();
+    let names = all.iter().filter_map(|name| {
+        let (layer, part) = split(name);
+        let part = if part.is_empty() { "weight" } else { part };
+        Some(((*name).to_owned(), format!("{}.{part}", by_layer.get(layer)?)))
+    });
+    Ok(Found {
+        prefix: String::new(),
+        naming: Naming::Structure,
+        names: names.collect(),
+    })
+}
+
+/// Names of layers whose weights are those of an earlier layer, to the bit.
+fn repeated(tensors: &TensorMap, layers: &[Layer]) -> BTreeSet<String> {
+    let mut known: Vec<&str> = Vec::new();
+    let mut again = BTreeSet::new();
+    let mut seen: HashSet<u64> = HashSet::new();
+    for layer in layers {
+        let names: Vec<&str> = tensors
+            .range(layer.name.clone()..)
+            .take_while(|(name, _)| name.starts_with(&layer.name))
+            .filter(|(name, _)| split(name).0 == layer.name)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let all = fingerprint(names.iter().map(|name| &tensors[*name]));
+        if seen.contains(&all) && are_again(tensors, &names, &known) {
+            again.insert(layer.name.clone());
+        } else {
+            seen.insert(all);
+            known.extend(names);
+        }
+    }
+    again
+}
+
+fn no_rule(tensors: &TensorMap, all: &[&str], reason: String) -> WeightsError {
+    // The names that the dialect with the fewest of them has no rule for.
+    let without = |dialect: Dialect| -> Vec<&str> {
+        let names = all.iter().copied();
+        names.filter(|name| dialect.canonical_of(name).is_none()).collect()
+    };
+    let names = Dialect::ALL.into_iter().map(without).filter(|names| !names.is_empty());
+    let names = names.min_by_key(Vec::len).unwrap_or_else(|| all.to_vec());
+    let first = names.first().copied().unwrap_or_default();
+    WeightsError::UnknownDialect {
+        first: first.to_owned(),
+        names: names.len(),
+        tensors: tensors.len(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A file with one table.
+    pub(in crate::weights) fn container(tensors: TensorMap) -> Container {
+        Container {
+            format: Format::Safetensors,
+            tables: vec![Table {
+                tensors,
+                ..Table::default()
+            }],
+            facts: BTreeMap::new(),
+            notes: Vec::new(),
+        }
+    }
+}
