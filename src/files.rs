@@ -1,15 +1,22 @@
 //! How is a file written, so that it is complete or not there at all? How is a
-//! file read within bounds?
+//! file read within bounds? Who may write into a directory?
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
+pub(crate) mod fault;
+mod lock;
 mod read;
 
+pub use lock::{DirectoryLock, LockError};
 pub use read::{SETTINGS_LIMIT, TEXT_LIMIT, open_regular, read_at_most, read_open, read_text};
+
+/// How the names of temporary files begin and end.
+const TEMPORARY: [&str; 2] = [".residua-", ".part"];
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +75,14 @@ impl AtomicFile {
     pub fn finish(self) -> Result<(), WriteError> {
         let AtomicFile { file, path } = self;
         let persist = || {
+            fault::check()?;
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            fault::check()?;
             file.as_file().sync_all()?;
+            fault::check()?;
             file.persist(&path).map_err(|error| error.error)?;
-            sync_folder(folder_of(&path))
+            sync_folder(folder_of(&path));
+            Ok(())
         };
         persist().map_err(|source| WriteError {
             path: path.clone(),
@@ -90,6 +101,7 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        fault::check()?;
         self.file.write(bytes)
     }
 
@@ -106,8 +118,10 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+    fault::check()?;
     let mut builder = Builder::new();
-    builder.prefix(".residua-").suffix(".part");
+    let [prefix, suffix] = TEMPORARY;
+    builder.prefix(prefix).suffix(suffix);
     // Temporary files can be read by their owner only. This one becomes a
     // result for others, too, so it gets the usual mode: 0666 and the umask.
     #[cfg(unix)]
@@ -115,15 +129,22 @@ fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// The rename is permanent only when the folder's entry is on the disk.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+/// Whether a file of this name is one that was not finished.
+fn is_temporary(name: &OsStr) -> bool {
+    let [prefix, suffix] = TEMPORARY;
+    name.to_str()
+        .is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix))
 }
 
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
+/// The rename is permanent only when the folder's entry is on the disk. Some
+/// mounts refuse to sync a folder; the file is complete there, too, and the
+/// entry follows when the system writes it.
+fn sync_folder(folder: &Path) {
+    if cfg!(unix)
+        && let Err(error) = File::open(folder).and_then(|folder| folder.sync_all())
+    {
+        log::debug!("{}: the folder cannot be synced: {error}", folder.display());
+    }
 }
 
 /// A folder of test data that is not in the repository: under `RESIDUA_DATA`,
