@@ -123,8 +123,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Settings::default()
     };
     let mut trainer = Trainer::open(settings, &adapter)?;
-    let path = RunDirectory::unused(Path::new("runs"), &model.name(), "synthetic");
-    let directory = RunDirectory::create(&path)?;
+    let directory = RunDirectory::create_under(Path::new("runs"), &model.name(), "synthetic")?;
     trainer.start(&directory)?.train(|event| {
         if let Event::Epoch(row) = event {
             let error = 100.0 * row.test_error;
@@ -137,7 +136,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Open the trained weights. The run stores the network's name only, so
     // the network itself is given again.
-    let options = TrainedNetworkOptions::from_run(&path)
+    let options = TrainedNetworkOptions::from_run(directory.path())
         .with_model(model)
         .adapter(adapter);
     let mut network = options.open()?;

@@ -42,13 +42,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     // Everything about the run is stored in one directory: run.toml (all
-    // settings), metrics.csv, curves.svg and the weights. `unused` finds a free
-    // path, runs/resnet8-synthetic-1 or a higher number; `create` refuses a
-    // directory that has a run already.
-    let path = RunDirectory::unused(Path::new("runs"), "resnet8", "synthetic");
-    let directory = RunDirectory::create(&path)?;
+    // settings), metrics.csv, curves.svg and the weights. `create_under` makes a
+    // new one, runs/resnet8-synthetic-1 or a higher number; `create` takes a
+    // path, and refuses a directory that has a run already.
+    let directory = RunDirectory::create_under(Path::new("runs"), "resnet8", "synthetic")?;
 
-    // A new run. `trainer.resume`, with a directory from `RunDirectory::open`,
+    // A new run. `trainer.resume`, with a directory from `RunDirectory::resume`,
     // continues an interrupted one from its last checkpoint, to the same bits.
     // Other events report single steps; errors are fractions from 0 to 1.
     let mut run = trainer.start(&directory)?;
@@ -63,6 +62,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
     })?;
-    println!("the run is in {}", path.display());
+    println!("the run is in {}", directory.path().display());
     Ok(())
 }

@@ -213,6 +213,25 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
+    #[test]
+    fn a_full_disk_keeps_the_old_file_at_every_operation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        write_atomic(&path, b"old").unwrap();
+        let failing = |number| fault::with(number, || write_atomic(&path, b"new"));
+        let operations = (1..).take_while(|&number| {
+            let (written, failed) = failing(number);
+            assert_eq!(written.is_err(), failed, "operation {number}");
+            if failed {
+                assert_eq!(fs::read(&path).unwrap(), b"old", "operation {number}");
+            }
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "operation {number}");
+            failed
+        });
+        assert!(operations.count() >= 4, "create, write, sync and rename");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
     #[cfg(unix)]
     #[test]
     fn result_is_readable_by_more_than_its_owner() {

@@ -228,7 +228,7 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// Trains a new run, or continues one; returns what goes to standard output.
 pub fn train(args: &TrainArgs) -> Result<String, CliError> {
-    let (config, resumed) = match &args.resume {
+    let (config, directory) = match &args.resume {
         Some(path) => {
             let given = args.settings.given()?;
             let out = args.out.is_some().then_some("out");
@@ -238,12 +238,25 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
                     "--{flag} cannot be changed with --resume; start a new run"
                 )));
             }
-            let run = RunDirectory::open(path)?;
+            let run = RunDirectory::resume(path)?;
             run.read_model()?;
-            (run.read_config()?, Some(run))
+            (run.read_config()?, run)
         }
-        None => (args.settings.config()?, None),
+        None => {
+            let config = args.settings.config()?;
+            config.settings()?;
+            // The directory is this run's before anything that takes time.
+            let directory = match &args.out {
+                Some(out) => RunDirectory::create(out)?,
+                None => RunDirectory::create_under(Path::new(RUNS), &config.model, &config.data)?,
+            };
+            (config, directory)
+        }
     };
+    if let Some(line) = directory.note() {
+        note(format_args!("{line}"));
+    }
+    let resume = args.resume.is_some();
     let mut trainer = Trainer::open_config(config, &args.adapter.choice())?;
     let (config, settings, made_by) = (trainer.config().clone(), trainer.settings.clone(), trainer.made_by());
     note(format_args!(
@@ -262,7 +275,6 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             settings.depth.expected(blocks)
         ));
     }
-    let resume = resumed.is_some();
     if !resume {
         let kernels = match &args.tuning {
             Some(path) => KernelSource::Replay(read_tuning_file(path)?),
@@ -272,13 +284,6 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         reporter.reports_short = true;
         trainer.choose_kernels(&kernels, &mut |event| reporter.report(event))?;
     }
-    let directory = match resumed {
-        Some(run) => run,
-        None => {
-            let unused = || RunDirectory::unused(Path::new(RUNS), &config.model, &config.data);
-            RunDirectory::create(&args.out.clone().unwrap_or_else(unused))?
-        }
-    };
     let planned = trainer.footprint();
     if let Some(planned) = planned {
         note(format_args!("{}", memory_in_words(&planned)));

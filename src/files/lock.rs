@@ -73,6 +73,30 @@ impl DirectoryLock {
         Self::take(directory, false, Duration::ZERO)
     }
 
+    /// Makes `directory`, which must not exist, and takes its lock: `None` where
+    /// somebody else has made it. Folders above it are made, too.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn new_directory(directory: &Path) -> Result<Option<Self>, LockError> {
+        let io_error = |source| LockError::Io {
+            path: directory.to_path_buf(),
+            source,
+        };
+        if let Some(parent) = directory.parent() {
+            std::fs::create_dir_all(parent).map_err(io_error)?;
+        }
+        let made = fault::check().and_then(|()| std::fs::create_dir(directory));
+        match made {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) => return Err(io_error(error)),
+        }
+        let mut lock = Self::exclusive(directory)?;
+        lock.made.push(directory.to_path_buf());
+        Ok(Some(lock))
+    }
+
     /// As [`Self::exclusive`], for owners that share the directory, and keep
     /// exclusive ones away.
     ///
@@ -314,14 +338,21 @@ fn in_one_line(text: &str) -> String {
 /// The computer's name.
 fn host() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let variable = || ["HOSTNAME", "COMPUTERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let variable = || {
+        ["HOSTNAME", "COMPUTERNAME"]
+            .into_iter()
+            .find_map(|name| std::env::var(name).ok())
+    };
     let name = kernel.or_else(variable).map(|name| in_one_line(&name));
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "this computer".to_string())
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "this computer".to_string())
 }
 
 /// Date and time of day, in the Gregorian calendar and without leap seconds.
 fn utc(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let (mut day, of_day) = (seconds / 86_400, seconds % 86_400);
     let mut year = 1970;
     let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -355,7 +386,10 @@ mod tests {
         assert_eq!(first.note(), None);
         for refused in [DirectoryLock::exclusive(&path), DirectoryLock::shared(&path)] {
             let message = refused.unwrap_err().to_string();
-            assert!(message.contains(&format!("process {} on ", std::process::id())), "{message}");
+            assert!(
+                message.contains(&format!("process {} on ", std::process::id())),
+                "{message}"
+            );
             assert!(message.contains(" UTC"), "{message}");
             assert!(!message.contains('\n'), "{message}");
         }
@@ -367,7 +401,10 @@ mod tests {
     fn shared_owners_keep_exclusive_ones_away_until_the_last_has_gone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        let (first, second) = (DirectoryLock::shared(path).unwrap(), DirectoryLock::shared(path).unwrap());
+        let (first, second) = (
+            DirectoryLock::shared(path).unwrap(),
+            DirectoryLock::shared(path).unwrap(),
+        );
         assert!(DirectoryLock::exclusive(path).is_err());
         assert!(first.last_owner().unwrap().is_none());
         let last = second.last_owner().unwrap().expect("nobody else is left");

@@ -7,18 +7,26 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::config::Config;
-use crate::files::{SETTINGS_LIMIT, TEXT_LIMIT, read_text, write_atomic};
+use crate::files::{DirectoryLock, SETTINGS_LIMIT, TEXT_LIMIT, read_text, write_atomic};
 use crate::models::{ModelError, ModelSpec};
 use crate::tuning::{TuningCache, read_tuning_file};
 
 const METRICS_HEADER: &str = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds";
 const STEPS_HEADER: &str = "step,loss,error,lr";
 const GRADIENTS_HEADER: &str = "step,mean_abs_gradient";
+
+/// The kernels of a run.
+const TUNING: &str = "tuning.toml";
+/// The tables of a run, and the figure drawn from them.
+const TABLES: [&str; 4] = ["metrics.csv", "steps.csv", "gradients.csv", "curves.svg"];
+/// The other files of a run beside `run.toml`.
+const OTHERS: [&str; 3] = ["last.safetensors", "best.safetensors", TUNING];
 
 /// A row of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,29 +92,80 @@ struct RunFile {
 }
 
 /// A run's directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// One process at a time owns it: the one that [`Self::create`],
+/// [`Self::create_under`] or [`Self::resume`] gave it to, until the value and
+/// its clones are dropped. Readers [`Self::open`] it without owning it.
+#[derive(Debug, Clone)]
 pub struct RunDirectory {
     path: PathBuf,
+    owner: Option<Arc<DirectoryLock>>,
 }
 
+impl PartialEq for RunDirectory {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for RunDirectory {}
+
 impl RunDirectory {
-    /// A new directory at `path`; it must not hold a run yet.
+    /// A new run at `path`, which is made where it does not exist. A run there
+    /// that has no checkpoint yet is begun anew.
+    ///
+    /// # Errors
+    /// Where another process owns the directory, a run with a checkpoint is
+    /// there, or a file that is no run's has the name of one.
     pub fn create(path: &Path) -> Result<Self, TrainError> {
         let run = RunDirectory {
             path: path.to_path_buf(),
+            owner: Some(Arc::new(DirectoryLock::exclusive(path)?)),
         };
         if run.config_path().exists() {
-            return Err(TrainError::RunExists { path: run.path });
+            let begun = run.has_no_checkpoint() && read_made_by(&run.config_path()).is_ok();
+            return match begun {
+                true => Ok(run),
+                false => Err(TrainError::RunExists { path: run.path }),
+            };
         }
-        let made = std::fs::create_dir_all(path);
-        made.map_err(|error| run.problem(&format!("cannot be created: {error}")))?;
-        Ok(run)
+        match TABLES.into_iter().chain(OTHERS).find(|name| run.is_foreign(name)) {
+            None => Ok(run),
+            Some(name) => Err(run.problem(&format!("{name} is there, which is no run's; choose another directory"))),
+        }
     }
 
-    /// The run at `path`.
+    /// A new run in a directory under `folder` that did not exist, named after
+    /// `model` and `data` and numbered.
+    ///
+    /// # Errors
+    /// Where no directory can be made there.
+    pub fn create_under(folder: &Path, model: &str, data: &str) -> Result<Self, TrainError> {
+        let plain = |text: &str| -> String {
+            let kept = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+            text.chars().map(kept).collect()
+        };
+        let data = data.split(':').next().unwrap_or_default();
+        let name = format!("{}-{}", plain(model), plain(data));
+        let numbered = (1_u64..).map(|number| folder.join(format!("{name}-{number}")));
+        for path in numbered {
+            // Two processes that ask for the same name get two.
+            if let Some(lock) = DirectoryLock::new_directory(&path)? {
+                let owner = Some(Arc::new(lock));
+                return Ok(RunDirectory { path, owner });
+            }
+        }
+        unreachable!("one of all numbers is unused")
+    }
+
+    /// The run at `path`, to read.
+    ///
+    /// # Errors
+    /// Where no run is there.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let run = RunDirectory {
             path: path.to_path_buf(),
+            owner: None,
         };
         if !run.config_path().is_file() {
             return Err(TrainError::NoRun { path: run.path });
@@ -114,36 +173,60 @@ impl RunDirectory {
         Ok(run)
     }
 
-    /// The run under `folder` whose `run.toml` changed last.
+    /// The run at `path`, to continue.
+    ///
+    /// # Errors
+    /// Where no run is there, or another process owns the directory.
+    pub fn resume(path: &Path) -> Result<Self, TrainError> {
+        Self::open(path)?.owned()
+    }
+
+    /// This directory with its lock, which is taken if it is not held yet.
+    pub(super) fn owned(&self) -> Result<Self, TrainError> {
+        let owner = match &self.owner {
+            Some(owner) => Arc::clone(owner),
+            None => Arc::new(DirectoryLock::exclusive(&self.path)?),
+        };
+        Ok(RunDirectory {
+            path: self.path.clone(),
+            owner: Some(owner),
+        })
+    }
+
+    /// A line for the user, where the directory's file system has no locks.
+    pub fn note(&self) -> Option<String> {
+        self.owner.as_ref()?.note()
+    }
+
+    /// The run under `folder` that has a checkpoint and whose checkpoint was
+    /// written last.
+    ///
+    /// # Errors
+    /// Where no run there has a checkpoint.
     pub fn newest(folder: &Path) -> Result<Self, TrainError> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let changed = |run: &RunDirectory| {
-            run.path
-                .join("run.toml")
-                .metadata()
-                .and_then(|file| file.modified())
-                .ok()
+        let trained = |run: RunDirectory| {
+            let written = run.last().metadata().and_then(|file| file.modified()).ok()?;
+            Some((written, run))
         };
-        let runs = entries.filter_map(|entry| RunDirectory::open(&entry.path()).ok());
-        runs.max_by_key(changed).ok_or_else(|| TrainError::NoRuns {
+        let runs = entries.filter_map(|entry| RunDirectory::open(&entry.path()).ok().and_then(trained));
+        let newest = runs.max_by_key(|(written, _)| *written);
+        newest.map(|(_, run)| run).ok_or_else(|| TrainError::NoRuns {
             path: folder.to_path_buf(),
         })
     }
 
-    /// A directory under `folder` that does not exist yet, named after `model`
-    /// and `data`.
-    pub fn unused(folder: &Path, model: &str, data: &str) -> PathBuf {
-        let plain = |text: &str| -> String {
-            let kept = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
-            text.chars().map(kept).collect()
-        };
-        let data = data.split(':').next().unwrap_or_default();
-        let name = format!("{}-{}", plain(model), plain(data));
-        let numbered = (1..).map(|number| folder.join(format!("{name}-{number}")));
-        numbered
-            .into_iter()
-            .find(|path| !path.exists())
-            .expect("one of all numbers is unused")
+    /// Whether training has not come to its first checkpoint.
+    pub fn has_no_checkpoint(&self) -> bool {
+        !self.last().exists() && !self.best().exists()
+    }
+
+    /// Whether the file `name` exists, but is no run's.
+    fn is_foreign(&self, name: &str) -> bool {
+        // The kernels are written before `run.toml`: a run that was killed in
+        // between left them.
+        let path = self.path.join(name);
+        path.symlink_metadata().is_ok() && !(name == TUNING && read_tuning_file(&path).is_ok())
     }
 
     /// The directory.
@@ -170,6 +253,18 @@ impl RunDirectory {
             path: self.path.clone(),
             problem: problem.to_string(),
         }
+    }
+
+    /// Removes the tables of a run that is begun anew.
+    pub(super) fn clear(&self) -> Result<(), TrainError> {
+        for name in TABLES {
+            let path = self.path.join(name);
+            if path.exists() {
+                std::fs::remove_file(&path)
+                    .map_err(|error| self.problem(&format!("the old {name} cannot be removed: {error}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes `run.toml`.
@@ -205,14 +300,16 @@ impl RunDirectory {
         })
     }
 
-    /// Which version and adapter made the run, if `run.toml` names them.
-    pub fn read_made_by(&self) -> Option<MadeBy> {
-        let text = read_text(&self.config_path(), SETTINGS_LIMIT).ok()?;
-        toml::from_str::<RunFile>(&text).ok()?.made_by
+    /// Which version and adapter made the run.
+    ///
+    /// # Errors
+    /// Where `run.toml` does not say it to its end, as a file that was cut short.
+    pub fn read_made_by(&self) -> Result<MadeBy, TrainError> {
+        read_made_by(&self.config_path())
     }
 
     fn tuning_path(&self) -> PathBuf {
-        self.path.join("tuning.toml")
+        self.path.join(TUNING)
     }
 
     /// Writes `tuning.toml`: the kernels that the run uses. If all of them are
@@ -346,6 +443,19 @@ pub fn read_config(path: &Path) -> Result<Config, TrainError> {
         .map_err(|error: toml::de::Error| problem(first_line(error.message())))
 }
 
+/// The last table of a `run.toml`, which names its program.
+fn read_made_by(path: &Path) -> Result<MadeBy, TrainError> {
+    let problem = |problem: String| TrainError::Run {
+        path: path.to_path_buf(),
+        problem,
+    };
+    let text = read_text(path, SETTINGS_LIMIT).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let file = toml::from_str::<RunFile>(&text).map_err(|error| problem(first_line(error.message())))?;
+    file.made_by.ok_or_else(|| {
+        problem("it is cut short: its last part, made-by, is missing; restore the file, or start a new run".to_string())
+    })
+}
+
 fn first_line(text: &str) -> String {
     text.lines()
         .filter(|line| !line.trim().is_empty())
@@ -361,8 +471,9 @@ mod tests {
     #[test]
     fn a_run_is_written_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
-        let path = RunDirectory::unused(folder.path(), "resnet20:shortcut=B", "cifar10:/x");
-        let run = RunDirectory::create(&path).unwrap();
+        let under = || RunDirectory::create_under(folder.path(), "resnet20:shortcut=B", "cifar10:/x").unwrap();
+        let run = under();
+        assert!(run.path().ends_with("resnet20-shortcut-B-cifar10-1"));
         let config = Config {
             lr: 0.25,
             ..Config::default()
@@ -373,13 +484,8 @@ mod tests {
         };
         run.write_config(&config, &made_by).unwrap();
         assert_eq!(run.read_config().unwrap(), config);
-        assert_eq!(run.read_made_by(), Some(made_by));
-        assert_eq!(RunDirectory::newest(folder.path()).unwrap(), run);
-        assert!(RunDirectory::create(&path).is_err());
-        assert_ne!(
-            RunDirectory::unused(folder.path(), "resnet20:shortcut=B", "cifar10:/x"),
-            path
-        );
+        assert_eq!(run.read_made_by().unwrap(), made_by);
+        assert_ne!(under(), run);
         let step = StepRow {
             step: 1,
             loss: 2.25,
@@ -397,6 +503,74 @@ mod tests {
         run.write_gradients(&[gradient]).unwrap();
         assert_eq!(run.read_gradients().unwrap(), [gradient]);
         assert_eq!(run.read_metrics().unwrap(), []);
+    }
+
+    fn begun(path: &Path) -> RunDirectory {
+        let run = RunDirectory::create(path).unwrap();
+        let made_by = MadeBy {
+            version: "1".into(),
+            adapter: "a".into(),
+        };
+        run.write_config(&Config::default(), &made_by).unwrap();
+        run
+    }
+
+    #[test]
+    fn a_directory_has_one_owner_and_readers_need_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let run = begun(&path);
+        for second in [RunDirectory::create(&path), RunDirectory::resume(&path)] {
+            let message = second.unwrap_err().to_string();
+            assert!(message.contains("in use by process"), "{message}");
+        }
+        assert_eq!(
+            RunDirectory::open(&path).unwrap().read_config().unwrap(),
+            Config::default()
+        );
+        drop(run);
+        let again = RunDirectory::create(&path).expect("without a checkpoint, it is begun anew");
+        std::fs::write(again.last(), "").unwrap();
+        drop(again);
+        assert!(matches!(RunDirectory::create(&path), Err(TrainError::RunExists { .. })));
+        RunDirectory::resume(&path).unwrap();
+    }
+
+    #[test]
+    fn the_newest_run_is_the_one_with_the_last_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let newest = || RunDirectory::newest(folder.path());
+        let runs: Vec<RunDirectory> = ["a", "b", "c"].map(|name| begun(&folder.path().join(name))).into();
+        assert!(matches!(newest(), Err(TrainError::NoRuns { .. })));
+        for (run, age) in runs.iter().zip([20, 10]) {
+            let file = std::fs::File::create(run.last()).unwrap();
+            let written = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+            file.set_modified(written).unwrap();
+        }
+        assert_eq!(newest().unwrap(), runs[1]);
+        std::fs::write(runs[0].last(), "").unwrap();
+        assert_eq!(newest().unwrap(), runs[0]);
+    }
+
+    #[test]
+    fn files_of_somebody_else_are_kept() {
+        for name in [
+            "metrics.csv",
+            "best.safetensors",
+            "curves.svg",
+            "tuning.toml",
+            "run.toml",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, "mine").unwrap();
+            RunDirectory::create(folder.path()).unwrap_err();
+            assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+        RunDirectory::create(folder.path()).unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::DataError;
-use crate::files::WriteError;
+use crate::files::{LockError, WriteError};
 use crate::gpu::GpuError;
 use crate::graph::{NameError, RouteError};
 use crate::models::ModelError;
@@ -39,6 +39,9 @@ pub enum TrainError {
     /// A file of the run directory.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The directory of a run.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A setting with a value that it cannot have.
     #[error("{} {problem}", in_words(.setting))]
     Value {

@@ -44,7 +44,7 @@ pub struct Run<'a> {
     engine: &'a mut dyn Engine,
     config: &'a Config,
     settings: Settings,
-    directory: &'a RunDirectory,
+    directory: RunDirectory,
     batches: Batches,
     rate: Rate,
     test_images: usize,
@@ -69,7 +69,7 @@ impl<'a> Run<'a> {
         engine: &'a mut dyn Engine,
         config: &'a Config,
         settings: Settings,
-        directory: &'a RunDirectory,
+        directory: RunDirectory,
         splits: &Splits,
         resume: bool,
     ) -> Result<Self, TrainError> {

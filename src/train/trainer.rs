@@ -120,8 +120,8 @@ impl Trainer {
     /// Prepares a new run in `directory`, and writes its settings there.
     ///
     /// # Errors
-    /// As [`Run::prepare`].
-    pub fn start<'a>(&'a mut self, directory: &'a RunDirectory) -> Result<Run<'a>, TrainError> {
+    /// As [`Run::prepare`], and where another process owns the directory.
+    pub fn start<'a>(&'a mut self, directory: &RunDirectory) -> Result<Run<'a>, TrainError> {
         self.run(directory, false)
     }
 
@@ -130,12 +130,14 @@ impl Trainer {
     /// begins again.
     ///
     /// # Errors
-    /// As [`Run::prepare`].
-    pub fn resume<'a>(&'a mut self, directory: &'a RunDirectory) -> Result<Run<'a>, TrainError> {
+    /// As [`Run::prepare`], and where another process owns the directory.
+    pub fn resume<'a>(&'a mut self, directory: &RunDirectory) -> Result<Run<'a>, TrainError> {
         self.run(directory, true)
     }
 
-    fn run<'a>(&'a mut self, directory: &'a RunDirectory, resume: bool) -> Result<Run<'a>, TrainError> {
+    fn run<'a>(&'a mut self, directory: &RunDirectory, resume: bool) -> Result<Run<'a>, TrainError> {
+        // The run owns its directory until it is dropped.
+        let directory = &directory.owned()?;
         let made_by = self.made_by();
         if resume {
             replay_run(self.engine.as_mut(), directory)?;
@@ -145,12 +147,13 @@ impl Trainer {
             self.engine.as_mut(),
             &self.config,
             self.settings.clone(),
-            directory,
+            directory.clone(),
             &self.splits,
             resume,
         )?;
         // Only now is the run known to be possible.
         if !resume {
+            directory.clear()?;
             directory.write_tuning(tuning.as_ref())?;
             directory.write_config(&self.config, &made_by)?;
         }

@@ -11,6 +11,7 @@ mod eval;
 mod kernels;
 mod memory;
 mod own_network;
+mod owners;
 mod parity;
 mod precision;
 mod recompute;

@@ -356,8 +356,8 @@ impl PlannedPoint {
     /// The result of a run that was trained before.
     fn found(&self) -> Result<TrainedPoint, StudyError> {
         let directory = RunDirectory::open(&self.run)?;
-        let adapter = directory.read_made_by().map(|made_by| made_by.adapter);
-        Ok(self.result(directory.read_metrics()?, None, adapter.unwrap_or_default()))
+        let adapter = directory.read_made_by()?.adapter;
+        Ok(self.result(directory.read_metrics()?, None, adapter))
     }
 
     /// Trains it from its last checkpoint.
