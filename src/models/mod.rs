@@ -35,7 +35,7 @@ mod wrn;
 use std::{fmt, str::FromStr};
 
 use crate::graph::{Graph, GraphError, Mode, NodeId, Op};
-use request::ModelRequest;
+use request::{Choice, ModelRequest, written};
 
 pub use architecture::{Architecture, Model};
 pub use error::ModelError;
@@ -138,6 +138,86 @@ impl ModelSpec {
         Model::from(self.clone()).build(input, mode)
     }
 
+    /// The name with every option, also those that have their default:
+    /// `resnet8:shortcut=A`. A file that stores it means the same network
+    /// whatever the defaults become.
+    ///
+    /// ```
+    /// use residua::models::ModelSpec;
+    ///
+    /// let spec: ModelSpec = "resnet8".parse()?;
+    /// assert_eq!(spec.in_full(), "resnet8:shortcut=A");
+    /// # Ok::<(), residua::models::ModelError>(())
+    /// ```
+    pub fn in_full(&self) -> String {
+        written(&self.base(), &self.choices())
+    }
+
+    /// What this model and `other` say where they differ: their names, else
+    /// the options with other values, as in `shortcut=A` and `shortcut=B`.
+    /// `None` if they are the same network, which can have two names:
+    /// `wrn-10-1` is also `preact-8:shortcut=B`.
+    pub fn difference(&self, other: &ModelSpec) -> Option<(String, String)> {
+        if self.base() != other.base() {
+            let graph = |spec: &ModelSpec| {
+                spec.build(&InputShape::default(), Mode::Train)
+                    .map(|network| network.graph)
+            };
+            let same = matches!((graph(self), graph(other)), (Ok(own), Ok(others)) if own == others);
+            return (!same).then(|| (self.to_string(), other.to_string()));
+        }
+        let (own, others) = (self.choices(), other.choices());
+        let only_in = |these: &[Choice], those: &[Choice]| -> String {
+            let only = these.iter().filter(|choice| !those.contains(choice));
+            only.map(Choice::to_string).collect::<Vec<_>>().join(",")
+        };
+        (own != others).then(|| (only_in(&own, &others), only_in(&others, &own)))
+    }
+
+    /// Whether `other` is this network but for its dropout, which has no
+    /// parameters and no effect after training.
+    pub fn is_but_for_dropout(&self, other: &ModelSpec) -> bool {
+        let lasting = |spec: &ModelSpec| {
+            let mut choices = spec.choices();
+            choices.retain(|choice| !choice.option.starts_with("dropout"));
+            (spec.base(), choices)
+        };
+        lasting(self) == lasting(other)
+    }
+
+    /// The other built-in models with the same tensors, of the same names and
+    /// shapes, that compute something else. Weights alone do not show which of
+    /// them they belong to.
+    pub fn look_alikes(&self) -> Vec<ModelSpec> {
+        match self {
+            ModelSpec::ResNet(model) => model.look_alikes(),
+            ModelSpec::Plain(model) => model.look_alikes(),
+            ModelSpec::PreAct(model) => model.look_alikes(),
+            ModelSpec::WideResNet(_) | ModelSpec::Vgg(_) => Vec::new(),
+        }
+    }
+
+    /// The name without options.
+    fn base(&self) -> String {
+        match self {
+            ModelSpec::ResNet(model) => model.base(),
+            ModelSpec::Plain(model) => model.base(),
+            ModelSpec::PreAct(model) => model.base(),
+            ModelSpec::WideResNet(model) => model.base(),
+            ModelSpec::Vgg(model) => model.base(),
+        }
+    }
+
+    /// The value of every option, in the order in which they are written.
+    fn choices(&self) -> Vec<Choice> {
+        match self {
+            ModelSpec::ResNet(model) => model.choices(),
+            ModelSpec::PreAct(model) => model.choices(),
+            ModelSpec::WideResNet(model) => model.choices(),
+            ModelSpec::Plain(_) | ModelSpec::Vgg(_) => Vec::new(),
+        }
+    }
+
     fn read(mut request: ModelRequest) -> Result<ModelSpec, ModelError> {
         let Some(spec) = READERS.iter().find_map(|read| read(&mut request)) else {
             return Err(ModelError::UnknownModel { name: request.name });
@@ -181,13 +261,9 @@ impl FromStr for ModelSpec {
 
 impl fmt::Display for ModelSpec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            ModelSpec::ResNet(model) => model.fmt(f),
-            ModelSpec::Plain(model) => model.fmt(f),
-            ModelSpec::PreAct(model) => model.fmt(f),
-            ModelSpec::WideResNet(model) => model.fmt(f),
-            ModelSpec::Vgg(model) => model.fmt(f),
-        }
+        let choices = self.choices();
+        let unusual = choices.iter().filter(|choice| !choice.is_default);
+        f.write_str(&written(&self.base(), unusual))
     }
 }
 

@@ -7,12 +7,10 @@
 //! can be deleted like a residual block, as the control of a lesion study. The
 //! first layers of stages 2 and 3 cannot be deleted.
 
-use std::fmt;
-
 use super::layers::{batch_norm_relu, conv, head, removable};
 use super::limits::check_depth;
-use super::request::{ModelRequest, write_spec};
-use super::resnet::{DEPTHS, WIDTHS};
+use super::request::ModelRequest;
+use super::resnet::{DEPTHS, ResNet, WIDTHS};
 use super::unit::{Unit, units};
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
@@ -31,6 +29,21 @@ pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, Model
 }
 
 impl Plain {
+    /// The network with this depth, which was checked.
+    pub(super) fn of_depth(depth: usize) -> Self {
+        Plain { depth }
+    }
+
+    /// The name without options.
+    pub(super) fn base(&self) -> String {
+        format!("plain-{}", self.depth)
+    }
+
+    /// The models with the same tensors that compute something else.
+    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+        ResNet::without_projections(self.depth)
+    }
+
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
@@ -50,10 +63,4 @@ fn pair(g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
     let y = conv(g, "conv2", x, unit.width, 3, 1)?;
     let y = batch_norm_relu(g, "bn2", y);
     removable(g, "conv2", unit.stage, x, y)
-}
-
-impl fmt::Display for Plain {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write_spec(f, &format!("plain-{}", self.depth), &[])
-    }
 }

@@ -10,11 +10,9 @@
 //! [`Tower`] is this network with any branch; a wide residual network has
 //! another branch.
 
-use std::fmt;
-
 use super::layers::{batch_norm_relu, conv, head};
 use super::limits::{Depths, check_depth};
-use super::request::{ModelRequest, name_of, write_spec};
+use super::request::{Choice, ModelRequest, name_of};
 use super::shortcut::{PREACT_SHORTCUTS, Shortcut};
 use super::unit::{Unit, units};
 use super::{ModelError, ModelSpec};
@@ -212,6 +210,36 @@ impl PreAct {
         })
     }
 
+    /// The name without options.
+    pub(super) fn base(&self) -> String {
+        format!("preact-{}", self.depth)
+    }
+
+    /// The value of every option.
+    pub(super) fn choices(&self) -> Vec<Choice> {
+        let usual = Branch::of_depth(self.depth);
+        let shortcut = |shortcut| name_of(shortcut, PREACT_SHORTCUTS);
+        vec![
+            Choice::new("block", name_of(self.branch, &BRANCHES), name_of(usual, &BRANCHES)),
+            Choice::new(
+                "shortcut",
+                shortcut(self.shortcut),
+                shortcut(self.branch.default_shortcut()),
+            ),
+        ]
+    }
+
+    /// The models with the same tensors that compute something else: those with
+    /// another option A.
+    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+        let others = self.shortcut.look_alikes();
+        let others = others.map(|shortcut| PreAct {
+            shortcut,
+            ..self.clone()
+        });
+        others.map(ModelSpec::PreAct).collect()
+    }
+
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let tower = Tower {
@@ -222,19 +250,5 @@ impl PreAct {
             dropout: Dropout::NONE,
         };
         tower.forward(g, images, classes)
-    }
-}
-
-impl fmt::Display for PreAct {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let usual = Branch::of_depth(self.depth);
-        let block = (self.branch != usual).then(|| name_of(self.branch, &BRANCHES).to_string());
-        let shortcut = (self.shortcut != self.branch.default_shortcut())
-            .then(|| name_of(self.shortcut, PREACT_SHORTCUTS).to_string());
-        write_spec(
-            f,
-            &format!("preact-{}", self.depth),
-            &[("block", block), ("shortcut", shortcut)],
-        )
     }
 }

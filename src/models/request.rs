@@ -148,16 +148,41 @@ pub(super) fn name_of<T: PartialEq>(choice: T, choices: &[(&'static str, T)]) ->
     found.map_or("", |&(name, _)| name)
 }
 
-/// Writes a spec in its canonical form. Options without a value have their
-/// default and are left out.
-pub(super) fn write_spec(f: &mut fmt::Formatter, name: &str, options: &[(&str, Option<String>)]) -> fmt::Result {
-    f.write_str(name)?;
-    let mut separator = ':';
-    for (option, value) in options {
-        if let Some(value) = value {
-            write!(f, "{separator}{option}={value}")?;
-            separator = ',';
+/// The value of one option of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// The option: `shortcut`.
+    pub option: &'static str,
+    /// Its value: `A-avg`.
+    pub value: String,
+    /// Whether the model has this value where the option is not given.
+    pub is_default: bool,
+}
+
+impl Choice {
+    /// The `value` of `option`, which is `default` where it is not given.
+    pub fn new(option: &'static str, value: impl Into<String>, default: &str) -> Self {
+        let value = value.into();
+        let is_default = value == default;
+        Choice {
+            option,
+            value,
+            is_default,
         }
     }
-    Ok(())
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}={}", self.option, self.value)
+    }
+}
+
+/// A name and options as [`ModelRequest`] reads them.
+pub(super) fn written<'a>(name: &str, options: impl IntoIterator<Item = &'a Choice>) -> String {
+    let options: Vec<String> = options.into_iter().map(Choice::to_string).collect();
+    match options.is_empty() {
+        true => name.to_string(),
+        false => format!("{name}:{}", options.join(",")),
+    }
 }

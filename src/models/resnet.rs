@@ -6,11 +6,10 @@
 //! norm, ReLU, conv, batch norm. The shortcut is added to it, and a ReLU
 //! follows the sum.
 
-use std::fmt;
-
 use super::layers::{batch_norm, batch_norm_relu, conv, head};
 use super::limits::{Depths, check_depth};
-use super::request::{ModelRequest, name_of, write_spec};
+use super::plain::Plain;
+use super::request::{Choice, ModelRequest, name_of};
 use super::shortcut::{SHORTCUTS, Shortcut};
 use super::unit::{Unit, units};
 use super::{ModelError, ModelSpec};
@@ -50,6 +49,41 @@ impl ResNet {
         Ok(ResNet { depth, shortcut })
     }
 
+    /// The name without options.
+    pub(super) fn base(&self) -> String {
+        let family = match IMAGENET.contains(&self.depth) {
+            true => "cifar-resnet",
+            false => "resnet",
+        };
+        format!("{family}{}", self.depth)
+    }
+
+    /// The value of every option.
+    pub(super) fn choices(&self) -> Vec<Choice> {
+        vec![Choice::new("shortcut", name_of(self.shortcut, &SHORTCUTS), "A")]
+    }
+
+    /// The models with the same tensors that compute something else: those with
+    /// another option A, and the network without shortcuts.
+    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+        let depth = self.depth;
+        let others = self.shortcut.look_alikes();
+        let others = others.map(|shortcut| ModelSpec::ResNet(ResNet { depth, shortcut }));
+        let plain = self
+            .shortcut
+            .is_parameter_free()
+            .then(|| ModelSpec::Plain(Plain::of_depth(depth)));
+        others.chain(plain).collect()
+    }
+
+    /// The network of this depth with option A in each of its variants.
+    pub(super) fn without_projections(depth: usize) -> Vec<ModelSpec> {
+        let variants = Shortcut::PARAMETER_FREE.into_iter();
+        variants
+            .map(|shortcut| ModelSpec::ResNet(ResNet { depth, shortcut }))
+            .collect()
+    }
+
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
@@ -68,17 +102,5 @@ impl ResNet {
             let y = batch_norm(g, "bn2", y);
             Ok((y, self.shortcut.build(g, unit, x, true)?))
         })
-    }
-}
-
-impl fmt::Display for ResNet {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let family = if IMAGENET.contains(&self.depth) {
-            "cifar-resnet"
-        } else {
-            "resnet"
-        };
-        let shortcut = (self.shortcut != Shortcut::PadBoth).then(|| name_of(self.shortcut, &SHORTCUTS).to_string());
-        write_spec(f, &format!("{family}{}", self.depth), &[("shortcut", shortcut)])
     }
 }

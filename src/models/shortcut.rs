@@ -39,6 +39,20 @@ pub(super) const SHORTCUTS: [(&str, Shortcut); 6] = [
 pub(super) const PREACT_SHORTCUTS: &[(&str, Shortcut)] = SHORTCUTS.split_at(5).0;
 
 impl Shortcut {
+    /// Those without parameters.
+    pub const PARAMETER_FREE: [Shortcut; 3] = [Shortcut::PadBoth, Shortcut::PadEnd, Shortcut::AveragePadEnd];
+
+    /// Whether it has no parameters.
+    pub fn is_parameter_free(self) -> bool {
+        Self::PARAMETER_FREE.contains(&self)
+    }
+
+    /// The other shortcuts with the same parameters: with none.
+    pub fn look_alikes(self) -> impl Iterator<Item = Shortcut> {
+        let others = Self::PARAMETER_FREE.into_iter().filter(move |&other| other != self);
+        others.filter(move |_| self.is_parameter_free())
+    }
+
     /// The shortcut of `unit` from `x`. Projections are named `downsample.0`;
     /// their batch norm, where `normed`, `downsample.1`.
     pub fn build(self, g: &mut Graph, unit: &Unit, x: NodeId, normed: bool) -> Result<NodeId, GraphError> {

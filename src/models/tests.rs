@@ -596,3 +596,80 @@ fn dropout_can_be_left_out_without_changing_the_name() {
     let nodes = without.build(&InputShape::default(), Mode::Train).unwrap().graph.nodes;
     assert_eq!(nodes, plain.graph.nodes);
 }
+
+#[test]
+fn a_full_name_has_every_option_and_is_the_same_network() {
+    for name in SAMPLES {
+        let (model, full) = (spec(name), spec(name).in_full());
+        assert_eq!(spec(&full), model, "{full}");
+        assert_eq!(spec(&full).in_full(), full);
+        assert_eq!(model.difference(&spec(&full)), None);
+    }
+    assert_eq!(spec("resnet8").in_full(), "resnet8:shortcut=A");
+    assert_eq!(spec("preact-11").in_full(), "preact-11:block=bottleneck,shortcut=B");
+    assert_eq!(
+        spec("wrn-13-2:l=3").in_full(),
+        "wrn-13-2:l=3,dropout=0,dropout-at=between"
+    );
+    assert_eq!(spec("plain-8").in_full(), "plain-8");
+}
+
+#[test]
+fn a_difference_names_what_differs() {
+    for (own, other, difference) in [
+        ("resnet8", "resnet8:shortcut=A-avg", ("shortcut=A", "shortcut=A-avg")),
+        ("resnet8", "plain-8", ("resnet8", "plain-8")),
+        ("resnet8:shortcut=B", "resnet14", ("resnet8:shortcut=B", "resnet14")),
+        (
+            "wrn-16-1:l=4",
+            "wrn-16-1:dropout=0.5",
+            ("l=4,dropout=0", "block=B(3,3),dropout=0.5"),
+        ),
+    ] {
+        let (said, asked) = spec(own).difference(&spec(other)).unwrap();
+        assert_eq!((said.as_str(), asked.as_str()), difference);
+    }
+    assert_eq!(spec("resnet8:shortcut=A-sym").difference(&spec("resnet8")), None);
+    assert_eq!(spec("preact-8:shortcut=B").difference(&spec("wrn-10-1")), None);
+    assert!(spec("wrn-10-2").is_but_for_dropout(&spec("wrn-10-2:dropout=0.3,dropout-at=end")));
+    assert!(!spec("wrn-10-2").is_but_for_dropout(&spec("wrn-10-2:block=B(3,1),dropout=0.3")));
+}
+
+/// Weights do not show which of these networks they belong to, so a reader of
+/// weights has to say which one it took.
+#[test]
+fn models_with_the_same_tensors_know_of_each_other() {
+    type Tensors = Vec<(String, Vec<usize>)>;
+    let graph = |spec: &ModelSpec| spec.build(&InputShape::default(), Mode::Eval).unwrap().graph;
+    let tensors = |graph: &Graph| -> Tensors {
+        let params = graph.params.iter().flat_map(|param| param.tensors());
+        params
+            .chain(
+                graph
+                    .states
+                    .iter()
+                    .map(|state| (state.name.clone(), vec![state.channels])),
+            )
+            .collect()
+    };
+    let mut specs: Vec<ModelSpec> = SAMPLES.iter().map(|name| spec(name)).collect();
+    let look_alikes: Vec<ModelSpec> = specs.iter().flat_map(ModelSpec::look_alikes).collect();
+    specs.extend(look_alikes);
+    for one in &specs {
+        let (known, own) = (one.look_alikes(), graph(one));
+        for other in &specs {
+            let others = graph(other);
+            let same = tensors(&own) == tensors(&others) && own != others;
+            assert_eq!(known.contains(other), same, "{one} and {other}");
+        }
+    }
+    let names: Vec<String> = spec("resnet20")
+        .look_alikes()
+        .iter()
+        .map(ModelSpec::to_string)
+        .collect();
+    assert_eq!(
+        names,
+        ["resnet20:shortcut=A-end", "resnet20:shortcut=A-avg", "plain-20"]
+    );
+}

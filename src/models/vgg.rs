@@ -14,11 +14,9 @@
 //! them. All are blocks but the first, which changes the number of channels:
 //! block 1 is `conv2`.
 
-use std::fmt;
-
 use super::layers::{batch_norm_relu, biased_conv, head, removable};
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
-use super::request::{ModelRequest, write_spec};
+use super::request::ModelRequest;
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId, Pool};
 
@@ -53,6 +51,11 @@ impl Vgg {
         Ok(Vgg { depth, width })
     }
 
+    /// The name without options.
+    pub(super) fn base(&self) -> String {
+        format!("vgg{}-{}", self.depth, self.width)
+    }
+
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let stage_length = self.depth / STAGES;
@@ -71,11 +74,5 @@ impl Vgg {
     fn layer(&self, g: &mut Graph, number: usize, x: NodeId) -> Result<NodeId, GraphError> {
         let y = biased_conv(g, &format!("conv{number}"), x, self.width)?;
         Ok(batch_norm_relu(g, &format!("bn{number}"), y))
-    }
-}
-
-impl fmt::Display for Vgg {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write_spec(f, &format!("vgg{}-{}", self.depth, self.width), &[])
     }
 }

@@ -5,11 +5,9 @@
 //! With k = 1 the first stage has the stem's 16 channels and no projection;
 //! the name stays the same.
 
-use std::fmt;
-
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::preact::{BranchConv, Dropout, DropoutAt, Tower};
-use super::request::{ModelRequest, name_of, write_spec};
+use super::request::{Choice, ModelRequest, name_of};
 use super::shortcut::Shortcut;
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
@@ -80,11 +78,6 @@ impl Body {
         let layer = |&kernel| BranchConv { kernel, narrowing: 1 };
         self.kernels.iter().map(layer).collect()
     }
-
-    fn in_table(self, table: &[(&'static str, Body)]) -> Option<String> {
-        let found = table.iter().find(|(_, body)| *body == self && self != BASIC);
-        found.map(|(name, _)| name.to_string())
-    }
 }
 
 /// `wrn-<6n+4>-<k>`.
@@ -133,6 +126,26 @@ impl WideResNet {
         })
     }
 
+    /// The name without options.
+    pub(super) fn base(&self) -> String {
+        format!("wrn-{}-{}", self.depth, self.widening)
+    }
+
+    /// The value of every option. `block` and `l` exclude each other, so there
+    /// is one of them.
+    pub(super) fn choices(&self) -> Vec<Choice> {
+        let body = match TYPES.iter().any(|(_, body)| *body == self.body) {
+            true => Choice::new("block", name_of(self.body, &TYPES), "B(3,3)"),
+            false => Choice::new("l", name_of(self.body, &LENGTHS), "2"),
+        };
+        let Dropout { p, at } = self.dropout;
+        vec![
+            body,
+            Choice::new("dropout", p.to_string(), "0"),
+            Choice::new("dropout-at", name_of(at, &DROPOUT_AT), "between"),
+        ]
+    }
+
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let tower = Tower {
@@ -175,24 +188,5 @@ fn conflict(request: &ModelRequest, first: &'static str, second: &'static str) -
         model: request.name.clone(),
         first,
         second,
-    }
-}
-
-impl fmt::Display for WideResNet {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Dropout { p, at } = self.dropout;
-        write_spec(
-            f,
-            &format!("wrn-{}-{}", self.depth, self.widening),
-            &[
-                ("block", self.body.in_table(&TYPES)),
-                ("l", self.body.in_table(&LENGTHS)),
-                ("dropout", (p > 0.0).then(|| p.to_string())),
-                (
-                    "dropout-at",
-                    (at != Dropout::NONE.at).then(|| name_of(at, &DROPOUT_AT).to_string()),
-                ),
-            ],
-        )
     }
 }
