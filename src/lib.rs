@@ -123,6 +123,7 @@ pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod files;
+pub(crate) mod formats;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;

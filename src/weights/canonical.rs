@@ -13,7 +13,7 @@ use super::dialect::{is_head, split};
 use super::layout::{Layer, Layout, layers_of};
 use super::rename::{new_name, rename};
 use super::tensor::check_finite;
-use super::{Container, Dialect, Format, Rename, Table, Tensor, TensorMap, WeightsError, contents};
+use super::{Container, Dialect, Format, LeftOut, Rename, Table, Tensor, TensorMap, WeightsError, contents};
 use super::{fold, structure, template};
 use crate::shown::shown;
 
@@ -142,11 +142,21 @@ pub fn canonical(
     let known_group = group.filter(|group| tables.iter().any(|table| has_group(table, group)));
     let (
         Table {
-            path, tensors, order, ..
+            path,
+            tensors,
+            order,
+            left_out,
         },
         note,
     ) = choose(tables, key.filter(|_| known_group.is_none()))?;
     notes.extend(note);
+    for (tensor, reason) in left_out.iter().filter(|(_, reason)| !reason.is_counter()) {
+        if let LeftOut::Problem(problem) = reason {
+            let (tensor, problem) = (tensor.clone(), problem.clone());
+            return Err(WeightsError::Tensor { tensor, problem });
+        }
+        notes.push(reason.note(tensor));
+    }
 
     let mut tensors = rename(tensors, &options.renames)?;
     let order: Vec<String> = order.iter().map(|name| new_name(name, &options.renames)).collect();

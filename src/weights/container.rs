@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::TensorMap;
+use crate::shown::shown;
 
 /// The contents of a weights file, as [`contents`](super::contents) reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,20 @@ pub struct Container {
     pub notes: Vec<String>,
 }
 
+impl Container {
+    /// Leaves out the tables without floating-point tensors, with a note.
+    pub(super) fn leave_out_tables(&mut self) {
+        let notes = &mut self.notes;
+        self.tables.retain(|table| {
+            let has_tensors = !table.tensors.is_empty();
+            if let (false, Some((name, reason))) = (has_tensors, table.left_out.first_key_value()) {
+                notes.push(reason.note(name));
+            }
+            has_tensors
+        });
+    }
+}
+
 /// Tensors that a file holds under one key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
@@ -33,8 +48,35 @@ pub struct Table {
     /// The names of the tensors in the order of the file, in which its program
     /// created them. Empty where a file keeps no such order.
     pub order: Vec<String>,
-    /// Tensors of other types: their names, and the type of their elements.
-    pub left_out: BTreeMap<String, String>,
+    /// Tensors that have no floating-point values: their names, and why.
+    pub left_out: BTreeMap<String, LeftOut>,
+}
+
+/// Why a tensor has no values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Its elements have another type. The types of safetensors have their names
+    /// there (`I64`, `U8`), others are described (`quantized`, `sparse`).
+    Type(String),
+    /// What is wrong with it, after the words "tensor NAME": `has a negative
+    /// stride`.
+    Problem(String),
+}
+
+impl LeftOut {
+    /// The line that says that a tensor is left out.
+    pub(super) fn note(&self, tensor: &str) -> String {
+        let tensor = shown(tensor);
+        match self {
+            LeftOut::Type(kind) => format!("tensor '{tensor}' is left out: it is {kind}"),
+            LeftOut::Problem(problem) => format!("tensor '{tensor}' is left out: it {problem}"),
+        }
+    }
+
+    /// Whether it is a counter, such as `num_batches_tracked`.
+    pub fn is_counter(&self) -> bool {
+        matches!(self, LeftOut::Type(kind) if kind == "I64" || kind == "I32")
+    }
 }
 
 /// How a weights file is built.

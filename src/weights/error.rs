@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Dialect;
 use crate::files::WriteError;
+use crate::formats::source::FormatError;
 use crate::shown::{shown, shown_path};
 
 /// Weights that cannot be read, written or renamed.
@@ -37,14 +38,65 @@ pub enum WeightsError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The file is complete but cannot be read.
+    #[error("{} is a {format} file that cannot be read: {problem}", shown_path(path))]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The format that it was read as.
+        format: &'static str,
+        /// Why not, and what helps.
+        problem: String,
+    },
+    /// The file has another format.
+    #[error("{} is {what}", shown_path(path))]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What the file is, and what helps.
+        what: String,
+    },
+    /// The contents of the file need far more memory than the file has bytes.
+    #[error(
+        "{} repeats itself beyond its size: {what}; it is damaged, or made to use up memory: take another file",
+        shown_path(path)
+    )]
+    Repeats {
+        /// The file.
+        path: PathBuf,
+        /// What needs the memory.
+        what: String,
+    },
+    /// The file would run a program if Python loaded it.
+    #[error(
+        "{} is refused, and nothing was run: the pickle calls {}; take the file from a source that you trust",
+        shown_path(path),
+        shown(function)
+    )]
+    Calls {
+        /// The file.
+        path: PathBuf,
+        /// The function.
+        function: String,
+    },
     /// The file is complete but does not contain a table of tensors.
     #[error(
-        "{} holds no table of tensors: save the model's state_dict(), not the model",
+        "{} holds no table of tensors: it is {what}; save the model's state_dict()",
         shown_path(path)
     )]
     NoTable {
         /// The file.
         path: PathBuf,
+        /// What it is instead.
+        what: String,
+    },
+    /// A tensor that cannot be read.
+    #[error("tensor '{}' {problem}: save a contiguous copy of it", shown(tensor))]
+    Tensor {
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong, after the tensor's name.
+        problem: String,
     },
     /// A tensor whose elements have a type that weights cannot have.
     #[error(
@@ -184,25 +236,21 @@ impl WeightsError {
     }
 }
 
-/// What is wrong with the bytes of a file whose name is not known here.
+/// What is wrong with a file whose name is not known here.
 #[derive(Debug)]
 pub(super) enum Damage {
-    /// They do not have the format.
-    Form(String),
-    /// They do not contain a table of tensors.
-    NoTable,
-    /// A tensor's elements have a type that weights cannot have.
-    Type { tensor: String, dtype: String },
+    /// Its bytes.
+    Form(FormatError),
+    /// It has another format: which, and what helps.
+    Foreign(String),
+    /// It does not contain a table of tensors: what it is instead.
+    NoTable(String),
+    /// It would run this function if Python loaded it.
+    Calls(String),
 }
 
-impl From<String> for Damage {
-    fn from(problem: String) -> Self {
-        Self::Form(problem)
-    }
-}
-
-impl From<&str> for Damage {
-    fn from(problem: &str) -> Self {
-        Self::Form(problem.to_owned())
+impl From<FormatError> for Damage {
+    fn from(error: FormatError) -> Self {
+        Self::Form(error)
     }
 }

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-/// A floating-point type, little-endian.
+/// A floating-point type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Float {
     F16,
@@ -21,20 +21,21 @@ impl Float {
         }
     }
 
-    /// The value of the first bytes; `None` if there are too few.
-    pub(super) fn decode(self, bytes: &[u8]) -> Option<f32> {
-        match self {
-            Self::F16 => Some(f16::from_le_bytes(*bytes.first_chunk()?).to_f32()),
-            Self::BF16 => Some(bf16::from_le_bytes(*bytes.first_chunk()?).to_f32()),
-            Self::F32 => Some(f32::from_le_bytes(*bytes.first_chunk()?)),
-            Self::F64 => Some(f64::from_le_bytes(*bytes.first_chunk()?) as f32),
+    /// The value of the first bytes, the least significant byte last if
+    /// `big_endian`; `None` if there are too few.
+    pub(super) fn decode(self, bytes: &[u8], big_endian: bool) -> Option<f32> {
+        let mut value = [0; 8];
+        let value = &mut value[..self.size()];
+        value.copy_from_slice(bytes.get(..self.size())?);
+        if big_endian {
+            value.reverse();
         }
-    }
-
-    /// All values of the bytes; an incomplete last one is left out.
-    pub(super) fn decode_all(self, bytes: &[u8]) -> Vec<f32> {
-        let values = bytes.chunks_exact(self.size());
-        values.filter_map(|value| self.decode(value)).collect()
+        match self {
+            Self::F16 => Some(f16::from_le_bytes(*value.first_chunk()?).to_f32()),
+            Self::BF16 => Some(bf16::from_le_bytes(*value.first_chunk()?).to_f32()),
+            Self::F32 => Some(f32::from_le_bytes(*value.first_chunk()?)),
+            Self::F64 => Some(f64::from_le_bytes(*value.first_chunk()?) as f32),
+        }
     }
 }
 
@@ -53,11 +54,19 @@ mod tests {
             (0x3555, 0.333_251_95),
             (0xfc00, f32::NEG_INFINITY),
         ] {
-            assert_eq!(Float::F16.decode(&bits.to_le_bytes()), Some(value), "{bits:#06x}");
+            assert_eq!(
+                Float::F16.decode(&bits.to_le_bytes(), false),
+                Some(value),
+                "{bits:#06x}"
+            );
         }
         for (bits, value) in [(0x3f80_u16, 1.0), (0xc049, -3.140_625)] {
-            assert_eq!(Float::BF16.decode(&bits.to_le_bytes()), Some(value), "{bits:#06x}");
+            assert_eq!(
+                Float::BF16.decode(&bits.to_le_bytes(), false),
+                Some(value),
+                "{bits:#06x}"
+            );
         }
-        assert_eq!(Float::F16.decode(&[0]), None);
+        assert_eq!(Float::F16.decode(&[0], false), None);
     }
 }

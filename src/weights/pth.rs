@@ -1,308 +1,316 @@
 //! How are files of `torch.save` read? They contain a pickle that describes
 //! the tensors, and the tensors' bytes: in a zip archive since PyTorch 1.6, one
-//! after the other before.
+//! after the other before. Other pickles have both in one.
 
 use std::collections::BTreeMap;
 
+use super::container::{Container, Format, LeftOut, Table};
 use super::error::Damage;
-use super::float::Float;
-use super::pickle::{Id, Object, Pickle};
-use super::tensor::count;
-use super::{Loaded, Tensor, TensorMap, zip};
-
-const ZIP: &[u8] = b"PK\x03\x04";
+use super::tables::{self, Data, Entry, Tables};
+use super::view::{Type, Values, View};
+use crate::formats::pickle::{Object, Pickle};
+use crate::formats::source::{Budget, Content, FormatError, Source, damaged};
+use crate::formats::zip::Archive;
+use crate::shown::shown;
 
 /// The pickle of PyTorch's magic number: the older format begins with it.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
-/// Names of the table of tensors in the files of training scripts that save
-/// other values, too.
-const TABLES: [&str; 5] = ["state_dict", "model_state_dict", "model_state", "model", "net"];
-
-/// Whether the bytes begin like a file of `torch.save`.
-pub(super) fn recognises(bytes: &[u8]) -> bool {
-    bytes.starts_with(ZIP) || bytes.starts_with(LEGACY)
+/// Whether the bytes begin like a file of `torch.save` before PyTorch 1.6. The
+/// number is written in several ways.
+pub(super) fn is_legacy(bytes: &[u8]) -> bool {
+    let magic = &LEGACY[2..];
+    bytes.starts_with(LEGACY)
+        || bytes.get(2..).is_some_and(|rest| rest.starts_with(magic))
+        || bytes.get(11..).is_some_and(|rest| rest.starts_with(magic))
 }
 
-/// The floating-point tensors of a checkpoint; integer counters are left out.
-/// Other numbers and texts (an epoch, an accuracy) become metadata.
-pub(super) fn decode(bytes: &[u8]) -> Result<Loaded, Damage> {
-    let checkpoint = if bytes.starts_with(ZIP) {
-        from_zip(bytes)?
-    } else {
-        from_legacy(bytes)?
-    };
-    let pickle = &checkpoint.pickle;
-    let root = checkpoint.table(pickle.root()).ok_or(Damage::NoTable)?;
-    let inner = TABLES
-        .iter()
-        .find_map(|name| checkpoint.table(pickle.object(*root.get(name)?)));
-    // Tensors may share bytes. The total number of values is limited to the
-    // number of bytes of the file, so a damaged file cannot exhaust memory.
-    let mut budget = bytes.len();
-    let mut tensors = TensorMap::new();
-    for (name, id) in inner.as_ref().unwrap_or(&root) {
-        if let Some(tensor) = checkpoint.tensor(name, *id, &mut budget)? {
-            tensors.insert((*name).to_owned(), tensor);
+/// Whether the bytes begin like a pickle.
+pub(super) fn is_pickle(bytes: &[u8]) -> bool {
+    match bytes {
+        [0x80, 0..=5, ..] => true,
+        // The protocols 0 and 1: a table, a list, or a global object.
+        [b'}', b'q' | b'(' | b'.', ..] | [b'(', b'd' | b'l' | b'i', b'p' | b'q' | b'c' | b'a'..=b'z', ..] => true,
+        _ => bytes.starts_with(b"ccollections\n") || bytes.starts_with(b"ccopy_reg\n") || bytes.starts_with(b"cnumpy"),
+    }
+}
+
+/// Everything in the files of an archive of `torch.save`. `folder` is the folder
+/// in it, with a slash at the end.
+pub(super) fn from_zip(archive: &Archive, folder: &str, size: u64, budget: &Budget) -> Result<Container, Damage> {
+    let read = |name: &str| archive.read(&format!("{folder}{name}"), budget);
+    if let Some(order) = read("byteorder")? {
+        let order = order.source().beginning(16)?.into_owned();
+        if order != b"little" {
+            return Err(
+                FormatError::Unusable("it was saved on a big-endian machine; save it on another".into()).into(),
+            );
         }
     }
-    let facts = root
-        .iter()
-        .filter_map(|(name, id)| Some(((*name).to_owned(), fact(pickle.object(*id))?)));
-    Ok(Loaded {
-        tensors,
-        metadata: facts.collect(),
-    })
-}
-
-fn fact(object: &Object) -> Option<String> {
-    match object {
-        Object::Int(value) => Some(value.to_string()),
-        Object::Float(value) => Some(value.to_string()),
-        Object::Text(text) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-/// A pickle and the storages that it refers to, by their keys.
-struct Checkpoint<'a> {
-    pickle: Pickle,
-    storages: BTreeMap<String, &'a [u8]>,
-}
-
-fn from_zip(bytes: &[u8]) -> Result<Checkpoint<'_>, Damage> {
-    let files = zip::files(bytes)?;
-    let folder = files.keys().find_map(|name| name.strip_suffix("data.pkl"));
-    let folder = folder.ok_or("it holds no data.pkl")?;
-    if files
-        .get(format!("{folder}byteorder").as_str())
-        .is_some_and(|order| *order != b"little")
-    {
-        return Err("it was saved on a big-endian machine".into());
-    }
-    let pickle = Pickle::parse(files[format!("{folder}data.pkl").as_str()])?;
-    let data = format!("{folder}data/");
-    let storages = files
-        .iter()
-        .filter_map(|(name, bytes)| Some((name.strip_prefix(&data)?.to_owned(), *bytes)));
-    Ok(Checkpoint {
-        storages: storages.collect(),
-        pickle,
-    })
+    let Some(content) = read("data.pkl")? else {
+        return damaged("it has no data.pkl").map_err(Damage::from);
+    };
+    let pickle = Pickle::parse(content.source(), budget)?;
+    let storages = Storages::Zip { archive, folder };
+    contents(Format::PytorchZip, &pickle, &storages, size, budget)
 }
 
 /// The older format: five pickles (magic number, version, machine, tensors, keys
 /// of the storages), then for each key the length and the bytes.
-fn from_legacy(bytes: &[u8]) -> Result<Checkpoint<'_>, Damage> {
-    let mut rest = bytes;
+pub(super) fn from_legacy(source: Source, budget: &Budget) -> Result<Container, Damage> {
+    let mut at = 0;
     let mut next = || {
-        let pickle = Pickle::parse(rest)?;
-        rest = &rest[pickle.size()..];
-        Ok::<_, String>(pickle)
+        let Some(rest) = source.size().checked_sub(at).and_then(|size| source.part(at, size)) else {
+            return damaged("it is cut short");
+        };
+        let pickle = Pickle::parse(rest, budget)?;
+        at += pickle.size();
+        Ok(pickle)
     };
     let (_magic, _version, _machine) = (next()?, next()?, next()?);
     let (pickle, keys) = (next()?, next()?);
-    let Object::List(order) = keys.root() else {
-        return Err("it does not list its storages".into());
+    harmless(&pickle)?;
+    let Object::List(order) = keys.object(keys.root()) else {
+        return damaged("it does not list its storages").map_err(Damage::from);
     };
     let sizes = element_sizes(&pickle);
+    let cut = || FormatError::Damaged("its storages are cut short".into());
     let mut storages = BTreeMap::new();
-    for id in order {
-        let Object::Text(key) = keys.object(*id) else {
-            return Err("it does not name its storages".into());
+    for &id in order.iter() {
+        let Some(key) = keys.text(id) else {
+            return damaged("it does not name its storages").map_err(Damage::from);
         };
-        let element = sizes
-            .get(key.as_str())
-            .ok_or("it lists a storage that no tensor uses")?;
-        let (length, data) = rest.split_first_chunk().ok_or("its storages are cut short")?;
-        let size = usize::try_from(u64::from_le_bytes(*length)).ok();
-        let size = size.and_then(|length| length.checked_mul(*element));
-        let split = size.and_then(|size| data.split_at_checked(size));
-        let (data, after) = split.ok_or("its storages are cut short")?;
-        storages.insert(key.clone(), data);
-        rest = after;
-    }
-    Ok(Checkpoint { pickle, storages })
-}
-
-/// The number of bytes per element of each storage, by the storage's key.
-fn element_sizes(pickle: &Pickle) -> BTreeMap<&str, usize> {
-    let storages = pickle.objects().iter().filter_map(|object| Storage::of(pickle, object));
-    storages
-        .filter_map(|storage| Some((storage.key, element_size(storage.class)?)))
-        .collect()
-}
-
-fn element_size(class: &str) -> Option<usize> {
-    match class {
-        "torch.BoolStorage" | "torch.ByteStorage" | "torch.CharStorage" => Some(1),
-        "torch.ShortStorage" | "torch.HalfStorage" | "torch.BFloat16Storage" => Some(2),
-        "torch.IntStorage" | "torch.FloatStorage" => Some(4),
-        "torch.LongStorage" | "torch.DoubleStorage" => Some(8),
-        _ => None,
-    }
-}
-
-/// The storage that a tensor is a view of, as a pickle describes it.
-struct Storage<'a> {
-    class: &'a str,
-    key: &'a str,
-}
-
-impl<'a> Storage<'a> {
-    /// From `('storage', class, key, location, length, …)`.
-    fn of(pickle: &'a Pickle, object: &Object) -> Option<Self> {
-        let Object::Stored(id) = object else { return None };
-        let Object::Tuple(parts) = pickle.object(*id) else {
-            return None;
-        };
-        let [_, class, key, ..] = parts[..] else {
-            return None;
-        };
-        match (pickle.object(class), pickle.object(key)) {
-            (Object::Global(class), Object::Text(key)) => Some(Self { class, key }),
-            _ => None,
-        }
-    }
-}
-
-/// A tensor as a pickle describes it: elements of a storage from an offset on.
-/// `shape` has their number along each axis, `strides` their distance.
-struct View<'a> {
-    storage: Storage<'a>,
-    offset: usize,
-    shape: Vec<usize>,
-    strides: Vec<usize>,
-}
-
-impl Checkpoint<'_> {
-    /// The entries of a table whose keys are texts.
-    fn table(&self, object: &Object) -> Option<BTreeMap<&str, Id>> {
-        let Object::Dict(pairs) = object else { return None };
-        let entries = pairs.iter().filter_map(|(key, value)| match self.pickle.object(*key) {
-            Object::Text(name) => Some((name.as_str(), *value)),
-            _ => None,
-        });
-        Some(entries.collect())
-    }
-
-    /// The tensor of an object; `None` if it is no tensor, or an integer one.
-    fn tensor(&self, name: &str, id: Id, budget: &mut usize) -> Result<Option<Tensor>, Damage> {
-        let Some(view) = self.view(id) else {
-            return Ok(None);
-        };
-        let float = match view.storage.class {
-            "torch.HalfStorage" => Float::F16,
-            "torch.BFloat16Storage" => Float::BF16,
-            "torch.FloatStorage" => Float::F32,
-            "torch.DoubleStorage" => Float::F64,
-            "torch.LongStorage" | "torch.IntStorage" => return Ok(None),
-            other => {
-                return Err(Damage::Type {
-                    tensor: name.to_owned(),
-                    dtype: other.to_owned(),
-                });
+        let element = match sizes.get(key) {
+            None => return damaged("it lists a storage that no tensor uses").map_err(Damage::from),
+            Some((class, 0)) => {
+                let problem = format!(
+                    "its storage class {} is unknown; save it by PyTorch 1.6 or later",
+                    shown(class)
+                );
+                return Err(FormatError::Unusable(problem).into());
             }
+            Some((_, size)) => *size as u64,
         };
-        let problem = || format!("tensor '{name}' reaches beyond the file");
-        let bytes = self.storages.get(view.storage.key).ok_or_else(problem)?;
-        *budget = count(&view.shape)
-            .and_then(|count| budget.checked_sub(count))
-            .ok_or_else(problem)?;
-        let data = view.values(float, bytes).ok_or_else(problem)?;
-        Ok(Some(Tensor {
-            shape: view.shape,
-            data,
-        }))
-    }
-
-    /// The view of `_rebuild_tensor(storage, offset, shape, strides, …)`.
-    fn view(&self, id: Id) -> Option<View<'_>> {
-        let (function, arguments) = self.call(id)?;
-        match (function, arguments) {
-            ("torch._utils._rebuild_parameter", [tensor, ..]) => {
-                let (function, arguments) = self.call(*tensor)?;
-                self.rebuilt(function, arguments)
-            }
-            _ => self.rebuilt(function, arguments),
+        let length = source.part(at, 8).ok_or_else(cut)?.read(0, 8)?;
+        let length = length[..].try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
+        let bytes = length.checked_mul(element).and_then(|size| source.part(at + 8, size));
+        let bytes = bytes.ok_or_else(cut)?;
+        at += 8 + bytes.size();
+        if !budget.take(key.len() as u64 + 150) {
+            return Err(FormatError::Repeats("it has too many storages".into()).into());
         }
+        storages.insert(key.to_owned(), bytes);
     }
+    let storages = Storages::Legacy(storages);
+    contents(Format::PytorchLegacy, &pickle, &storages, source.size(), budget)
+}
 
-    fn rebuilt(&self, function: &str, arguments: &[Id]) -> Option<View<'_>> {
-        let is_tensor = matches!(
-            function,
-            "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2"
-        );
-        let [storage, offset, shape, strides, ..] = *arguments else {
-            return None;
-        };
-        is_tensor.then_some(View {
-            storage: Storage::of(&self.pickle, self.pickle.object(storage))?,
-            offset: self.whole(offset)?,
-            shape: self.wholes(shape)?,
-            strides: self.wholes(strides)?,
-        })
+/// A pickle without `torch.save`: of NumPy arrays.
+pub(super) fn from_pickle(source: Source, budget: &Budget) -> Result<Container, Damage> {
+    let pickle = Pickle::parse(source, budget)?;
+    let is_torch =
+        |object: &Object| matches!(object, Object::Global(name) if &**name == "torch.storage._load_from_bytes");
+    harmless(&pickle)?;
+    if pickle.objects().any(is_torch) {
+        let problem = "its tensors were written by pickle.dump; load it by pickle.load, and write it by torch.save";
+        return Err(FormatError::Unusable(problem.into()).into());
     }
+    contents(Format::Pickle, &pickle, &Storages::None, source.size(), budget)
+}
 
-    fn call(&self, id: Id) -> Option<(&str, &[Id])> {
-        let Object::Call { function, arguments } = self.pickle.object(id) else {
-            return None;
-        };
-        match (self.pickle.object(*function), self.pickle.object(*arguments)) {
-            (Object::Global(name), Object::Tuple(arguments)) => Some((name, arguments)),
-            _ => None,
-        }
+/// Refuses a pickle that would run a program if Python loaded it.
+fn harmless(pickle: &Pickle) -> Result<(), Damage> {
+    match pickle.harmful_call() {
+        Some(function) => Err(Damage::Calls(function.to_owned())),
+        None => Ok(()),
     }
+}
 
-    fn whole(&self, id: Id) -> Option<usize> {
-        match self.pickle.object(id) {
-            Object::Int(value) => usize::try_from(*value).ok(),
-            _ => None,
-        }
-    }
+/// The class and the number of bytes per element of each storage, by its key.
+fn element_sizes<'a>(pickle: &'a Pickle) -> BTreeMap<&'a str, (&'a str, usize)> {
+    let storages = pickle.objects().filter_map(|object| tables::storage(pickle, object));
+    let sized = storages.filter_map(|(class, key)| Some((pickle.text(key)?, (class, tables::torch_type(class).1))));
+    sized.collect()
+}
 
-    fn wholes(&self, id: Id) -> Option<Vec<usize>> {
-        match self.pickle.object(id) {
-            Object::Tuple(items) => items.iter().map(|item| self.whole(*item)).collect(),
-            _ => None,
+/// Where the bytes of the storages are.
+enum Storages<'a> {
+    Zip { archive: &'a Archive<'a>, folder: &'a str },
+    Legacy(BTreeMap<String, Source<'a>>),
+    None,
+}
+
+impl Storages<'_> {
+    fn open(&self, key: &str, budget: &Budget) -> Result<Option<Content<'_>>, FormatError> {
+        match self {
+            Self::Zip { archive, folder } => archive.read(&format!("{folder}data/{key}"), budget),
+            Self::Legacy(storages) => Ok(storages.get(key).map(|source| Content::Stored(*source))),
+            Self::None => Ok(None),
         }
     }
 }
 
-impl View<'_> {
-    /// The values in the order of the shape, the last axis fastest.
-    fn values(&self, float: Float, bytes: &[u8]) -> Option<Vec<f32>> {
-        if self.shape.len() != self.strides.len() {
-            return None;
+/// Reads the tensors of all tables, one storage after the other.
+fn contents(
+    format: Format,
+    pickle: &Pickle,
+    storages: &Storages,
+    size: u64,
+    budget: &Budget,
+) -> Result<Container, Damage> {
+    harmless(pickle)?;
+    let Tables { tables, facts, notes } = tables::tables(pickle, budget)?;
+    let mut container = Container {
+        format,
+        tables: Vec::with_capacity(tables.len()),
+        facts,
+        notes,
+    };
+    let mut arrays: BTreeMap<&str, Vec<(usize, String, View)>> = BTreeMap::new();
+    for (at, raw) in tables.into_iter().enumerate() {
+        let mut table = Table {
+            path: raw.path,
+            order: raw.order,
+            ..Table::default()
+        };
+        for (name, entry) in raw.entries {
+            match entry {
+                Entry::Unread(kind) => drop(table.left_out.insert(name, LeftOut::Type(kind))),
+                Entry::Array(
+                    View {
+                        kind: Type::Other(kind),
+                        ..
+                    },
+                    _,
+                ) => {
+                    table.left_out.insert(name, LeftOut::Type(kind));
+                }
+                Entry::Array(view, Data::Storage(key)) => {
+                    let key = pickle.text(key).unwrap_or_default();
+                    arrays.entry(key).or_default().push((at, name, view));
+                }
+                Entry::Array(view, Data::Object(id)) => {
+                    let bytes = pickle.bytes(id).map(|bytes| bytes.content(budget)).transpose()?;
+                    let source = bytes.as_ref().map(Content::source);
+                    insert(&mut table, name, &view, source, budget)?;
+                    release(bytes, budget);
+                }
+            }
         }
-        let values = (0..count(&self.shape)?).map(|position| {
-            let start = self.element(position)?.checked_mul(float.size())?;
-            float.decode(bytes.get(start..)?)
-        });
-        values.collect()
+        container.tables.push(table);
     }
-
-    /// The index in the storage of the value at a position of the tensor.
-    fn element(&self, mut position: usize) -> Option<usize> {
-        let mut element = self.offset;
-        for (extent, stride) in std::iter::zip(&self.shape, &self.strides).rev() {
-            element = element.checked_add((position % extent).checked_mul(*stride)?)?;
-            position /= extent;
+    for (key, views) in arrays {
+        let content = storages.open(key, budget)?;
+        let source = content.as_ref().map(Content::source);
+        for (at, name, view) in views {
+            insert(&mut container.tables[at], name, &view, source, budget)?;
         }
-        Some(element)
+        release(content, budget);
+    }
+    move_facts(&mut container, size);
+    if container.tables.is_empty() {
+        return Err(Damage::NoTable(what_is_it(pickle)));
+    }
+    Ok(container)
+}
+
+/// Gives back the memory of bytes that are not needed any more.
+fn release(content: Option<Content>, budget: &Budget) {
+    if let Some(Content::Owned(bytes)) = content {
+        budget.give_back(bytes.len() as u64);
+    }
+}
+
+fn insert(
+    table: &mut Table,
+    name: String,
+    view: &View,
+    source: Option<Source>,
+    budget: &Budget,
+) -> Result<(), FormatError> {
+    let values = match source {
+        Some(source) => view.values(&name, source, budget)?,
+        None => Values::Problem("has no storage in the file".into()),
+    };
+    match values {
+        Values::Tensor(tensor) => drop(table.tensors.insert(name, tensor)),
+        Values::Problem(problem) => drop(table.left_out.insert(name, LeftOut::Problem(problem))),
+    }
+    Ok(())
+}
+
+/// Single numbers beside the tables are facts (an accuracy as a tensor), not a
+/// table.
+fn move_facts(container: &mut Container, size: u64) {
+    let is_single = |table: &Table| {
+        let mut tensors = table.tensors.iter();
+        table.left_out.is_empty() && tensors.all(|(name, tensor)| tensor.data.len() == 1 && !name.contains('.'))
+    };
+    if container.tables.iter().all(is_single) {
+        return;
+    }
+    let mut room = size;
+    container.tables.retain(|table| {
+        if !is_single(table) {
+            return true;
+        }
+        for (name, tensor) in &table.tensors {
+            let name = match &*table.path {
+                "" => name.clone(),
+                path => format!("{path}.{name}"),
+            };
+            room = room.saturating_sub(name.len() as u64);
+            if room > 0 {
+                container
+                    .facts
+                    .entry(name)
+                    .or_insert_with(|| tensor.data[0].to_string());
+            }
+        }
+        false
+    });
+}
+
+/// What a pickle without a table is, after the words "it is".
+fn what_is_it(pickle: &Pickle) -> String {
+    let root = pickle.root();
+    match pickle.object(root) {
+        Object::Call(call) => {
+            let class = pickle.global(call.function).unwrap_or("an unknown class");
+            match class {
+                "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_parameter" => "a single tensor".into(),
+                "collections.OrderedDict" => "a table without tensors".into(),
+                class => format!("an object of {}", shown(class)),
+            }
+        }
+        Object::Dict(_) => "a table without tensors".into(),
+        Object::List(_) | Object::Tuple(_) => "a list without tables of tensors".into(),
+        Object::Text(_) => "a text".into(),
+        Object::Stored(_) => "a single storage".into(),
+        _ => "a value without tensors".into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
+
     use proptest::prelude::*;
+
+    use crate::weights::{Container, WeightsError, contents_of_bytes};
 
     const SMALL: &[u8] = include_bytes!("fixtures/small.pth");
     const SMALL_LEGACY: &[u8] = include_bytes!("fixtures/small_legacy.pth");
 
-    fn check(loaded: &Loaded) {
-        let names: Vec<&str> = loaded.tensors.keys().map(String::as_str).collect();
+    fn decode(bytes: &[u8]) -> Result<Container, WeightsError> {
+        contents_of_bytes(Path::new("small.pth"), bytes)
+    }
+
+    fn check(container: &Container) {
+        let [table] = &container.tables[..] else {
+            panic!("{container:?}")
+        };
+        let names: Vec<&str> = table.tensors.keys().map(String::as_str).collect();
         assert_eq!(
             names,
             [
@@ -317,7 +325,7 @@ mod tests {
                 "transposed"
             ]
         );
-        let tensor = |name: &str| (&loaded.tensors[name].shape[..], &loaded.tensors[name].data[..]);
+        let tensor = |name: &str| (&table.tensors[name].shape[..], &table.tensors[name].data[..]);
         for name in ["bfloat", "double", "float", "half", "parameter"] {
             assert_eq!(tensor(name), (&[2, 3][..], &[0., 1., 2., 3., 4., 5.][..]), "{name}");
         }
@@ -325,8 +333,8 @@ mod tests {
         assert_eq!(tensor("slice"), (&[2][..], &[4., 5.][..]));
         assert_eq!(tensor("scalar"), (&[][..], &[2.5][..]));
         assert_eq!(tensor("empty"), (&[0, 3][..], &[][..]));
-        assert_eq!(loaded.metadata["epoch"], "12");
-        assert_eq!(loaded.metadata["arch"], "small");
+        assert_eq!(container.facts["epoch"], "12");
+        assert_eq!(container.facts["arch"], "small");
     }
 
     #[test]

@@ -2,53 +2,205 @@
 //! names, shapes and offsets, then the values
 //! (<https://github.com/huggingface/safetensors>).
 
+use std::cell::Cell;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::BufReader;
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::Deserialize;
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
+use super::container::{Container, Format, LeftOut, Table};
 use super::error::Damage;
 use super::float::Float;
 use super::tensor::{check_finite, check_shapes};
-use super::{Loaded, Tensor, TensorMap, WeightsError};
+use super::view::{Type, Values, View};
+use super::{TensorMap, WeightsError};
 use crate::files::write_atomic;
+use crate::formats::source::{Budget, FormatError, Reader, Source, damaged};
+use crate::shown::shown;
 
-/// The floating-point tensors of a safetensors file; integer counters are left
-/// out.
-pub(super) fn decode(bytes: &[u8]) -> Result<Loaded, Damage> {
-    let (_, header) = SafeTensors::read_metadata(bytes)?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    let mut tensors = TensorMap::new();
-    for (name, view) in SafeTensors::deserialize(bytes)?.iter() {
-        let float = match view.dtype() {
-            Dtype::F16 => Float::F16,
-            Dtype::BF16 => Float::BF16,
-            Dtype::F32 => Float::F32,
-            Dtype::F64 => Float::F64,
-            Dtype::I64 | Dtype::I32 => continue,
-            other => {
-                return Err(Damage::Type {
-                    tensor: name.to_owned(),
-                    dtype: other.to_string(),
-                });
-            }
-        };
-        let tensor = Tensor {
-            shape: view.shape().to_vec(),
-            data: float.decode_all(view.data()),
-        };
-        tensors.insert(name.to_owned(), tensor);
+/// The entry of the header that is no tensor.
+const METADATA: &str = "__metadata__";
+
+/// The longest header: the format allows no more.
+const LONGEST_HEADER: u64 = 100_000_000;
+/// Memory of an entry of the header beside its name and shape.
+const ENTRY: u64 = 250;
+
+/// Whether a file with these first bytes and this size can be a safetensors file.
+pub(super) fn recognises(beginning: &[u8], size: u64) -> bool {
+    match beginning.split_first_chunk() {
+        Some((length, [b'{', ..])) => u64::from_le_bytes(*length) <= LONGEST_HEADER.max(size),
+        _ => false,
     }
-    Ok(Loaded {
-        tensors,
-        metadata: metadata.into_iter().collect(),
+}
+
+/// All tensors of a safetensors file.
+pub(super) fn decode(source: Source, budget: &Budget) -> Result<Container, Damage> {
+    let cut = || {
+        FormatError::Damaged(
+            if source.size() == 0 {
+                "it is empty"
+            } else {
+                "it is cut short"
+            }
+            .into(),
+        )
+    };
+    let length = source.part(0, 8).ok_or_else(cut)?.read(0, 8)?;
+    let length = length[..].try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
+    if length > LONGEST_HEADER {
+        return Err(FormatError::Damaged(format!("its header of {length} bytes is too long")).into());
+    }
+    let header = source.part(8, length).ok_or_else(cut)?;
+    let values = source.part(8 + length, source.size() - 8 - length).ok_or_else(cut)?;
+    let header = parse_header(header, budget)?;
+    check_offsets(&header.tensors, values.size())?;
+    let mut table = Table::default();
+    for (name, info) in header.tensors {
+        let kind = float(&info.dtype);
+        let size = info.data_offsets[1] - info.data_offsets[0];
+        let bytes = values.part(info.data_offsets[0], size).ok_or_else(cut)?;
+        let Some(float) = kind else {
+            table.left_out.insert(name, LeftOut::Type(info.dtype));
+            continue;
+        };
+        let view = View {
+            kind: Type::Float(float),
+            big_endian: false,
+            offset: 0,
+            shape: info.shape.iter().map(|&extent| extent.cast_signed()).collect(),
+            strides: None,
+        };
+        let count = info
+            .shape
+            .iter()
+            .try_fold(1_u64, |count, &extent| count.checked_mul(extent));
+        if count.and_then(|count| count.checked_mul(float.size() as u64)) != Some(size) {
+            let problem = format!("the size of its tensor '{}' does not fit its shape", shown(&name));
+            return Err(FormatError::Damaged(problem).into());
+        }
+        match view.values(&name, bytes, budget)? {
+            Values::Tensor(tensor) => drop(table.tensors.insert(name, tensor)),
+            Values::Problem(problem) => drop(table.left_out.insert(name, LeftOut::Problem(problem))),
+        }
+    }
+    Ok(Container {
+        format: Format::Safetensors,
+        tables: vec![table],
+        facts: header.metadata,
+        notes: Vec::new(),
     })
 }
 
-impl From<SafeTensorError> for Damage {
-    fn from(error: SafeTensorError) -> Self {
-        Self::Form(error.to_string())
+fn float(dtype: &str) -> Option<Float> {
+    match dtype {
+        "F16" => Some(Float::F16),
+        "BF16" => Some(Float::BF16),
+        "F32" => Some(Float::F32),
+        "F64" => Some(Float::F64),
+        _ => None,
+    }
+}
+
+/// A tensor, as the header describes it.
+#[derive(Deserialize)]
+struct Info {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: [u64; 2],
+}
+
+#[derive(Default)]
+struct Header {
+    tensors: BTreeMap<String, Info>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// Reads the header piece by piece, so that it need not be in memory as a whole.
+fn parse_header(header: Source, budget: &Budget) -> Result<Header, FormatError> {
+    let reader = BufReader::with_capacity(1 << 16, Reader::new(header));
+    let mut json = serde_json::Deserializer::from_reader(reader);
+    let full = Cell::new(false);
+    let entries = Entries { budget, full: &full };
+    let parsed = json
+        .deserialize_map(entries)
+        .and_then(|header| json.end().map(|()| header));
+    match parsed {
+        Ok(header) => Ok(header),
+        Err(_) if full.get() => Err(FormatError::Repeats("its header has too many entries".into())),
+        Err(error) if error.is_io() => Err(FormatError::Io(error.into())),
+        Err(error) => damaged(format!("its header: {}", shown(&error.to_string()))),
+    }
+}
+
+/// The entries of a header, whose memory is taken from the budget.
+struct Entries<'a> {
+    budget: &'a Budget,
+    /// Set when the budget does not suffice.
+    full: &'a Cell<bool>,
+}
+
+impl Entries<'_> {
+    fn charge<E: serde::de::Error>(&self, bytes: usize) -> Result<(), E> {
+        if self.budget.take(ENTRY + bytes as u64) {
+            return Ok(());
+        }
+        self.full.set(true);
+        Err(E::custom("too many entries"))
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a table of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut header = Header::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA {
+                header.metadata = map.next_value()?;
+                let texts = header.metadata.iter();
+                let size: usize = texts.map(|(name, text)| name.len() + text.len() + 100).sum();
+                self.charge(size)?;
+                continue;
+            }
+            let info: Info = map.next_value()?;
+            self.charge(name.len() + 8 * info.shape.len() + info.dtype.len())?;
+            if let Some((name, _)) = header.tensors.insert(name.clone(), info).map(|info| (name, info)) {
+                return Err(serde::de::Error::custom(format!(
+                    "two tensors are named '{}'",
+                    shown(&name)
+                )));
+            }
+        }
+        Ok(header)
+    }
+}
+
+/// The values of the tensors must follow each other without gaps, as the format
+/// requires.
+fn check_offsets(tensors: &BTreeMap<String, Info>, size: u64) -> Result<(), FormatError> {
+    let mut ranges: Vec<[u64; 2]> = tensors.values().map(|info| info.data_offsets).collect();
+    ranges.sort_unstable();
+    let mut end = 0;
+    for [start, next] in ranges {
+        if start != end || next < start {
+            return damaged("the values of its tensors have gaps or overlap");
+        }
+        end = next;
+    }
+    match size.cmp(&end) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => damaged("its values are cut short"),
+        Ordering::Greater => damaged("it has bytes that belong to no tensor"),
     }
 }
 
@@ -76,7 +228,7 @@ pub fn write(path: &Path, tensors: &TensorMap, metadata: &BTreeMap<String, Strin
 fn header(tensors: &TensorMap, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut entries = Map::new();
     if !metadata.is_empty() {
-        entries.insert("__metadata__".to_owned(), json!(metadata));
+        entries.insert(METADATA.to_owned(), json!(metadata));
     }
     let mut end = 0;
     for (name, tensor) in tensors {
@@ -95,7 +247,7 @@ fn header(tensors: &TensorMap, metadata: &BTreeMap<String, String>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::{hash, read};
+    use crate::weights::{Loaded, Tensor, hash, read};
     use proptest::prelude::*;
     use std::fs;
     use tempfile::TempDir;
