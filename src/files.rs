@@ -43,6 +43,66 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     file.finish()
 }
 
+/// Adds `bytes` to the end of the file `path`, which must exist. They are not
+/// synced to the disk: this is for tables that are written whole later.
+///
+/// # Errors
+/// If there is no such file, it cannot be written, or the disk is full.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let file = File::options().append(true).open(path);
+    file.and_then(|mut file| file.write_all(bytes))
+        .map_err(|source| WriteError {
+            path: path.to_path_buf(),
+            source,
+        })
+}
+
+/// Checks that files can be written in the folder `path`, which is there or can
+/// be made. Nothing is made.
+///
+/// # Errors
+/// Where it is no folder, lies in a file, has a name that the system refuses,
+/// or cannot be written.
+pub fn check_folder(path: &Path) -> Result<(), WriteError> {
+    let nearest = path.ancestors().find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        match folder.metadata() {
+            // A link to nothing has a name, and a folder of that name cannot be made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder.symlink_metadata().is_err() => None,
+            Err(error) => Some(Err(error)),
+            Ok(found) if !found.is_dir() => Some(Err(io::ErrorKind::NotADirectory.into())),
+            Ok(_) => Some(Ok(folder)),
+        }
+    });
+    let nearest = nearest.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+    let probed = nearest.and_then(temporary_in);
+    probed.map(drop).map_err(|source| WriteError {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// Checks that the file `path` can be written: its folder is there, and no
+/// folder has its name.
+///
+/// # Errors
+/// Where it cannot.
+pub fn check_file(path: &Path) -> Result<(), WriteError> {
+    let probed = match path.metadata() {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => temporary_in(folder_of(path)),
+    };
+    probed.map(drop).map_err(|source| WriteError {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
 /// A file that takes its name when it is complete, see [`write_atomic`]: for
 /// contents that are too large to hold in memory. Dropped before
 /// [`AtomicFile::finish`], it leaves nothing.
@@ -185,6 +245,36 @@ mod tests {
         let error = write_atomic(&path, b"").unwrap_err().to_string();
         assert!(error.contains("such.toml"), "{error}");
         assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn a_folder_is_checked_without_being_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        check_folder(folder.path()).unwrap();
+        check_folder(&at("new/and/newer")).unwrap();
+        check_folder(Path::new("new")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(at("file"), b"").unwrap();
+        for name in ["file", "file/below"] {
+            assert!(check_folder(&at(name)).is_err(), "{name}");
+        }
+        assert!(check_folder(&at(&"a".repeat(300))).is_err());
+        check_file(&at("file")).unwrap();
+        check_file(&at("other")).unwrap();
+        for path in [
+            folder.path().to_path_buf(),
+            at("no/folder"),
+            at("file/below"),
+            at(&"a".repeat(300)),
+        ] {
+            assert!(check_file(&path).is_err(), "{}", path.display());
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
+            assert!(check_folder(&at("link")).is_err());
+        }
     }
 
     #[test]

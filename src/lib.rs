@@ -106,6 +106,7 @@
 //! | [`graph`] | What is a network? Operations, shapes, residual blocks, gradients, routes |
 //! | [`gpu`] | What can the device do? Adapters, buffers, pipelines: the only user of wgpu |
 //! | [`files`], [`random`] | How is a file written completely or not at all, and read within bounds? Where do random numbers come from? |
+//! | [`stop`] | How is a run asked to stop from outside? |
 //!
 //! # Cargo features
 //!
@@ -133,6 +134,7 @@ pub mod reference;
 pub mod report;
 pub mod schedule;
 pub(crate) mod shown;
+pub mod stop;
 pub mod studies;
 pub mod train;
 pub mod tuning;

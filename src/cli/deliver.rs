@@ -1,5 +1,6 @@
 //! How are the results of a command delivered?
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::CliError;
+use super::output::OutputArgs;
 use super::progress::note;
 use crate::report::Report;
 use crate::train::TrainedNetwork;
@@ -14,8 +16,8 @@ use crate::train::TrainedNetwork;
 /// Writes the report and `results.json` to `out`, if given; returns what goes
 /// to standard output: `results` as one JSON object with `json`, else the report
 /// as text.
-pub fn deliver(report: &Report, results: &impl Serialize, out: Option<&Path>, json: bool) -> Result<String, CliError> {
-    deliver_as("results.json", report, results, out, json)
+pub fn deliver(report: &Report, results: &impl Serialize, output: &OutputArgs) -> Result<String, CliError> {
+    deliver_as("results.json", report, results, output.out.as_deref(), output.json)
 }
 
 /// As [`deliver`], with another name for the file of results. It holds the same
@@ -61,18 +63,20 @@ pub fn cost(account: &str, begin: Instant, network: &TrainedNetwork) -> String {
     format!("{account} {whole}").trim().to_string()
 }
 
+/// An argument, quoted so that a shell reads it back.
+pub fn quoted(argument: &OsStr) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%~".contains(c);
+    let argument = argument.to_string_lossy().into_owned();
+    if !argument.is_empty() && argument.chars().all(plain) {
+        argument
+    } else {
+        format!("'{}'", argument.replace('\'', "'\\''"))
+    }
+}
+
 /// The command line of this program, quoted so that a shell reads it back.
 pub fn command_line() -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%~".contains(c);
-    let quoted = |argument: std::ffi::OsString| {
-        let argument = argument.to_string_lossy().into_owned();
-        if !argument.is_empty() && argument.chars().all(plain) {
-            argument
-        } else {
-            format!("'{}'", argument.replace('\'', "'\\''"))
-        }
-    };
-    let mut arguments: Vec<String> = std::env::args_os().map(quoted).collect();
+    let mut arguments: Vec<String> = std::env::args_os().map(|argument| quoted(&argument)).collect();
     if let Some(program) = arguments.first_mut() {
         *program = program.rsplit('/').next().unwrap_or_default().to_string();
     }

@@ -1,5 +1,8 @@
 //! What does an error say to the user of a program, and with which exit code?
 
+use std::path::Path;
+
+use super::signals;
 use crate::gpu::GpuError;
 use crate::schedule::SessionError;
 use crate::studies::StudyError;
@@ -10,7 +13,14 @@ use crate::tuning::{CacheError, TuningError};
 #[derive(Debug)]
 pub struct CliError {
     message: String,
-    argument: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Argument,
+    Failure,
+    Stopped,
 }
 
 impl CliError {
@@ -18,7 +28,7 @@ impl CliError {
     pub fn argument(message: impl std::fmt::Display) -> Self {
         CliError {
             message: message.to_string(),
-            argument: true,
+            kind: Kind::Argument,
         }
     }
 
@@ -26,28 +36,60 @@ impl CliError {
     pub fn failure(message: impl std::fmt::Display) -> Self {
         CliError {
             message: message.to_string(),
-            argument: false,
+            kind: Kind::Failure,
         }
     }
 
-    /// The message in one line.
-    pub fn line(&self) -> String {
-        self.message.split_whitespace().collect::<Vec<_>>().join(" ")
+    /// A signal ended the command: its exit code is the signal's. `message` says
+    /// what is stored and how to go on.
+    pub fn stopped(message: impl std::fmt::Display) -> Self {
+        CliError {
+            message: message.to_string(),
+            kind: Kind::Stopped,
+        }
     }
 
-    /// 2 for wrong arguments, 1 for everything else.
+    /// This error; where a signal ended the command, with `message` instead.
+    pub fn or_stopped(self, message: impl FnOnce() -> String) -> Self {
+        match self.kind {
+            Kind::Stopped => CliError::stopped(message()),
+            Kind::Argument | Kind::Failure => self,
+        }
+    }
+
+    fn new(message: String, is_stopped: bool, is_argument: bool) -> Self {
+        let kind = match (is_stopped, is_argument) {
+            (true, _) => Kind::Stopped,
+            (false, true) => Kind::Argument,
+            (false, false) => Kind::Failure,
+        };
+        CliError { message, kind }
+    }
+
+    /// The message in one line, as it is printed.
+    pub fn line(&self) -> String {
+        let message = self.message.split_whitespace().collect::<Vec<_>>().join(" ");
+        match self.kind {
+            Kind::Stopped => message,
+            Kind::Argument | Kind::Failure => format!("error: {message}"),
+        }
+    }
+
+    /// 2 for wrong arguments, that of the signal where one ended the command, 1
+    /// for everything else.
     pub fn exit_code(&self) -> u8 {
-        if self.argument { 2 } else { 1 }
+        match self.kind {
+            Kind::Argument => 2,
+            Kind::Failure => 1,
+            Kind::Stopped => signals::exit_code(),
+        }
     }
 }
 
 impl<E: Into<TrainError>> From<E> for CliError {
     fn from(error: E) -> Self {
         let error = error.into();
-        CliError {
-            argument: error.is_argument(),
-            message: with_flags(&error),
-        }
+        CliError::new(with_flags(&error), error.is_stopped(), error.is_argument())
     }
 }
 
@@ -63,11 +105,20 @@ impl From<StudyError> for CliError {
             StudyError::Train(error) => with_flags(error),
             _ => error.to_string(),
         };
-        CliError {
-            argument: error.is_argument(),
-            message,
-        }
+        CliError::new(message, error.is_stopped(), error.is_argument())
     }
+}
+
+/// The error of a study whose results are stored in `out`. A study that a signal
+/// ended says what is there and how to go on.
+pub fn study_error(error: StudyError, out: Option<&Path>) -> CliError {
+    CliError::from(error).or_stopped(|| match out {
+        Some(out) => format!(
+            "stopped; the results so far are in {}, the same command continues there",
+            out.display()
+        ),
+        None => "stopped; results are kept only in a directory: --out DIR".to_string(),
+    })
 }
 
 /// The library's error in the words of the programs: a setting has the name of
@@ -115,7 +166,7 @@ fn gpu_hint(error: &GpuError) -> Option<&'static str> {
         GpuError::NoSuchAdapter { .. } | GpuError::Open { .. } => "`residua devices` lists the adapters",
         GpuError::Lost { .. } => "`residua train --resume DIR` does that",
         GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "set it with --batch-size",
-        GpuError::Validation(_) => return None,
+        GpuError::Stopped | GpuError::Validation(_) => return None,
     })
 }
 
@@ -134,7 +185,7 @@ mod tests {
         assert_eq!(error.to_string(), "batch size 0 is not between 1 and 65536 images");
         let shown = CliError::from(error);
         assert_eq!(shown.message, "--batch-size 0 is not between 1 and 65536 images");
-        assert!(shown.argument);
+        assert_eq!(shown.kind, Kind::Argument);
         let study = CliError::from(StudyError::from(Config { lr: -1.0, ..wrong }.settings().unwrap_err()));
         assert!(study.message.starts_with("--batch-size 0"), "{}", study.message);
     }

@@ -3,21 +3,35 @@
 //!
 //! Both have the same commands. [`main`] is all that a binary calls.
 
+// What is printed goes through `program`, which reports where it cannot be
+// written.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
+mod arguments;
 mod commands;
 mod deliver;
 mod exit;
+mod log_lines;
+mod output;
 mod program;
 mod progress;
+mod signals;
+mod study_progress;
+mod threads;
 mod train;
 mod trained;
 mod tuning;
 
 use args::{AdapterArgs, NetworkArgs, range};
 use deliver::{command_line, cost, deliver, deliver_as, results_of};
-use exit::CliError;
+use exit::{CliError, study_error};
+use log_lines::LogArgs;
+use output::{OutputArgs, check_out};
 pub use program::main;
-use progress::{WHOLE, bar, note, share_bar, show};
+use progress::{WHOLE, bar, note, share_bar};
+use signals::stop;
+use study_progress::StudyBar;
 use train::SettingArgs;
 use trained::open_network;
 use tuning::TuningReporter;

@@ -11,18 +11,38 @@ use clap::{CommandFactory, FromArgMatches};
 
 use super::commands::CommandLine;
 use super::exit::CliError;
+use super::{arguments, signals, threads};
 
 /// Parses the arguments, runs the command of the program `name`, prints what it
 /// returns on standard output, and gives the exit code.
+///
+/// Signals end the command as `signals` says.
 ///
 /// The environment variable `RUST_LOG` turns on log lines on standard error:
 /// `RUST_LOG=residua=debug`.
 pub fn main(name: &'static str) -> ExitCode {
     // Off without the variable: an error is one line, and it is the program's.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
-    let matches = CommandLine::command().name(name).try_get_matches();
-    let result = match matches.and_then(|matches| CommandLine::from_arg_matches(&matches)) {
-        Ok(program) => program.run(name),
+    let result = arguments::read(std::env::args_os()).and_then(|arguments| run(name, &arguments));
+    match result.and_then(|output| print(&output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "{}", error.line());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Runs the command that `arguments` name; returns what goes to standard output.
+fn run(name: &'static str, arguments: &[String]) -> Result<String, CliError> {
+    let matches = command(name).try_get_matches_from(arguments);
+    match matches.and_then(|matches| CommandLine::from_arg_matches(&matches)) {
+        Ok(program) => {
+            signals::install(program.stops_gently())
+                .map_err(|error| CliError::failure(format_args!("signals cannot be handled: {error}")))?;
+            threads::prepare();
+            program.run(name)
+        }
         Err(error) if error.use_stderr() => {
             if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
                 let _ = writeln!(std::io::stderr().lock(), "{}", error.render());
@@ -30,17 +50,33 @@ pub fn main(name: &'static str) -> ExitCode {
             Err(CliError::argument(usage(&error)))
         }
         Err(help) => Ok(help.render().to_string()),
+    }
+}
+
+/// The arguments of the program `name`. A negative number is the value of the
+/// flag before it, so that the error about it names that flag.
+fn command(name: &'static str) -> clap::Command {
+    let negative = |argument: clap::Arg| match argument.get_action().takes_values() && !argument.is_positional() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
     };
-    match result {
-        Ok(output) => {
-            // The reader may close a pipe early (`… | head`): no failure.
-            let _ = std::io::stdout().lock().write_all(output.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr().lock(), "error: {}", error.line());
-            ExitCode::from(error.exit_code())
-        }
+    let program = CommandLine::command().name(name);
+    program.mut_subcommands(|command| command.mut_args(negative))
+}
+
+/// Writes `output` to standard output.
+///
+/// # Errors
+/// Where it cannot be written. A reader that closes its pipe early (`… | head`)
+/// is no error.
+fn print(output: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(output.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::failure(format_args!(
+            "standard output cannot be written: {error}"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -65,7 +101,7 @@ mod tests {
     use super::*;
 
     fn refused(arguments: &[&str]) -> String {
-        usage(&CommandLine::command().try_get_matches_from(arguments).unwrap_err())
+        usage(&command("residua").try_get_matches_from(arguments).unwrap_err())
     }
 
     #[test]
@@ -74,6 +110,7 @@ mod tests {
         let expected = "unexpected argument '--epoch' found; a similar argument exists: '--epochs'; --help lists the \
                         arguments";
         assert_eq!(line, expected);
+        assert!(refused(&["residua", "train", "--epochs", "-1"]).contains("'-1' for '--epochs <N>'"));
         assert!(refused(&["residua", "trian"]).contains("; a similar subcommand exists: 'train'; "));
         let value = refused(&["residua", "inspect", "resnet8", "--precision", "f8"]);
         assert!(value.contains("possible values: f32, f16"), "{value}");

@@ -4,8 +4,6 @@ use std::io::Write as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::studies::StudyProgress;
-
 /// A bar of `length` units of work, named `what` ("images"), with the time
 /// left. It is drawn on a terminal only.
 pub fn bar(length: u64, what: &str) -> ProgressBar {
@@ -15,16 +13,6 @@ pub fn bar(length: u64, what: &str) -> ProgressBar {
         bar.set_style(style.progress_chars("━╸─"));
     }
     bar
-}
-
-/// Shows on `bar` how far a study is.
-pub fn show(bar: &ProgressBar, progress: &StudyProgress) {
-    if progress.done == 0 {
-        bar.set_message(progress.phase);
-        bar.reset();
-    }
-    bar.set_length(progress.total);
-    bar.set_position(progress.done);
 }
 
 /// Length of [`share_bar`].

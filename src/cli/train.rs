@@ -6,8 +6,12 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::args::AdapterArgs;
+use super::arguments::expand;
+use super::deliver::quoted;
 use super::exit::CliError;
+use super::log_lines::{LogArgs, LogLines};
 use super::progress::{bar, note};
+use super::signals;
 use super::trained::RUNS;
 use super::tuning::TuningReporter;
 use crate::graph::{Precision, Recompute};
@@ -167,6 +171,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "no_autotune")]
     tuning: Option<PathBuf>,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
     adapter: AdapterArgs,
     /// One JSON object on standard output
     #[arg(long)]
@@ -183,7 +189,12 @@ impl SettingArgs {
     pub fn config(&self) -> Result<Config, CliError> {
         let read = self.config.as_deref().map(read_config).transpose()?;
         let default = || Config::for_data(self.data.as_deref().unwrap_or("synthetic"));
-        self.over(read.unwrap_or_else(default))
+        let mut config = self.over(read.unwrap_or_else(default))?;
+        config.data = expand(&config.data)?;
+        if let Some(init) = config.init.as_mut().filter(|init| init.starts_with("~")) {
+            *init = expand(&init.to_string_lossy())?.into();
+        }
+        Ok(config)
     }
 
     /// The settings that were given, by their flags.
@@ -258,6 +269,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     }
     let resume = args.resume.is_some();
     let mut trainer = Trainer::open_config(config, &args.adapter.choice())?;
+    trainer.heed(signals::stop());
     let (config, settings, made_by) = (trainer.config().clone(), trainer.settings.clone(), trainer.made_by());
     note(format_args!(
         "{} ({} parameters) on {} training and {} test images of {}, by {}",
@@ -282,7 +294,9 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         };
         let mut reporter = TuningReporter::new(&config.model);
         reporter.reports_short = true;
-        trainer.choose_kernels(&kernels, &mut |event| reporter.report(event))?;
+        let chosen = trainer.choose_kernels(&kernels, &mut |event| reporter.report(event));
+        let unbegun = || "stopped before the first step".to_string();
+        chosen.map_err(|error| CliError::from(error).or_stopped(unbegun))?;
     }
     let planned = trainer.footprint();
     if let Some(planned) = planned {
@@ -293,7 +307,12 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     } else {
         trainer.start(&directory)?
     };
-    follow(&mut run)?;
+    let followed = follow(&mut run, args.log.lines());
+    let (done, of) = run.progress();
+    followed.map_err(|error| {
+        let resume = format!("residua train --resume {}", quoted(directory.path().as_os_str()));
+        error.or_stopped(|| format!("stopped after step {done} of {of}; `{resume}` continues"))
+    })?;
     if let Some(loss) = run.loss_scale()? {
         note(format_args!(
             "loss scale {} at the end; {} of {} steps overflowed and were skipped",
@@ -319,7 +338,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         return Ok(format!(
             "{}\n",
             serde_json::json!({
-                "run": directory.path(),
+                "run": directory.path().to_string_lossy(),
                 "model": config.model,
                 "epochs": last.epoch,
                 "train_loss": last.train_loss,
@@ -359,7 +378,7 @@ fn memory_in_words(planned: &Footprint) -> String {
 }
 
 /// Trains with a progress bar and a line for every epoch.
-fn follow(run: &mut Run) -> Result<(), CliError> {
+fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), CliError> {
     let (done, of) = run.progress();
     let bar = bar(u64::from(of), "steps");
     bar.set_position(u64::from(done));
@@ -368,11 +387,13 @@ fn follow(run: &mut Run) -> Result<(), CliError> {
     let trained =
         run.train(|event| {
             match event {
-        Event::Step { done, loss, error, .. } => {
+        Event::Step { done, of, loss, error } => {
             bar.set_position(u64::from(*done));
             let speed = bar.per_sec() * images;
             let losses = loss.zip(*error).map(|(loss, error)| format!("loss {loss:.3}, error {:.1} %", 100.0 * error));
-            bar.set_message(format!("{} · {speed:.0} images/s", losses.unwrap_or_else(|| "compiling kernels".into())));
+            let state = format!("{} · {speed:.0} images/s", losses.unwrap_or_else(|| "compiling kernels".into()));
+            lines.write(|| format!("step {done} of {of}: {state}"));
+            bar.set_message(state);
         }
         Event::Epoch(row) => bar.suspend(|| {
             note(format_args!(

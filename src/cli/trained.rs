@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::args::{AdapterArgs, NetworkArgs};
 use super::exit::CliError;
+use super::signals;
 use super::tuning::TuningReporter;
 use crate::shown::shown_path;
 use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions};
@@ -44,7 +45,8 @@ impl NetworkArgs {
             .names(self.names.options())
             .best(self.checkpoint == "best")
             .batch_size(self.images.batch_size);
-        Ok(options.adapter(adapter.choice()).kernels(adapter.kernels()))
+        let options = options.adapter(adapter.choice()).kernels(adapter.kernels());
+        Ok(options.heed(signals::stop()))
     }
 
     /// Opens the network that these arguments name.

@@ -47,6 +47,9 @@ pub enum GpuError {
         /// The limit.
         limit: u64,
     },
+    /// [`Gpu::heed`](super::Gpu::heed)'s token asked to stop before a kernel was compiled.
+    #[error("stopped before all kernels were compiled")]
+    Stopped,
     /// The device refused a command: a bug in this crate.
     #[error("the device refused a command, which is a bug in residua; please report it: {0}")]
     Validation(String),

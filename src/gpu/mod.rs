@@ -10,7 +10,7 @@ mod pipeline;
 mod record;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters, prepare_environment};
 pub use buffer::{Binding, Buffer};
@@ -19,6 +19,7 @@ pub use error::GpuError;
 pub use pipeline::{Access, Pipeline, Program};
 pub use record::{Dispatch, Recorder, Submission};
 
+use crate::stop::StopToken;
 use buffer::MemoryCounter;
 use error::Fault;
 
@@ -65,6 +66,7 @@ pub struct Gpu {
     pipelines: Mutex<HashMap<Program, Arc<Pipeline>>>,
     cache: Option<cache::DiskCache>,
     timestamps: bool,
+    stop: Mutex<StopToken>,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -192,7 +194,18 @@ impl Gpu {
             pipelines: Mutex::default(),
             cache,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            stop: Mutex::default(),
         })
+    }
+
+    /// From now on no kernel is compiled once `stop` asks to stop.
+    pub fn heed(&self, stop: StopToken) {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = stop;
+    }
+
+    /// Whether the token of [`Self::heed`] asks to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).is_stopped()
     }
 
     /// The adapter that was opened.

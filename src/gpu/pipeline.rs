@@ -47,6 +47,9 @@ impl Gpu {
         if let Some(pipeline) = lock().get(program) {
             return Ok(pipeline.clone());
         }
+        if self.is_stopped() {
+            return Err(GpuError::Stopped);
+        }
         // The lock is not held here, so that threads compile in parallel.
         let start = Instant::now();
         let pipeline = Arc::new(self.compile(program)?);

@@ -38,6 +38,11 @@ impl StudyError {
         }
     }
 
+    /// Whether a [`StopToken`](crate::stop::StopToken) asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, StudyError::Train(error) if error.is_stopped())
+    }
+
     /// Whether a setting is wrong, rather than files or the device.
     pub fn is_argument(&self) -> bool {
         match self {

@@ -58,6 +58,7 @@ impl Recalibration {
         let zeros: Vec<Vec<f32>> = states(engine)?.iter().map(|state| vec![0.0; state.len()]).collect();
         let mut sums: Vec<Vec<f64>> = zeros.iter().map(|state| vec![0.0; state.len()]).collect();
         for (step, draws) in (0u32..).zip(draws.chunks(self.batch_size.get())) {
+            engine.check_stop()?;
             for (index, zeros) in zeros.iter().enumerate() {
                 engine.set_state(StateId(index), zeros);
             }

@@ -28,6 +28,10 @@ pub struct Position {
     pub epoch_images: u64,
     /// The smallest test error after an epoch; `None` before the first.
     pub best_error: Option<f64>,
+    /// Images per second and seconds of an epoch whose steps are taken, and
+    /// whose test was stopped before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untested: Option<[f64; 2]>,
     /// The loss scale, where gradients are stored in 16 bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,

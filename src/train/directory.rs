@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::config::Config;
-use crate::files::{DirectoryLock, SETTINGS_LIMIT, TEXT_LIMIT, read_text, write_atomic};
+use crate::files::{DirectoryLock, SETTINGS_LIMIT, TEXT_LIMIT, append, read_text, write_atomic};
 use crate::models::{ModelError, ModelSpec};
 use crate::tuning::{TuningCache, read_tuning_file};
 
@@ -371,11 +371,13 @@ impl RunDirectory {
 
     /// Writes `steps.csv`.
     pub fn write_steps(&self, rows: &[StepRow]) -> Result<(), TrainError> {
-        let mut text = format!("{STEPS_HEADER}\n");
-        for row in rows {
-            let _ = writeln!(text, "{},{},{},{}", row.step, row.loss, row.error, row.lr);
-        }
+        let text = format!("{STEPS_HEADER}\n{}", step_lines(rows));
         Ok(write_atomic(&self.path.join("steps.csv"), text.as_bytes())?)
+    }
+
+    /// Adds rows to `steps.csv`, which [`Self::write_steps`] has written.
+    pub fn append_steps(&self, rows: &[StepRow]) -> Result<(), TrainError> {
+        Ok(append(&self.path.join("steps.csv"), step_lines(rows).as_bytes())?)
     }
 
     /// The rows of `steps.csv`; none if the file does not exist.
@@ -413,6 +415,8 @@ impl RunDirectory {
         let Ok(text) = read_text(&self.path.join(name), TEXT_LIMIT) else {
             return Ok(Vec::new());
         };
+        // Rows are also added one by one: a last line that was cut short is none.
+        let text = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
         let row = |(index, line): (usize, &str)| {
             let cells: Vec<&str> = line.split(',').collect();
             parse(&cells)
@@ -425,6 +429,15 @@ impl RunDirectory {
     pub fn write_curves(&self, svg: &str) -> Result<(), TrainError> {
         Ok(write_atomic(&self.path.join("curves.svg"), svg.as_bytes())?)
     }
+}
+
+/// The lines of `steps.csv` for `rows`.
+fn step_lines(rows: &[StepRow]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let _ = writeln!(text, "{},{},{},{}", row.step, row.loss, row.error, row.lr);
+    }
+    text
 }
 
 /// Reads a configuration file: a `run.toml`, or one written by hand.

@@ -11,6 +11,7 @@ use crate::graph::{Block, Graph, Mode, NodeId, Param, ParamId, Route, StateId};
 use crate::kernels::LossScale;
 use crate::models::Network;
 use crate::schedule::{Batch, Crop, ResidentSet, Session, Update};
+use crate::stop::StopToken;
 
 /// One training step, without the images themselves.
 #[derive(Debug, Clone, Copy)]
@@ -200,6 +201,18 @@ pub trait Engine {
     }
     /// Sets the loss scale, where there is one.
     fn set_loss_scale(&mut self, _loss_scale: LossScale) {}
+    /// From now on no work begins once `stop` asks to stop.
+    fn heed(&mut self, stop: StopToken);
+    /// Whether the token of [`Self::heed`] asks to stop.
+    fn is_stopped(&self) -> bool;
+    /// # Errors
+    /// [`TrainError::Stopped`] where the token of [`Self::heed`] asks to stop.
+    fn check_stop(&self) -> Result<(), TrainError> {
+        match self.is_stopped() {
+            true => Err(TrainError::Stopped),
+            false => Ok(()),
+        }
+    }
     /// The session on a device; `None` for the reference on the CPU.
     fn device_session(&mut self) -> Option<&mut Session> {
         None
@@ -265,6 +278,14 @@ fn crop(padding: Padding) -> Crop {
 }
 
 impl Engine for DeviceEngine {
+    fn heed(&mut self, stop: StopToken) {
+        self.session.gpu().heed(stop);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.session.gpu().is_stopped()
+    }
+
     fn name(&self) -> String {
         self.session.gpu().info().to_string()
     }

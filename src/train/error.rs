@@ -65,6 +65,10 @@ pub enum TrainError {
     /// Images were asked for before any were loaded.
     #[error("no images are loaded: load a set before the first step or evaluation")]
     NoImages,
+    /// A [`StopToken`](crate::stop::StopToken) asked to stop. What was computed
+    /// until then is stored.
+    #[error("stopped before the end")]
+    Stopped,
     /// The loss is infinite or not a number.
     #[error(
         "training diverged: the loss of step {step} is {loss} (learning rate {lr}); the last checkpoint is \
@@ -169,6 +173,15 @@ impl TrainError {
             | TrainError::DivergedWeights { step, .. }
             | TrainError::DivergedGradients { step, .. } => Some(*step),
             _ => None,
+        }
+    }
+
+    /// Whether a [`StopToken`](crate::stop::StopToken) asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        match self {
+            TrainError::Stopped | TrainError::Session(SessionError::Gpu(GpuError::Stopped)) => true,
+            TrainError::Tuning(error) => error.is_stopped(),
+            _ => false,
         }
     }
 

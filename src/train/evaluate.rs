@@ -66,6 +66,7 @@ pub fn evaluate(
     let mut each = vec![Vec::with_capacity(images); routes.len()];
     let mut done = 0;
     for draws in epoch.batches() {
+        engine.check_stop()?;
         for (all, batch) in each.iter_mut().zip(engine.evaluate(split, draws, routes)?) {
             all.extend(batch);
         }
@@ -95,6 +96,7 @@ pub fn evaluate_with_logits(
     let epoch = Batches::plain(images as u32, batch_size).epoch(0);
     let mut first = 0;
     for draws in epoch.batches() {
+        engine.check_stop()?;
         receive(first, &engine.evaluate_with_logits(split, draws, routes)?)?;
         first += draws.len();
     }
@@ -151,6 +153,7 @@ pub fn read_activations(
     let epoch = Batches::plain(images as u32, batch_size).epoch(0);
     let mut first = 0;
     for draws in epoch.batches() {
+        engine.check_stop()?;
         receive(first, &engine.activations(split, draws, route, nodes)?)?;
         first += draws.len();
     }

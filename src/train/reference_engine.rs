@@ -10,6 +10,7 @@ use crate::graph::{Gradients, Graph, Mode, NodeId, Param, ParamId, Route, RouteE
 use crate::models::Network;
 use crate::reference::{self, Inputs, Values};
 use crate::schedule::Update;
+use crate::stop::StopToken;
 
 /// The number of past steps whose metrics are stored.
 const SLOTS: usize = 1024;
@@ -27,6 +28,7 @@ pub struct ReferenceEngine {
     states: Vec<Vec<f64>>,
     sets: HashMap<Split, (ImageSet, Normalization)>,
     metrics: Vec<[f32; 2]>,
+    stop: StopToken,
 }
 
 /// The part of the engine that only training needs.
@@ -69,6 +71,7 @@ impl ReferenceEngine {
             states: states.collect(),
             sets: HashMap::new(),
             metrics: vec![[0.0; 2]; SLOTS],
+            stop: StopToken::default(),
             eval,
         }
     }
@@ -179,6 +182,14 @@ impl Training {
 }
 
 impl Engine for ReferenceEngine {
+    fn heed(&mut self, stop: StopToken) {
+        self.stop = stop;
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_stopped()
+    }
+
     fn name(&self) -> String {
         "reference (f64 on the CPU)".into()
     }

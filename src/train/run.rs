@@ -1,5 +1,6 @@
 //! How does a training run proceed, from its first step to its last epoch?
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -54,6 +55,8 @@ pub struct Run<'a> {
     gradients: Vec<GradientRow>,
     /// Steps whose metrics have been read.
     read: u32,
+    /// Rows of `steps.csv` on the disk; `None` before the table is written.
+    written: Option<usize>,
 }
 
 /// The largest number of steps between two reads of the losses.
@@ -109,6 +112,7 @@ impl<'a> Run<'a> {
             steps: Vec::new(),
             gradients: Vec::new(),
             read: 0,
+            written: None,
         };
         run.settings.check_blocks(run.engine.graph().blocks.len())?;
         run.set_weights(resume)?;
@@ -128,9 +132,8 @@ impl<'a> Run<'a> {
             self.position = checkpoint::resume(self.engine, &last, &model)?;
             self.read = self.position.step;
             self.epochs = self.directory.read_metrics()?;
-            let finished = self.position.step / self.rate.steps_per_epoch.max(1);
-            let partial = u32::from(self.position.step == self.rate.steps);
-            self.epochs.retain(|row| row.epoch <= finished + partial);
+            let tested = self.tested_epochs();
+            self.epochs.retain(|row| row.epoch <= tested);
             if self.config.log_steps {
                 self.steps = self.directory.read_steps()?;
                 self.steps.retain(|row| row.step <= self.position.step);
@@ -141,6 +144,17 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The number of epochs that are trained and tested, a last one that the run
+    /// ends within included.
+    fn tested_epochs(&self) -> u32 {
+        let per_epoch = self.rate.steps_per_epoch.max(1);
+        let trained = match self.position.step == self.rate.steps {
+            true => self.position.step.div_ceil(per_epoch),
+            false => self.position.step / per_epoch,
+        };
+        trained - u32::from(self.position.untested.is_some())
     }
 
     /// The number of steps taken so far, and of the whole run.
@@ -167,9 +181,16 @@ impl<'a> Run<'a> {
     /// Trains to the end; reports each step and each epoch to `report`.
     ///
     /// # Errors
-    /// Where training diverges, the device fails, or a file cannot be written.
+    /// Where training diverges, the device fails, or a file cannot be written;
+    /// [`TrainError::Stopped`] where the token of
+    /// [`Trainer::heed`](super::Trainer::heed) asks to stop: the step is
+    /// finished, and the run continues from there when it is resumed.
     pub fn train(&mut self, mut report: impl FnMut(&Event)) -> Result<(), TrainError> {
         let per_epoch = self.rate.steps_per_epoch;
+        if let Some([images_per_second, seconds]) = self.position.untested {
+            let epoch = (self.position.step - 1) / per_epoch;
+            self.end_epoch(epoch, images_per_second, seconds, &mut report)?;
+        }
         while self.position.step < self.rate.steps {
             let epoch = self.position.step / per_epoch;
             self.train_epoch(epoch, &mut report)?;
@@ -199,14 +220,19 @@ impl<'a> Run<'a> {
                 .settings
                 .depth
                 .training_route(self.engine.graph(), self.config.seed, step);
-            self.engine.step(&StepPlan {
+            let taken = self.engine.step(&StepPlan {
                 draws,
                 padding: self.settings.padding,
                 route: &route,
                 update,
                 seed: self.config.seed,
                 step,
-            })?;
+            });
+            // A kernel of this step was not compiled.
+            if taken.as_ref().is_err_and(TrainError::is_stopped) {
+                return self.stop(epoch);
+            }
+            taken?;
             self.log_gradient(step)?;
             self.position.step += 1;
             let waiting = self.position.step - self.read;
@@ -232,11 +258,25 @@ impl<'a> Run<'a> {
                 loss: known.map(|()| self.position.epoch_loss / images),
                 error: known.map(|()| self.position.epoch_wrong / images),
             });
+            // At the end of an epoch, its test heeds the request.
+            if !ends && self.engine.is_stopped() {
+                return self.stop(epoch);
+            }
         }
         self.read_losses(epoch)?;
         let trained = began.elapsed().as_secs_f64();
         let seen = self.position.epoch_images - seen_before;
-        self.end_epoch(epoch, seen as f64 / trained.max(1e-9), began, report)
+        self.end_epoch(epoch, seen as f64 / trained.max(1e-9), trained, report)
+    }
+
+    /// Writes the checkpoint of a run that is asked to stop within `epoch`.
+    fn stop(&mut self, epoch: u32) -> Result<(), TrainError> {
+        self.read_losses(epoch)?;
+        // Without a step, the run begins again as well.
+        if self.position.step > 0 {
+            self.checkpoint()?;
+        }
+        Err(TrainError::Stopped)
     }
 
     /// Logs the gradient of the first convolution in `step`, the step just
@@ -259,15 +299,43 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Reads the losses of the steps since the last read.
+    /// Reads the losses of the steps since the last read, and adds them to
+    /// `steps.csv`.
     ///
     /// # Errors
-    /// At the first loss that is not finite.
+    /// At the first loss that is not finite. The table then has the steps before.
     fn read_losses(&mut self, epoch: u32) -> Result<(), TrainError> {
         let steps = self.read..self.position.step;
         if steps.is_empty() {
             return Ok(());
         }
+        let read = self.add_losses(epoch, steps);
+        self.add_steps()?;
+        read?;
+        self.read = self.position.step;
+        match self.engine.loss_scale()? {
+            Some(loss) if loss.is_exhausted() => Err(TrainError::DivergedGradients {
+                step: self.position.step,
+                lr: self.rate.at(self.position.step - 1),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds rows that are not on the disk yet to `steps.csv`.
+    fn add_steps(&mut self) -> Result<(), TrainError> {
+        if !self.config.log_steps {
+            return Ok(());
+        }
+        match self.written {
+            Some(written) => self.directory.append_steps(&self.steps[written..])?,
+            None => self.directory.write_steps(&self.steps)?,
+        }
+        self.written = Some(self.steps.len());
+        Ok(())
+    }
+
+    fn add_losses(&mut self, epoch: u32, steps: Range<u32>) -> Result<(), TrainError> {
         let first_of_epoch = epoch * self.rate.steps_per_epoch;
         for (step, [loss, wrong]) in steps.clone().zip(self.engine.metrics(steps)?) {
             let lr = self.rate.at(step);
@@ -291,14 +359,7 @@ impl<'a> Run<'a> {
                 });
             }
         }
-        self.read = self.position.step;
-        match self.engine.loss_scale()? {
-            Some(loss) if loss.is_exhausted() => Err(TrainError::DivergedGradients {
-                step: self.position.step,
-                lr: self.rate.at(self.position.step - 1),
-            }),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The number of images in the batch at `position` (from 0) of an epoch.
@@ -312,12 +373,19 @@ impl<'a> Run<'a> {
         &mut self,
         epoch: u32,
         images_per_second: f64,
-        began: Instant,
+        trained: f64,
         report: &mut dyn FnMut(&Event),
     ) -> Result<(), TrainError> {
         let route = self.settings.depth.test_route(self.engine.graph());
         let size = self.settings.batch_size;
-        let tested = evaluate(self.engine, Split::Test, self.test_images, size, &[route], &mut |_| {})?;
+        let began = Instant::now();
+        let tested = evaluate(self.engine, Split::Test, self.test_images, size, &[route], &mut |_| {});
+        if tested.as_ref().is_err_and(TrainError::is_stopped) {
+            self.position.untested = Some([images_per_second, trained]);
+            return self.stop(epoch);
+        }
+        self.position.untested = None;
+        let tested = tested?;
         let test = tested.into_iter().next().expect("one outcome for one route");
         let images = self.position.epoch_images as f64;
         let row = EpochRow {
@@ -328,7 +396,7 @@ impl<'a> Run<'a> {
             test_error: test.error,
             lr: self.rate.at(self.position.step - 1),
             images_per_second,
-            seconds: began.elapsed().as_secs_f64(),
+            seconds: trained + began.elapsed().as_secs_f64(),
         };
         self.epochs.push(row);
         let best = self.position.best_error.is_none_or(|best| test.error < best);
@@ -357,6 +425,7 @@ impl<'a> Run<'a> {
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         if self.config.log_steps {
             self.directory.write_steps(&self.steps)?;
+            self.written = Some(self.steps.len());
         }
         if self.config.log_gradients {
             self.directory.write_gradients(&self.gradients)?;

@@ -20,6 +20,7 @@ use super::{Split, checkpoint};
 use crate::data::{DataError, ImageSet, Normalization, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
 use crate::models::{Model, ModelSpec};
+use crate::stop::StopToken;
 use crate::tuning::{KernelSource, TuningEvent, Workload};
 use crate::weights::{NameOptions, hash};
 
@@ -57,6 +58,7 @@ pub struct TrainedNetworkOptions {
     adapter: Adapter,
     kernels: KernelSource,
     names: NameOptions,
+    stop: StopToken,
 }
 
 /// Where the weights are stored.
@@ -83,6 +85,7 @@ impl TrainedNetworkOptions {
             adapter: Adapter::default(),
             kernels: KernelSource::default(),
             names: NameOptions::default(),
+            stop: StopToken::default(),
         }
     }
 
@@ -207,6 +210,14 @@ impl TrainedNetworkOptions {
         self
     }
 
+    /// What the network heeds: once `stop` asks to stop, evaluations and studies
+    /// end with [`TrainError::Stopped`], and results that were recorded stay.
+    #[must_use]
+    pub fn heed(mut self, stop: StopToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
     /// The model: the given one, else the one that the run's configuration or
     /// [`Self::from_weights`] names.
     ///
@@ -271,6 +282,7 @@ impl TrainedNetworkOptions {
         let training = self.training_images.then(TrainOptions::default);
         let mut engine = open(&self.adapter, &model.without_dropout(), &input, training)?;
         let notes = checkpoint::load(engine.as_mut(), &weights, &model.to_string(), &self.names)?;
+        engine.heed(self.stop.clone());
         // How often a study evaluates all images is not known here. Count them
         // once: that is enough to use what the tuning cache holds, and a large
         // set of images still repays timing the rest.

@@ -12,6 +12,7 @@ use super::tuning::{choose_kernels, replay_run};
 use crate::data::{ImageSet, Splits};
 use crate::models::InputShape;
 use crate::schedule::{Footprint, KernelChoices, ResidentSet};
+use crate::stop::StopToken;
 use crate::tuning::{KernelSource, TuningCache, TuningEvent, TuningKey, Workload};
 
 /// Settings with their images loaded and their network on an adapter. Nothing
@@ -60,6 +61,12 @@ impl Trainer {
             engine,
             choices: KernelChoices::default(),
         })
+    }
+
+    /// From now on training and tuning end once `stop` asks to: a run writes its
+    /// checkpoint and tables, and returns [`TrainError::Stopped`].
+    pub fn heed(&mut self, stop: StopToken) {
+        self.engine.heed(stop);
     }
 
     /// Chooses the kernels of the next new run as `source` says. Without this

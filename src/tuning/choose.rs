@@ -14,6 +14,7 @@ use super::error::TuningError;
 use super::job::{Job, jobs};
 use super::tune::{KeptDefault, TuningProgress, tune};
 use super::tuner::{Budget, Rejected, Tuned};
+use crate::gpu::GpuError;
 use crate::schedule::{KernelChoices, Session, TunedKernel, target};
 
 /// Where kernels come from.
@@ -216,7 +217,8 @@ fn cached_or_tuned(
 /// file `file`.
 ///
 /// # Errors
-/// Where the device is lost.
+/// Where the device is lost, and where its [`StopToken`](crate::stop::StopToken)
+/// asked to stop: what was found until then is stored.
 pub fn tune_jobs(
     session: &Session,
     jobs: &[Job],
@@ -241,5 +243,8 @@ pub fn tune_jobs(
     }
     summary.seconds = began.elapsed().as_secs_f64();
     report(&TuningEvent::Done(&summary));
+    if session.gpu().is_stopped() {
+        return Err(GpuError::Stopped.into());
+    }
     Ok(found)
 }

@@ -49,6 +49,13 @@ pub enum TuningError {
     },
 }
 
+impl TuningError {
+    /// Whether a [`StopToken`](crate::stop::StopToken) asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, TuningError::Session(SessionError::Gpu(GpuError::Stopped)))
+    }
+}
+
 /// What to do about `error`.
 fn advice(error: &CacheError) -> &'static str {
     match error {

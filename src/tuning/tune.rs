@@ -48,6 +48,9 @@ pub enum TuningProgress<'a> {
 /// Chooses a kernel for each of `jobs` within `budget`; calls `report` along
 /// the way.
 ///
+/// Where the device's [`StopToken`](crate::stop::StopToken) asks to stop, the
+/// result has the kernels that were chosen until then.
+///
 /// # Errors
 /// Where the device is lost. An algorithm that fails is rejected instead.
 pub fn tune(
@@ -66,7 +69,10 @@ pub fn tune(
             total: large.len(),
         });
         let images = job.images(tuner.target());
-        let tuned = tuner.job(job, images, &job.algorithms(images, tuner.target()))?;
+        let tuned = match tuner.job(job, images, &job.algorithms(images, tuner.target())) {
+            Err(error) if error.is_stopped() => return Ok(choices),
+            tuned => tuned?,
+        };
         choices.set(&job.signature(), job.batch, tuned.choice);
         report(&TuningProgress::Tuned(&tuned));
         done += 1;

@@ -352,11 +352,15 @@ impl Tuner {
                 if index > 0 && self.is_out_of_time() {
                     break;
                 }
+                // Only the first device heeds a token by itself.
+                if self.workers[0].gpu.is_stopped() {
+                    return Err(GpuError::Stopped.into());
+                }
                 let outcome = match first_run(&self.workers[worker].gpu, &buffers[worker], &algorithms[index]) {
                     Ok((dispatches, seconds)) => {
                         Ok((dispatches, seconds + pipeline_seconds.get(index).unwrap_or(&0.0)))
                     }
-                    Err(lost @ GpuError::Lost { .. }) => return Err(lost.into()),
+                    Err(ends @ (GpuError::Lost { .. } | GpuError::Stopped)) => return Err(ends.into()),
                     Err(error) => Err(error),
                 };
                 runs.push(FirstRun { index, worker, outcome });
@@ -365,13 +369,20 @@ impl Tuner {
         };
         let runs: Result<Vec<Vec<FirstRun>>, TuningError> = thread::scope(|scope| {
             let run_share = &run_share;
-            let others: Vec<_> = (1..shares.len())
-                .map(|worker| scope.spawn(move || run_share(worker)))
-                .collect();
+            let start = |worker| {
+                thread::Builder::new()
+                    .spawn_scoped(scope, move || run_share(worker))
+                    .ok()
+            };
+            let others: Vec<_> = (1..shares.len()).map(|worker| (worker, start(worker))).collect();
             let own = run_share(0);
-            let others = others.into_iter().map(|thread| {
-                let runs = thread.join();
-                runs.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            let others = others.into_iter().map(|(worker, thread)| match thread {
+                Some(thread) => {
+                    let runs = thread.join();
+                    runs.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                }
+                // Where no thread is to be had, this one does its work as well.
+                None => run_share(worker),
             });
             std::iter::once(own).chain(others).collect()
         });
@@ -508,8 +519,8 @@ fn fastest(measurements: &[Measurement]) -> f64 {
 /// The job keeps the default algorithm: the plain kernel did not run, so there
 /// is nothing to compare with.
 fn without_reference(mut tuned: Tuned, error: GpuError) -> Result<Tuned, TuningError> {
-    if let lost @ GpuError::Lost { .. } = error {
-        return Err(lost.into());
+    if let ends @ (GpuError::Lost { .. } | GpuError::Stopped) = error {
+        return Err(ends.into());
     }
     if let Some((_, plain)) = tuned.results.last_mut() {
         *plain = Err(Rejected::Failed(error.to_string()));

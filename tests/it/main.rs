@@ -18,6 +18,7 @@ mod recompute;
 mod reference_parity;
 mod report;
 mod shaders;
+mod signals;
 mod splitting;
 mod studies;
 mod sweep;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::require_extension;
+use super::require_output;
 use crate::cli::args::NameArgs;
 use crate::cli::{CliError, note};
 use crate::graph::Mode;
@@ -31,7 +31,7 @@ pub struct Args {
 
 pub fn convert(args: &Args) -> Result<String, CliError> {
     let dialect: Dialect = args.names.parse()?;
-    require_extension("the output", &args.output, "safetensors")?;
+    require_output("the output", &args.output, "safetensors")?;
     let given: Option<ModelSpec> = args.model.as_deref().map(str::parse).transpose()?;
     let (input, output) = (shown_path(&args.input), shown_path(&args.output));
     if args.output.exists() {

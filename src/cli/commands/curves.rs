@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{self, CliError};
+use crate::cli::{self, CliError, OutputArgs};
 use crate::report::Report;
 use crate::studies::{RunCurve, curves_cost, curves_finding, curves_items, curves_json};
 use crate::train::RunDirectory;
@@ -12,16 +12,12 @@ pub struct Args {
     /// Directories of runs
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
-    /// Directory for the results: report.html, report.md, results.json, and
-    /// tables and figures (CSV, SVG, PNG) [default: none are written]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// One JSON object on standard output
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub fn curves(args: &Args) -> Result<String, CliError> {
+    args.output.check()?;
     let read = |path: &PathBuf| RunCurve::read(&RunDirectory::open(path)?);
     let runs: Vec<RunCurve> = args.runs.iter().map(read).collect::<Result<_, _>>()?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
@@ -32,5 +28,5 @@ pub fn curves(args: &Args) -> Result<String, CliError> {
         cost: curves_cost(&runs),
         facts: vec![("command".into(), cli::command_line())],
     };
-    cli::deliver(&report, &curves_json(&runs), args.out.as_deref(), args.json)
+    cli::deliver(&report, &curves_json(&runs), &args.output)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::require_extension;
+use super::require_output;
 use crate::cli::{self, AdapterArgs, CliError, NetworkArgs};
 use crate::data::ImageSet;
 use crate::files::AtomicFile;
@@ -41,7 +41,7 @@ pub struct Args {
 
 pub fn eval(args: &Args) -> Result<String, CliError> {
     if let Some(path) = &args.predictions {
-        require_extension("--predictions", path, "csv")?;
+        require_output("--predictions", path, "csv")?;
     }
     let mut network = args.network.open(&args.adapter)?;
     cli::note(format_args!("{} on {}", network.model, network.engine.name()));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use npyz::WriterBuilder as _;
 use serde_json::json;
 
-use super::require_extension;
+use super::require_output;
 use crate::cli::{self, AdapterArgs, CliError, NetworkArgs};
 use crate::files::{AtomicFile, WriteError};
 use crate::train::{Split, TrainError, read_activations};
@@ -58,7 +58,7 @@ struct Place {
 pub fn features(args: &Args) -> Result<String, CliError> {
     for (flag, path) in [("--out", Some(&args.out)), ("--labels", args.labels.as_ref())] {
         if let Some(path) = path {
-            require_extension(flag, path, "npy")?;
+            require_output(flag, path, "npy")?;
         }
     }
     let mut network = args.network.open(&args.adapter)?;

@@ -1,10 +1,10 @@
 //! `lesion`: what does a network lose when blocks are deleted?
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use crate::cli::{self, AdapterArgs, CliError, NetworkArgs, open_network, range};
+use crate::cli::{self, AdapterArgs, CliError, LogArgs, NetworkArgs, OutputArgs, StudyBar, open_network, range};
 use crate::graph::parse_blocks;
 use crate::report::Report;
 use crate::studies::{BlockPool, Deletions, LesionStudy};
@@ -60,37 +60,38 @@ pub struct Args {
     /// or MODEL=WEIGHTS; may be given several times [default: none]
     #[arg(long, value_name = "RUN|MODEL=FILE")]
     beside: Vec<String>,
-    /// Directory for the results: report.html, report.md, results.json, and
-    /// tables and figures (CSV, SVG, PNG); an interrupted study continues there
-    /// [default: none are written]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
     /// Also write label, loss and error of every image, a file per lesion
     #[arg(long, requires = "out")]
     save_images: bool,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
     adapter: AdapterArgs,
-    /// One JSON object on standard output
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub fn lesion(args: &Args) -> Result<String, CliError> {
     let begin = Instant::now();
     let mut study = args.study();
     study.check()?;
+    args.output.check()?;
     let training = args.recalibrate.is_some();
     let options = args.network.options(&args.adapter)?.training_images(training);
     let mut network = open_network(&options)?;
     study.deletions = args.deletions(&network)?;
     cli::note(format_args!("{} on {}", network.label(), network.engine.name()));
-    let bar = cli::bar(0, "images");
-    let mut findings = study.run(&mut network, &mut |progress| cli::show(&bar, progress))?;
+    let mut bar = StudyBar::new("images", &args.log);
+    let mut findings = study
+        .run(&mut network, &mut |progress| bar.show(progress))
+        .map_err(|error| cli::study_error(error, args.output.out.as_deref()))?;
     for other in &args.beside {
         let mut other = open_network(&compared(&options, &network, other))?;
-        study.compare(&mut findings, &mut other, &mut |progress| cli::show(&bar, progress))?;
+        study
+            .compare(&mut findings, &mut other, &mut |progress| bar.show(progress))
+            .map_err(|error| cli::study_error(error, args.output.out.as_deref()))?;
     }
-    bar.finish_and_clear();
+    bar.finish();
     let mut facts = network.provenance(&cli::command_line(), args.seed)?;
     if let Some(images) = args.recalibrate {
         let used = images.min(network.training_images);
@@ -107,7 +108,7 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
         facts,
     };
     let results = cli::results_of(&network, args.seed, findings.json());
-    cli::deliver(&report, &results, args.out.as_deref(), args.json)
+    cli::deliver(&report, &results, &args.output)
 }
 
 impl Args {
@@ -129,7 +130,7 @@ impl Args {
             without_shortcut: self.without_shortcut,
             responses: self.responses,
             recalibrate: self.recalibrate,
-            out: self.out.clone(),
+            out: self.output.out.clone(),
             save_images: self.save_images,
         }
     }

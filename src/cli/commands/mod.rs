@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use super::exit::CliError;
 use super::train::{self, TrainArgs};
+use crate::files::check_file;
 
 /// Trains residual networks on any GPU, and studies them.
 #[derive(Debug, Parser)]
@@ -66,6 +67,27 @@ enum Command {
 }
 
 impl CommandLine {
+    /// Whether a signal lets the command store what it has before it ends.
+    pub fn stops_gently(&self) -> bool {
+        match self.command {
+            Command::Train(_)
+            | Command::Eval(_)
+            | Command::Lesion(_)
+            | Command::Paths(_)
+            | Command::Sweep(_)
+            | Command::StochasticDepth(_)
+            | Command::Features(_) => true,
+            Command::Devices(_)
+            | Command::Curves(_)
+            | Command::Inspect(_)
+            | Command::Bench(_)
+            | Command::Tune(_)
+            | Command::Convert(_)
+            | Command::Completions(_)
+            | Command::Man(_) => false,
+        }
+    }
+
     /// Runs the command of the program `name`; returns what goes to standard
     /// output.
     pub fn run(&self, name: &'static str) -> Result<String, CliError> {
@@ -89,14 +111,15 @@ impl CommandLine {
     }
 }
 
-/// Refuses a file name with another extension than `extension`, before a file
-/// of another kind is replaced by mistake.
-fn require_extension(flag: &str, path: &Path, extension: &str) -> Result<(), CliError> {
+/// Refuses a file that cannot be written, before any work begins, and a file name
+/// with another extension than `extension`, before a file of another kind is
+/// replaced by mistake.
+fn require_output(flag: &str, path: &Path, extension: &str) -> Result<(), CliError> {
     if path
         .extension()
         .is_some_and(|found| found.eq_ignore_ascii_case(extension))
     {
-        return Ok(());
+        return Ok(check_file(path)?);
     }
     let path = path.display();
     Err(CliError::argument(format!(

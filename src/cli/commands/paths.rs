@@ -2,10 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::cli::{self, AdapterArgs, CliError, NetworkArgs, open_network, range};
+use crate::cli::{self, AdapterArgs, CliError, LogArgs, NetworkArgs, OutputArgs, StudyBar, open_network, range};
 use crate::graph::Mode;
 use crate::report::Report;
 use crate::studies::PathStudy;
@@ -31,16 +30,12 @@ pub struct Args {
     /// Seed of images and paths
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Directory for the results: report.html, report.md, results.json, and
-    /// tables and figures (CSV, SVG, PNG); an interrupted study continues there
-    /// [default: none are written]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// One JSON object on standard output
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -53,6 +48,7 @@ enum Statistics {
 
 pub fn paths(args: &Args) -> Result<String, CliError> {
     let begin = Instant::now();
+    args.output.check()?;
     let options = args.network.options(&args.adapter)?.training_images(true);
     let mut network = open_network(&options)?;
     cli::note(format_args!("{} on {}", network.label(), network.engine.name()));
@@ -65,11 +61,13 @@ pub fn paths(args: &Args) -> Result<String, CliError> {
             Statistics::Batch => Mode::Train,
         },
         seed: args.seed,
-        out: args.out.clone(),
+        out: args.output.out.clone(),
     };
-    let bar = cli::bar(0, "paths");
-    let findings = study.run(&mut network, &mut |progress| cli::show(&bar, progress))?;
-    bar.finish_and_clear();
+    let mut bar = StudyBar::new("paths", &args.log);
+    let findings = study
+        .run(&mut network, &mut |progress| bar.show(progress))
+        .map_err(|error| cli::study_error(error, args.output.out.as_deref()))?;
+    bar.finish();
     let mut facts = network.provenance(&cli::command_line(), args.seed)?;
     facts.push(("batch norm".into(), study.batch_norm_name().into()));
     facts.push((
@@ -88,5 +86,5 @@ pub fn paths(args: &Args) -> Result<String, CliError> {
     };
     let mut results = cli::results_of(&network, args.seed, findings.json());
     results["batch_norm"] = study.batch_norm_name().into();
-    cli::deliver(&report, &results, args.out.as_deref(), args.json)
+    cli::deliver(&report, &results, &args.output)
 }

@@ -59,5 +59,11 @@ pub fn stochastic_depth(args: &Args) -> Result<String, CliError> {
     let results = args.work.train(depth_points(&base, &grid)?)?;
     let study = DepthStudy::new(&results)?;
     let report = study.report(&cli::command_line());
-    cli::deliver(&report, &study.json(), Some(&args.work.out), args.work.json)
+    cli::deliver_as(
+        "results.json",
+        &report,
+        &study.json(),
+        Some(&args.work.out),
+        args.work.json,
+    )
 }

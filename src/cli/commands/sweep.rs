@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{self, AdapterArgs, CliError, SettingArgs};
+use crate::cli::{self, AdapterArgs, CliError, LogArgs, SettingArgs};
 use crate::studies::{
     GridSetting, Sweep, SweepEvent, SweepPoint, SweepProgress, TrainedPoint, describe, grid_points, sweep_json,
     sweep_report,
@@ -33,6 +33,8 @@ pub struct WorkArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
     adapter: AdapterArgs,
     /// One JSON object on standard output
     #[arg(long)]
@@ -44,23 +46,36 @@ pub fn sweep(args: &Args) -> Result<String, CliError> {
     let points = grid_points(&args.settings.config()?, &grid)?;
     let results = args.work.train(points)?;
     let report = sweep_report(&cli::command_line(), &results);
-    cli::deliver(&report, &sweep_json(&results), Some(&args.work.out), args.work.json)
+    cli::deliver_as(
+        "results.json",
+        &report,
+        &sweep_json(&results),
+        Some(&args.work.out),
+        args.work.json,
+    )
 }
 
 impl WorkArgs {
     /// Trains the points that are not trained yet; prints a line for each.
     pub fn train(&self, points: Vec<SweepPoint>) -> Result<Vec<TrainedPoint>, CliError> {
-        let sweep = Sweep::plan(points, &self.out)?.with_kernels(self.adapter.kernels());
+        cli::check_out(Some(&self.out))?;
+        let sweep = Sweep::plan(points, &self.out)?
+            .with_kernels(self.adapter.kernels())
+            .heed(cli::stop());
         cli::note(format_args!(
             "{} runs, {} of them trained already",
             sweep.len(),
             sweep.finished()
         ));
         let bar = cli::share_bar();
+        let mut lines = self.log.lines();
         let trained = sweep.train(&self.adapter.choice(), &mut |progress| {
             bar.set_position((f64::from(cli::WHOLE) * progress.share) as u64);
             match progress.event {
-                SweepEvent::Training(event) => bar.set_message(state(progress, event)),
+                SweepEvent::Training(event) => {
+                    bar.set_message(state(progress, event));
+                    lines.write(|| state(progress, event));
+                }
                 SweepEvent::Found(run) => bar.suspend(|| cli::note(result(progress, run, "trained before"))),
                 SweepEvent::Ended(run) => {
                     let left = format!("{} left", HumanDuration(progress.left.unwrap_or(Duration::ZERO)));
@@ -69,7 +84,7 @@ impl WorkArgs {
             }
         });
         bar.finish_and_clear();
-        Ok(trained?)
+        trained.map_err(|error| cli::study_error(error, Some(&self.out)))
     }
 }
 

@@ -47,6 +47,7 @@ pub fn responses(
 ) -> Result<Vec<BlockResponse>, TrainError> {
     let mut sums = vec![Sums::default(); engine.graph().blocks.len()];
     for draws in Batches::plain(images as u32, batch_size).epoch(0).batches() {
+        engine.check_stop()?;
         let batch = BatchRef {
             split: Split::Test,
             draws,

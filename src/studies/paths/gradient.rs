@@ -71,6 +71,7 @@ pub fn path_norms(
         let norms: PathNorms = match log.get(&key) {
             Some(norms) => norms,
             None => {
+                engine.check_stop()?;
                 let norms = one_pass(engine, route, sampling, pass, trials.clone())?;
                 log.record(&key, &norms)?;
                 norms

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::error::StudyError;
 use crate::data::{Batches, Source};
 use crate::graph::Mode;
+use crate::stop::StopToken;
 use crate::train::{Adapter, Config, EpochRow, Event, RunDirectory, Settings, Trainer, checkpoint, input_of};
 use crate::tuning::KernelSource;
 
@@ -33,6 +34,7 @@ const RUNS: &str = "runs";
 pub struct Sweep {
     planned: Vec<PlannedPoint>,
     kernels: KernelSource,
+    stop: StopToken,
 }
 
 /// A point before it is trained.
@@ -211,6 +213,7 @@ impl Sweep {
         Ok(Sweep {
             planned,
             kernels: KernelSource::Default,
+            stop: StopToken::default(),
         })
     }
 
@@ -218,6 +221,13 @@ impl Sweep {
     /// that continues keeps its kernels.
     pub fn with_kernels(self, kernels: KernelSource) -> Self {
         Sweep { kernels, ..self }
+    }
+
+    /// Ends once `stop` asks to: the run that is being trained writes its
+    /// checkpoint, and the same sweep continues there.
+    #[must_use]
+    pub fn heed(self, stop: StopToken) -> Self {
+        Sweep { stop, ..self }
     }
 
     /// Number of points.
@@ -263,7 +273,7 @@ impl Sweep {
             let trained = if found {
                 planned.found()?
             } else {
-                planned.train(adapter, &self.kernels, &mut |event| {
+                planned.train(adapter, &self.kernels, &self.stop, &mut |event| {
                     if let Event::Step { done, .. } = event {
                         clock.set_steps(index, *done);
                     }
@@ -365,9 +375,11 @@ impl PlannedPoint {
         &self,
         adapter: &Adapter,
         kernels: &KernelSource,
+        stop: &StopToken,
         report: &mut dyn FnMut(&Event),
     ) -> Result<TrainedPoint, StudyError> {
         let mut trainer = Trainer::open_config(self.point.config.clone(), adapter)?;
+        trainer.heed(stop.clone());
         let name = trainer.made_by().adapter;
         let (directory, resume) = match RunDirectory::open(&self.run) {
             Ok(run) => (run, true),

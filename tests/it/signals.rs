@@ -1,0 +1,304 @@
+//! Does a signal end a program with all that it has computed stored, so that it
+//! goes on to the same bits?
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::program::{failure, program};
+use residua::stop::StopToken;
+use residua::train::{Adapter, Config, Event, RunDirectory, Trainer};
+
+/// Six steps in an epoch, two epochs.
+fn config() -> Config {
+    Config {
+        model: "resnet8".into(),
+        batch_size: 16,
+        lr: 0.05,
+        log_steps: true,
+        log_gradients: true,
+        ..Config::for_data("synthetic:96,32")
+    }
+}
+
+/// Trains in `path`, and asks to stop when `asks` says so; whether the run was
+/// stopped.
+fn train(path: &Path, mut asks: impl FnMut(&Event) -> bool) -> bool {
+    let mut trainer = Trainer::open_config(config(), &Adapter::default()).unwrap();
+    let stop = StopToken::default();
+    trainer.heed(stop.clone());
+    let (directory, resume) = match RunDirectory::open(path) {
+        Ok(run) => (run, true),
+        Err(_) => (RunDirectory::create(path).unwrap(), false),
+    };
+    let mut run = match resume {
+        true => trainer.resume(&directory).unwrap(),
+        false => trainer.start(&directory).unwrap(),
+    };
+    let trained = run.train(|event| {
+        if asks(event) {
+            stop.stop();
+        }
+    });
+    match trained {
+        Ok(()) => false,
+        Err(error) => {
+            assert!(error.is_stopped(), "{error}");
+            true
+        }
+    }
+}
+
+/// What a run leaves that does not depend on time.
+fn results(path: &Path) -> Vec<Vec<u8>> {
+    let read = |name: &str| fs::read(path.join(name)).unwrap();
+    let metrics = String::from_utf8(read("metrics.csv")).unwrap();
+    let timeless = metrics
+        .lines()
+        .map(|line| line.split(',').take(6).collect::<Vec<_>>().join(","));
+    let mut files = vec![timeless.collect::<Vec<_>>().join("\n").into_bytes()];
+    for name in ["steps.csv", "gradients.csv", "last.safetensors", "best.safetensors"] {
+        files.push(read(name));
+    }
+    files
+}
+
+#[test]
+fn a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    assert!(!train(&whole, |_| false));
+    let expected = results(&whole);
+    // Steps 6 and 12 end an epoch: the stop interrupts its test.
+    for at in [1, 4, 6, 11, 12] {
+        let path = folder.path().join(format!("stopped-{at}"));
+        let stopped = train(&path, |event| matches!(event, Event::Step { done, .. } if *done == at));
+        assert!(stopped, "step {at}");
+        let rows = fs::read_to_string(path.join("steps.csv")).unwrap().lines().count();
+        assert_eq!(rows, at as usize + 1, "steps.csv has every step");
+        assert!(!train(&path, |_| false), "step {at}");
+        assert!(results(&path) == expected, "step {at}");
+    }
+    // Stopped before its first step, and then after every step.
+    let path = folder.path().join("stopped-often");
+    let mut times = 0;
+    while train(&path, |event| matches!(event, Event::Step { .. })) {
+        times += 1;
+    }
+    assert_eq!(times, 12);
+    assert!(results(&path) == expected);
+}
+
+#[test]
+fn losses_are_in_the_table_before_a_run_diverges() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut command = program("residua");
+    command.args([
+        "train",
+        "--model",
+        "resnet8",
+        "--data",
+        "synthetic:96,32",
+        "--batch-size",
+        "16",
+    ]);
+    command.args([
+        "--lr",
+        "1e6",
+        "--schedule",
+        "constant",
+        "--epochs",
+        "9",
+        "--log-steps",
+        "--out",
+    ]);
+    let (code, line) = failure(command.arg(&out));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let at = words.windows(2).find(|pair| pair[0] == "step").expect(&line)[1];
+    let table = fs::read_to_string(out.join("steps.csv")).unwrap();
+    assert_eq!(
+        (code, table.lines().count()),
+        (1, at.parse::<usize>().unwrap()),
+        "{line}: {table}"
+    );
+}
+
+#[cfg(unix)]
+mod programs {
+    use std::io::Read as _;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A program that was started, and is ended with its test.
+    struct Started(Child);
+
+    impl Started {
+        fn new(arguments: &[&str], out: &Path) -> Self {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_residua"));
+            command.args(arguments).arg("--out").arg(out);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped());
+            Started(command.spawn().unwrap())
+        }
+
+        fn signal(&self, name: &str) {
+            let sent = Command::new("kill")
+                .args(["-s", name, &self.0.id().to_string()])
+                .status();
+            assert!(sent.unwrap().success());
+        }
+
+        /// Waits until `is_so`.
+        fn wait_until(&mut self, mut is_so: impl FnMut() -> bool) {
+            let began = Instant::now();
+            while !is_so() {
+                assert!(began.elapsed() < Duration::from_secs(600), "it hangs");
+                assert!(self.0.try_wait().unwrap().is_none(), "{}", self.text());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+
+        fn text(&mut self) -> String {
+            let mut text = String::new();
+            self.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+            text
+        }
+
+        /// The exit code, and what was written to standard error.
+        fn end(mut self) -> (Option<i32>, String) {
+            let text = self.text();
+            (self.0.wait().unwrap().code(), text)
+        }
+    }
+
+    impl Drop for Started {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    const LONG: [&str; 12] = [
+        "train",
+        "--model",
+        "resnet8",
+        "--data",
+        "synthetic:96,32",
+        "--batch-size",
+        "16",
+        "--epochs",
+        "9999",
+        "--log-steps",
+        "--log-every",
+        "1",
+    ];
+
+    #[test]
+    fn training_ends_with_the_code_of_the_signal_and_says_how_to_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+            let out = folder.path().join(signal);
+            let mut run = Started::new(&LONG, &out);
+            run.wait_until(|| fs::read_to_string(out.join("steps.csv")).is_ok_and(|text| text.lines().count() > 20));
+            run.signal(signal);
+            let (found, text) = run.end();
+            assert_eq!(found, Some(code), "{signal}: {text}");
+            let last = text.lines().last().unwrap();
+            let resume = format!("train --resume {}", out.display());
+            assert!(
+                last.starts_with("stopped after step") && last.contains(&resume),
+                "{text}"
+            );
+            assert!(!text.contains("panicked"), "{text}");
+            assert!(
+                text.lines()
+                    .any(|line| line.starts_with("step ") && line.contains("loss")),
+                "{text}"
+            );
+            let step: usize = last.split_whitespace().nth(3).unwrap().parse().unwrap();
+            let rows = fs::read_to_string(out.join("steps.csv")).unwrap().lines().count();
+            assert_eq!(rows, step + 1);
+        }
+    }
+
+    #[test]
+    fn a_second_signal_ends_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        // A step takes seconds: it is not over when the second signal comes.
+        let slow = [
+            "train",
+            "--model",
+            "resnet110",
+            "--data",
+            "synthetic:1024,32",
+            "--batch-size",
+            "1024",
+            "--no-autotune",
+        ];
+        let mut run = Started::new(&slow, &out);
+        run.wait_until(|| out.join("run.toml").exists());
+        run.signal("TERM");
+        run.signal("INT");
+        run.0.wait().unwrap();
+        let (code, text) = run.end();
+        // Signals that come together may be delivered in any order.
+        assert!(code == Some(130) || code == Some(143), "{text}");
+        assert!(!text.contains("stopped after"), "{text}");
+        assert!(!out.join("last.safetensors").exists());
+    }
+
+    #[test]
+    fn commands_that_store_nothing_end_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Started::new(&["bench", "--networks"], &folder.path().join("bench"));
+        // The handlers are there once the program has opened its device.
+        std::thread::sleep(Duration::from_secs(2));
+        bench.wait_until(|| true);
+        bench.signal("INT");
+        let (code, text) = bench.end();
+        assert_eq!(code, Some(130), "{text}");
+    }
+
+    #[test]
+    fn a_study_keeps_its_results_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (run, out) = (folder.path().join("run"), folder.path().join("lesions"));
+        let small = [
+            "train",
+            "--model",
+            "resnet8",
+            "--data",
+            "synthetic:96,32",
+            "--epochs",
+            "1",
+            "--out",
+        ];
+        program("residua").args(small).arg(&run).assert().success();
+        let path = run.to_str().unwrap();
+        let lesions = ["lesion", "--reorder", "1..20", "--trials", "5000", "--run", path];
+        let log = || fs::read_to_string(out.join("results.jsonl")).unwrap_or_default();
+        let mut study = Started::new(&lesions, &out);
+        study.wait_until(|| log().lines().count() > 100);
+        study.signal("TERM");
+        let (code, text) = study.end();
+        assert_eq!(code, Some(143), "{text}");
+        let last = text.lines().last().unwrap();
+        assert!(
+            last.contains("the results so far are in") && last.contains("continues there"),
+            "{text}"
+        );
+        let before = log();
+        assert!(before.ends_with('\n'));
+        let mut again = Started::new(&lesions, &out);
+        again.wait_until(|| log().len() > before.len());
+        assert!(log().starts_with(&before), "results are kept");
+        again.signal("INT");
+        assert_eq!(again.end().0, Some(130));
+    }
+}
