@@ -13,6 +13,7 @@ mod memory;
 mod own_network;
 mod owners;
 mod parity;
+mod paths;
 mod precision;
 mod recompute;
 mod reference_parity;
