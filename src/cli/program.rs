@@ -11,7 +11,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use super::commands::CommandLine;
 use super::exit::CliError;
-use super::{arguments, signals, threads};
+use super::{arguments, knobs, signals, threads};
 
 /// Parses the arguments, runs the command of the program `name`, prints what it
 /// returns on standard output, and gives the exit code.
@@ -36,8 +36,12 @@ pub fn main(name: &'static str) -> ExitCode {
 /// Runs the command that `arguments` name; returns what goes to standard output.
 fn run(name: &'static str, arguments: &[String]) -> Result<String, CliError> {
     let matches = command(name).try_get_matches_from(arguments);
-    match matches.and_then(|matches| CommandLine::from_arg_matches(&matches)) {
-        Ok(program) => {
+    let matches = matches.and_then(|matches| Ok((CommandLine::from_arg_matches(&matches)?, matches)));
+    match matches {
+        Ok((program, matches)) => {
+            if let Some((command, given)) = matches.subcommand() {
+                knobs::check(command, given)?;
+            }
             signals::install(program.stops_gently())
                 .map_err(|error| CliError::failure(format_args!("signals cannot be handled: {error}")))?;
             threads::prepare();

@@ -9,6 +9,7 @@ use super::args::AdapterArgs;
 use super::arguments::expand;
 use super::deliver::quoted;
 use super::exit::CliError;
+use super::knobs::check_settings;
 use super::log_lines::{LogArgs, LogLines};
 use super::progress::{bar, note};
 use super::signals;
@@ -163,7 +164,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Continue the run in DIR with its own settings, to the same bits as if it
-    /// had never stopped [default: a new run]
+    /// had never stopped; with --epochs or --steps, as a run of that length: by
+    /// the schedules constant and multi-step:EPOCHS to the weights that it would
+    /// have had, by others with the learning rates that such a run has from here on
+    /// [default: a new run]
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
     /// Use the kernels of another run (its tuning.toml), or of a file from
@@ -198,7 +202,7 @@ impl SettingArgs {
     }
 
     /// The settings that were given, by their flags.
-    fn given(&self) -> Result<Table, CliError> {
+    pub fn given(&self) -> Result<Table, CliError> {
         Table::try_from(self).map_err(CliError::argument)
     }
 
@@ -237,6 +241,9 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
+/// The settings that may change when a run is resumed.
+const LENGTH: [&str; 2] = ["epochs", "steps"];
+
 /// Trains a new run, or continues one; returns what goes to standard output.
 pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let (config, directory) = match &args.resume {
@@ -244,17 +251,27 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             let given = args.settings.given()?;
             let out = args.out.is_some().then_some("out");
             let tuning = args.tuning.is_some().then_some("tuning");
-            if let Some(flag) = given.keys().map(String::as_str).next().or(out).or(tuning) {
+            let settings = given.keys().map(String::as_str).find(|flag| !LENGTH.contains(flag));
+            if let Some(flag) = settings.or(out).or(tuning) {
                 return Err(CliError::argument(format!(
                     "--{flag} cannot be changed with --resume; start a new run"
                 )));
             }
             let run = RunDirectory::resume(path)?;
             run.read_model()?;
-            (run.read_config()?, run)
+            let config = args.settings.over(run.read_config()?)?;
+            check_settings(&given, std::iter::once(&config))?;
+            config.settings()?;
+            if args.adapter.no_autotune && !run.read_tuning()?.is_empty() {
+                return Err(CliError::argument(
+                    "--no-autotune has no effect with --resume: the run keeps the kernels of its tuning.toml",
+                ));
+            }
+            (config, run)
         }
         None => {
             let config = args.settings.config()?;
+            check_settings(&args.settings.given()?, std::iter::once(&config))?;
             config.settings()?;
             // The directory is this run's before anything that takes time.
             let directory = match &args.out {
@@ -307,6 +324,13 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     } else {
         trainer.start(&directory)?
     };
+    let (done, of) = run.progress();
+    match done == of {
+        true => note(format_args!(
+            "already complete: {done} steps; --epochs N or --steps N goes on"
+        )),
+        false => run.rate_beyond_end().iter().for_each(note),
+    }
     let followed = follow(&mut run, args.log.lines());
     let (done, of) = run.progress();
     followed.map_err(|error| {

@@ -513,6 +513,7 @@ mod tests {
             let made_by = MadeBy {
                 version: String::new(),
                 adapter: String::new(),
+                extended: Vec::new(),
             };
             directory.write_config(&point.config, &made_by).unwrap();
             let row = |step: u32| GradientRow {

@@ -80,6 +80,20 @@ pub struct MadeBy {
     pub version: String,
     /// Adapter, interface and driver.
     pub adapter: String,
+    /// Where the run went on with another length than it had, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<Extension>,
+}
+
+/// A run went on with another length than it had. Steps before kept the learning
+/// rates of the old length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Extension {
+    /// The steps taken when it went on.
+    pub at_step: u32,
+    /// The steps that it would have had.
+    pub from_steps: u32,
 }
 
 /// The contents of `run.toml`.
@@ -494,6 +508,7 @@ mod tests {
         let made_by = MadeBy {
             version: "1".into(),
             adapter: "a".into(),
+            extended: Vec::new(),
         };
         run.write_config(&config, &made_by).unwrap();
         assert_eq!(run.read_config().unwrap(), config);
@@ -523,6 +538,7 @@ mod tests {
         let made_by = MadeBy {
             version: "1".into(),
             adapter: "a".into(),
+            extended: Vec::new(),
         };
         run.write_config(&Config::default(), &made_by).unwrap();
         run

@@ -46,7 +46,45 @@ pub struct Rate {
     pub steps: u32,
 }
 
+impl Schedule {
+    /// Whether the rate of a step depends on the number of steps in the run.
+    pub fn depends_on_length(&self) -> bool {
+        match self {
+            Schedule::Constant => false,
+            Schedule::MultiStep { epochs, .. } => epochs.is_empty(),
+            Schedule::Cosine => true,
+        }
+    }
+}
+
 impl Rate {
+    /// What the rate never comes to, because the run ends before: a line for the
+    /// warm-up and one for the milestones.
+    pub fn beyond_end(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.warm_up.steps >= self.steps {
+            lines.push(format!(
+                "the warm-up of {} steps does not end within the run of {} steps",
+                self.warm_up.steps, self.steps
+            ));
+        }
+        if let Schedule::MultiStep { epochs, .. } = &self.schedule {
+            let run = f64::from(self.steps) / f64::from(self.steps_per_epoch.max(1));
+            let beyond: Vec<String> = epochs
+                .iter()
+                .filter(|&&epoch| epoch >= run)
+                .map(f64::to_string)
+                .collect();
+            if !beyond.is_empty() {
+                lines.push(format!(
+                    "the learning rate does not fall at epoch {}: the run ends after {run} epochs",
+                    beyond.join(", ")
+                ));
+            }
+        }
+        lines
+    }
+
     /// The learning rate of step `step` (from 0).
     pub fn at(&self, step: u32) -> f64 {
         if step < self.warm_up.steps {
@@ -164,6 +202,23 @@ mod tests {
         };
         close(rate("constant", waiting).at(3), 0.01);
         close(rate("constant", waiting).at(4), 0.1);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_end_is_said() {
+        let none = rate("multi-step:3,9.5@0.2", WarmUp::default());
+        assert!(none.beyond_end().is_empty());
+        let late = rate("multi-step:3,10,60@0.2", WarmUp { steps: 100, rate: None });
+        let lines = late.beyond_end();
+        assert!(
+            lines[0].contains("warm-up of 100 steps") && lines[1].contains("epoch 10, 60: "),
+            "{lines:?}"
+        );
+        let of = |text: &str| text.parse::<Schedule>().unwrap().depends_on_length();
+        assert_eq!(
+            ["constant", "multi-step:3@0.1", "multi-step", "cosine"].map(of),
+            [false, false, true, true]
+        );
     }
 
     #[test]

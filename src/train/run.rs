@@ -8,7 +8,7 @@ use super::TrainError;
 use super::checkpoint::{self, Position};
 use super::config::Config;
 use super::curves::curves;
-use super::directory::{EpochRow, GradientRow, RunDirectory, StepRow};
+use super::directory::{EpochRow, Extension, GradientRow, RunDirectory, StepRow};
 use super::engine::{Engine, StepPlan};
 use super::evaluate::evaluate;
 use super::gradient_log::{first_convolution, is_sampled, mean_abs};
@@ -130,6 +130,15 @@ impl<'a> Run<'a> {
         // A run that was interrupted before its first checkpoint starts again.
         if resume && last.exists() {
             self.position = checkpoint::resume(self.engine, &last, &model)?;
+            let (taken, per_epoch) = (self.position.step, self.rate.steps_per_epoch);
+            if taken > self.rate.steps {
+                let (setting, length) = match self.config.steps {
+                    Some(steps) => ("steps", steps),
+                    None => ("epochs", self.config.epochs),
+                };
+                let problem = format!("{length}: the run has taken {taken} steps already, {per_epoch} in an epoch");
+                return Err(TrainError::value(setting, problem));
+            }
             self.read = self.position.step;
             self.epochs = self.directory.read_metrics()?;
             let tested = self.tested_epochs();
@@ -155,6 +164,24 @@ impl<'a> Run<'a> {
             false => self.position.step / per_epoch,
         };
         trained - u32::from(self.position.untested.is_some())
+    }
+
+    /// What the learning rate never comes to, because the run ends before.
+    pub fn rate_beyond_end(&self) -> Vec<String> {
+        self.rate.beyond_end()
+    }
+
+    /// Whether the run goes on with another length than its `run.toml` says.
+    ///
+    /// # Errors
+    /// Where `run.toml` cannot be read.
+    pub(super) fn extension(&self) -> Result<Option<Extension>, TrainError> {
+        let before = self.directory.read_config()?;
+        let changed = (before.epochs, before.steps) != (self.config.epochs, self.config.steps);
+        Ok(changed.then(|| Extension {
+            at_step: self.position.step,
+            from_steps: before.total_steps(self.rate.steps_per_epoch),
+        }))
     }
 
     /// The number of steps taken so far, and of the whole run.

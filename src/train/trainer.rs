@@ -121,6 +121,7 @@ impl Trainer {
         MadeBy {
             version: env!("CARGO_PKG_VERSION").to_string(),
             adapter: self.engine.name(),
+            extended: Vec::new(),
         }
     }
 
@@ -136,8 +137,16 @@ impl Trainer {
     /// checkpoint. A run that was interrupted before its first checkpoint
     /// begins again.
     ///
+    /// The settings may have another length (epochs or steps) than the run's. It
+    /// then goes on as a run of that length: with a learning rate that does not
+    /// depend on it ([`Schedule::depends_on_length`](super::Schedule::depends_on_length)),
+    /// to the weights of a run that had it from the start; with another, by the
+    /// rates that such a run has from here on. `run.toml` records it. A run that
+    /// ended within an epoch was tested there, and that test counts for the best
+    /// weights.
+    ///
     /// # Errors
-    /// As [`Run::prepare`], and where another process owns the directory.
+    /// As [`Run::prepare`], where the run has taken more steps already, and where another process owns the directory.
     pub fn resume<'a>(&'a mut self, directory: &RunDirectory) -> Result<Run<'a>, TrainError> {
         self.run(directory, true)
     }
@@ -162,6 +171,10 @@ impl Trainer {
         if !resume {
             directory.clear()?;
             directory.write_tuning(tuning.as_ref())?;
+            directory.write_config(&self.config, &made_by)?;
+        } else if let Some(extension) = run.extension()? {
+            let mut made_by = directory.read_made_by()?;
+            made_by.extended.push(extension);
             directory.write_config(&self.config, &made_by)?;
         }
         Ok(run)

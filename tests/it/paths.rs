@@ -63,7 +63,8 @@ fn odd_names_of_a_run_work() {
         "a'b\"c$d`e",
         "cifar10:x=y",
     ];
-    let names = ["runs", &"n".repeat(200)].into_iter().chain(odd);
+    let long = "n".repeat(200);
+    let names = ["plain", &long].into_iter().chain(odd);
     let mut trained = None;
     for name in names {
         let out = folder.path().join(name);

@@ -68,23 +68,20 @@ fn a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits() {
     let whole = folder.path().join("whole");
     assert!(!train(&whole, |_| false));
     let expected = results(&whole);
+    let rows = |path: &Path| fs::read_to_string(path.join("steps.csv")).unwrap().lines().count() as u32;
+    let path = folder.path().join("stopped-once");
+    assert!(train(&path, |event| matches!(event, Event::Step { done: 1, .. })));
+    assert_eq!(rows(&path), 1 + 1, "steps.csv has every step");
+    assert!(!train(&path, |_| false));
+    assert!(results(&path) == expected);
     // Steps 6 and 12 end an epoch: the stop interrupts its test.
-    for at in [1, 4, 6, 11, 12] {
-        let path = folder.path().join(format!("stopped-{at}"));
-        let stopped = train(&path, |event| matches!(event, Event::Step { done, .. } if *done == at));
-        assert!(stopped, "step {at}");
-        let rows = fs::read_to_string(path.join("steps.csv")).unwrap().lines().count();
-        assert_eq!(rows, at as usize + 1, "steps.csv has every step");
-        assert!(!train(&path, |_| false), "step {at}");
-        assert!(results(&path) == expected, "step {at}");
-    }
-    // Stopped before its first step, and then after every step.
     let path = folder.path().join("stopped-often");
-    let mut times = 0;
-    while train(&path, |event| matches!(event, Event::Step { .. })) {
-        times += 1;
+    let every_third = |event: &Event| matches!(event, Event::Step { done, .. } if done % 3 == 0);
+    for at in [3, 6, 9, 12] {
+        assert!(train(&path, every_third), "step {at}");
+        assert_eq!(rows(&path), at + 1);
     }
-    assert_eq!(times, 12);
+    assert!(!train(&path, every_third));
     assert!(results(&path) == expected);
 }
 
@@ -268,7 +265,7 @@ mod programs {
     #[test]
     fn a_study_keeps_its_results_and_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let (run, out) = (folder.path().join("run"), folder.path().join("lesions"));
+        let (run, out) = (folder.path().join("run"), folder.path().join("paths"));
         let small = [
             "train",
             "--model",
@@ -281,10 +278,10 @@ mod programs {
         ];
         program("residua").args(small).arg(&run).assert().success();
         let path = run.to_str().unwrap();
-        let lesions = ["lesion", "--reorder", "1..20", "--trials", "5000", "--run", path];
+        let paths = ["paths", "--samples", "1000000", "--run", path];
         let log = || fs::read_to_string(out.join("results.jsonl")).unwrap_or_default();
-        let mut study = Started::new(&lesions, &out);
-        study.wait_until(|| log().lines().count() > 100);
+        let mut study = Started::new(&paths, &out);
+        study.wait_until(|| log().lines().count() > 10);
         study.signal("TERM");
         let (code, text) = study.end();
         assert_eq!(code, Some(143), "{text}");
@@ -295,7 +292,7 @@ mod programs {
         );
         let before = log();
         assert!(before.ends_with('\n'));
-        let mut again = Started::new(&lesions, &out);
+        let mut again = Started::new(&paths, &out);
         again.wait_until(|| log().len() > before.len());
         assert!(log().starts_with(&before), "results are kept");
         again.signal("INT");

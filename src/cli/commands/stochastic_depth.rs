@@ -56,7 +56,9 @@ pub fn stochastic_depth(args: &Args) -> Result<String, CliError> {
         rules: args.rule.clone(),
         seeds: args.seeds.clone(),
     };
-    let results = args.work.train(depth_points(&base, &grid)?)?;
+    let points = depth_points(&base, &grid)?;
+    cli::check_settings(&args.settings.given()?, points.iter().map(|point| &point.config))?;
+    let results = args.work.train(points)?;
     let study = DepthStudy::new(&results)?;
     let report = study.report(&cli::command_line());
     cli::deliver_as(

@@ -44,6 +44,16 @@ pub struct WorkArgs {
 pub fn sweep(args: &Args) -> Result<String, CliError> {
     let grid: Vec<GridSetting> = args.grid.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let points = grid_points(&args.settings.config()?, &grid)?;
+    let mut given = args.settings.given()?;
+    if let Some(setting) = grid.iter().find(|setting| given.contains_key(&setting.key)) {
+        let key = &setting.key;
+        return Err(CliError::argument(format!(
+            "--{key} has no effect: --grid has the values of {key}"
+        )));
+    }
+    let varied = grid.iter().map(|setting| (setting.key.clone(), true.into()));
+    given.extend(varied);
+    cli::check_settings(&given, points.iter().map(|point| &point.config))?;
     let results = args.work.train(points)?;
     let report = sweep_report(&cli::command_line(), &results);
     cli::deliver_as(

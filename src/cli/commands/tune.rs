@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Model; names as in `residua train --help`
-    #[arg(required_unless_present_any = ["run", "export", "import", "list", "clear"])]
+    #[arg(required_unless_present_any = ["run", "export", "import", "list", "clear"], conflicts_with = "cache")]
     model: Option<String>,
     /// Tune for the model, images and batch size of the run in DIR [default: for
     /// MODEL]
