@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::error::StudyError;
 use super::recalibrate::Recalibration;
@@ -22,6 +23,14 @@ use crate::train::{Engine, ImageResult, Outcome, Split, TrainError, TrainedNetwo
 /// Number of routes evaluated together. It is large enough to share most of
 /// what can be shared, and small enough that an interruption loses little.
 const TOGETHER: usize = 64;
+
+/// Number of routes of a long list that are made at a time, to be ordered by what
+/// they share.
+const WINDOW: usize = 4096;
+
+/// The longest name of a file of images, in bytes, without its ending. File
+/// systems allow 255.
+const LONGEST_NAME: usize = 200;
 
 /// Top-5 errors are reported for data sets with more classes than this.
 const MOST_CLASSES_WITHOUT_TOP5: usize = 10;
@@ -151,6 +160,40 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// Where the adapter fails, or a result cannot be written.
     pub fn evaluate(&mut self, routes: &[NamedRoute]) -> Result<Vec<Evaluation>, StudyError> {
+        self.evaluate_part(routes, 0, None)
+    }
+
+    /// As [`Self::evaluate`], for `count` routes that are made one after the other:
+    /// only those that are evaluated next are in memory. Routes share what they
+    /// can with those next to them.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and those of `routes`.
+    pub fn evaluate_all(
+        &mut self,
+        count: usize,
+        mut routes: impl Iterator<Item = Result<NamedRoute, StudyError>>,
+    ) -> Result<Vec<Evaluation>, StudyError> {
+        let images = self.network.images() as u64;
+        let total = count as u64 * images;
+        let mut all = Vec::new();
+        loop {
+            let next: Vec<NamedRoute> = routes.by_ref().take(WINDOW).collect::<Result<_, _>>()?;
+            if next.is_empty() {
+                return Ok(all);
+            }
+            all.extend(self.evaluate_part(&next, all.len() as u64 * images, Some(total))?);
+        }
+    }
+
+    /// Evaluates `routes` after work of `done` images, out of `total`; `None` is
+    /// the work of these routes alone.
+    fn evaluate_part(
+        &mut self,
+        routes: &[NamedRoute],
+        mut done: u64,
+        total: Option<u64>,
+    ) -> Result<Vec<Evaluation>, StudyError> {
         let mut missing: Vec<&NamedRoute> = routes.iter().filter(|route| self.known(route).is_none()).collect();
         missing.sort_by(|a, b| a.route.compare(&b.route).then_with(|| a.name.cmp(&b.name)));
         missing.dedup_by(|a, b| a.name == b.name);
@@ -159,8 +202,7 @@ impl<'a> Evaluator<'a> {
             self.warm_up(first, together)?;
         }
         let images = self.network.images();
-        let total = (missing.len() * images) as u64;
-        let mut done = 0;
+        let total = total.unwrap_or((missing.len() * images) as u64);
         for chunk in missing.chunks(together) {
             let began = Instant::now();
             let outcomes = self.outcomes(chunk, done, total)?;
@@ -262,7 +304,15 @@ impl<'a> Evaluator<'a> {
 
     fn images_path(&self, route: &NamedRoute) -> Option<PathBuf> {
         let directory = self.images_directory.as_ref()?;
-        Some(directory.join(format!("{}.csv", route.name.replace(' ', "-"))))
+        let mut name = route.name.replace(' ', "-");
+        if name.len() > LONGEST_NAME {
+            // The names of routes are ASCII, and this one is still its own.
+            let hash = Sha256::digest(&name);
+            let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            name.truncate(LONGEST_NAME - hash.len() - 1);
+            name = format!("{name}-{hash}");
+        }
+        Some(directory.join(format!("{name}.csv")))
     }
 
     /// Writes label, loss and error of every image.

@@ -20,7 +20,8 @@ pub use error::StudyError;
 pub use evaluator::{Evaluation, Evaluator, NamedRoute, StudyProgress};
 pub use lesion::{
     BlockPool, BlockResponse, ComparedNetwork, Deletions, Lesion, LesionFindings, LesionStudy, RandomDeletions,
-    Reordering, Trials, all_pairs, delete, greedy, random_deletions, reorder, responses, without_shortcut,
+    Reordering, Trials, all_pairs, delete, delete_random, greedy, random_deletions, reorder, responses,
+    without_shortcut,
 };
 pub use paths::{
     PathFindings, PathNorms, PathSampling, PathStudy, contributions, effective_range, lengths_in_blocks,

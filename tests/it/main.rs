@@ -6,9 +6,11 @@ mod support;
 
 mod bench;
 mod cli;
+mod continuing;
 mod engines;
 mod eval;
 mod kernels;
+mod knobs;
 mod memory;
 mod own_network;
 mod owners;

@@ -70,14 +70,38 @@ pub struct Trials {
 /// # Errors
 /// Where a block does not exist, or as [`Evaluator::evaluate`].
 pub fn delete(evaluator: &mut Evaluator, whole: &Route, deletions: &[Vec<usize>]) -> Result<Vec<Lesion>, StudyError> {
-    let routes: Vec<NamedRoute> = deletions
-        .iter()
-        .map(|numbers| deletion(whole, numbers))
-        .collect::<Result<_, _>>()?;
-    let evaluations = evaluator.evaluate(&routes)?;
+    delete_all(evaluator, whole, deletions.len(), deletions.iter().cloned())
+}
+
+/// As [`delete`], for a list of `count` deletions that is not in memory.
+fn delete_all(
+    evaluator: &mut Evaluator,
+    whole: &Route,
+    count: usize,
+    deletions: impl Iterator<Item = Vec<usize>> + Clone,
+) -> Result<Vec<Lesion>, StudyError> {
+    let routes = deletions.clone().map(|numbers| deletion(whole, &numbers));
+    let evaluations = evaluator.evaluate_all(count, routes)?;
     let graph = evaluator.graph();
-    let lesion = |(numbers, evaluation): (&Vec<usize>, Evaluation)| lesion(graph, numbers, evaluation);
-    Ok(deletions.iter().zip(evaluations).map(lesion).collect())
+    let lesion = |(numbers, evaluation): (Vec<usize>, Evaluation)| lesion(graph, &numbers, evaluation);
+    Ok(deletions.zip(evaluations).map(lesion).collect())
+}
+
+/// Deletes random subsets of `pool` from `whole`, as [`random_deletions`] lists
+/// them.
+///
+/// # Errors
+/// As [`Evaluator::evaluate`].
+pub fn delete_random(
+    evaluator: &mut Evaluator,
+    whole: &Route,
+    pool: &[usize],
+    trials: &Trials,
+) -> Result<Vec<Lesion>, StudyError> {
+    let (from, to) = (*trials.counts.start(), *trials.counts.end());
+    let sizes = (to.min(pool.len()) + 1).saturating_sub(from);
+    let count = sizes * trials.trials as usize;
+    delete_all(evaluator, whole, count, random_deletions(pool, trials))
 }
 
 /// The control experiment: removes the shortcut of each of the blocks
@@ -136,19 +160,18 @@ pub fn all_pairs(blocks: usize) -> Vec<Vec<usize>> {
 }
 
 /// Random subsets of `pool`, for each size of `trials` that the pool has.
-pub fn random_deletions(pool: &[usize], trials: &Trials) -> Vec<Vec<usize>> {
-    let mut deletions = Vec::new();
-    for count in trials.counts.clone().filter(|&count| count <= pool.len()) {
-        for trial in 0..trials.trials {
-            let mut draws = draws(trials.seed, count, trial);
-            let mut order = pool.to_vec();
-            draws.choose(&mut order, count);
-            order.truncate(count);
-            order.sort_unstable();
-            deletions.push(order);
-        }
-    }
-    deletions
+/// They are drawn as they are asked for: a list may be longer than the memory.
+pub fn random_deletions<'a>(pool: &'a [usize], trials: &'a Trials) -> impl Iterator<Item = Vec<usize>> + Clone + 'a {
+    let counts = trials.counts.clone().filter(|&count| count <= pool.len());
+    let of_count = move |count| (0..trials.trials).map(move |trial| (count, trial));
+    counts.flat_map(of_count).map(|(count, trial)| {
+        let mut draws = draws(trials.seed, count, trial);
+        let mut order = pool.to_vec();
+        draws.choose(&mut order, count);
+        order.truncate(count);
+        order.sort_unstable();
+        order
+    })
 }
 
 /// Random orders: for each number of swaps, the parameters of random pairs of
@@ -157,7 +180,7 @@ pub fn random_deletions(pool: &[usize], trials: &Trials) -> Vec<Vec<usize>> {
 /// # Errors
 /// Where no two blocks are interchangeable, or as [`Evaluator::evaluate`].
 pub fn reorder(evaluator: &mut Evaluator, whole: &Route, trials: &Trials) -> Result<Vec<Reordering>, StudyError> {
-    let graph = evaluator.graph();
+    let graph = &evaluator.graph().clone();
     let exchanges = exchanges(graph);
     if exchanges.is_empty() {
         let (from, to) = (trials.counts.start(), trials.counts.end());
@@ -166,30 +189,37 @@ pub fn reorder(evaluator: &mut Evaluator, whole: &Route, trials: &Trials) -> Res
             format!("{from}..{to}: the model has no two blocks of one shape that could be exchanged"),
         ));
     }
-    let mut chosen = Vec::new();
-    let mut routes = Vec::new();
-    for count in trials.counts.clone() {
-        for trial in 0..trials.trials {
-            let mut draws = draws(trials.seed ^ REORDER, count, trial);
-            let swaps: Vec<(usize, usize)> = (0..count)
-                .map(|_| exchanges[draws.below(exchanges.len() as u32) as usize])
-                .collect();
-            let mut route = whole.clone();
-            for &(left, right) in &swaps {
-                route = route.swapping(graph, left, right)?;
-            }
-            let order: Vec<usize> = (0..route.len()).map(|index| route.takes(BlockId(index)).0).collect();
-            let numbers: Vec<String> = order.iter().map(|index| (index + 1).to_string()).collect();
-            routes.push(NamedRoute {
-                name: format!("order {}", numbers.join(" ")),
-                route,
-            });
-            chosen.push((swaps, kendall_tau(&order)));
+    let of_count = |count| (0..trials.trials).map(move |trial| (count, trial));
+    let choices = trials.counts.clone().flat_map(of_count);
+    let swaps = |(count, trial): (usize, u32)| -> Vec<(usize, usize)> {
+        let mut draws = draws(trials.seed ^ REORDER, count, trial);
+        let pair = |_| exchanges[draws.below(exchanges.len() as u32) as usize];
+        (0..count).map(pair).collect()
+    };
+    let order = |swaps: &[(usize, usize)]| -> Result<(Route, Vec<usize>), StudyError> {
+        let mut route = whole.clone();
+        for &(left, right) in swaps {
+            route = route.swapping(graph, left, right)?;
         }
-    }
-    let evaluations = evaluator.evaluate(&routes)?;
-    let reordering = |((swaps, tau), evaluation)| Reordering { swaps, tau, evaluation };
-    Ok(chosen.into_iter().zip(evaluations).map(reordering).collect())
+        let order = (0..route.len()).map(|index| route.takes(BlockId(index)).0).collect();
+        Ok((route, order))
+    };
+    let named = |choice| {
+        let (route, order) = order(&swaps(choice))?;
+        let numbers: Vec<String> = order.iter().map(|index| (index + 1).to_string()).collect();
+        Ok(NamedRoute {
+            name: format!("order {}", numbers.join(" ")),
+            route,
+        })
+    };
+    let count = choices.clone().count();
+    let evaluations = evaluator.evaluate_all(count, choices.clone().map(named))?;
+    let reordering = |(choice, evaluation)| {
+        let swaps = swaps(choice);
+        let tau = kendall_tau(&order(&swaps)?.1);
+        Ok(Reordering { swaps, tau, evaluation })
+    };
+    choices.zip(evaluations).map(reordering).collect()
 }
 
 /// Changes the seed so that orders and deletions draw different numbers.
@@ -248,16 +278,17 @@ mod tests {
     #[test]
     fn random_deletions_are_subsets_of_the_pool() {
         let pool = [2, 3, 5, 7, 11];
-        let deletions = random_deletions(&pool, &trials(1..=20, 10));
+        let listed = |counts| random_deletions(&pool, &trials(counts, 10)).collect::<Vec<_>>();
+        let deletions = listed(1..=20);
         assert_eq!(deletions.len(), 5 * 10, "sizes beyond the pool are left out");
         for (index, list) in deletions.iter().enumerate() {
             assert_eq!(list.len(), index / 10 + 1);
             assert!(list.is_sorted_by(|a, b| a < b));
             assert!(list.iter().all(|number| pool.contains(number)));
         }
-        assert_eq!(deletions, random_deletions(&pool, &trials(1..=20, 10)));
+        assert_eq!(deletions, listed(1..=20));
         // Trials do not depend on the other sizes.
-        assert_eq!(deletions[10..20], random_deletions(&pool, &trials(2..=2, 10)));
+        assert_eq!(deletions[10..20], listed(2..=2));
         let firsts: std::collections::HashSet<_> = deletions[..10].iter().collect();
         assert!(firsts.len() > 1, "trials differ");
     }

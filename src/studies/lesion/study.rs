@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::{
-    ComparedNetwork, LesionFindings, RandomDeletions, Trials, all_pairs, delete, greedy, random_deletions, reorder,
+    ComparedNetwork, LesionFindings, RandomDeletions, Trials, all_pairs, delete, delete_random, greedy, reorder,
     responses, without_shortcut,
 };
 use crate::graph::Block;
@@ -265,7 +265,7 @@ impl LesionStudy {
         if let Some(counts) = &self.random {
             for (name, pool) in self.random_from.pools(&blocks) {
                 evaluator.begin("deleting many blocks");
-                let lesions = delete(evaluator, route, &random_deletions(&pool, &trials(counts)))?;
+                let lesions = delete_random(evaluator, route, &pool, &trials(counts))?;
                 random.push(RandomDeletions { pool: name, lesions });
             }
         }
