@@ -23,7 +23,8 @@ pub fn shown_path(path: &Path) -> String {
     within(&path.to_string_lossy(), LONGEST_PATH)
 }
 
-fn one_line(text: &str) -> String {
+/// `text` in one line: what would disturb it is escaped, nothing is left out.
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     text.chars().for_each(|character| push(&mut line, character));
     line

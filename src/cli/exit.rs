@@ -5,6 +5,7 @@ use std::path::Path;
 use super::signals;
 use crate::gpu::GpuError;
 use crate::schedule::SessionError;
+use crate::shown::one_line;
 use crate::studies::StudyError;
 use crate::train::TrainError;
 use crate::tuning::{CacheError, TuningError};
@@ -68,7 +69,8 @@ impl CliError {
 
     /// The message in one line, as it is printed.
     pub fn line(&self) -> String {
-        let message = self.message.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines = self.message.lines().map(str::trim).filter(|line| !line.is_empty());
+        let message = one_line(&lines.collect::<Vec<_>>().join(" "));
         match self.kind {
             Kind::Stopped => message,
             Kind::Argument | Kind::Failure => format!("error: {message}"),
@@ -188,6 +190,16 @@ mod tests {
         assert_eq!(shown.kind, Kind::Argument);
         let study = CliError::from(StudyError::from(Config { lr: -1.0, ..wrong }.settings().unwrap_err()));
         assert!(study.message.starts_with("--batch-size 0"), "{}", study.message);
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_cannot_disturb_a_terminal() {
+        let shown = |message: &str| CliError::failure(message).line();
+        assert_eq!(
+            shown("two  spaces\n  and \x1b[31mred"),
+            "error: two  spaces and \\u{1b}[31mred"
+        );
+        assert_eq!(CliError::stopped("stopped").line(), "stopped");
     }
 
     #[test]

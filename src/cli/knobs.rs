@@ -3,8 +3,8 @@
 //! They are refused: who gives one expects it to change something. The keys of a
 //! configuration file are not, because `run.toml` has all of them.
 
-use clap::ArgMatches;
 use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches};
 use toml::Table;
 
 use super::exit::CliError;
@@ -15,8 +15,9 @@ struct Knob {
     /// The commands that the rule is about.
     commands: &'static [&'static str],
     flag: &'static str,
-    /// Whether the flag has an effect among `Given`.
-    works: fn(&Given) -> bool,
+    /// Whether the flag has an effect among `Given`; `None` where it never has one:
+    /// the command does not list a flag that it shares with others.
+    works: Option<fn(&Given) -> bool>,
     /// What is missing, or in the way: "without --plan".
     why: &'static str,
 }
@@ -102,26 +103,15 @@ const KNOBS: &[Knob] = &[
     knob(&["paths"], "sample-images", SAMPLES, NOT_SAMPLED),
     knob(&["paths"], "batch-norm", SAMPLES, NOT_SAMPLED),
     knob(&["paths"], "seed", SAMPLES, NOT_SAMPLED),
-    knob(
+    never(
         &["paths"],
         "batch-size",
-        |_| false,
         "here; --sample-images is the number of images of a pass",
     ),
-    knob(
-        &["paths"],
-        "limit-test",
-        |_| false,
-        "here: paths are measured on training images",
-    ),
+    never(&["paths"], "limit-test", "here: paths are measured on training images"),
     knob(&["inspect"], "adapter", |given| given.has("plan"), "without --plan"),
-    knob(
-        &["inspect"],
-        "no-autotune",
-        |_| false,
-        "here: --plan lists the default algorithms",
-    ),
-    knob(&["tune"], "no-autotune", |_| false, "here: the command tunes"),
+    never(&["inspect"], "no-autotune", "here: --plan lists the default algorithms"),
+    never(&["tune"], "no-autotune", "here: the command tunes"),
     knob(&["tune"], "run", TUNES, NOT_TUNED),
     knob(
         &["tune"],
@@ -181,10 +171,9 @@ const KNOBS: &[Knob] = &[
         |given| !given.is("adapter", "reference"),
         "with --adapter reference, which has no kernels",
     ),
-    knob(
+    never(
         &["stochastic-depth"],
         "depth-rule",
-        |_| false,
         "here; --rule names the rules to compare",
     ),
 ];
@@ -198,9 +187,30 @@ const fn knob(
     Knob {
         commands,
         flag,
-        works,
+        works: Some(works),
         why,
     }
+}
+
+const fn never(commands: &'static [&'static str], flag: &'static str, why: &'static str) -> Knob {
+    Knob {
+        commands,
+        flag,
+        works: None,
+        why,
+    }
+}
+
+/// `argument` of `command`, without a line in its help where it never has an
+/// effect.
+pub fn listed(command: &str, argument: Arg) -> Arg {
+    let never = |knob: &Knob| {
+        knob.works.is_none()
+            && knob.commands.contains(&command)
+            && argument.get_id().as_str() == knob.flag.replace('-', "_")
+    };
+    let hidden = KNOBS.iter().any(never);
+    argument.hide(hidden)
 }
 
 /// Refuses an argument of `command` that can have no effect among `matches`.
@@ -209,7 +219,9 @@ const fn knob(
 /// For the first one.
 pub fn check(command: &str, matches: &ArgMatches) -> Result<(), CliError> {
     let given = Given(matches);
-    let silent = |knob: &&Knob| knob.commands.contains(&command) && given.has(knob.flag) && !(knob.works)(&given);
+    let silent = |knob: &&Knob| {
+        knob.commands.contains(&command) && given.has(knob.flag) && !knob.works.is_some_and(|works| works(&given))
+    };
     match KNOBS.iter().find(silent) {
         Some(knob) => Err(no_effect(knob.flag, knob.why)),
         None => Ok(()),
@@ -280,14 +292,12 @@ pub fn check_settings<'a>(given: &Table, configs: impl Iterator<Item = &'a Confi
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-    use crate::cli::commands::CommandLine;
+    use crate::cli::commands::command_named;
 
     fn checked(line: &str) -> Result<(), CliError> {
         let words = std::iter::once("residua").chain(line.split_whitespace());
-        let matches = CommandLine::command()
+        let matches = command_named("residua")
             .try_get_matches_from(words)
             .unwrap_or_else(|error| panic!("{error}"));
         let (command, matches) = matches.subcommand().unwrap();
@@ -364,13 +374,14 @@ mod tests {
             }
             // A rule names arguments that its commands have.
             for name in knob.commands {
-                let mut program = CommandLine::command();
+                let mut program = command_named("residua");
                 let command = program.find_subcommand_mut(name).expect("a command");
                 let id = knob.flag.replace('-', "_");
-                assert!(
-                    command.get_arguments().any(|argument| argument.get_id() == id.as_str()),
-                    "{name} {id}"
-                );
+                let argument = command
+                    .get_arguments()
+                    .find(|argument| argument.get_id() == id.as_str());
+                let argument = argument.unwrap_or_else(|| panic!("{name} {id}"));
+                assert_eq!(argument.is_hide_set(), knob.works.is_none(), "{name} {id}");
             }
         }
         for command in [

@@ -6,10 +6,10 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::FromArgMatches;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
 
-use super::commands::CommandLine;
+use super::commands::{CommandLine, command_named};
 use super::exit::CliError;
 use super::{arguments, knobs, signals, threads};
 
@@ -35,7 +35,7 @@ pub fn main(name: &'static str) -> ExitCode {
 
 /// Runs the command that `arguments` name; returns what goes to standard output.
 fn run(name: &'static str, arguments: &[String]) -> Result<String, CliError> {
-    let matches = command(name).try_get_matches_from(arguments);
+    let matches = command_named(name).try_get_matches_from(arguments);
     let matches = matches.and_then(|matches| Ok((CommandLine::from_arg_matches(&matches)?, matches)));
     match matches {
         Ok((program, matches)) => {
@@ -55,17 +55,6 @@ fn run(name: &'static str, arguments: &[String]) -> Result<String, CliError> {
         }
         Err(help) => Ok(help.render().to_string()),
     }
-}
-
-/// The arguments of the program `name`. A negative number is the value of the
-/// flag before it, so that the error about it names that flag.
-fn command(name: &'static str) -> clap::Command {
-    let negative = |argument: clap::Arg| match argument.get_action().takes_values() && !argument.is_positional() {
-        true => argument.allow_negative_numbers(true),
-        false => argument,
-    };
-    let program = CommandLine::command().name(name);
-    program.mut_subcommands(|command| command.mut_args(negative))
 }
 
 /// Writes `output` to standard output.
@@ -105,7 +94,7 @@ mod tests {
     use super::*;
 
     fn refused(arguments: &[&str]) -> String {
-        usage(&command("residua").try_get_matches_from(arguments).unwrap_err())
+        usage(&command_named("residua").try_get_matches_from(arguments).unwrap_err())
     }
 
     #[test]

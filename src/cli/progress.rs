@@ -4,6 +4,8 @@ use std::io::Write as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::shown::one_line;
+
 /// A bar of `length` units of work, named `what` ("images"), with the time
 /// left. It is drawn on a terminal only.
 pub fn bar(length: u64, what: &str) -> ProgressBar {
@@ -30,5 +32,5 @@ pub fn share_bar() -> ProgressBar {
 
 /// Writes a line to standard error.
 pub fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", one_line(&text.to_string()));
 }

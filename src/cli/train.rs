@@ -18,6 +18,7 @@ use super::tuning::TuningReporter;
 use crate::graph::{Precision, Recompute};
 use crate::models::ModelSpec;
 use crate::schedule::Footprint;
+use crate::shown::shown_path;
 use crate::train::{Config, Decay, Depth, DepthPer, DepthRule, Event, Run, RunDirectory, Trainer, read_config};
 use crate::tuning::{KernelSource, read_tuning_file};
 
@@ -382,7 +383,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     }
     Ok(format!(
         "{}: test error {:.2} % (best epoch {:.2} %)\n",
-        directory.path().display(),
+        shown_path(directory.path()),
         100.0 * last.test_error,
         100.0 * best
     ))

@@ -389,6 +389,11 @@ impl RunDirectory {
         Ok(write_atomic(&self.path.join("steps.csv"), text.as_bytes())?)
     }
 
+    /// Whether there is a `steps.csv`.
+    pub fn has_steps(&self) -> bool {
+        self.path.join("steps.csv").exists()
+    }
+
     /// Adds rows to `steps.csv`, which [`Self::write_steps`] has written.
     pub fn append_steps(&self, rows: &[StepRow]) -> Result<(), TrainError> {
         Ok(append(&self.path.join("steps.csv"), step_lines(rows).as_bytes())?)

@@ -355,8 +355,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         match self.written {
-            Some(written) => self.directory.append_steps(&self.steps[written..])?,
-            None => self.directory.write_steps(&self.steps)?,
+            Some(written) if self.directory.has_steps() => self.directory.append_steps(&self.steps[written..])?,
+            _ => self.directory.write_steps(&self.steps)?,
         }
         self.written = Some(self.steps.len());
         Ok(())

@@ -1,9 +1,8 @@
 //! `residua completions`: how does a shell complete the commands and flags?
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::CommandLine;
+use super::command_named;
 use crate::cli::CliError;
 
 const HELP: &str = "\
@@ -23,6 +22,6 @@ pub struct Args {
 /// The completion script of the program `name`.
 pub fn completions(args: &Args, name: &'static str) -> Result<String, CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut CommandLine::command().name(name), name, &mut script);
+    clap_complete::generate(args.shell, &mut command_named(name), name, &mut script);
     String::from_utf8(script).map_err(CliError::failure)
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 
-use super::CommandLine;
+use super::command_named;
 use crate::cli::{CliError, note};
 use crate::files::write_atomic;
 
@@ -22,7 +22,7 @@ pub struct Args {
 
 /// The page of the program `name`, or nothing where pages are written.
 pub fn man(args: &Args, name: &'static str) -> Result<String, CliError> {
-    let mut program = CommandLine::command().name(name).disable_help_subcommand(true);
+    let mut program = command_named(name).disable_help_subcommand(true);
     program.build();
     let Some(out) = &args.out else {
         return String::from_utf8(page(&program)?).map_err(CliError::failure);

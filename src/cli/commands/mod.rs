@@ -18,9 +18,10 @@ mod tune;
 
 use std::path::Path;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, Parser, Subcommand};
 
 use super::exit::CliError;
+use super::knobs;
 use super::train::{self, TrainArgs};
 use crate::files::check_file;
 
@@ -64,6 +65,20 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page, or write a page for every command
     Man(man::Args),
+}
+
+/// The arguments of the program `name`. A negative number is the value of the
+/// flag before it, so that the error about it names that flag.
+pub fn command_named(name: &'static str) -> clap::Command {
+    let negative = |argument: Arg| match argument.get_action().takes_values() && !argument.is_positional() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
+    };
+    let program = CommandLine::command().name(name);
+    program.mut_subcommands(|command| {
+        let own = command.get_name().to_string();
+        command.mut_args(|argument| knobs::listed(&own, negative(argument)))
+    })
 }
 
 impl CommandLine {
@@ -129,13 +144,13 @@ fn require_output(flag: &str, path: &Path, extension: &str) -> Result<(), CliErr
 
 #[cfg(test)]
 mod tests {
-    use clap::{Arg, ArgAction, CommandFactory};
+    use clap::ArgAction;
 
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
-        CommandLine::command().debug_assert();
+        command_named("residua").debug_assert();
     }
 
     #[test]
@@ -143,7 +158,7 @@ mod tests {
         let has_value = |argument: &&Arg| {
             matches!(argument.get_action(), ArgAction::Set | ArgAction::Append) && argument.get_long().is_some()
         };
-        for command in CommandLine::command().get_subcommands() {
+        for command in command_named("residua").get_subcommands() {
             for argument in command.get_arguments().filter(has_value) {
                 let help = argument.get_help().expect("every flag has a help").to_string();
                 let said = help.contains("[default: ") || !argument.get_default_values().is_empty();

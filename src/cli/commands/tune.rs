@@ -11,7 +11,7 @@ use crate::kernels::Algorithm;
 use crate::models::{InputShape, ModelSpec};
 use crate::report::{Column, Item, Report, Table};
 use crate::schedule::{KernelChoices, Session, TunedKernel, target};
-use crate::train::{Adapter, RunDirectory, TrainError, batch_size};
+use crate::train::{Adapter, RunDirectory, TrainError, batch_size, input_of};
 use crate::tuning::{
     Job, Rejected, Tuned, TuningCache, TuningEvent, TuningKey, TuningProgress, add_to_cache, cache_path, clear_cache,
     jobs, load_cache, read_tuning_file, tune_jobs,
@@ -112,9 +112,7 @@ fn tuning_target(args: &Args) -> Result<TuningTarget, CliError> {
             let run = RunDirectory::open(path)?;
             run.read_model()?;
             let config = run.read_config()?;
-            if config.data.starts_with("cifar100") {
-                input.classes = 100;
-            }
+            input = input_of(&config.settings()?.load()?.train);
             (config.model, config.batch_size as usize, config.precision)
         }
         (None, None) => {
