@@ -110,10 +110,12 @@
 //!
 //! # Cargo features
 //!
-//! Both are on by default. A library user can switch them off by
+//! All are on by default. A library user can switch them off by
 //! `default-features = false`.
 //!
 //! * `cli`: the programs `residua` and `tools` (clap, indicatif).
+//! * `images`: data sets that are folders of PNG and JPEG files (image).
+//! * `parquet`: data sets that are parquet files (parquet).
 //! * `png`: reports write their figures as PNG, too (resvg, fonts).
 #![deny(missing_docs)]
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::data::{ArgumentError, Preparation};
 use crate::train::Adapter;
 use crate::tuning::{KernelSource, cache_path};
 use crate::weights::{NameOptions, Rename};
@@ -82,7 +83,8 @@ pub struct NetworkArgs {
     /// Model of the weights file; names as in `residua train --help` [default: the run's]
     #[arg(long, value_name = "NAME", requires = "weights")]
     pub model: Option<String>,
-    /// Images: synthetic, cifar10:DIR or cifar100:DIR [default: the run's]
+    /// Images: synthetic, a folder or file, or KIND:PATH, as cifar10:DIR; `residua
+    /// data --help` lists the kinds [default: the run's]
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
     /// How the names in the weights file are to be understood.
@@ -100,16 +102,59 @@ pub struct ImageArgs {
     #[arg(long, value_name = "N")]
     pub limit_test: Option<usize>,
     /// Mean of each channel, of pixel values in [0, 1], as in 0.485,0.456,0.406;
-    /// or a named set: cifar10, cifar10-legacy, cifar100, imagenet, none
+    /// or a named set: cifar10, cifar10-legacy, cifar100, svhn, mnist,
+    /// fashion-mnist, stl10, tiny-imagenet, imagenet, none
     /// [default: the run's, else the data set's]
     #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
     pub mean: Option<String>,
     /// Standard deviation of each channel, or a named set [default: as for --mean]
     #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
     pub std: Option<String>,
+    /// How images are changed when they are loaded.
+    #[command(flatten)]
+    pub preparation: PreparationArgs,
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub batch_size: u32,
+}
+
+/// How every image is changed when it is loaded.
+#[derive(Debug, Clone, Args)]
+pub struct PreparationArgs {
+    /// Scale every image: its shorter side to N pixels, or to HxW, as in 32x32
+    /// [default: the run's, else as it is]
+    #[arg(long, value_name = "N|HxW")]
+    resize: Option<String>,
+    /// Cut N×N pixels out of the middle of every image, after --resize [default:
+    /// the run's, else all of it]
+    #[arg(long, value_name = "N")]
+    crop: Option<usize>,
+    /// Add N black pixels on each side of every image, after --crop [default: the
+    /// run's, else 0]
+    #[arg(long, value_name = "N")]
+    pad: Option<usize>,
+    /// Number of channels of every image: 3 repeats a single channel, 1 makes images
+    /// grey [default: the run's, else the data set's]
+    #[arg(long, value_name = "1|3")]
+    channels: Option<usize>,
+}
+
+impl PreparationArgs {
+    /// `base` with what was given.
+    ///
+    /// # Errors
+    /// For values out of their range.
+    pub fn over(&self, base: Preparation) -> Result<Preparation, ArgumentError> {
+        let resize = self.resize.as_deref().map(str::parse).transpose()?;
+        let preparation = Preparation {
+            resize: resize.or(base.resize),
+            crop: self.crop.or(base.crop),
+            pad: self.pad.unwrap_or(base.pad),
+            channels: self.channels.or(base.channels),
+        };
+        preparation.check()?;
+        Ok(preparation)
+    }
 }
 
 /// `3` or `1..20`, both ends included.

@@ -15,6 +15,7 @@ use super::progress::{bar, note};
 use super::signals;
 use super::trained::RUNS;
 use super::tuning::TuningReporter;
+use crate::data::{Normalization, Source};
 use crate::graph::{Precision, Recompute};
 use crate::models::ModelSpec;
 use crate::schedule::Footprint;
@@ -36,11 +37,30 @@ pub struct SettingArgs {
     /// options, as in resnet20:shortcut=B [default: wrn-16-1]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Images: synthetic, cifar10:DIR or cifar100:DIR [default: synthetic]
+    /// Images: synthetic, or a folder or file, whose kind is recognised by what lies
+    /// in it (CIFAR, SVHN, MNIST, a folder for each class, …; see `residua data
+    /// --help`), or KIND:PATH, as cifar10:DIR [default: synthetic]
     #[arg(long, value_name = "SPEC")]
     data: Option<String>,
+    /// Scale every image: its shorter side to N pixels, or to HxW, as in 32x32
+    /// [default: as it is]
+    #[arg(long, value_name = "N|HxW")]
+    resize: Option<String>,
+    /// Cut N×N pixels out of the middle of every image, after --resize [default: all
+    /// of it]
+    #[arg(long, value_name = "N")]
+    crop: Option<usize>,
+    /// Add N black pixels on each side of every image, after --crop: 2 makes 32×32
+    /// of MNIST's 28×28 [default: 0]
+    #[arg(long, value_name = "N")]
+    pad: Option<usize>,
+    /// Number of channels of every image: 3 repeats a single channel, 1 makes images
+    /// grey [default: the data set's]
+    #[arg(long, value_name = "1|3")]
+    channels: Option<usize>,
     /// Mean of each channel, of pixel values in [0, 1], as in 0.485,0.456,0.406;
-    /// or a named set: cifar10, cifar10-legacy, cifar100, imagenet, none
+    /// or a named set: cifar10, cifar10-legacy, cifar100, svhn, mnist,
+    /// fashion-mnist, stl10, tiny-imagenet, imagenet, none
     /// [default: the data set's]
     #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
     mean: Option<String>,
@@ -224,6 +244,9 @@ impl SettingArgs {
                 Value::try_from(absolute(init)).map_err(CliError::argument)?,
             );
         }
+        if let Some(data) = self.data.as_deref().and_then(|data| data.parse::<Source>().ok()) {
+            given.insert("data".into(), data.absolute().to_string().into());
+        }
         let dropout = given.remove("dropout");
         table.extend(given);
         let mut config: Config = table
@@ -289,6 +312,9 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let mut trainer = Trainer::open_config(config, &args.adapter.choice())?;
     trainer.heed(signals::stop());
     let (config, settings, made_by) = (trainer.config().clone(), trainer.settings.clone(), trainer.made_by());
+    if trainer.splits.measured && config.mean.is_none() && config.std.is_none() {
+        note_measured(&trainer.splits.normalization, "training");
+    }
     note(format_args!(
         "{} ({} parameters) on {} training and {} test images of {}, by {}",
         settings.model,
@@ -387,6 +413,19 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         100.0 * last.test_error,
         100.0 * best
     ))
+}
+
+/// Says the mean and standard deviation that were measured on images.
+pub fn note_measured(normalization: &Normalization, images: &str) {
+    let list = |values: &[f32]| {
+        let words: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
+        words.join(",")
+    };
+    note(format_args!(
+        "no mean and standard deviation are published for these images; measured on the {images} images: mean {}, std {}",
+        list(normalization.mean()),
+        list(normalization.std())
+    ));
 }
 
 /// The device memory of a run, in a line.
@@ -530,6 +569,11 @@ mod tests {
         assert_eq!((steps.steps, steps.shuffle, steps.lr.is_nan()), (Some(5), false, true));
         assert_eq!(over(&["--dropout", "0.3"]).model, "wrn-16-1:dropout=0.3");
         assert!(over(&["--init", "weights"]).init.unwrap().is_absolute());
+        let data = over(&["--data", "cifar10:images"]).data;
+        assert!(
+            Path::new(data.strip_prefix("cifar10:").unwrap()).is_absolute(),
+            "{data}"
+        );
         let built_in = parsed(&["--data", "synthetic:96,32"]).config().unwrap();
         assert_eq!((built_in.batch_size, built_in.epochs), (32, 2));
     }

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::args::{AdapterArgs, NetworkArgs};
 use super::exit::CliError;
 use super::signals;
+use super::train::note_measured;
 use super::tuning::TuningReporter;
+use crate::data::DataError;
 use crate::shown::shown_path;
 use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions};
 
@@ -31,6 +33,11 @@ impl NetworkArgs {
         };
         if let Some(data) = &self.data {
             options = options.data(data);
+        }
+        let base = options.recorded_preparation()?;
+        let preparation = self.images.preparation.over(base).map_err(DataError::from)?;
+        if preparation != base {
+            options = options.preparation(preparation);
         }
         if let Some(images) = self.images.limit_test {
             options = options.limit_test(images);
@@ -70,5 +77,8 @@ pub fn open_network(options: &TrainedNetworkOptions) -> Result<TrainedNetwork, C
         .notes
         .iter()
         .for_each(|note| super::note(format_args!("{}: {note}", shown_path(&network.weights))));
+    if network.test.measured && network.normalization == network.test.normalization {
+        note_measured(&network.normalization, "data set's");
+    }
     Ok(network)
 }

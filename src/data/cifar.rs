@@ -1,63 +1,79 @@
-//! How are the official binary files of CIFAR-10 and CIFAR-100 read
-//! (Krizhevsky 2009)?
+//! How are CIFAR-10 and CIFAR-100 read (Krizhevsky 2009)?
 //!
-//! A file is a list of records without a header. A record is the label bytes,
-//! then 3,072 bytes: the red, green and blue planes of 32×32 pixels.
+//! There is a binary version and one for Python, each in a folder or in its
+//! unopened archive. A file of the binary version is a list of records without a
+//! header. A record is the label bytes, then 3,072 bytes: the red, green and
+//! blue planes of 32×32 pixels.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{FileError, ImageSet};
-use crate::files::{SETTINGS_LIMIT, open_regular, read_text};
+use super::cifar_python;
+use super::error::{in_file, unreadable};
+use super::store::{Store, names_in};
+use super::{FileError, ImageSet, Split};
+use crate::files::SETTINGS_LIMIT;
 
 const CHANNELS: usize = 3;
 const SIZE: usize = 32;
 const IMAGE: usize = CHANNELS * SIZE * SIZE;
 
-/// One of the two binary formats.
+/// One of the two data sets.
 pub(super) struct Format {
     name: &'static str,
-    /// The folder in the official archive.
-    folder: &'static str,
-    train: &'static [&'static str],
-    test: &'static str,
+    binary: Version,
+    python: Version,
     /// The largest number of records in a training file; test files have at
     /// most 10,000.
     train_records: u64,
     /// Number of label bytes before an image; the last of them is the class.
     labels: usize,
-    names: &'static str,
+    /// What the Python version calls the labels, and the names of the classes.
+    python_keys: [&'static str; 2],
     classes: &'static [&'static str],
     remedy: &'static str,
+}
+
+/// The files of a version.
+pub(super) struct Version {
+    /// The folder in the official archive.
+    pub folder: &'static str,
+    /// The official archive.
+    pub archive: &'static str,
+    train: &'static [&'static str],
+    test: &'static str,
+    /// The file with the names of the classes.
+    names: &'static str,
 }
 
 /// One label byte; five training files.
 pub(super) const CIFAR10: Format = Format {
     name: "CIFAR-10",
-    folder: "cifar-10-batches-bin",
-    train: &[
-        "data_batch_1.bin",
-        "data_batch_2.bin",
-        "data_batch_3.bin",
-        "data_batch_4.bin",
-        "data_batch_5.bin",
-    ],
-    test: "test_batch.bin",
+    #[rustfmt::skip]
+    binary: Version {
+        folder: "cifar-10-batches-bin",
+        archive: "cifar-10-binary.tar.gz",
+        train: &[
+            "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+            "data_batch_5.bin",
+        ],
+        test: "test_batch.bin",
+        names: "batches.meta.txt",
+    },
+    #[rustfmt::skip]
+    python: Version {
+        folder: "cifar-10-batches-py",
+        archive: "cifar-10-python.tar.gz",
+        train: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
+        test: "test_batch",
+        names: "batches.meta",
+    },
     train_records: 10_000,
     labels: 1,
-    names: "batches.meta.txt",
+    python_keys: ["labels", "label_names"],
+    #[rustfmt::skip]
     classes: &[
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
     ],
     remedy: "unpack the CIFAR-10 binary version from https://www.cs.toronto.edu/~kriz/cifar.html",
 };
@@ -66,12 +82,23 @@ pub(super) const CIFAR10: Format = Format {
 /// training file.
 pub(super) const CIFAR100: Format = Format {
     name: "CIFAR-100",
-    folder: "cifar-100-binary",
-    train: &["train.bin"],
-    test: "test.bin",
+    binary: Version {
+        folder: "cifar-100-binary",
+        archive: "cifar-100-binary.tar.gz",
+        train: &["train.bin"],
+        test: "test.bin",
+        names: "fine_label_names.txt",
+    },
+    python: Version {
+        folder: "cifar-100-python",
+        archive: "cifar-100-python.tar.gz",
+        train: &["train"],
+        test: "test",
+        names: "meta",
+    },
     train_records: 50_000,
     labels: 2,
-    names: "fine_label_names.txt",
+    python_keys: ["fine_labels", "fine_label_names"],
     #[rustfmt::skip]
     classes: &[
         "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle",
@@ -92,99 +119,215 @@ pub(super) const CIFAR100: Format = Format {
 
 const TEST_RECORDS: u64 = 10_000;
 
+/// The files of a data set as they lie on the disk.
+struct Found<'a> {
+    store: Store,
+    version: &'a Version,
+    python: bool,
+}
+
 impl Format {
-    /// The first `limit` training images; further files are not read.
-    pub(super) fn load_train(&self, folder: &Path, limit: usize) -> Result<ImageSet, FileError> {
-        let folder = self.find(folder)?;
-        let mut set = self.empty_set("train", &folder)?;
-        for name in self.train {
+    /// The first `limit` images of a split; further files are not read.
+    pub(super) fn load(&self, path: &Path, split: Split, limit: usize) -> Result<ImageSet, FileError> {
+        let found = self.find(path, split)?;
+        let names = match split {
+            Split::Train => found.version.train,
+            Split::Test => &[found.version.test],
+        };
+        let word = match split {
+            Split::Train => "train",
+            Split::Test => "test",
+        };
+        let mut set = ImageSet {
+            name: format!("{} {word}", self.name),
+            channels: CHANNELS,
+            height: SIZE,
+            width: SIZE,
+            class_names: self.class_names(&found)?,
+            images: Vec::new(),
+            labels: Vec::new(),
+        };
+        let most = match split {
+            Split::Train => self.train_records,
+            Split::Test => TEST_RECORDS,
+        };
+        for name in names {
             if set.len() < limit {
-                self.append(&mut set, &folder.join(name), self.train_records, limit)?;
+                let file = found.store.path(name);
+                let (reader, bytes) = found.store.open(name)?.ok_or_else(|| FileError::NoFile {
+                    path: file.clone(),
+                    remedy: self.remedy,
+                })?;
+                match found.python {
+                    false => self.append(&mut set, &file, reader, bytes, most, limit)?,
+                    true => self.append_python(&mut set, &file, reader, bytes, most, limit)?,
+                }
             }
         }
         Ok(set)
     }
 
-    /// The first `limit` test images.
-    pub(super) fn load_test(&self, folder: &Path, limit: usize) -> Result<ImageSet, FileError> {
-        let folder = self.find(folder)?;
-        let mut set = self.empty_set("test", &folder)?;
-        self.append(&mut set, &folder.join(self.test), TEST_RECORDS, limit)?;
-        Ok(set)
+    /// The official names of the classes.
+    pub(super) fn class_list(&self) -> Vec<String> {
+        self.classes.iter().map(|&name| name.to_owned()).collect()
     }
 
-    /// The folder of the archive inside `folder`, else `folder` itself.
-    fn find(&self, folder: &Path) -> Result<PathBuf, FileError> {
-        let within = folder.join(self.folder);
-        if within.is_dir() {
-            return Ok(within);
+    /// Whether files of this data set are in a folder with the entries `names`.
+    pub(super) fn is_in(&self, path: &Path, names: &[String]) -> bool {
+        // `train` and `test` are files here, and folders of images elsewhere.
+        let has = |name: &str| path.join(name).is_file();
+        let version = |version: &Version| {
+            let train = version.train.iter().any(|name| has(name));
+            let files = [train, has(version.test), has(version.names)];
+            let archive = names.iter().any(|name| name.ends_with(version.archive));
+            archive || path.join(version.folder).is_dir() || files.into_iter().filter(|&there| there).count() >= 2
+        };
+        version(&self.binary) || version(&self.python)
+    }
+
+    /// Whether a file in an archive has this name, folder included.
+    pub(super) fn has_file(&self, name: &str) -> bool {
+        [&self.binary, &self.python].into_iter().any(|version| {
+            let inside = name
+                .strip_prefix(version.folder)
+                .and_then(|rest| rest.strip_prefix('/'));
+            inside.is_some_and(|file| file == version.test || version.train.contains(&file))
+        })
+    }
+
+    /// Looks for a version in the order in which they are read fastest: in
+    /// `path` or its own folder in it, in an archive in `path`; `path` itself may
+    /// be an archive.
+    fn find(&self, path: &Path, split: Split) -> Result<Found<'_>, FileError> {
+        let versions = [(&self.binary, false), (&self.python, true)];
+        let found = |store, (version, python)| Found { store, version, python };
+        let archive = |path: &Path, version| -> Result<Option<Found<'_>>, FileError> {
+            let (version, python): (&Version, bool) = version;
+            let files = match split {
+                Split::Train => version.train,
+                Split::Test => std::slice::from_ref(&version.test),
+            };
+            let wanted: Vec<&str> = files.iter().copied().chain([version.names]).collect();
+            let limit = self.train_records * (self.labels + IMAGE + 64) as u64;
+            let store = Store::of_archive(path, &wanted, limit)?;
+            Ok(store.has(files[0]).then(|| found(store, (version, python))))
+        };
+        if path.is_dir() {
+            for version in versions {
+                let within = path.join(version.0.folder);
+                if within.is_dir() {
+                    return Ok(found(Store::of_folder(within), version));
+                }
+            }
+            for version in versions {
+                let store = Store::of_folder(path.to_path_buf());
+                if store.has(version.0.test) || version.0.train.iter().any(|name| store.has(name)) {
+                    return Ok(found(store, version));
+                }
+            }
+            for version in versions {
+                for name in names_in(path)? {
+                    if name.ends_with(version.0.archive)
+                        && let Some(found) = archive(&path.join(name), version)?
+                    {
+                        return Ok(found);
+                    }
+                }
+            }
+            return Ok(found(Store::of_folder(path.to_path_buf()), versions[0]));
         }
-        if folder.is_dir() {
-            return Ok(folder.to_path_buf());
+        if path.is_file() {
+            for version in versions {
+                if let Some(found) = archive(path, version)? {
+                    return Ok(found);
+                }
+            }
+            return Err(FileError::content(path, format!("it holds no files of {}", self.name)));
         }
         Err(FileError::NoFolder {
-            path: folder.to_path_buf(),
+            path: path.to_path_buf(),
             remedy: self.remedy,
         })
     }
 
-    fn empty_set(&self, split: &str, folder: &Path) -> Result<ImageSet, FileError> {
-        Ok(ImageSet {
-            name: format!("{} {split}", self.name),
-            channels: CHANNELS,
-            height: SIZE,
-            width: SIZE,
-            class_names: self.class_names(&folder.join(self.names))?,
-            images: Vec::new(),
-            labels: Vec::new(),
-        })
-    }
-
     /// The names in the file, or the official names if there is no file.
-    fn class_names(&self, path: &Path) -> Result<Vec<String>, FileError> {
-        let text = match read_text(path, SETTINGS_LIMIT) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.classes.join("\n"),
-            Err(error) => return Err(unreadable(path)(error)),
+    fn class_names(&self, found: &Found) -> Result<Vec<String>, FileError> {
+        let path = found.store.path(found.version.names);
+        let Some((reader, _)) = found.store.open(found.version.names)? else {
+            return Ok(self.class_list());
         };
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let names: Vec<String> = lines.map(str::to_owned).collect();
+        let mut bytes = Vec::new();
+        reader
+            .take(SETTINGS_LIMIT)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable(&path))?;
+        let names: Vec<String> = match found.python {
+            true => cifar_python::class_names(&bytes, self.python_keys[1]).map_err(in_file(&path))?,
+            false => {
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| unreadable(&path)(io::Error::new(io::ErrorKind::InvalidData, "it is not text")))?;
+                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+                lines.map(str::to_owned).collect()
+            }
+        };
         if names.len() == self.classes.len() {
             return Ok(names);
         }
         Err(FileError::ClassNames {
-            path: path.to_path_buf(),
+            path,
             found: names.len(),
             classes: self.classes.len(),
         })
     }
 
     /// Appends records of a file until it ends or the set has `limit` images.
-    fn append(&self, set: &mut ImageSet, path: &Path, most_records: u64, limit: usize) -> Result<(), FileError> {
-        let file = self.open(path)?;
-        let bytes = file.metadata().map_err(unreadable(path))?.len();
+    fn append(
+        &self,
+        set: &mut ImageSet,
+        path: &Path,
+        reader: impl Read,
+        bytes: u64,
+        most_records: u64,
+        limit: usize,
+    ) -> Result<(), FileError> {
         let records = self.count_records(path, bytes, most_records)?;
         let wanted = records.min((limit - set.len()) as u64);
         set.images.reserve(wanted as usize * IMAGE);
-        let mut reader = BufReader::with_capacity(1 << 18, file);
+        let mut reader = BufReader::with_capacity(1 << 18, reader);
         for record in 1..=wanted {
             let label = self
                 .read_record(&mut reader, &mut set.images)
                 .map_err(unreadable(path))?;
-            set.labels.push(self.check_label(path, record, label)?);
+            set.labels.push(self.check_label(path, record, label.into())?);
         }
         Ok(())
     }
 
-    fn open(&self, path: &Path) -> Result<File, FileError> {
-        let opened = open_regular(path).map(|(file, _)| file);
-        opened.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => FileError::NoFile {
-                path: path.to_path_buf(),
-                remedy: self.remedy,
-            },
-            _ => unreadable(path)(error),
-        })
+    /// As [`Self::append`], for a file of the Python version.
+    fn append_python(
+        &self,
+        set: &mut ImageSet,
+        path: &Path,
+        reader: impl Read,
+        bytes: u64,
+        most_records: u64,
+        limit: usize,
+    ) -> Result<(), FileError> {
+        // A record has a text for its file name, too.
+        let most = most_records * (self.labels + IMAGE + 64) as u64;
+        if bytes > most {
+            let problem = format!("it has {bytes} bytes, at most {most} expected; {}", self.remedy);
+            return Err(FileError::content(path, problem));
+        }
+        let mut pickle = Vec::with_capacity(bytes as usize);
+        reader.take(most).read_to_end(&mut pickle).map_err(unreadable(path))?;
+        let (images, labels) = cifar_python::batch(&pickle, self.python_keys[0], IMAGE).map_err(in_file(path))?;
+        let wanted = labels.len().min(limit - set.len());
+        set.images.extend_from_slice(&images[..wanted * IMAGE]);
+        for (record, label) in (1..).zip(&labels[..wanted]) {
+            set.labels.push(self.check_label(path, record, *label)?);
+        }
+        Ok(())
     }
 
     /// The number of records in a file with `bytes` bytes.
@@ -227,9 +370,9 @@ impl Format {
         Ok(labels[self.labels - 1])
     }
 
-    fn check_label(&self, path: &Path, record: u64, label: u8) -> Result<u32, FileError> {
-        if usize::from(label) < self.classes.len() {
-            return Ok(u32::from(label));
+    fn check_label(&self, path: &Path, record: u64, label: i64) -> Result<u32, FileError> {
+        if (0..self.classes.len() as i64).contains(&label) {
+            return Ok(label as u32);
         }
         Err(FileError::Label {
             path: path.to_path_buf(),
@@ -241,19 +384,11 @@ impl Format {
     }
 }
 
-fn unreadable(path: &Path) -> impl Fn(io::Error) -> FileError {
-    move |source| FileError::Unreadable {
-        path: path.to_path_buf(),
-        source,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::files::test_data;
+    use std::fs::{self, File};
     use tempfile::TempDir;
 
     /// `count` records whose pixels repeat the record's number.
@@ -268,10 +403,10 @@ mod tests {
 
     fn folder_of(format: &Format, train: usize, test: usize) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for name in format.train {
+        for name in format.binary.train {
             fs::write(folder.path().join(name), records(format, train)).unwrap();
         }
-        fs::write(folder.path().join(format.test), records(format, test)).unwrap();
+        fs::write(folder.path().join(format.binary.test), records(format, test)).unwrap();
         folder
     }
 
@@ -287,11 +422,11 @@ mod tests {
     fn reads_labels_and_pixels_of_both_forms() {
         for format in [&CIFAR10, &CIFAR100] {
             let folder = folder_of(format, 12, 3);
-            let train = format.load_train(folder.path(), usize::MAX).unwrap();
-            assert_eq!(train.len(), 12 * format.train.len());
+            let train = format.load(folder.path(), Split::Train, usize::MAX).unwrap();
+            assert_eq!(train.len(), 12 * format.binary.train.len());
             assert_eq!((train.labels[9], train.image(9)), (9, &[9; IMAGE][..]));
             assert_eq!(train.classes(), format.classes.len());
-            let test = format.load_test(folder.path(), usize::MAX).unwrap();
+            let test = format.load(folder.path(), Split::Test, usize::MAX).unwrap();
             assert_eq!(test.labels, [0, 1, 2]);
         }
     }
@@ -300,29 +435,29 @@ mod tests {
     fn looks_into_the_archives_own_folder() {
         let inner = folder_of(&CIFAR10, 1, 2);
         let outer = tempfile::tempdir().unwrap();
-        fs::rename(inner.path(), outer.path().join(CIFAR10.folder)).unwrap();
-        assert_eq!(CIFAR10.load_test(outer.path(), 9).unwrap().len(), 2);
+        fs::rename(inner.path(), outer.path().join(CIFAR10.binary.folder)).unwrap();
+        assert_eq!(CIFAR10.load(outer.path(), Split::Test, 9).unwrap().len(), 2);
     }
 
     #[test]
     fn stops_at_the_limit_without_opening_more_files() {
         let folder = folder_of(&CIFAR10, 4, 1);
-        for name in &CIFAR10.train[2..] {
+        for name in &CIFAR10.binary.train[2..] {
             fs::remove_file(folder.path().join(name)).unwrap();
         }
-        let set = CIFAR10.load_train(folder.path(), 6).unwrap();
+        let set = CIFAR10.load(folder.path(), Split::Train, 6).unwrap();
         assert_eq!(set.labels, [0, 1, 2, 3, 0, 1]);
-        let error = CIFAR10.load_train(folder.path(), 9).unwrap_err();
+        let error = CIFAR10.load(folder.path(), Split::Train, 9).unwrap_err();
         one_line(error, &["no file", "data_batch_3.bin", "kriz"]);
     }
 
     #[test]
     fn damaged_files_are_named_with_their_sizes() {
         let folder = folder_of(&CIFAR10, 1, 1);
-        let path = folder.path().join(CIFAR10.test);
+        let path = folder.path().join(CIFAR10.binary.test);
         let load = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            CIFAR10.load_test(folder.path(), 1).unwrap_err()
+            CIFAR10.load(folder.path(), Split::Test, 1).unwrap_err()
         };
         let whole = records(&CIFAR10, 3);
         let cut = load(&whole[..whole.len() - 1]);
@@ -337,29 +472,31 @@ mod tests {
         // Sparse: only its size is read.
         let long = File::create(&path).unwrap();
         long.set_len(10_001 * 3073).unwrap();
-        let long = CIFAR10.load_test(folder.path(), 1).unwrap_err();
+        let long = CIFAR10.load(folder.path(), Split::Test, 1).unwrap_err();
         one_line(long, &["over-long", "30733073 bytes", "30730000", "10000 records"]);
     }
 
     #[test]
     fn missing_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = CIFAR100.load_test(&folder.path().join("nowhere"), 1).unwrap_err();
+        let error = CIFAR100
+            .load(&folder.path().join("nowhere"), Split::Test, 1)
+            .unwrap_err();
         one_line(error, &["no folder", "nowhere", "CIFAR-100 binary"]);
     }
 
     #[test]
     fn class_names_are_read_where_there_is_a_file() {
         let folder = folder_of(&CIFAR10, 1, 1);
-        let path = folder.path().join(CIFAR10.names);
+        let path = folder.path().join(CIFAR10.binary.names);
         fs::write(&path, "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n").unwrap();
-        let set = CIFAR10.load_test(folder.path(), 1).unwrap();
+        let set = CIFAR10.load(folder.path(), Split::Test, 1).unwrap();
         assert_eq!(set.class_names[9], "j");
         fs::write(&path, "a\nb\n").unwrap();
-        let error = CIFAR10.load_test(folder.path(), 1).unwrap_err();
+        let error = CIFAR10.load(folder.path(), Split::Test, 1).unwrap_err();
         one_line(error, &["batches.meta.txt", "2 classes instead of 10"]);
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        let error = CIFAR10.load_test(folder.path(), 1).unwrap_err();
+        let error = CIFAR10.load(folder.path(), Split::Test, 1).unwrap_err();
         one_line(error, &["cannot read", "batches.meta.txt"]);
     }
 
@@ -371,13 +508,13 @@ mod tests {
 
     #[test]
     fn real_cifar10_has_the_known_mean() {
-        let Some(data) = test_data(CIFAR10.folder) else {
+        let Some(data) = test_data(CIFAR10.binary.folder) else {
             return;
         };
-        let test = CIFAR10.load_test(&data, usize::MAX).unwrap();
+        let test = CIFAR10.load(&data, Split::Test, usize::MAX).unwrap();
         assert_eq!(test.len(), 10_000);
         assert_eq!(test.labels[..5], [3, 8, 8, 0, 6]);
-        let train = CIFAR10.load_train(&data, usize::MAX).unwrap();
+        let train = CIFAR10.load(&data, Split::Train, usize::MAX).unwrap();
         assert_eq!(train.len(), 50_000);
         for (channel, expected) in [0.491_399_7, 0.482_158_3, 0.446_530_8].into_iter().enumerate() {
             let planes = train.images.chunks_exact(SIZE * SIZE).skip(channel).step_by(CHANNELS);

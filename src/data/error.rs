@@ -1,7 +1,12 @@
 //! What can be wrong with data: with the request, or with the files?
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::files::{open_regular, read_at_most};
+use crate::formats::source::FormatError;
+use crate::shown::shown_path;
 
 /// Data that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,21 @@ pub enum ArgumentError {
         /// `training` or `test`.
         split: &'static str,
     },
+    /// A number of a [`Preparation`](super::Preparation) that is out of its range.
+    #[error("{what} {value} is not between {least} and {most} pixels")]
+    Preparation {
+        /// `crop` or `pad`.
+        what: &'static str,
+        /// What was asked for.
+        value: usize,
+        /// The smallest value.
+        least: usize,
+        /// The largest value.
+        most: usize,
+    },
+    /// A [`Preparation`](super::Preparation) of the built-in images.
+    #[error("the built-in synthetic images stay as they are: resize, crop, pad and channels are for files")]
+    PreparedSynthetic,
     /// A word that is not among those that exist.
     #[error("unknown {what} '{given}': choose {choices}")]
     UnknownWord {
@@ -75,7 +95,7 @@ pub enum ArgumentError {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The folder does not exist.
-    #[error("no folder {}: {remedy}", path.display())]
+    #[error("no folder {}: {remedy}", shown_path(path))]
     NoFolder {
         /// The folder.
         path: PathBuf,
@@ -83,7 +103,7 @@ pub enum FileError {
         remedy: &'static str,
     },
     /// A file does not exist.
-    #[error("no file {}: {remedy}", path.display())]
+    #[error("no file {}: {remedy}", shown_path(path))]
     NoFile {
         /// The file.
         path: PathBuf,
@@ -91,7 +111,7 @@ pub enum FileError {
         remedy: &'static str,
     },
     /// The operating system cannot read the file.
-    #[error("cannot read {}: {source}; check its permissions and the disk", path.display())]
+    #[error("cannot read {}: {source}; check its permissions and the disk", shown_path(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -101,7 +121,7 @@ pub enum FileError {
     /// The last record of the file is not complete.
     #[error(
         "{} is cut short: {bytes} bytes are {whole} records of {record} bytes and {} bytes of record {}; {remedy}",
-        path.display(), bytes % record, whole + 1
+        shown_path(path), bytes % record, whole + 1
     )]
     Truncated {
         /// The file.
@@ -116,7 +136,10 @@ pub enum FileError {
         remedy: &'static str,
     },
     /// The file is empty.
-    #[error("{} is empty (0 bytes, expected records of {record} bytes); {remedy}", path.display())]
+    #[error(
+        "{} is empty (0 bytes, expected records of {record} bytes); {remedy}",
+        shown_path(path)
+    )]
     Empty {
         /// The file.
         path: PathBuf,
@@ -128,7 +151,7 @@ pub enum FileError {
     /// The file is larger than the format allows.
     #[error(
         "{} is over-long: {bytes} bytes, at most {most} ({} records of {record} bytes) expected; {remedy}",
-        path.display(), most / record
+        shown_path(path), most / record
     )]
     OverLong {
         /// The file.
@@ -145,7 +168,7 @@ pub enum FileError {
     /// A label without a class.
     #[error(
         "{}: record {record} has label {label}, but labels go from 0 to {}; {remedy}",
-        path.display(), classes - 1
+        shown_path(path), classes - 1
     )]
     Label {
         /// The file.
@@ -153,16 +176,70 @@ pub enum FileError {
         /// The record's number, from 1.
         record: u64,
         /// Its label.
-        label: u8,
+        label: i64,
         /// The number of classes.
         classes: usize,
         /// Where to get the data.
         remedy: &'static str,
     },
+    /// What a file or folder holds cannot be used.
+    #[error("{}: {problem}", shown_path(path))]
+    Content {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The data set has no images of a split.
+    #[error("{} has no {split} images: {expected}", shown_path(path))]
+    NoSplit {
+        /// The file or folder.
+        path: PathBuf,
+        /// `training` or `test`.
+        split: &'static str,
+        /// What a split is stored in.
+        expected: &'static str,
+    },
+    /// There is no such file or folder.
+    #[error("there is no file or folder {}: check the path", shown_path(path))]
+    Nothing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A folder holds no data set that is known.
+    #[error(
+        "{} is no data set that is known: looked for CIFAR-10 and CIFAR-100 (binary, Python, .tar.gz), SVHN (.mat), MNIST \
+         (idx), STL-10, Tiny-ImageNet, train/CLASS/ with PNG or JPEG, parquet, CIFAR-10-C, CIFAR-10.1, x_train.npy; found \
+         {found}",
+        shown_path(path)
+    )]
+    Unrecognised {
+        /// The folder.
+        path: PathBuf,
+        /// Some of the names in it.
+        found: String,
+    },
+    /// A file is no data set that is known.
+    #[error(
+        "{} is no data set that is known: looked for a .tar.gz of CIFAR, .npz, .npy, .mat and .parquet",
+        shown_path(path)
+    )]
+    UnknownFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder holds several data sets.
+    #[error("{} holds several data sets ({kinds}): say which, as in KIND:PATH", shown_path(path))]
+    SeveralKinds {
+        /// The folder.
+        path: PathBuf,
+        /// Their kinds.
+        kinds: String,
+    },
     /// The file of class names has the wrong number of names.
     #[error(
         "{} names {found} classes instead of {classes}: restore it, or delete it to use the official names",
-        path.display()
+        shown_path(path)
     )]
     ClassNames {
         /// The file.
@@ -172,4 +249,42 @@ pub enum FileError {
         /// The number of classes.
         classes: usize,
     },
+}
+
+impl FileError {
+    /// Something is wrong with what a file or folder holds.
+    pub(super) fn content(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Content {
+            path: path.to_path_buf(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// The error of reading a file.
+pub(super) fn unreadable(path: &Path) -> impl Fn(io::Error) -> FileError {
+    move |source| FileError::Unreadable {
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+/// Opens a regular file; also returns its number of bytes.
+pub(super) fn open(path: &Path) -> Result<(File, u64), FileError> {
+    open_regular(path).map_err(unreadable(path))
+}
+
+/// The bytes of a regular file that has no more than `limit` bytes.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    read_at_most(path, limit).map_err(unreadable(path))
+}
+
+/// What is wrong with the bytes of a file.
+pub(super) fn in_file(path: &Path) -> impl Fn(FormatError) -> FileError {
+    move |error| match error {
+        FormatError::Damaged(problem) | FormatError::Unusable(problem) | FormatError::Repeats(problem) => {
+            FileError::content(path, problem)
+        }
+        FormatError::Io(source) => unreadable(path)(source),
+    }
 }

@@ -79,11 +79,18 @@ impl ImageSet {
         for label in &self.labels {
             hash.update(label.to_le_bytes());
         }
-        let mut text = String::with_capacity(64);
-        for byte in hash.finalize() {
-            write!(text, "{byte:02x}").expect("a String takes every write");
+        in_hexadecimal(hash)
+    }
+
+    /// The SHA-256 of all pixels, (N, C, H, W), followed by the labels as 32-bit
+    /// little-endian numbers, in hexadecimal.
+    pub fn content_hash(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(&self.images);
+        for label in &self.labels {
+            hash.update(label.to_le_bytes());
         }
-        text
+        in_hexadecimal(hash)
     }
 
     /// The first `limit` images, or all if there are fewer.
@@ -93,6 +100,14 @@ impl ImageSet {
         self.labels.truncate(kept);
         self
     }
+}
+
+fn in_hexadecimal(hash: Sha256) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in hash.finalize() {
+        write!(text, "{byte:02x}").expect("a String takes every write");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! How are bytes of an image converted to the numbers that a network reads?
 
-use super::ArgumentError;
+use super::{ArgumentError, ImageSet};
 
 /// The named sets, for error messages and help.
-const CHOICES: &str = "a named set: cifar10, cifar10-legacy, cifar100, imagenet, synthetic, none";
+const CHOICES: &str = "a named set: cifar10, cifar10-legacy, cifar100, svhn, mnist, \
+    fashion-mnist, stl10, tiny-imagenet, imagenet, synthetic, none";
 
 /// Per-channel mean and standard deviation, in units of pixel values scaled to
 /// [0, 1]: a byte v becomes (v / 255 − mean) / std.
@@ -38,19 +39,80 @@ impl Normalization {
             "cifar10-legacy" => ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
             "cifar100" => ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
             "imagenet" => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            "svhn" => ([0.4377, 0.4438, 0.4728], [0.1980, 0.2010, 0.1970]),
+            "stl10" => ([0.4467, 0.4398, 0.4066], [0.2603, 0.2566, 0.2713]),
+            "tiny-imagenet" => ([0.4802, 0.4481, 0.3975], [0.2770, 0.2691, 0.2821]),
             "synthetic" => ([0.5; 3], [0.242; 3]),
-            "none" => {
-                return Some(Self {
-                    mean: vec![0.0; channels],
-                    std: vec![1.0; channels],
-                });
-            }
+            "mnist" => return Some(Self::equal(channels, 0.1307, 0.3081)),
+            "fashion-mnist" => return Some(Self::equal(channels, 0.2860, 0.3530)),
+            "none" => return Some(Self::equal(channels, 0.0, 1.0)),
             _ => return None,
         };
         (channels == mean.len()).then(|| Self {
             mean: mean.to_vec(),
             std: std.to_vec(),
         })
+    }
+
+    /// The same values for every channel.
+    fn equal(channels: usize, mean: f32, std: f32) -> Self {
+        Self {
+            mean: vec![mean; channels],
+            std: vec![std; channels],
+        }
+    }
+
+    /// Mean and standard deviation of each channel over all pixels of a set. The
+    /// deviation of a channel of one value is 1.
+    pub fn measured(set: &ImageSet) -> Self {
+        let plane = (set.height * set.width).max(1);
+        let channels = (0..set.channels).map(|channel| {
+            let planes = set.images.chunks_exact(plane).skip(channel).step_by(set.channels);
+            // Sums of bytes and of their squares are exact in 64 bits.
+            let (mut count, mut sum, mut squares) = (0_u64, 0_u64, 0_u64);
+            for plane in planes {
+                count += plane.len() as u64;
+                sum += plane.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+                squares += plane.iter().map(|&byte| u64::from(byte) * u64::from(byte)).sum::<u64>();
+            }
+            let count = count.max(1) as f64;
+            let mean = sum as f64 / count;
+            let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
+            let deviation = if deviation > 0.0 { deviation / 255.0 } else { 1.0 };
+            ((mean / 255.0) as f32, deviation as f32)
+        });
+        let (mean, std) = channels.unzip();
+        Self { mean, std }
+    }
+
+    /// The normalisation with `mean` and `std` as text, for a data set for which
+    /// none is published; the number of channels follows from the lists.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`], and if only one of them is given and it names no
+    /// set.
+    pub fn resolve_alone(mean: Option<&str>, std: Option<&str>) -> Result<Self, ArgumentError> {
+        let is_list = |text: &&str| text.split(',').all(|word| word.trim().parse::<f32>().is_ok());
+        let list = [mean, std].into_iter().flatten().find(is_list);
+        let channels = list.map_or(3, |list| list.split(',').count());
+        let named = |text: Option<&str>| text.and_then(|name| Self::named(name.trim(), channels));
+        match (mean, std) {
+            (Some(_), Some(_)) => Self::resolve(mean, std, &Self::equal(channels, 0.0, 1.0)),
+            _ => match named(mean).or_else(|| named(std)) {
+                Some(set) => Ok(set),
+                None => {
+                    let (what, given) = match mean {
+                        Some(mean) => ("mean", mean),
+                        None => ("std", std.unwrap_or_default()),
+                    };
+                    Err(invalid(
+                        what,
+                        given,
+                        "is alone, and nothing is published for this data set".into(),
+                    ))
+                }
+            },
+        }
     }
 
     /// The normalisation with `mean` and `std` as text: each is a list of
@@ -203,6 +265,36 @@ mod tests {
         assert!(Normalization::new(vec![], vec![]).is_err());
         assert!(Normalization::new(vec![0.5], vec![0.0]).is_err());
         assert!(Normalization::new(vec![0.5], vec![0.1, 0.2]).is_err());
+    }
+
+    #[test]
+    fn a_set_is_measured_exactly() {
+        let set = ImageSet {
+            name: String::new(),
+            channels: 2,
+            height: 1,
+            width: 2,
+            class_names: vec!["only".into()],
+            images: vec![0, 255, 51, 51, 0, 255, 51, 51],
+            labels: vec![0, 0],
+        };
+        let measured = Normalization::measured(&set);
+        assert_eq!((measured.mean(), measured.std()), (&[0.5, 0.2][..], &[0.5, 1.0][..]));
+    }
+
+    #[test]
+    fn without_published_values_both_are_needed() {
+        let alone = Normalization::resolve_alone;
+        assert_eq!(alone(Some("0.5"), Some("0.25")).unwrap().channels(), 1);
+        assert_eq!(alone(Some("cifar10"), None), Ok(cifar()));
+        assert_eq!(
+            alone(Some("0.5,0.5,0.5"), Some("cifar10")).unwrap().std(),
+            cifar().std()
+        );
+        let error = alone(Some("0.5,0.5,0.5"), None).unwrap_err().to_string();
+        assert!(error.contains("is alone"), "{error}");
+        assert!(alone(None, Some("grey")).is_err());
+        assert!(alone(Some("0.5"), Some("0.5,0.5")).is_err());
     }
 
     #[test]

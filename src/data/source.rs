@@ -1,21 +1,23 @@
 //! Where do the images come from?
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::Split;
+use super::kind::Kind;
+use super::picture::Preparation;
 use super::synthetic;
-use super::{ArgumentError, DataError, ImageSet, Normalization, cifar};
+use super::{ArgumentError, DataError, FileError, ImageSet, Normalization, Split};
 
-const CHOICES: &str = "synthetic, cifar10:DIR or cifar100:DIR";
+const CHOICES: &str = "synthetic, a folder or file of images, or KIND:PATH, where KIND is cifar10, cifar100, svhn, \
+    svhn-extra, mnist, fashion-mnist, stl10, tiny-imagenet, imagefolder, hf, cifar10-c, cifar10.1 or npz";
 
 /// The largest number of images in a split of the synthetic set: 3 GB.
 const MOST_SYNTHETIC: usize = 1_000_000;
 
 /// A data set that can be loaded. As text it is `synthetic`,
-/// `synthetic:TRAIN,TEST`, `cifar10:DIR` or `cifar100:DIR`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `synthetic:TRAIN,TEST`, `PATH` or `KIND:PATH`, as `cifar10:DIR`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The built-in set, drawn from the seed: `synthetic`, `synthetic:TRAIN` or
     /// `synthetic:TRAIN,TEST`.
@@ -25,10 +27,20 @@ pub enum Source {
         /// Number of test images.
         test: usize,
     },
-    /// CIFAR-10 in its binary form in a folder, `cifar10:DIR`.
-    Cifar10(PathBuf),
-    /// CIFAR-100 in its binary form in a folder, `cifar100:DIR`.
-    Cifar100(PathBuf),
+    /// Files of images.
+    Files(Files),
+}
+
+/// A data set in files.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Files {
+    /// What the files are; `None`: recognised by what lies at the path.
+    pub kind: Option<Kind>,
+    /// The folder or file. A `~` in front stands for the user's own folder.
+    pub path: PathBuf,
+    /// How every image is changed when it is loaded. It is not a part of the
+    /// text.
+    pub preparation: Preparation,
 }
 
 /// The images of a data set.
@@ -40,6 +52,9 @@ pub struct Splits {
     pub test: ImageSet,
     /// The data set's mean and standard deviation.
     pub normalization: Normalization,
+    /// Whether they were measured on the images, as none are published for the
+    /// data set.
+    pub measured: bool,
 }
 
 /// The test images of a data set.
@@ -49,6 +64,9 @@ pub struct TestSplit {
     pub images: ImageSet,
     /// The data set's mean and standard deviation.
     pub normalization: Normalization,
+    /// Whether they were measured on the images, as none are published for the
+    /// data set.
+    pub measured: bool,
 }
 
 impl Default for Source {
@@ -61,57 +79,241 @@ impl Default for Source {
 }
 
 impl Source {
+    /// The data set with images that are changed when they are loaded. The
+    /// built-in images stay as they are.
+    ///
+    /// # Errors
+    /// If a number is out of its range.
+    pub fn with_preparation(self, preparation: Preparation) -> Result<Self, ArgumentError> {
+        preparation.check()?;
+        match self {
+            Self::Files(files) => Ok(Self::Files(Files { preparation, ..files })),
+            Self::Synthetic { .. } if !preparation.is_none() => Err(ArgumentError::PreparedSynthetic),
+            synthetic @ Self::Synthetic { .. } => Ok(synthetic),
+        }
+    }
+
+    /// How images are changed when they are loaded.
+    pub fn preparation(&self) -> Preparation {
+        match self {
+            Self::Files(files) => files.preparation,
+            Self::Synthetic { .. } => Preparation::default(),
+        }
+    }
+
+    /// The data set with its path from the root, so that it is valid in every
+    /// working directory.
+    #[must_use]
+    pub fn absolute(self) -> Self {
+        match self {
+            // A word that names no folder is told as an unknown data set later.
+            Self::Files(files) if files.kind.is_none() && is_word(&files.path) && !files.path.exists() => {
+                Self::Files(files)
+            }
+            Self::Files(files) => {
+                let path = files.expanded();
+                let path = std::path::absolute(&path).unwrap_or(path);
+                Self::Files(Files { path, ..files })
+            }
+            synthetic @ Self::Synthetic { .. } => synthetic,
+        }
+    }
+
     /// Loads both splits. A limit keeps only the first images of a split.
     ///
     /// `seed` is the run's seed; only synthetic images depend on it.
     ///
     /// # Errors
     /// [`DataError::Argument`] for a limit of 0, [`DataError::File`] for files
-    /// that are missing or damaged.
+    /// that are missing or damaged, or without training images.
     pub fn load(&self, limit_train: Option<usize>, limit_test: Option<usize>, seed: u64) -> Result<Splits, DataError> {
         let train_limit = check_limit("training", limit_train)?;
-        let TestSplit {
-            images: test,
-            normalization,
-        } = self.load_test(limit_test, seed)?;
-        let train = match self {
-            Self::Synthetic { train, .. } => synthetic::generate(Split::Train, train_limit.min(*train), seed),
-            Self::Cifar10(folder) => cifar::CIFAR10.load_train(folder, train_limit)?,
-            Self::Cifar100(folder) => cifar::CIFAR100.load_train(folder, train_limit)?,
-        };
-        Ok(Splits {
-            train,
-            test,
-            normalization,
-        })
+        let test_limit = check_limit("test", limit_test)?;
+        match self {
+            Self::Synthetic { train, test } => Ok(Splits {
+                test: synthetic::generate(Split::Test, test_limit.min(*test), seed),
+                train: synthetic::generate(Split::Train, train_limit.min(*train), seed),
+                normalization: synthetic::normalization(),
+                measured: false,
+            }),
+            Self::Files(files) => {
+                let (kind, path) = files.open()?;
+                let test = kind.load(&path, Split::Test, test_limit, &files.preparation)?;
+                let train = kind.load(&path, Split::Train, train_limit, &files.preparation)?;
+                files.check_alike(&train, &test)?;
+                let (normalization, measured) = normalization(kind, &train);
+                Ok(Splits {
+                    train,
+                    test,
+                    normalization,
+                    measured,
+                })
+            }
+        }
     }
 
-    /// Loads the test split only; the training files are not read.
+    /// Loads the test split. The training files are read only if no mean and
+    /// standard deviation are published for the data set: then they are measured
+    /// on all training images, or on the test images if there are no others.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_test(&self, limit: Option<usize>, seed: u64) -> Result<TestSplit, DataError> {
         let limit = check_limit("test", limit)?;
-        let test = match self {
-            Self::Synthetic { test, .. } => synthetic::generate(Split::Test, limit.min(*test), seed),
-            Self::Cifar10(folder) => cifar::CIFAR10.load_test(folder, limit)?,
-            Self::Cifar100(folder) => cifar::CIFAR100.load_test(folder, limit)?,
-        };
-        Ok(TestSplit {
-            images: test,
-            normalization: self.normalization(),
-        })
+        match self {
+            Self::Synthetic { test, .. } => Ok(TestSplit {
+                images: synthetic::generate(Split::Test, limit.min(*test), seed),
+                normalization: synthetic::normalization(),
+                measured: false,
+            }),
+            Self::Files(files) => {
+                let (kind, path) = files.open()?;
+                let images = kind.load(&path, Split::Test, limit, &files.preparation)?;
+                let (normalization, measured) = match kind.normalization(shape(&images)) {
+                    Some(published) => (published, false),
+                    None => match kind.load(&path, Split::Train, usize::MAX, &files.preparation) {
+                        Ok(train) => (Normalization::measured(&train), true),
+                        Err(FileError::NoSplit { .. }) => (Normalization::measured(&images), true),
+                        Err(error) => return Err(error.into()),
+                    },
+                };
+                Ok(TestSplit {
+                    images,
+                    normalization,
+                    measured,
+                })
+            }
+        }
     }
 
-    /// The data set's mean and standard deviation.
-    pub fn normalization(&self) -> Normalization {
-        let name = match self {
-            Self::Synthetic { .. } => "synthetic",
-            Self::Cifar10(_) => "cifar10",
-            Self::Cifar100(_) => "cifar100",
-        };
-        Normalization::named(name, 3).expect("every source names a set of three channels")
+    /// The first images of one split, of a data set that may have no others.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_split(&self, split: Split, limit: Option<usize>, seed: u64) -> Result<ImageSet, DataError> {
+        match self {
+            Self::Synthetic { train, test } => {
+                let all = match split {
+                    Split::Train => *train,
+                    Split::Test => *test,
+                };
+                Ok(synthetic::generate(split, limit.unwrap_or(all).min(all), seed))
+            }
+            Self::Files(files) => {
+                let (kind, path) = files.open()?;
+                let limit = limit.unwrap_or(usize::MAX);
+                Ok(kind.load(&path, split, limit, &files.preparation)?)
+            }
+        }
     }
+
+    /// The mean and standard deviation that images of this data set are normalised
+    /// by, and whether they are measured on `set`, as none are published.
+    ///
+    /// # Errors
+    /// Where nothing is recognised.
+    pub fn normalization_of(&self, set: &ImageSet) -> Result<(Normalization, bool), DataError> {
+        match self {
+            Self::Synthetic { .. } => Ok((synthetic::normalization(), false)),
+            Self::Files(files) => Ok(normalization(files.open()?.0, set)),
+        }
+    }
+
+    /// A short name for titles and file names: the kind, else the last part of the
+    /// path.
+    pub fn short_name(&self) -> String {
+        match self {
+            Self::Synthetic { .. } => "synthetic".into(),
+            Self::Files(Files { kind: Some(kind), .. }) => kind.to_string(),
+            Self::Files(Files { path, .. }) => {
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                name.to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// The mean and standard deviation that are published for the data set;
+    /// `None` if they are measured on its images, and if its files are not there.
+    pub fn published_normalization(&self) -> Option<Normalization> {
+        match self {
+            Self::Synthetic { .. } => Some(synthetic::normalization()),
+            Self::Files(files) => {
+                let kind = files.kind.or_else(|| Kind::recognise(&files.expanded()).ok())?;
+                let [channels, height, width] = kind.usual_shape()?;
+                kind.normalization([files.preparation.channels.unwrap_or(channels), height, width])
+            }
+        }
+    }
+}
+
+impl Files {
+    /// What the files are, and where they are.
+    ///
+    /// # Errors
+    /// Where nothing is recognised. A word that is no path is told as an unknown
+    /// data set.
+    pub fn open(&self) -> Result<(Kind, PathBuf), DataError> {
+        let path = self.expanded();
+        match self.kind {
+            Some(kind) => Ok((kind, path)),
+            None => match Kind::recognise(&path) {
+                Err(FileError::Nothing { .. }) if is_word(&self.path) => Err(ArgumentError::UnknownSource {
+                    given: self.path.display().to_string(),
+                    choices: CHOICES,
+                }
+                .into()),
+                kind => Ok((kind?, path)),
+            },
+        }
+    }
+
+    /// The path without a `~` in front.
+    fn expanded(&self) -> PathBuf {
+        match (self.path.strip_prefix("~"), std::env::home_dir()) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => self.path.clone(),
+        }
+    }
+
+    /// Checks that training and test images have one shape and the same classes.
+    fn check_alike(&self, train: &ImageSet, test: &ImageSet) -> Result<(), FileError> {
+        let path = &self.path;
+        let words = |set: &ImageSet| format!("{}×{}×{}", set.channels, set.height, set.width);
+        if shape(train) != shape(test) {
+            let problem = format!(
+                "training images have the shape {}, test images {}: scale them to one size",
+                words(train),
+                words(test)
+            );
+            return Err(FileError::content(path, problem));
+        }
+        if train.classes() != test.classes() {
+            let problem = format!(
+                "there are {} classes of training images, but {} of test images",
+                train.classes(),
+                test.classes()
+            );
+            return Err(FileError::content(path, problem));
+        }
+        Ok(())
+    }
+}
+
+/// The published normalisation, else the measured one, and whether it is that.
+fn normalization(kind: Kind, train: &ImageSet) -> (Normalization, bool) {
+    match kind.normalization(shape(train)) {
+        Some(published) => (published, false),
+        None => (Normalization::measured(train), true),
+    }
+}
+
+fn shape(set: &ImageSet) -> [usize; 3] {
+    [set.channels, set.height, set.width]
+}
+
+/// Whether a path is a mere word, which names no folder.
+fn is_word(path: &Path) -> bool {
+    path.components().count() <= 1 && path.extension().is_none()
 }
 
 /// The limit as a number of images; without a limit, the largest number.
@@ -128,8 +330,10 @@ impl fmt::Display for Source {
         match self {
             Self::Synthetic { .. } if *self == Self::default() => f.write_str("synthetic"),
             Self::Synthetic { train, test } => write!(f, "synthetic:{train},{test}"),
-            Self::Cifar10(folder) => write!(f, "cifar10:{}", folder.display()),
-            Self::Cifar100(folder) => write!(f, "cifar100:{}", folder.display()),
+            Self::Files(Files {
+                kind: Some(kind), path, ..
+            }) => write!(f, "{kind}:{}", path.display()),
+            Self::Files(Files { kind: None, path, .. }) => write!(f, "{}", path.display()),
         }
     }
 }
@@ -138,23 +342,40 @@ impl FromStr for Source {
     type Err = ArgumentError;
 
     fn from_str(text: &str) -> Result<Self, ArgumentError> {
-        let (kind, rest) = match text.split_once(':') {
-            Some((kind, rest)) => (kind, Some(rest)),
+        let files = |kind, path: &str| {
+            Self::Files(Files {
+                kind,
+                path: path.into(),
+                preparation: Preparation::default(),
+            })
+        };
+        let (before, rest) = match text.split_once(':') {
+            Some((before, rest)) => (before, Some(rest)),
             None => (text, None),
         };
-        let folder = |kind| match rest {
-            Some(folder) if !folder.is_empty() => Ok(PathBuf::from(folder)),
-            _ => Err(ArgumentError::NoFolder { kind }),
-        };
-        match kind {
-            "synthetic" => rest.map_or(Ok(Self::default()), synthetic_of_size),
-            "cifar10" => folder("cifar10").map(Self::Cifar10),
-            "cifar100" => folder("cifar100").map(Self::Cifar100),
-            _ => Err(ArgumentError::UnknownSource {
-                given: text.to_owned(),
-                choices: CHOICES,
-            }),
+        match (before, Kind::named(before), rest) {
+            ("synthetic", _, None) => Ok(Self::default()),
+            ("synthetic", _, Some(sizes)) => synthetic_of_size(sizes),
+            (_, Some(kind), Some(path)) if !path.is_empty() => Ok(files(Some(kind), path)),
+            (_, Some(kind), _) => Err(kind.needs_path()),
+            // `./a:b` is a path, and so is `C:\\images`; `imagenet:x` names no kind.
+            (_, None, Some(_)) if is_kind_like(before) => Err(unknown(text)),
+            ("", ..) => Err(unknown(text)),
+            _ => Ok(files(None, text)),
         }
+    }
+}
+
+/// Whether the text in front of a colon looks like a kind, not like a path.
+fn is_kind_like(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+    text.len() > 1 && text.chars().all(letter)
+}
+
+fn unknown(text: &str) -> ArgumentError {
+    ArgumentError::UnknownSource {
+        given: text.to_owned(),
+        choices: CHOICES,
     }
 }
 
@@ -182,7 +403,15 @@ mod tests {
 
     #[test]
     fn words_come_back_as_they_were_written() {
-        for word in ["synthetic", "synthetic:20,10", "cifar10:a:b", "cifar100:/x y"] {
+        for word in [
+            "synthetic",
+            "synthetic:20,10",
+            "cifar10:a:b",
+            "cifar100:/x y",
+            "./a:b",
+            "C:\\x",
+            "~/x",
+        ] {
             assert_eq!(word.parse::<Source>().unwrap().to_string(), word);
         }
         assert_eq!("synthetic:4096".parse(), Ok(Source::default()));
@@ -191,8 +420,9 @@ mod tests {
     #[test]
     fn wrong_words_say_what_exists() {
         for (word, part) in [
-            ("mnist:x", CHOICES),
+            ("imagenet:x", CHOICES),
             ("", CHOICES),
+            (":x", CHOICES),
             ("cifar10", "cifar10:DIR"),
             ("cifar100:", "cifar100:DIR"),
             ("synthetic:", "synthetic:TRAIN"),
@@ -204,6 +434,68 @@ mod tests {
             assert!(error.contains(part), "{error}");
             assert!(!error.contains('\n'));
         }
+    }
+
+    #[test]
+    fn a_word_that_is_no_path_is_an_argument_error() {
+        let error = |word: &str| word.parse::<Source>().unwrap().load(None, None, 0).unwrap_err();
+        assert!(matches!(
+            error("imagenet"),
+            DataError::Argument(ArgumentError::UnknownSource { .. })
+        ));
+        assert!(matches!(error("no/such"), DataError::File(FileError::Nothing { .. })));
+        assert!(matches!(
+            error("cifar10:no/such"),
+            DataError::File(FileError::NoFolder { .. })
+        ));
+    }
+
+    #[test]
+    fn a_folder_that_is_no_data_set_says_what_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().to_str().unwrap();
+        let error = || {
+            text.parse::<Source>()
+                .unwrap()
+                .load_test(None, 0)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(
+            error().contains("looked for CIFAR-10") && error().ends_with("found nothing"),
+            "{}",
+            error()
+        );
+        for name in 0..9 {
+            std::fs::write(folder.path().join(format!("{name}\n.txt")), b"").unwrap();
+        }
+        assert!(
+            error().ends_with("and 1 more") && !error().contains('\n'),
+            "{}",
+            error()
+        );
+        for name in ["stl10_binary", "cifar-10-batches-py"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        assert!(error().contains("cifar10, stl10"), "{}", error());
+    }
+
+    #[test]
+    fn short_names_and_preparation() {
+        let source = |word: &str| word.parse::<Source>().unwrap();
+        assert_eq!(source("/a/b/photos").short_name(), "photos");
+        assert_eq!(source("svhn:/a/b").short_name(), "svhn");
+        let small = Preparation {
+            crop: Some(8),
+            ..Preparation::default()
+        };
+        let prepared = source("svhn:x").with_preparation(small).unwrap();
+        assert_eq!((prepared.preparation(), prepared.to_string()), (small, "svhn:x".into()));
+        assert_eq!(
+            source("synthetic").with_preparation(small),
+            Err(ArgumentError::PreparedSynthetic)
+        );
+        assert!(matches!(source("a").absolute(), Source::Files(files) if files.path.is_absolute()));
     }
 
     #[test]

@@ -13,7 +13,7 @@
 
 use rayon::prelude::*;
 
-use super::{ImageSet, Split};
+use super::{ImageSet, Normalization, Split};
 use crate::random::{Draws, Philox, Stream};
 
 /// Height and width of an image, in pixels.
@@ -68,6 +68,11 @@ pub fn generate(split: Split, count: usize, seed: u64) -> ImageSet {
         images,
         labels: (0..count).map(|index| class_of(index) as u32).collect(),
     }
+}
+
+/// The mean and standard deviation of the images.
+pub(super) fn normalization() -> Normalization {
+    Normalization::named("synthetic", CHANNELS).expect("the built-in set has a name")
 }
 
 fn class_of(index: usize) -> usize {
@@ -226,7 +231,7 @@ fn length(x: f32, y: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Batches, Draw, Normalization, Padding, gather};
+    use crate::data::{Batches, Draw, Padding, gather};
     use sha2::{Digest, Sha256};
     use std::num::NonZeroUsize;
 

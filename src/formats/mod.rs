@@ -4,6 +4,8 @@
 //! needs no more memory than a small multiple of its input, whatever the input
 //! claims.
 
+pub(crate) mod mat;
+pub(crate) mod npy;
 pub(crate) mod pickle;
 pub(crate) mod source;
 pub(crate) mod zip;

@@ -8,7 +8,7 @@ use super::TrainError;
 use super::depth::{Depth, DepthPer, DepthRule};
 use super::rate::WarmUp;
 use super::settings::{Decay, Settings, batch_size};
-use crate::data::{ArgumentError, DataError, Normalization, Source};
+use crate::data::{ArgumentError, DataError, Normalization, Preparation, Source};
 use crate::graph::{Precision, Recompute};
 use crate::models::Model;
 
@@ -21,6 +21,14 @@ pub struct Config {
     pub model: String,
     /// Data source.
     pub data: String,
+    /// To which size images are scaled.
+    pub resize: Option<String>,
+    /// Pixels, in height and width, cut out of the middle of images.
+    pub crop: Option<usize>,
+    /// Black pixels added on each side of images.
+    pub pad: Option<usize>,
+    /// Number of channels that images get.
+    pub channels: Option<usize>,
     /// Mean of the images' channels, or a named set; `None`: the data set's.
     pub mean: Option<String>,
     /// Standard deviation, or a named set.
@@ -94,6 +102,7 @@ impl From<&Settings> for Config {
             words.join(",")
         };
         let normalization = settings.normalization.as_ref();
+        let preparation = settings.data.preparation();
         let (stochastic_depth, depth_rule, depth_per, sample_blocks) = match settings.depth {
             Depth::Constant => (None, DepthRule::default(), DepthPer::default(), None),
             Depth::Stochastic { p_last, rule } => (Some(p_last), rule, DepthPer::Batch, None),
@@ -103,6 +112,10 @@ impl From<&Settings> for Config {
         Config {
             model: settings.model.name(),
             data: settings.data.to_string(),
+            resize: preparation.resize.map(|resize| resize.to_string()),
+            crop: preparation.crop,
+            pad: (preparation.pad > 0).then_some(preparation.pad),
+            channels: preparation.channels,
             mean: normalization.map(|normalization| words(normalization.mean())),
             std: normalization.map(|normalization| words(normalization.std())),
             epochs: settings.epochs,
@@ -171,7 +184,11 @@ impl Config {
         // By name, so that the compiler reports a setting that is not read.
         let Config {
             model: _,
-            data,
+            data: _,
+            resize: _,
+            crop: _,
+            pad: _,
+            channels: _,
             mean,
             std,
             epochs,
@@ -215,12 +232,16 @@ impl Config {
                 return Err(TrainError::value("sample-blocks", problem));
             }
         };
-        let data: Source = data.parse().map_err(argument)?;
+        let data = self.source()?;
         let normalization = match (mean, std) {
             (None, None) => None,
             (mean, std) => {
-                let default = data.normalization();
-                Some(Normalization::resolve(mean.as_deref(), std.as_deref(), &default).map_err(argument)?)
+                let (mean, std) = (mean.as_deref(), std.as_deref());
+                let resolved = match data.published_normalization() {
+                    Some(default) => Normalization::resolve(mean, std, &default),
+                    None => Normalization::resolve_alone(mean, std),
+                };
+                Some(resolved.map_err(argument)?)
             }
         };
         let settings = Settings {
@@ -258,6 +279,31 @@ impl Config {
         };
         settings.check()?;
         Ok(settings)
+    }
+
+    /// How images are changed when they are loaded.
+    ///
+    /// # Errors
+    /// For sizes that cannot be read or are out of their range.
+    pub fn preparation(&self) -> Result<Preparation, TrainError> {
+        let resize = self.resize.as_deref().map(str::parse).transpose();
+        let preparation = Preparation {
+            resize: resize.map_err(argument)?,
+            crop: self.crop,
+            pad: self.pad.unwrap_or(0),
+            channels: self.channels,
+        };
+        preparation.check().map_err(argument)?;
+        Ok(preparation)
+    }
+
+    /// The data set, with its images changed as these settings say.
+    ///
+    /// # Errors
+    /// For text that names no data set, and sizes out of their range.
+    pub fn source(&self) -> Result<Source, TrainError> {
+        let data: Source = self.data.parse().map_err(argument)?;
+        data.with_preparation(self.preparation()?).map_err(argument)
     }
 
     /// Steps of the whole run, where an epoch has `per_epoch`.

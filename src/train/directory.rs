@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::config::Config;
+use crate::data::Source;
 use crate::files::{DirectoryLock, SETTINGS_LIMIT, TEXT_LIMIT, append, read_text, write_atomic};
 use crate::models::{ModelError, ModelSpec};
 use crate::tuning::{TuningCache, read_tuning_file};
@@ -159,8 +160,10 @@ impl RunDirectory {
             let kept = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
             text.chars().map(kept).collect()
         };
-        let data = data.split(':').next().unwrap_or_default();
-        let name = format!("{}-{}", plain(model), plain(data));
+        let data = data
+            .parse()
+            .map_or_else(|_| data.into(), |data: Source| data.short_name());
+        let name = format!("{}-{}", plain(model), plain(&data));
         let numbered = (1_u64..).map(|number| folder.join(format!("{name}-{number}")));
         for path in numbered {
             // Two processes that ask for the same name get two.

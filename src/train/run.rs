@@ -483,11 +483,7 @@ impl<'a> Run<'a> {
     }
 
     fn draw(&self) -> Result<(), TrainError> {
-        let title = format!(
-            "{} on {}",
-            self.settings.model,
-            self.config.data.split(':').next().unwrap_or_default()
-        );
+        let title = format!("{} on {}", self.settings.model, self.settings.data.short_name());
         self.directory.write_curves(&curves(&title, &self.epochs))
     }
 }

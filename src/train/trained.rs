@@ -17,7 +17,7 @@ use super::settings::batch_size;
 use super::trainer::input_of;
 use super::tuning::choose_kernels;
 use super::{Split, checkpoint};
-use crate::data::{DataError, ImageSet, Normalization, Source, Splits, TestSplit};
+use crate::data::{DataError, ImageSet, Normalization, Preparation, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
 use crate::models::{Model, ModelSpec};
 use crate::stop::StopToken;
@@ -50,6 +50,7 @@ pub struct TrainedNetworkOptions {
     model: Option<Model>,
     best: bool,
     data: Option<String>,
+    preparation: Option<Preparation>,
     limit_test: Option<usize>,
     mean: Option<String>,
     std: Option<String>,
@@ -77,6 +78,7 @@ impl TrainedNetworkOptions {
             model: None,
             best: false,
             data: None,
+            preparation: None,
             limit_test: None,
             mean: None,
             std: None,
@@ -141,6 +143,26 @@ impl TrainedNetworkOptions {
     pub fn data(mut self, source: impl Into<String>) -> Self {
         self.data = Some(source.into());
         self
+    }
+
+    /// How every image is changed when it is loaded. The default is the run's,
+    /// else images stay as they are.
+    #[must_use]
+    pub fn preparation(mut self, preparation: Preparation) -> Self {
+        self.preparation = Some(preparation);
+        self
+    }
+
+    /// How a run has changed its images when it loaded them; of a weights file
+    /// nothing is recorded.
+    ///
+    /// # Errors
+    /// Where the run's configuration cannot be read.
+    pub fn recorded_preparation(&self) -> Result<Preparation, TrainError> {
+        match &self.weights {
+            WeightsSource::Run(directory) => RunDirectory::open(directory)?.read_config()?.preparation(),
+            WeightsSource::File { .. } => Ok(Preparation::default()),
+        }
     }
 
     /// Only the first `images` test images.
@@ -276,7 +298,9 @@ impl TrainedNetworkOptions {
         let config = run.as_ref().map(|(_, config)| config);
         let source = self.data.clone().or_else(|| config.map(|config| config.data.clone()));
         let source = source.unwrap_or_default();
-        let (test, train) = self.load(&source, config)?;
+        let recorded = config.map(Config::preparation).transpose()?;
+        let preparation = self.preparation.or(recorded).unwrap_or_default();
+        let (test, train) = self.load(&source, preparation, config)?;
         let normalization = self.normalization_of(&test, config)?;
         let input = input_of(&test.images);
         let training = self.training_images.then(TrainOptions::default);
@@ -311,14 +335,21 @@ impl TrainedNetworkOptions {
             test,
             normalization,
             source,
+            preparation,
             batch_size,
             run: run.map(|(run, _)| run),
         })
     }
 
     /// The test images and, where they are asked for, the training images.
-    fn load(&self, source: &str, config: Option<&Config>) -> Result<(TestSplit, Option<ImageSet>), TrainError> {
+    fn load(
+        &self,
+        source: &str,
+        preparation: Preparation,
+        config: Option<&Config>,
+    ) -> Result<(TestSplit, Option<ImageSet>), TrainError> {
         let data: Source = source.parse().map_err(DataError::from)?;
+        let data = data.with_preparation(preparation).map_err(DataError::from)?;
         let seed = config.map_or(0, |config| config.seed);
         let limit = self.limit_test.or(config.and_then(|config| config.limit_test));
         if !self.training_images {
@@ -329,11 +360,13 @@ impl TrainedNetworkOptions {
             train,
             test,
             normalization,
+            measured,
         } = data.load(limit_train, limit, seed)?;
         Ok((
             TestSplit {
                 images: test,
                 normalization,
+                measured,
             },
             Some(train),
         ))
@@ -366,6 +399,8 @@ pub struct TrainedNetwork {
     pub normalization: Normalization,
     /// The data set, as it was named: `cifar10:DIR`.
     pub source: String,
+    /// How every image is changed when it is loaded.
+    pub preparation: Preparation,
     /// Images per batch.
     pub batch_size: NonZeroUsize,
     /// The run, if the weights are a run's.
@@ -414,7 +449,11 @@ impl TrainedNetwork {
             ("gains", json!(gains)),
             ("adapter", json!(self.engine.name())),
         ];
-        Ok(pairs.map(|(key, value)| (key.to_string(), value)).into_iter().collect())
+        let mut pairs: serde_json::Map<_, _> = pairs.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
+        if !self.preparation.is_none() {
+            pairs.insert("prepared".into(), json!(self.preparation.to_string()));
+        }
+        Ok(pairs)
     }
 
     /// Where results come from, for a report: pairs of a name and a value.

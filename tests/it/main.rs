@@ -7,6 +7,7 @@ mod support;
 mod bench;
 mod cli;
 mod continuing;
+mod data;
 mod engines;
 mod eval;
 mod kernels;

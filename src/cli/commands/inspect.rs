@@ -207,7 +207,7 @@ fn report(spec: &ModelSpec, input: &InputShape, graph: &Graph, blocks: &[BlockRo
             Column::plain("output", "output"),
             Column::count("parameters", "parameters"),
             Column::count("macs", "multiply-adds"),
-            Column::plain("downsamples", "note"),
+            Column::plain("downsamples", ""),
         ],
         rows: blocks.iter().map(row).collect(),
         file_only: false,

@@ -160,6 +160,7 @@ impl Args {
 /// on record: its images are normalised as the first network's.
 fn compared(options: &TrainedNetworkOptions, network: &TrainedNetwork, name: &str) -> TrainedNetworkOptions {
     let options = options.clone().data(&network.source).limit_test(network.images());
+    let options = options.preparation(network.preparation);
     match name.split_once('=').filter(|_| !Path::new(name).exists()) {
         Some((model, weights)) => options
             .normalization(&network.normalization)

@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod convert;
 mod curves;
+mod data;
 mod devices;
 mod eval;
 mod features;
@@ -39,6 +40,8 @@ enum Command {
     Train(Box<TrainArgs>),
     /// Evaluate a trained network on test images
     Eval(Box<eval::Args>),
+    /// Show what a folder or file of images holds
+    Data(data::Args),
     /// List the adapters that can compute
     Devices(devices::Args),
     /// Delete blocks of a trained network and measure what it loses
@@ -92,7 +95,8 @@ impl CommandLine {
             | Command::Sweep(_)
             | Command::StochasticDepth(_)
             | Command::Features(_) => true,
-            Command::Devices(_)
+            Command::Data(_)
+            | Command::Devices(_)
             | Command::Curves(_)
             | Command::Inspect(_)
             | Command::Bench(_)
@@ -109,6 +113,7 @@ impl CommandLine {
         match &self.command {
             Command::Train(args) => train::train(args),
             Command::Eval(args) => eval::eval(args),
+            Command::Data(args) => data::data(args),
             Command::Devices(args) => devices::devices(args),
             Command::Lesion(args) => lesion::lesion(args),
             Command::Paths(args) => paths::paths(args),

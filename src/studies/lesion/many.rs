@@ -1,8 +1,8 @@
 //! How does the report show many deleted blocks and other orders?
 
-use super::report::{DOWNSAMPLES, evaluation_columns, evaluation_values, heading, numbers, percent};
+use super::report::{evaluation_columns, evaluation_values, heading, numbers, percent};
 use super::{LesionFindings, Reordering};
-use crate::report::{Axis, BoxMark, Column, Figure, Item, Layer, Mark, Table, number_or_word};
+use crate::report::{Axis, BoxMark, Column, Figure, Item, Layer, Mark, Table};
 use crate::studies::statistics::{five_numbers, mean};
 
 impl LesionFindings {
@@ -14,7 +14,6 @@ impl LesionFindings {
         let mut layers = vec![Layer::Level {
             label: format!("nothing deleted: {:.2} %", 100.0 * self.whole.error),
             y: 100.0 * self.whole.error,
-            series: String::new(),
         }];
         let mut rows = Vec::new();
         for random in &self.random {
@@ -34,13 +33,12 @@ impl LesionFindings {
                     five[3].into(),
                     five[4].into(),
                     mean(&errors).into(),
-                    number_or_word(mean(&losses)),
+                    mean(&losses).into(),
                 ]);
                 let five = five.map(|error| 100.0 * error);
                 boxes.push(BoxMark {
                     x: count as f64,
                     five,
-                    values: errors.iter().map(|error| 100.0 * error).collect(),
                     text: format!(
                         "{count} of {}: median {:.1} %, quartiles {:.1} to {:.1} %, {} trials",
                         random.pool,
@@ -59,9 +57,7 @@ impl LesionFindings {
         items.push(Item::Figure(Figure {
             name: "random".into(),
             title: format!("{}: test error with many blocks deleted", self.label),
-            caption: "Boxes are quartiles and median, whiskers the smallest and the largest error, dots the trials."
-                .into(),
-            emphasis: String::new(),
+            caption: "Boxes show quartiles and median, whiskers the smallest and largest error of the trials.".into(),
             x: Axis::linear("number of blocks deleted"),
             y: Axis::linear("test error (%)"),
             layers,
@@ -70,8 +66,8 @@ impl LesionFindings {
             name: "random".into(),
             title: "Error by number of deleted blocks".into(),
             columns: vec![
-                Column::plain("pool", "deleted from"),
-                Column::plain("deleted", "number deleted"),
+                Column::plain("pool", "from"),
+                Column::plain("deleted", "deleted"),
                 Column::plain("trials", "trials"),
                 Column::percent("smallest", "smallest (%)"),
                 Column::percent("lower_quartile", "lower quartile (%)"),
@@ -99,8 +95,8 @@ impl LesionFindings {
             name: "random-trials".into(),
             title: "Every trial".into(),
             columns: [
-                Column::plain("pool", "deleted from"),
-                Column::plain("deleted", "number deleted"),
+                Column::plain("pool", "from"),
+                Column::plain("deleted", "deleted"),
                 Column::plain("blocks", "blocks"),
             ]
             .into_iter()
@@ -149,14 +145,12 @@ impl LesionFindings {
                 "Parameters of random pairs of blocks with the same shape are exchanged. Kendall's τ is 1 for the \
                       trained order."
                     .into(),
-            emphasis: String::new(),
             x: Axis::linear("Kendall's rank correlation τ"),
             y: Axis::linear("test error (%)"),
             layers: vec![
                 Layer::Level {
                     label: format!("trained order: {:.2} %", 100.0 * self.whole.error),
                     y: 100.0 * self.whole.error,
-                    series: String::new(),
                 },
                 Layer::Points {
                     label: "one order".into(),
@@ -184,9 +178,9 @@ impl LesionFindings {
             name: "reorder".into(),
             title: "Every order".into(),
             columns: [
-                Column::plain("swaps", "number of swaps"),
-                Column::plain("pairs", "swapped pairs"),
-                Column::number("tau", "Kendall's τ", 4),
+                Column::plain("swaps", "swaps"),
+                Column::plain("pairs", "pairs"),
+                Column::number("tau", "τ", 4),
             ]
             .into_iter()
             .chain(evaluation_columns(self.has_top5()))
@@ -231,14 +225,12 @@ impl LesionFindings {
             caption:
                 "Blocks are deleted one after the other, each time the block whose deletion increases the loss least."
                     .into(),
-            emphasis: DOWNSAMPLES.into(),
             x: Axis::linear("number of blocks deleted"),
             y: Axis::linear("test error (%)"),
             layers: vec![
                 Layer::Level {
                     label: format!("nothing deleted: {:.2} %", 100.0 * self.whole.error),
                     y: 100.0 * self.whole.error,
-                    series: String::new(),
                 },
                 Layer::Line {
                     label: "greedy deletion".into(),
@@ -259,7 +251,7 @@ impl LesionFindings {
             name: "greedy".into(),
             title: "Order of greedy deletion".into(),
             columns: [
-                Column::plain("deleted", "number deleted"),
+                Column::plain("deleted", "deleted"),
                 Column::plain("block", "last block"),
                 Column::plain("name", "name"),
             ]

@@ -178,7 +178,7 @@ impl Sweep {
             let config = &point.config;
             let settings = config.settings()?;
             let seed = matches!(settings.data, Source::Synthetic { .. }).then_some(config.seed);
-            let key = (config.data.clone(), config.limit_train, config.limit_test, seed);
+            let key = (settings.data.clone(), config.limit_train, config.limit_test, seed);
             let images = match shapes.get(&key) {
                 Some(images) => images,
                 None => {
