@@ -20,6 +20,7 @@
 
 mod architecture;
 mod error;
+mod fit;
 mod input;
 pub mod layers;
 mod limits;
@@ -39,6 +40,7 @@ use request::{Choice, ModelRequest, written};
 
 pub use architecture::{Architecture, Model};
 pub use error::ModelError;
+pub use fit::{fitting, shapes_of};
 pub use input::InputShape;
 pub use plain::Plain;
 pub use preact::PreAct;

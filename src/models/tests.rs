@@ -673,3 +673,27 @@ fn models_with_the_same_tensors_know_of_each_other() {
         ["resnet20:shortcut=A-end", "resnet20:shortcut=A-avg", "plain-20"]
     );
 }
+
+#[test]
+fn a_network_fits_its_own_shapes_and_only_look_alikes_do_besides() {
+    for name in SAMPLES {
+        let model = spec(name);
+        let of = |model: &ModelSpec| {
+            let input = InputShape {
+                classes: 100,
+                ..InputShape::default()
+            };
+            super::shapes_of(&model.build(&input, Mode::Eval).unwrap().graph)
+        };
+        let shapes = of(&model);
+        let fitting = super::fitting(&shapes);
+        // Dropout has no parameters, so shapes never show it.
+        let without_dropout = |model: &ModelSpec| match model.with("dropout", "0") {
+            Ok(model) => model.with("dropout-at", "between").unwrap(),
+            Err(_) => model.clone(),
+        };
+        assert!(fitting.contains(&without_dropout(&model)), "{name}: {fitting:?}");
+        assert!(fitting.iter().all(|other| of(other) == shapes), "{name}");
+    }
+    assert!(super::fitting(&Default::default()).is_empty());
+}

@@ -16,6 +16,9 @@ pub(super) type Reason = String;
 /// For each layer of the file, the position of its layer in the layout.
 type Match = Vec<usize>;
 
+/// The most numbers of parts for which [`natural_orders`] gives orders.
+const MOST_DEPTHS: usize = 6;
+
 /// Parts of names that mark a shortcut.
 const SHORTCUTS: [&str; 8] = [
     "short", "down", "skip", "proj", "identity", "res_conv", "convdim", "adapt",
@@ -54,17 +57,23 @@ pub(super) fn match_layers(layers: &[Layer], ordered: bool, layout: &Layout) -> 
 }
 
 /// Orders of the layers by their names: parts of names as numbers where they
-/// are; then those with the fewest parts first, and last.
-fn natural_orders(layers: &[Layer]) -> [Vec<usize>; 3] {
+/// are; then, for each number of parts, with the names of at most so many parts
+/// first, and last. Stem and head have fewer parts than the layers of blocks.
+fn natural_orders(layers: &[Layer]) -> Vec<Vec<usize>> {
     let keys: Vec<_> = layers.iter().map(|layer| natural_key(&layer.name)).collect();
-    let depth = |&at: &usize| layers[at].name.matches('.').count();
+    let depth = |at: &usize| layers[*at].name.matches('.').count();
     let mut natural: Vec<usize> = (0..layers.len()).collect();
     natural.sort_by(|&a, &b| keys[a].cmp(&keys[b]));
-    let (mut first, mut last) = (natural.clone(), natural.clone());
-    let least = natural.iter().map(depth).min().unwrap_or_default();
-    first.sort_by_key(|at| depth(at) > least);
-    last.sort_by_key(|at| depth(at) == least);
-    [natural, first, last]
+    let depths: BTreeSet<usize> = natural.iter().map(depth).collect();
+    let mut orders = vec![natural.clone()];
+    for at_most in depths.into_iter().take(MOST_DEPTHS) {
+        for last in [false, true] {
+            let mut order = natural.clone();
+            order.sort_by_key(|at| (depth(at) <= at_most) == last);
+            orders.push(order);
+        }
+    }
+    orders
 }
 
 /// A name as parts that compare as texts or as numbers.

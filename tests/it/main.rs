@@ -5,6 +5,7 @@
 mod support;
 
 mod bench;
+mod cases;
 mod cli;
 mod continuing;
 mod data;

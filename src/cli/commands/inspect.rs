@@ -1,5 +1,10 @@
 //! `inspect`: which blocks does a model have, and how much memory does it need?
+//! A file is for [`inspect_file`].
 
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::cli::args::NameArgs;
 use crate::cli::{AdapterArgs, CliError};
 use crate::graph::{Block, Graph, Mode, NodeId, Precision, Recompute};
 use crate::kernels::Target;
@@ -9,12 +14,15 @@ use crate::schedule::{footprint, memory};
 use crate::train::{Adapter, batch_size};
 use serde::Serialize;
 
-use super::plan;
+use super::{inspect_file, plan};
+use crate::shown::shown_path;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model; names as in `residua train --help`
-    model: String,
+    /// Model, with a name as in `residua train --help`; or a weights file or its
+    /// folder
+    #[arg(value_name = "MODEL|FILE")]
+    model: OsString,
     /// Channels × height × width of the images, in pixels
     #[arg(long, value_name = "CxHxW", default_value = "3x32x32")]
     input: String,
@@ -35,11 +43,20 @@ pub struct Args {
     /// time on the adapter
     #[arg(long)]
     plan: bool,
+    /// Of a file: evaluate the models that it fits, with several normalisations, on
+    /// these images; as in `residua eval --help` [default: none]
+    #[arg(long, value_name = "SPEC")]
+    pub(super) data: Option<String>,
+    /// Of a file: use only the first N test images of --data
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(super) limit_test: usize,
     #[command(flatten)]
-    adapter: AdapterArgs,
+    pub(super) names: NameArgs,
+    #[command(flatten)]
+    pub(super) adapter: AdapterArgs,
     /// One JSON object on standard output
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A block, as `--json` shows it.
@@ -68,8 +85,21 @@ struct MemoryRow {
 }
 
 pub fn inspect(args: &Args) -> Result<String, CliError> {
+    let path = Path::new(&args.model);
+    if path.exists() {
+        if args.plan {
+            return Err(CliError::argument("--plan is for a model, not for a file"));
+        }
+        return inspect_file::inspect(path, args);
+    }
+    if args.data.is_some() || args.names.table.is_some() || !args.names.rename.is_empty() {
+        let name = shown_path(path);
+        return Err(CliError::argument(format!(
+            "--data, --table and --rename are for a weights file, and there is no file {name}"
+        )));
+    }
     batch_size(args.batch_size)?;
-    let spec: ModelSpec = args.model.parse()?;
+    let spec: ModelSpec = args.model.to_string_lossy().parse()?;
     let mut input: InputShape = args.input.parse()?;
     input.classes = args.classes;
     let mut train = spec.build(&input, Mode::Train)?.graph;

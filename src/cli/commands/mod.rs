@@ -9,6 +9,7 @@ mod devices;
 mod eval;
 mod features;
 mod inspect;
+mod inspect_file;
 mod lesion;
 mod man;
 mod paths;
@@ -56,7 +57,8 @@ enum Command {
     Features(Box<features::Args>),
     /// Compare the test and training error of several runs
     Curves(curves::Args),
-    /// Show a model's blocks, parameters, multiply-adds and memory
+    /// Show a model's blocks, parameters, multiply-adds and memory; or what is in a
+    /// weights file
     Inspect(inspect::Args),
     /// Measure how fast an adapter is: peak rates, every kernel, whole networks
     Bench(bench::Args),
