@@ -565,21 +565,3 @@ fn no_rule(tensors: &TensorMap, all: &[&str], reason: String) -> WeightsError {
         reason,
     }
 }
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    /// A file with one table.
-    pub(in crate::weights) fn container(tensors: TensorMap) -> Container {
-        Container {
-            format: Format::Safetensors,
-            tables: vec![Table {
-                tensors,
-                ..Table::default()
-            }],
-            facts: BTreeMap::new(),
-            notes: Vec::new(),
-        }
-    }
-}

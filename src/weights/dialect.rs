@@ -405,7 +405,7 @@ impl FromStr for Dialect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::canonical::tests::container;
+    use crate::weights::tests::container;
     use crate::weights::{NameOptions, Naming, Tensor, canonical};
     use proptest::prelude::*;
 

@@ -37,3 +37,6 @@ pub use read::{contents, contents_of_bytes, hash, read};
 pub use rename::Rename;
 pub use safetensors::write;
 pub use tensor::{Loaded, Tensor, TensorMap};
+
+#[cfg(test)]
+mod tests;
