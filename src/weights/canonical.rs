@@ -101,21 +101,17 @@ impl CanonicalWeights {
 }
 
 /// The channels of the images and the number of classes of a network with these
-/// tensors; `None` unless it has one linear layer.
+/// tensors; `None` where the shapes do not say.
 pub fn ends_of(tensors: &TensorMap) -> Option<[usize; 2]> {
     let shapes = || tensors.values().map(|tensor| tensor.shape.as_slice());
-    let channels = shapes().filter_map(|shape| match shape {
-        [_, channels, _, _] => Some(*channels),
-        _ => None,
-    });
+    let convs = shapes().filter_map(|shape| <&[usize; 4]>::try_from(shape).ok());
+    let channels = template::image_channels(convs);
     let mut linear = shapes().filter_map(|shape| match shape {
         [outputs, _] => Some(*outputs),
         _ => None,
     });
     let classes = linear.next()?;
-    linear
-        .all(|other| other == classes)
-        .then_some([channels.min()?, classes])
+    linear.all(|other| other == classes).then_some([channels?, classes])
 }
 
 /// The contents of a file as weights under canonical names, see
@@ -171,9 +167,11 @@ pub fn canonical(
         .cloned()
         .collect();
     momenta.iter().for_each(|name| drop(tensors.remove(name)));
-    let normalization = fold::take_normalization(&mut tensors);
-    if normalization.is_some() {
-        notes.push("the file holds the mean and standard deviation of its images".to_owned());
+    let normalization = fold::take_normalization(&mut tensors).or_else(|| normalization_in(&facts));
+    if let Some([mean, std]) = &normalization {
+        notes.push(format!(
+            "the file has the mean {mean:?} and the standard deviation {std:?} of its images"
+        ));
     }
     notes.extend(fold::apply_reparametrizations(&mut tensors)?);
 
@@ -222,6 +220,21 @@ pub fn canonical(
     })
 }
 
+/// The mean and the standard deviation of images among the values of a file, as
+/// the configurations of timm and transformers have them.
+fn normalization_in(facts: &BTreeMap<String, String>) -> Option<[Vec<f32>; 2]> {
+    const KEYS: [[&str; 2]; 4] = [
+        ["config.pretrained_cfg.mean", "config.pretrained_cfg.std"],
+        ["config.mean", "config.std"],
+        ["preprocessor_config.image_mean", "preprocessor_config.image_std"],
+        ["mean", "std"],
+    ];
+    let list = |key: &str| -> Option<Vec<f32>> { serde_json::from_str(facts.get(key)?).ok() };
+    let both = |[mean, std]: [&str; 2]| Some([list(mean)?, list(std)?]);
+    let mut found = KEYS.into_iter().filter_map(both);
+    found.find(|[mean, std]| mean.len() == std.len() && !mean.is_empty())
+}
+
 fn is_at(table: &Table, key: &str) -> bool {
     table.path == key || table.path.ends_with(&format!(".{key}"))
 }
@@ -248,6 +261,14 @@ struct Found {
     names: HashMap<String, String>,
 }
 
+impl Found {
+    /// Whether these are the tensors of a network from its images to its classes.
+    fn is_whole(&self) -> bool {
+        let has = |wanted: &str| self.names.values().any(|name| name == wanted);
+        has("conv1.weight") && has("fc.weight")
+    }
+}
+
 /// Finds what the names stand for. `group` is the beginning of names that the
 /// user asks for.
 fn find_names(
@@ -269,9 +290,8 @@ fn find_names(
     groups.sort_by_key(|group| rank(group));
     let mut usable = Vec::new();
     for group in groups {
-        if let Some(found) = find_group(tensors, &all, group, layout, &mut Vec::new())? {
-            usable.push((group, found));
-        }
+        let found = find_group(tensors, &all, group, layout, &mut Vec::new())?;
+        usable.extend(found.filter(Found::is_whole).map(|found| (group, found)));
     }
     if usable.len() > 1 || usable.first().is_some_and(|(group, _)| rank(group) < rank("")) {
         let others: Vec<String> = usable[1..]

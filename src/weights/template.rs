@@ -26,6 +26,14 @@ pub(super) fn layouts(layers: &[Layer]) -> Vec<Layout> {
     found
 }
 
+/// The channels of the images that the only convolution reads whose input no
+/// other one writes.
+pub(super) fn image_channels<'a>(convs: impl Iterator<Item = &'a [usize; 4]> + Clone) -> Option<usize> {
+    let written: BTreeSet<usize> = convs.clone().map(|dims| dims[0]).collect();
+    let mut stems = convs.map(|dims| dims[1]).filter(|channels| !written.contains(channels));
+    stems.next().filter(|_| stems.next().is_none())
+}
+
 /// A residual network up to the order of its layers.
 struct Shape<'a> {
     branch: &'a [BranchConv],
@@ -53,14 +61,11 @@ impl<'a> Shape<'a> {
             }
         }
         let &[head] = &heads[..] else { return None };
-        // Only the stem reads images, which have fewer channels than any layer.
-        let fewest = convs.keys().map(|dims| dims[1]).min()?;
-        let mut stems = convs.iter().filter(|(dims, _)| dims[1] == fewest);
-        let (&stem, &1) = stems.next()? else { return None };
-        if stems.next().is_some() {
+        let channels = image_channels(convs.keys())?;
+        let stem = *convs.keys().find(|dims| dims[1] == channels)?;
+        if convs.remove(&stem)? > 1 {
             return None;
         }
-        convs.remove(&stem);
         // A convolution in the middle of a branch, which has as many inputs as
         // outputs, shows a stage's width.
         let (middle, narrowing) = match *branch {

