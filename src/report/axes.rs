@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::axis::{AxisValues, Label, Span, Tick};
-use super::color::{FAINT, GRID, INK, heat};
+use super::color::{FAINT, GRID, HeatScale, INK, STEPS};
 use super::figure::{Axis, Figure, Layer};
 use super::plot::{LABEL, MARGIN, Plot, TICK, WIDTH, n, text, tick_text};
 use super::words::{shorten, width};
@@ -41,7 +41,8 @@ pub(super) fn places(axis: &Axis, span: &Span, count: usize) -> Vec<Place> {
     let place = |(index, name): (usize, &String)| {
         Some(Place {
             part: span.part((index + 1) as f64)?,
-            named: true,
+            // Names that are numbers, such as those of blocks, are laid out as such.
+            named: name.parse::<f64>().is_err(),
             line: few,
             label: Label {
                 text: shorten(name, TICK, LONGEST_NAME),
@@ -101,13 +102,13 @@ pub(super) fn frame(body: &mut String, plot: &Plot) {
 
 /// Draws the tick labels and the label of the vertical axis.
 pub(super) fn y_axis(body: &mut String, figure: &Figure, plot: &Plot, names: &[Place]) {
-    let mut free = f64::INFINITY;
+    let mut taken = f64::INFINITY;
     for place in names {
         let row = plot.row(place.part);
-        if place.label.text.is_empty() || free - row < TICK * 1.1 {
+        if place.label.text.is_empty() || (taken - row).abs() < TICK * 1.1 {
             continue;
         }
-        free = row;
+        taken = row;
         tick_text(
             body,
             (plot.left - 7.0, row + 4.0),
@@ -207,40 +208,35 @@ pub(super) fn x_axis(body: &mut String, figure: &Figure, plot: &Plot, names: &[P
 
 /// Width of the colour bar.
 const BAR: f64 = 16.0;
-/// Number of its single-colour stripes.
-const BAR_STRIPES: usize = 64;
 
-/// The width of the colour bar with its labels; 0 without a range.
-pub(super) fn color_bar_width(range: Option<(f64, f64)>) -> f64 {
-    range.map_or(0.0, |range| {
-        18.0 + BAR + 6.0 + widest(&color_places(range)) + 10.0 + LABEL
+/// The width of the colour bar with its labels; 0 without a matrix.
+pub(super) fn color_bar_width(scale: Option<&HeatScale>) -> f64 {
+    scale.map_or(0.0, |scale| {
+        18.0 + BAR + 6.0 + widest(&color_places(scale)) + 10.0 + LABEL
     })
 }
 
 /// The places of the colour bar's axis.
-fn color_places((from, to): (f64, f64)) -> Vec<Place> {
-    let axis = Axis::linear("").within(from, to);
-    let span = Span::of(
-        &axis,
-        &AxisValues {
-            points: vec![from, to],
-            ..AxisValues::default()
-        },
-    );
-    places(&axis, &span, 6)
+fn color_places(scale: &HeatScale) -> Vec<Place> {
+    let axis = Axis::linear("").within(scale.low, scale.high);
+    let values = AxisValues {
+        points: vec![scale.low, scale.high],
+        ..AxisValues::default()
+    };
+    places(&axis, &Span::of(&axis, &values), 6)
 }
 
 /// Draws the colour bar of a matrix to the right of the plot.
 pub(super) fn color_bar(body: &mut String, figure: &Figure, plot: &Plot) {
-    let Some(range) = plot.heat else { return };
+    let Some(scale) = &plot.heat else { return };
     let label = figure.layers.iter().find_map(|layer| match layer {
         Layer::Heat { label, .. } => Some(label.as_str()),
         _ => None,
     });
     let left = plot.right + 18.0;
-    let high = (plot.bottom - plot.top) / BAR_STRIPES as f64;
-    for stripe in 0..BAR_STRIPES {
-        let part = (stripe as f64 + 0.5) / BAR_STRIPES as f64;
+    let high = (plot.bottom - plot.top) / STEPS as f64;
+    for stripe in 0..STEPS {
+        let part = (stripe as f64 + 0.5) / STEPS as f64;
         let _ = write!(
             body,
             r#"<rect x="{}" y="{}" width="{BAR}" height="{}" fill="{}"/>"#,
@@ -248,7 +244,7 @@ pub(super) fn color_bar(body: &mut String, figure: &Figure, plot: &Plot) {
             n(plot.bottom - (stripe + 1) as f64 * high),
             // A little higher, so that no gap shows between two stripes.
             n(if stripe == 0 { high } else { high + 0.5 }),
-            heat(part)
+            scale.color(scale.low + part * (scale.high - scale.low))
         );
     }
     let _ = write!(
@@ -258,7 +254,7 @@ pub(super) fn color_bar(body: &mut String, figure: &Figure, plot: &Plot) {
         n(plot.top),
         n(plot.bottom - plot.top)
     );
-    let names = color_places(range);
+    let names = color_places(scale);
     for place in names.iter().filter(|place| !place.label.text.is_empty()) {
         tick_text(body, (left + BAR + 6.0, plot.row(place.part) + 4.0), "", &place.label);
     }
@@ -271,20 +267,28 @@ pub(super) fn color_bar(body: &mut String, figure: &Figure, plot: &Plot) {
     text(body, (x, y), LABEL, INK, &turned, &label);
 }
 
-/// The range of a matrix's values; `None` where it has no values.
-pub(super) fn color_range(figure: &Figure) -> Option<(f64, f64)> {
-    let values = figure.layers.iter().filter_map(|layer| match layer {
-        Layer::Heat { cells, .. } => Some(cells),
-        _ => None,
-    });
-    let values = values.flatten().filter_map(|cell| cell.value);
-    let (low, high) = values
-        .filter(|value| value.abs() <= 1e300)
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+/// What the colours of a figure's matrix mean; `None` where it has no values. A
+/// scale of signed values includes zero.
+pub(super) fn heat_scale(figure: &Figure) -> Option<HeatScale> {
+    let (mut low, mut high, mut any) = (f64::INFINITY, f64::NEG_INFINITY, false);
+    for layer in &figure.layers {
+        let Layer::Heat { signed, cells, .. } = layer else {
+            continue;
+        };
+        any |= *signed;
+        for value in cells
+            .iter()
+            .filter_map(|cell| cell.value)
+            .filter(|value| value.abs() <= 1e300)
+        {
+            (low, high) = (low.min(value), high.max(value));
+        }
+    }
     if low > high {
         return None;
+    }
+    if any {
+        (low, high) = (low.min(0.0), high.max(0.0));
     }
     // A single value still needs a range around it.
     let room = if high - low <= 1e-9 * low.abs().max(high.abs()).max(1e-280) {
@@ -292,5 +296,9 @@ pub(super) fn color_range(figure: &Figure) -> Option<(f64, f64)> {
     } else {
         0.0
     };
-    Some((low - room, high + room))
+    Some(HeatScale {
+        low: low - room,
+        high: high + room,
+        signed: any,
+    })
 }

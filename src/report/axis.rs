@@ -30,6 +30,7 @@ pub(super) struct Span {
     from: f64,
     to: f64,
     whole: bool,
+    descending: bool,
 }
 
 /// A place with a tick label, or with a grid line alone.
@@ -67,6 +68,7 @@ impl Span {
             from,
             to,
             whole,
+            descending: false,
         };
         let points: Vec<f64> = values
             .points
@@ -97,6 +99,14 @@ impl Span {
         span(from, to, whole)
     }
 
+    /// The same range with the largest value at the beginning of the axis.
+    pub fn descending(self) -> Span {
+        Span {
+            descending: true,
+            ..self
+        }
+    }
+
     /// The part of the way along the axis, from 0 to 1, at which `value` lies;
     /// `None` where the axis does not show it.
     pub fn part(&self, value: f64) -> Option<f64> {
@@ -116,7 +126,8 @@ impl Span {
     }
 
     fn place(&self, place: f64) -> f64 {
-        (place - self.from) / (self.to - self.from)
+        let part = (place - self.from) / (self.to - self.from);
+        if self.descending { 1.0 - part } else { part }
     }
 
     /// Ticks at round numbers, about `count` of them with a label.
@@ -400,6 +411,17 @@ mod tests {
         assert_eq!(span.part(f64::NAN), None);
         assert_eq!(span.part(f64::INFINITY), None);
         assert_eq!(span.part(1.0), Some(0.0));
+    }
+
+    #[test]
+    fn a_descending_axis_begins_with_the_largest_value() {
+        let span = Span::of(&Axis::linear("").within(0.0, 4.0), &AxisValues::default()).descending();
+        assert_eq!(
+            [span.part(4.0), span.part(3.0), span.part(0.0)],
+            [0.0, 0.25, 1.0].map(Some)
+        );
+        assert_eq!(span.part(5.0), None);
+        assert!(span.ticks(4).windows(2).all(|pair| pair[0].part > pair[1].part));
     }
 
     #[test]

@@ -15,9 +15,13 @@ pub struct Figure {
     pub title: String,
     /// What to notice in it, in a sentence or two below it.
     pub caption: String,
+    /// What the emphasised marks ([`Mark::strong`]) have in common, for the
+    /// legend. Empty where no mark is emphasised.
+    pub emphasis: String,
     /// The horizontal axis.
     pub x: Axis,
-    /// The vertical axis.
+    /// The vertical axis. That of a matrix runs from top to bottom, as the rows of
+    /// a table.
     pub y: Axis,
     /// What is drawn; later layers cover earlier ones.
     pub layers: Vec<Layer>,
@@ -82,8 +86,9 @@ impl Axis {
     }
 }
 
-/// One series of a figure. Layers differ by colour and by the shape of their
-/// marks; levels differ by their dashes.
+/// One series of a figure. In a figure a colour stands for a series and for
+/// nothing else; series also differ by the shape of their marks. A level has the
+/// colour of its series, and levels differ by their dashes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Layer {
@@ -119,6 +124,9 @@ pub enum Layer {
     Heat {
         /// What the colour means, with its unit.
         label: String,
+        /// Whether values have a sign: then zero has a neutral colour, and values
+        /// below and above it have two others, equally strong for equal amounts.
+        signed: bool,
         /// One for each cell: `x` and `y` are positions, `value` is the colour.
         cells: Vec<Cell>,
     },
@@ -128,6 +136,9 @@ pub enum Layer {
         label: String,
         /// Its vertical position.
         y: f64,
+        /// The label of the series that it belongs to, whose colour it has; empty
+        /// for none.
+        series: String,
     },
     /// A shaded range of the horizontal axis.
     Shade {
@@ -145,11 +156,12 @@ pub enum Layer {
 pub struct Mark {
     /// Position on the horizontal axis.
     pub x: f64,
-    /// Position on the vertical axis.
+    /// Position on the vertical axis. A value that is not finite is drawn at the
+    /// edge of the plot and is marked as such.
     pub y: f64,
     /// Ends of its confidence interval or range, where there is one.
     pub interval: Option<(f64, f64)>,
-    /// Whether it is one of the marks that the caption refers to.
+    /// Whether it is emphasised, by an outline; [`Figure::emphasis`] says why.
     pub strong: bool,
     /// What it is, with its numbers: "block 4 (layer2.0): 65.75 %".
     pub text: String,
@@ -168,12 +180,14 @@ impl Mark {
 }
 
 /// A box plot's five numbers of one sample.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct BoxMark {
     /// Position on the horizontal axis.
     pub x: f64,
     /// Smallest value, lower quartile, median, upper quartile, largest value.
     pub five: [f64; 5],
+    /// The sample itself, drawn as dots; may be empty.
+    pub values: Vec<f64>,
     /// What it is, with its numbers.
     pub text: String,
 }
@@ -183,9 +197,10 @@ pub struct BoxMark {
 pub struct Cell {
     /// Position on the horizontal axis: 1, 2, ….
     pub x: usize,
-    /// Position on the vertical axis: 1, 2, …, from the bottom.
+    /// Position on the vertical axis: 1, 2, …, from the top.
     pub y: usize,
-    /// Its value; a cell without one is left empty.
+    /// Its value; a cell without one is left empty, one whose value is not finite
+    /// is crossed out.
     pub value: Option<f64>,
     /// What it is, with its number.
     pub text: String,
@@ -202,6 +217,31 @@ impl Layer {
             | Layer::Heat { label, .. }
             | Layer::Level { label, .. }
             | Layer::Shade { label, .. } => label,
+        }
+    }
+
+    /// Whether one of its marks is emphasised.
+    pub(super) fn has_strong(&self) -> bool {
+        self.marks().iter().any(|mark| mark.strong)
+    }
+
+    /// Whether one of its values is not finite.
+    pub(super) fn has_not_finite(&self) -> bool {
+        let off_scale = |value: &f64| !value.is_finite();
+        match self {
+            Layer::Boxes { boxes, .. } => boxes.iter().flat_map(|mark| mark.five).any(|value| off_scale(&value)),
+            Layer::Heat { cells, .. } => cells
+                .iter()
+                .filter_map(|cell| cell.value)
+                .any(|value| off_scale(&value)),
+            _ => self.marks().iter().any(|mark| mark.x.is_finite() && off_scale(&mark.y)),
+        }
+    }
+
+    fn marks(&self) -> &[Mark] {
+        match self {
+            Layer::Line { marks, .. } | Layer::Points { marks, .. } | Layer::Bars { marks, .. } => marks,
+            _ => &[],
         }
     }
 

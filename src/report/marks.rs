@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use super::color::{FAINT, SHADES, STRONG, heat, series};
+use super::color::{FAINT, GROUND, INK, RIM, SHADES, series};
 use super::figure::{BoxMark, Cell, Figure, Layer, Mark};
 use super::plot::{Plot, n, shade_number};
 use super::words::escape;
@@ -16,6 +16,8 @@ const DASHES: [&str; 3] = ["7 4", "2 3", "10 3 2 3"];
 /// The share of its place that a bar or box fills; the rest is the gap to the
 /// next one.
 const FILLED: f64 = 0.76;
+/// Width of the outline of an emphasised mark.
+const OUTLINE: f64 = 1.8;
 /// The greatest width of a bar.
 const WIDEST_BAR: f64 = 90.0;
 
@@ -37,7 +39,7 @@ pub(super) fn draw(body: &mut String, figure: &Figure, plot: &Plot, id: &str) {
             Layer::Bars { marks, .. } => pen.bars(marks),
             Layer::Boxes { boxes, .. } => pen.boxes(boxes),
             Layer::Heat { cells, .. } => pen.cells(cells),
-            Layer::Level { label, y } => pen.level(label, *y),
+            Layer::Level { label, y, .. } => pen.level(label, *y),
             Layer::Shade { .. } => continue,
         }
         rows = pen.row + 1;
@@ -47,7 +49,7 @@ pub(super) fn draw(body: &mut String, figure: &Figure, plot: &Plot, id: &str) {
 /// Draws the symbol of a layer in the legend, centred at `at`.
 pub(super) fn swatch(body: &mut String, figure: &Figure, number: usize, at: (f64, f64)) {
     let style = style(figure, number);
-    let (x, y, color) = (at.0, at.1, series(style));
+    let (x, y, color) = (at.0, at.1, color(figure, number));
     let (left, right, middle) = (n(x - 11.0), n(x + 11.0), n(y));
     match &figure.layers[number] {
         Layer::Line { .. } => {
@@ -75,19 +77,53 @@ pub(super) fn swatch(body: &mut String, figure: &Figure, number: usize, at: (f64
         Layer::Level { .. } => {
             let _ = write!(
                 body,
-                r#"<path d="M{left} {middle}H{right}" stroke="{FAINT}" stroke-width="1.5" stroke-dasharray="{}"/>"#,
+                r#"<path d="M{left} {middle}H{right}" stroke="{color}" stroke-width="1.5" stroke-dasharray="{}"/>"#,
                 DASHES[style % DASHES.len()]
             );
         }
         Layer::Shade { label, .. } => {
             let _ = write!(
                 body,
-                r##"<rect x="{left}" y="{}" width="22" height="11" fill="{}" stroke="#bbbbbb" stroke-width="0.75"/>"##,
+                r#"<rect x="{left}" y="{}" width="22" height="11" fill="{}" stroke="{RIM}" stroke-width="0.75"/>"#,
                 n(y - 5.5),
                 SHADES[shade_number(figure, label) % SHADES.len()]
             );
         }
     }
+}
+
+/// Draws the symbol of emphasised marks in the legend: their outline alone.
+pub(super) fn strong_swatch(body: &mut String, at: (f64, f64)) {
+    let _ = write!(
+        body,
+        r#"<path d="{}" fill="{GROUND}" stroke="{INK}" stroke-width="{OUTLINE}"/>"#,
+        shape(0, at, 5.6)
+    );
+}
+
+/// Draws the symbol of values that are not finite in the legend.
+pub(super) fn off_scale_swatch(body: &mut String, at: (f64, f64)) {
+    let _ = write!(
+        body,
+        r#"<path d="{}" fill="none" stroke="{INK}" stroke-width="2"/>"#,
+        cross(at, 4.5)
+    );
+}
+
+/// Two crossed strokes around a point.
+fn cross((x, y): (f64, f64), r: f64) -> String {
+    let (left, right, top, bottom) = (n(x - r), n(x + r), n(y - r), n(y + r));
+    format!("M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}")
+}
+
+/// The colour of a layer. A level has that of its series.
+fn color(figure: &Figure, number: usize) -> &'static str {
+    let Layer::Level { series: of, .. } = &figure.layers[number] else {
+        return series(style(figure, number));
+    };
+    let is_series = |layer: &Layer| !matches!(layer, Layer::Level { .. } | Layer::Shade { .. }) && layer.label() == of;
+    let own = figure.layers.iter().position(is_series).filter(|_| !of.is_empty());
+    own.map_or(FAINT, |own| series(style(figure, own)))
 }
 
 /// The smallest distance between two bars or boxes, which is the place that each
@@ -120,7 +156,7 @@ fn style(figure: &Figure, number: usize) -> usize {
     let family = |layer: &Layer| match layer {
         Layer::Level { .. } => 0,
         Layer::Shade { .. } => 1,
-        _ => 2,
+        Layer::Line { .. } | Layer::Points { .. } | Layer::Bars { .. } | Layer::Boxes { .. } | Layer::Heat { .. } => 2,
     };
     let own = family(&figure.layers[number]);
     figure.layers[..number]
@@ -179,11 +215,7 @@ struct Pen<'a> {
 
 impl Pen<'_> {
     fn color(&self) -> &'static str {
-        series(self.style)
-    }
-
-    fn fill(&self, mark: &Mark) -> &'static str {
-        if mark.strong { STRONG } else { self.color() }
+        color(self.figure, self.series)
     }
 
     fn open(&mut self) {
@@ -266,23 +298,53 @@ impl Pen<'_> {
         // Strong marks last, so that the others do not cover them.
         for strong in [false, true] {
             for mark in marks.iter().filter(|mark| mark.strong == strong) {
-                let Some(at) = self.place(mark.x, mark.y) else { continue };
-                let r = if strong { radius * 1.3 + 0.8 } else { radius };
+                let Some(at) = self.place(mark.x, mark.y) else {
+                    self.off_scale(mark);
+                    continue;
+                };
+                let r = if strong { radius * 1.2 + 0.8 } else { radius };
                 let whisker = self.whisker(mark, at.0, radius);
-                // A white outline separates a mark from its line, but would cut
-                // its whisker.
-                let rim = if whisker.is_empty() && radius > 3.0 { "0.9" } else { "0" };
+                // An outline in the colour of the ground separates a mark from its
+                // line, but would cut its whisker.
+                let (rim, wide) = match (strong, whisker.is_empty() && radius > 3.0) {
+                    (true, _) => (INK, OUTLINE),
+                    (false, true) => (GROUND, 0.9),
+                    (false, false) => (GROUND, 0.0),
+                };
                 let drawn = format!(
-                    r##"{whisker}<path class="shape" d="{}" fill="{}" stroke="#ffffff" stroke-width="{rim}"/>"##,
+                    r#"{whisker}<path class="shape" d="{}" fill="{}" stroke="{rim}" stroke-width="{wide}"/>"#,
                     shape(self.style, at, r),
-                    self.fill(mark),
+                    self.color(),
                 );
                 self.mark(&mark.words(), &drawn);
             }
         }
     }
 
+    /// Draws a mark whose value is not finite as a cross at the edge of the plot.
+    fn off_scale(&mut self, mark: &Mark) {
+        if mark.y.is_finite() {
+            return;
+        }
+        let Some(part) = self.plot.x.part(mark.x) else { return };
+        let row = if mark.y == f64::NEG_INFINITY {
+            self.plot.bottom - 7.0
+        } else {
+            self.plot.top + 7.0
+        };
+        let drawn = format!(
+            r#"<path class="shape" d="{}" fill="none" stroke="{}" stroke-width="2.4"/>"#,
+            cross((self.plot.column(part), row), 4.5),
+            self.color()
+        );
+        self.mark(&mark.words(), &drawn);
+    }
+
     fn whisker(&self, mark: &Mark, x: f64, radius: f64) -> String {
+        self.whisker_in(self.color(), mark, x, radius)
+    }
+
+    fn whisker_in(&self, color: &str, mark: &Mark, x: f64, radius: f64) -> String {
         let ends = mark.interval.and_then(|(low, high)| {
             let (low, high) = (self.plot.y.clamped(low)?, self.plot.y.clamped(high)?);
             Some((self.plot.row(low), self.plot.row(high)))
@@ -293,8 +355,7 @@ impl Pen<'_> {
         let (cap, low, high) = (if radius > 3.0 { 3.5 } else { 1.5 }, n(low), n(high));
         let (left, right) = (n(x - cap), n(x + cap));
         format!(
-            r#"<path d="M{x} {low}V{high}M{left} {low}H{right}M{left} {high}H{right}" fill="none" stroke="{}" stroke-width="1.4"/>"#,
-            self.fill(mark),
+            r#"<path d="M{x} {low}V{high}M{left} {low}H{right}M{left} {high}H{right}" fill="none" stroke="{color}" stroke-width="1.4"/>"#,
             x = n(x),
         )
     }
@@ -328,17 +389,23 @@ impl Pen<'_> {
         }
         for mark in marks {
             let (Some((left, wide)), Some(end)) = (self.slot(mark.x), self.plot.y.clamped(mark.y)) else {
+                self.off_scale(mark);
                 continue;
             };
             let (end, foot) = (self.plot.row(end), self.plot.row(foot));
             let drawn = format!(
-                r#"<rect class="shape" x="{}" y="{}" width="{}" height="{}" fill="{}"/>"#,
+                r#"<rect class="shape" x="{}" y="{}" width="{}" height="{}" fill="{}"{}/>"#,
                 n(left),
                 n(end.min(foot)),
                 n(wide),
                 // A bar without height must still react to the pointer.
                 n((end - foot).abs().max(0.6)),
-                self.fill(mark)
+                self.color(),
+                if mark.strong {
+                    format!(r#" stroke="{INK}" stroke-width="{OUTLINE}""#)
+                } else {
+                    String::new()
+                }
             ) + &self.bar_whisker(mark, left + wide / 2.0, wide);
             self.mark(&mark.words(), &drawn);
         }
@@ -347,9 +414,7 @@ impl Pen<'_> {
 
     /// A whisker in a dark colour, because half of it lies on the bar.
     fn bar_whisker(&self, mark: &Mark, x: f64, wide: f64) -> String {
-        let radius = if wide > 12.0 { 4.0 } else { 2.0 };
-        let whisker = self.whisker(mark, x, radius);
-        whisker.replace(&format!(r#"stroke="{}""#, self.fill(mark)), r##"stroke="#222222""##)
+        self.whisker_in(INK, mark, x, if wide > 12.0 { 4.0 } else { 2.0 })
     }
 
     fn boxes(&mut self, boxes: &[BoxMark]) {
@@ -360,10 +425,32 @@ impl Pen<'_> {
                 continue;
             };
             let rows: Vec<f64> = rows.into_iter().map(|part| self.plot.row(part)).collect();
-            let drawn = self.one_box(left, wide.min(60.0), left + wide / 2.0, &rows);
+            let middle = left + wide / 2.0;
+            let drawn =
+                self.dots_of_box(mark, middle, wide.min(60.0)) + &self.one_box(left, wide.min(60.0), middle, &rows);
             self.mark(&mark.words(), &drawn);
         }
         self.close();
+    }
+
+    /// The values of a box as dots, spread over its width so that equal ones do
+    /// not cover each other. The spread is the same in every drawing.
+    fn dots_of_box(&self, mark: &BoxMark, middle: f64, wide: f64) -> String {
+        // Multiples of the golden ratio are evenly spread however many there are.
+        const GOLDEN: f64 = 0.618_033_988_749_895;
+        let mut path = String::new();
+        for (index, &value) in mark.values.iter().enumerate() {
+            let Some(part) = self.plot.y.part(value) else { continue };
+            let x = middle + ((index as f64 * GOLDEN).fract() - 0.5) * 0.8 * wide;
+            let _ = write!(path, "M{} {}h.01", n(x), n(self.plot.row(part)));
+        }
+        if path.is_empty() {
+            return path;
+        }
+        format!(
+            r#"<path d="{path}" fill="none" stroke="{}" stroke-width="2.4" stroke-linecap="round" stroke-opacity="0.6"/>"#,
+            self.color()
+        )
     }
 
     fn one_box(&self, left: f64, wide: f64, middle: f64, rows: &[f64]) -> String {
@@ -377,7 +464,7 @@ impl Pen<'_> {
                 r#"fill="none" stroke="{color}" stroke-width="1.4"/>"#,
                 r#"<rect class="shape" x="{left}" y="{top}" width="{wide}" height="{tall}" "#,
                 r#"fill="{color}" fill-opacity="0.3" stroke="{color}" stroke-width="1.4"/>"#,
-                r##"<path d="M{left} {median}H{right}" stroke="#222222" stroke-width="2"/>"##,
+                r#"<path d="M{left} {median}H{right}" stroke="{ink}" stroke-width="2"/>"#,
             ),
             x = x,
             least = least,
@@ -388,6 +475,7 @@ impl Pen<'_> {
             cl = cap_left,
             cr = cap_right,
             color = color,
+            ink = INK,
             left = n(left),
             top = n(rows[1].min(rows[3])),
             wide = n(wide),
@@ -401,7 +489,7 @@ impl Pen<'_> {
     fn cells(&mut self, cells: &[Cell]) {
         self.open();
         let mut order: Vec<&Cell> = cells.iter().collect();
-        order.sort_by_key(|cell| (std::cmp::Reverse(cell.y), cell.x));
+        order.sort_by_key(|cell| (cell.y, cell.x));
         let mut last = None;
         for cell in order {
             if last.is_some_and(|row| row != cell.y) {
@@ -421,14 +509,25 @@ impl Pen<'_> {
         self.plot.y.part(y)?;
         let left = self.plot.column(self.plot.x.clamped(x - 0.5)?);
         let right = self.plot.column(self.plot.x.clamped(x + 0.5)?);
-        let bottom = self.plot.row(self.plot.y.clamped(y - 0.5)?);
-        let top = self.plot.row(self.plot.y.clamped(y + 0.5)?);
+        let rows = [y - 0.5, y + 0.5].map(|end| self.plot.y.clamped(end).map(|part| self.plot.row(part)));
+        let (one, other) = (rows[0]?, rows[1]?);
+        let (top, bottom) = (one.min(other), one.max(other));
         let fill = match cell.value.zip(self.plot.heat) {
-            Some((value, (low, high))) if value.abs() <= 1e300 => heat((value - low) / (high - low)),
-            _ => "#ffffff".to_string(),
+            Some((value, scale)) if value.abs() <= 1e300 => scale.color(value),
+            _ => GROUND.to_string(),
+        };
+        let crossed = if cell.value.is_some_and(|value| !value.is_finite()) {
+            let r = 0.3 * (right - left).min(bottom - top);
+            let middle = ((left + right) / 2.0, (top + bottom) / 2.0);
+            format!(
+                r#"<path d="{}" fill="none" stroke="{INK}" stroke-width="1.5"/>"#,
+                cross(middle, r)
+            )
+        } else {
+            String::new()
         };
         Some(format!(
-            r##"<rect class="shape" x="{}" y="{}" width="{}" height="{}" fill="{fill}" stroke="#ffffff" stroke-width="{}"/>"##,
+            r#"<rect class="shape" x="{}" y="{}" width="{}" height="{}" fill="{fill}" stroke="{GROUND}" stroke-width="{}"/>{crossed}"#,
             n(left),
             n(top),
             n(right - left),
@@ -443,7 +542,8 @@ impl Pen<'_> {
         self.open();
         let _ = write!(
             self.body,
-            r#"<path class="level" d="M{left} {row}H{right}" fill="none" stroke="{FAINT}" stroke-width="1.5" stroke-dasharray="{}"><title>{}</title></path>"#,
+            r#"<path class="level" d="M{left} {row}H{right}" fill="none" stroke="{}" stroke-width="1.5" stroke-dasharray="{}"><title>{}</title></path>"#,
+            color(self.figure, self.series),
             DASHES[self.style % DASHES.len()],
             escape(label)
         );

@@ -5,6 +5,7 @@
 //! Markdown, as JSON, each table as CSV and each figure as SVG and, with the
 //! cargo feature `png`, as PNG.
 
+mod advances;
 mod axes;
 mod axis;
 mod color;
@@ -30,7 +31,7 @@ use serde::Serialize;
 pub use error::ReportError;
 pub use figure::{Axis, BoxMark, Cell, Figure, Layer, Mark, Scale};
 pub use svg::stack;
-pub use table::{Column, Table, number_or_word};
+pub use table::{Column, Table, distinct, number_or_word};
 
 /// The results of one study. It is shown in the order of its fields.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

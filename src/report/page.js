@@ -1,7 +1,7 @@
 "use strict";
 
 // How does the page answer the pointer and the keyboard: tooltips of marks,
-// hidden series, sorted tables?
+// hidden series, sorted tables, hints where something is wider than the window?
 
 (() => {
   const tooltip = document.getElementById("tooltip");
@@ -233,6 +233,21 @@
     });
   };
 
+  // Says that a figure or table is wider than the window, and fades its edge.
+  const scrollable = (box) => {
+    const hint = box.previousElementSibling;
+    const update = () => {
+      const wider = box.scrollWidth > box.clientWidth + 1;
+      hint.hidden = !wider;
+      box.classList.toggle("wider", wider);
+      box.classList.toggle("at-end", box.scrollLeft + box.clientWidth >= box.scrollWidth - 2);
+    };
+    box.addEventListener("scroll", update, { passive: true });
+    new ResizeObserver(update).observe(box);
+    update();
+  };
+
+  document.querySelectorAll(".hint + .plot, .hint + .scroll").forEach(scrollable);
   document.querySelectorAll(".plot").forEach(figure);
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.addEventListener("keydown", (event) => {

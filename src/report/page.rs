@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 
+use super::color::dark_rules;
 use super::figure::Figure;
 use super::table::Table;
 use super::words::escape;
@@ -15,22 +16,28 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
+/// Stands before what may be wider than the window; the script shows it where it
+/// is.
+const HINT: &str = "<p class=\"hint\" hidden>← scroll sideways →</p>\n";
+
 impl Report {
     /// The report as one self-contained HTML page.
     pub fn html(&self) -> String {
         let title = escape(&self.title);
+        let sections = items(&self.items);
+        let dark = dark_rules(".plot ", &sections);
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
-             <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+             <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{STYLE}{dark}\n</style>\n</head>\n\
              <body>\n<main>\n<header>\n<h1>{title}</h1>\n{}{}</header>\n{}{}</main>\n\
              <div id=\"tooltip\" role=\"tooltip\" hidden></div>\n\
              <div id=\"live\" class=\"unseen\" role=\"status\" aria-live=\"polite\"></div>\n\
              <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
             finding(&self.finding),
             contents(&self.headings()),
-            items(&self.items),
+            sections,
             cost_and_origin(self)
         )
     }
@@ -110,7 +117,7 @@ fn write_table(html: &mut String, table: &Table) {
     let _ = write!(
         html,
         "<div class=\"table\"><p class=\"title\"><span>{title}</span> {file}</p>\n\
-         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\"><table class=\"sortable\">\n\
+         {HINT}<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\"><table class=\"sortable\">\n\
          <caption class=\"unseen\">{title}</caption>\n<thead><tr>"
     );
     for (index, column) in table.columns.iter().enumerate() {
@@ -164,7 +171,7 @@ fn write_figure(html: &mut String, figure: &Figure, number: usize) {
     };
     let _ = write!(
         html,
-        "<figure>\n<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\" \
+        "<figure>\n{HINT}<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\" \
          aria-describedby=\"{id}-help\">\n{}</div>\n\
          <p class=\"unseen\" id=\"{id}-help\">Arrow keys move among the marks, Home and End along a series.</p>\n\
          <figcaption>{} <span class=\"files\"><a href=\"{name}.svg\" download>SVG</a>{png}</span></figcaption>\n",

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::axis::{Label, Span};
-use super::color::FAINT;
+use super::color::{FAINT, HeatScale};
 use super::figure::{Figure, Layer};
 use super::words::escape;
 
@@ -31,8 +31,8 @@ pub(super) struct Plot {
     pub x: Span,
     /// The vertical axis.
     pub y: Span,
-    /// The range of values that the colours of a matrix cover.
-    pub heat: Option<(f64, f64)>,
+    /// What the colours of a matrix mean.
+    pub heat: Option<HeatScale>,
 }
 
 impl Plot {

@@ -40,15 +40,15 @@ fn raster(svg: &str) -> Result<Vec<u8>, String> {
     pixels.encode_png().map_err(|error| error.to_string())
 }
 
-/// Ubuntu Light (Ubuntu font licence) for all words, and Hack (MIT, Bitstream
-/// Vera licence) for the characters that it lacks.
+/// DejaVu Sans, regular and bold (Bitstream Vera licence): the widest of the
+/// families for which figures are laid out.
 fn fonts() -> Arc<Database> {
     static FONTS: OnceLock<Arc<Database>> = OnceLock::new();
     let load = || {
         let mut fonts = Database::new();
-        fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
-        fonts.load_font_data(epaint_default_fonts::HACK_REGULAR.to_vec());
-        fonts.set_sans_serif_family("Ubuntu");
+        fonts.load_font_data(dejavu::sans::regular().to_vec());
+        fonts.load_font_data(dejavu::sans::bold().to_vec());
+        fonts.set_sans_serif_family("DejaVu Sans");
         Arc::new(fonts)
     };
     Arc::clone(FONTS.get_or_init(load))

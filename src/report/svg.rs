@@ -1,18 +1,18 @@
 //! How is a figure laid out and written as SVG?
 //!
 //! From top to bottom: the title; the legend, above the plot so that it covers
-//! no mark; the plot with its grid and tick labels; the caption. Text widths
-//! are estimates, because the reader's font is unknown.
+//! no mark; the plot with its grid and tick labels; the caption. The reader's
+//! font is unknown: all text has room in the widest of the usual ones.
 
 use std::fmt::Write;
 
-use super::axes::{TickLayout, color_bar, color_bar_width, color_range, frame, grid, places, widest, x_axis, y_axis};
+use super::axes::{TickLayout, color_bar, color_bar_width, frame, grid, heat_scale, places, widest, x_axis, y_axis};
 use super::axis::{AxisValues, Span};
-use super::color::{FAINT, INK, SHADES};
+use super::color::{FAINT, GROUND, INK, SHADES, dark_rules};
 use super::figure::{Axis, Figure, Layer};
 use super::marks;
 use super::plot::{LABEL, MARGIN, Plot, TICK, WIDTH, n, shade_number, text};
-use super::words::{escape, shorten, width, wrap};
+use super::words::{bold_width, escape, shorten, width, wrap};
 
 /// Height of the plot, unless the vertical axis has many names.
 const PLOT_HEIGHT: f64 = 310.0;
@@ -20,8 +20,9 @@ const PLOT_HEIGHT: f64 = 310.0;
 const TITLE: f64 = 16.0;
 /// Least left edge of the plot where slanted tick labels need the room.
 const SLANTED_LEFT: f64 = 105.0;
-/// Fonts in the order of preference; PNG files use the last one.
-const FONTS: &str = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif";
+/// Fonts in the order of preference. Text is laid out for the widest of them
+/// (`advances.rs`); PNG files use DejaVu Sans.
+const FONTS: &str = "Helvetica Neue, Helvetica, Arial, Liberation Sans, Roboto, Noto Sans, DejaVu Sans, sans-serif";
 
 /// A finished part of a drawing and its height.
 struct Panel {
@@ -39,7 +40,7 @@ impl Figure {
     /// itself. `id` is unique on the page.
     pub(super) fn inline_svg(&self, id: &str) -> String {
         let panel = panel(self, id, false);
-        document(&panel.body, panel.height, id, &self.title, &self.caption)
+        document(&panel.body, panel.height, id, &self.title, &self.caption, "")
     }
 }
 
@@ -53,22 +54,33 @@ pub fn stack(figures: &[Figure]) -> String {
     }
     let join = |of: fn(&Figure) -> &str| figures.iter().map(of).collect::<Vec<_>>().join(" ");
     let (title, caption) = (join(|figure| &figure.title), join(|figure| &figure.caption));
-    document(&body, height.max(1.0), "figure", &title, &caption)
+    // The ground is not part of `body`.
+    let style = dark_rules("", &format!(r#"{body}<rect fill="{GROUND}"/>"#));
+    document(
+        &body,
+        height.max(1.0),
+        "figure",
+        &title,
+        &caption,
+        &format!("<style>{style}</style>"),
+    )
 }
 
-fn document(body: &str, height: f64, id: &str, title: &str, caption: &str) -> String {
+fn document(body: &str, height: f64, id: &str, title: &str, caption: &str, style: &str) -> String {
     let (wide, high, title, caption) = (n(WIDTH), n(height), escape(title), escape(caption));
     format!(
         concat!(
             r#"<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" "#,
             r#"role="img" aria-labelledby="{id}-title {id}-desc" font-family="{fonts}">"#,
             r#"<title id="{id}-title">{title}</title><desc id="{id}-desc">{caption}</desc>"#,
-            r##"<rect width="{wide}" height="{high}" fill="#ffffff"/>{body}</svg>"##,
+            r#"{style}<rect width="{wide}" height="{high}" fill="{ground}"/>{body}</svg>"#,
         ),
         wide = wide,
         high = high,
         id = id,
         fonts = FONTS,
+        style = style,
+        ground = GROUND,
         title = title,
         caption = caption,
         body = body,
@@ -78,14 +90,15 @@ fn document(body: &str, height: f64, id: &str, title: &str, caption: &str) -> St
 fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
     let mut body = String::new();
     let mut y = heading(&mut body, &figure.title);
-    let (x_span, y_span) = (
-        Span::of(&figure.x, &x_values(figure)),
-        Span::of(&figure.y, &y_values(figure)),
-    );
+    let x_span = Span::of(&figure.x, &x_values(figure));
+    let mut y_span = Span::of(&figure.y, &y_values(figure));
+    if figure.layers.iter().any(|layer| matches!(layer, Layer::Heat { .. })) {
+        y_span = y_span.descending();
+    }
     let high = plot_height(&figure.y);
     let y_names = places(&figure.y, &y_span, (high / 55.0) as usize);
-    let scale = color_range(figure);
-    let right = WIDTH - color_bar_width(scale) - MARGIN - 6.0;
+    let scale = heat_scale(figure);
+    let right = WIDTH - color_bar_width(scale.as_ref()) - MARGIN - 6.0;
     let mut left = MARGIN + LABEL + 14.0 + widest(&y_names);
     let x_names = places(&figure.x, &x_span, ((right - left) / 75.0) as usize);
     let mut layout = TickLayout::of(&x_names, right - left, left - MARGIN);
@@ -133,7 +146,7 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
 /// Draws the title; returns the row where the next part begins.
 fn heading(body: &mut String, title: &str) -> f64 {
     let mut y = MARGIN;
-    for line in wrap(title, WIDTH - 2.0 * MARGIN, |line| width(line, TITLE)) {
+    for line in wrap(title, WIDTH - 2.0 * MARGIN, |line| bold_width(line, TITLE)) {
         y += TITLE * 1.25;
         text(body, (MARGIN, y - 4.0), TITLE, INK, r#" font-weight="600""#, &line);
     }
@@ -150,9 +163,16 @@ fn caption(body: &mut String, caption: &str, y: f64) -> f64 {
     y
 }
 
-/// Draws the rows of the legend; returns the row where the plot begins.
+/// Draws the rows of the legend: an entry for each series, then what other
+/// marks mean. Returns the row where the plot begins.
 fn legend(body: &mut String, figure: &Figure, left: f64, right: f64, top: f64) -> f64 {
-    let (mut x, mut y) = (left, top);
+    let mut row = Entries {
+        body,
+        left,
+        right,
+        at: (left, top),
+        empty: true,
+    };
     let mut shown: Vec<&str> = Vec::new();
     for (number, layer) in figure.layers.iter().enumerate() {
         let label = layer.label();
@@ -161,26 +181,54 @@ fn legend(body: &mut String, figure: &Figure, left: f64, right: f64, top: f64) -
             continue;
         }
         shown.push(label);
-        let short = shorten(label, TICK, right - left - 30.0);
+        row.entry(
+            label,
+            &format!(r#" class="entry" data-series="{number}""#),
+            |body, at| {
+                marks::swatch(body, figure, number, at);
+            },
+        );
+    }
+    if !figure.emphasis.is_empty() && figure.layers.iter().any(Layer::has_strong) {
+        row.entry(&figure.emphasis, r#" class="note""#, marks::strong_swatch);
+    }
+    if figure.layers.iter().any(Layer::has_not_finite) {
+        row.entry("not finite, off the scale", r#" class="note""#, marks::off_scale_swatch);
+    }
+    if row.empty { top + 4.0 } else { row.at.1 + 28.0 }
+}
+
+/// Entries of the legend, from left to right and in rows.
+struct Entries<'a> {
+    body: &'a mut String,
+    left: f64,
+    right: f64,
+    at: (f64, f64),
+    empty: bool,
+}
+
+impl Entries<'_> {
+    fn entry(&mut self, label: &str, attributes: &str, swatch: impl Fn(&mut String, (f64, f64))) {
+        let short = shorten(label, TICK, self.right - self.left - 30.0);
         let wide = 28.0 + width(&short, TICK) + 20.0;
-        if x > left && x + wide - 20.0 > right {
-            (x, y) = (left, y + 20.0);
+        if self.at.0 > self.left && self.at.0 + wide - 20.0 > self.right {
+            self.at = (self.left, self.at.1 + 20.0);
         }
-        let _ = write!(body, r#"<g class="entry" data-series="{number}">"#);
-        // The gap between swatch and words must react to the pointer as well.
+        let (x, y) = self.at;
         let _ = write!(
-            body,
-            r#"<rect x="{}" y="{}" width="{}" height="18" fill="none" pointer-events="all"/>"#,
+            self.body,
+            // The gap between swatch and words must react to the pointer as well.
+            r#"<g{attributes}><rect x="{}" y="{}" width="{}" height="18" fill="none" pointer-events="all"/>"#,
             n(x - 2.0),
             n(y),
             n(wide - 14.0)
         );
-        marks::swatch(body, figure, number, (x + 11.0, y + 9.0));
-        text(body, (x + 28.0, y + 13.0), TICK, INK, "", &short);
-        body.push_str("</g>");
-        x += wide;
+        swatch(self.body, (x + 11.0, y + 9.0));
+        text(self.body, (x + 28.0, y + 13.0), TICK, INK, "", &short);
+        self.body.push_str("</g>");
+        self.at.0 += wide;
+        self.empty = false;
     }
-    if shown.is_empty() { top + 4.0 } else { y + 28.0 }
 }
 
 /// Draws the shaded ranges.
@@ -229,9 +277,7 @@ fn x_values(figure: &Figure) -> AxisValues {
     for layer in &figure.layers {
         match layer {
             Layer::Line { marks, .. } | Layer::Points { marks, .. } | Layer::Bars { marks, .. } => {
-                values
-                    .points
-                    .extend(marks.iter().filter(|mark| mark.y.is_finite()).map(|mark| mark.x));
+                values.points.extend(marks.iter().map(|mark| mark.x));
             }
             Layer::Boxes { boxes, .. } => values.points.extend(boxes.iter().map(|mark| mark.x)),
             Layer::Heat { cells, .. } => {
@@ -272,7 +318,10 @@ fn y_values(figure: &Figure) -> AxisValues {
                         .extend(mark.interval.iter().flat_map(|ends| [ends.0, ends.1]));
                 }
             }
-            Layer::Boxes { boxes, .. } => values.points.extend(boxes.iter().flat_map(|mark| mark.five)),
+            Layer::Boxes { boxes, .. } => {
+                let all = boxes.iter().flat_map(|mark| mark.five.iter().chain(&mark.values));
+                values.points.extend(all);
+            }
             Layer::Heat { cells, .. } => {
                 values.half = 0.5;
                 values.points.extend(cells.iter().map(|cell| cell.y as f64));

@@ -69,6 +69,27 @@ impl Column {
     }
 }
 
+/// `columns` with a number after every key and label that an earlier column has.
+/// For columns whose names come from data, such as classes.
+pub fn distinct(mut columns: Vec<Column>) -> Vec<Column> {
+    for index in 1..columns.len() {
+        let (before, rest) = columns.split_at_mut(index);
+        let free = |wanted: &str, of: fn(&Column) -> &String| {
+            let taken = |name: &str| before.iter().any(|column| of(column) == name);
+            let numbered = (2..).map(|number| format!("{wanted} ({number})"));
+            std::iter::once(wanted.to_string())
+                .chain(numbered)
+                .find(|name| !taken(name))
+        };
+        let column = &mut rest[0];
+        let key = free(&column.key, |column| &column.key);
+        let label = free(&column.label, |column| &column.label);
+        column.key = key.unwrap_or_default();
+        column.label = label.unwrap_or_default();
+    }
+    columns
+}
+
 impl Table {
     /// The table as a CSV file: the columns' keys, then the values unrounded.
     pub fn csv(&self) -> String {
@@ -240,6 +261,15 @@ mod tests {
         assert_eq!([&table.shown()[0][1], &table.shown()[1][1]], ["∞", "not a number"]);
         assert!(table.is_number(1), "the column is still one of numbers");
         assert_eq!(number_or_word(0.5), json!(0.5));
+    }
+
+    #[test]
+    fn names_of_columns_are_made_distinct() {
+        let columns = ["block", "cat", "block", "cat", "cat"].map(|name| Column::plain(name, name));
+        let columns = distinct(columns.to_vec());
+        let keys: Vec<&str> = columns.iter().map(|column| column.key.as_str()).collect();
+        assert_eq!(keys, ["block", "cat", "block (2)", "cat (2)", "cat (3)"]);
+        assert!(columns.iter().all(|column| column.key == column.label));
     }
 
     #[test]

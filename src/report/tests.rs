@@ -11,6 +11,7 @@ pub(super) fn every_layer() -> Figure {
         name: "every".to_string(),
         title: "Every kind of layer & <more>".to_string(),
         caption: "A caption with \"quotes\".".to_string(),
+        emphasis: "what is emphasised".to_string(),
         x: Axis::linear("place"),
         y: Axis::linear("value (%)"),
         layers: vec![
@@ -28,6 +29,7 @@ pub(super) fn every_layer() -> Figure {
                 boxes: vec![BoxMark {
                     x: 4.0,
                     five: [1.0, 2.0, 3.5, 5.0, 9.0],
+                    values: vec![1.0, 2.0, 3.5, 5.0, 9.0],
                     text: "a box".to_string(),
                 }],
             },
@@ -49,6 +51,7 @@ pub(super) fn every_layer() -> Figure {
             Layer::Level {
                 label: "level: 3 %".to_string(),
                 y: 3.0,
+                series: "line".to_string(),
             },
         ],
     }
@@ -66,10 +69,12 @@ pub(super) fn matrix() -> Figure {
         name: "matrix".to_string(),
         title: "A matrix".to_string(),
         caption: String::new(),
+        emphasis: String::new(),
         x: Axis::named("first", names.clone()),
         y: Axis::named("second", names),
         layers: vec![Layer::Heat {
             label: "error (%)".to_string(),
+            signed: false,
             cells: (1..=4).flat_map(|x| (1..=4).map(move |y| cell(x, y))).collect(),
         }],
     }
@@ -87,6 +92,86 @@ fn every_mark_is_drawn_with_its_words() {
     assert!(svg.contains("Every kind of layer &amp; &lt;more&gt;</title>"));
     assert!(!svg.contains("<more>"));
     assert_eq!(marks(&matrix().svg()), 16);
+}
+
+#[test]
+fn a_colour_stands_for_a_series_and_the_legend_has_every_sign() {
+    let mut figure = every_layer();
+    let colors = |svg: &str, part: &str| {
+        let place = svg.find(part).unwrap_or_else(|| panic!("{part}: {svg}"));
+        let color = svg[place..].find("fill=\"#").unwrap();
+        svg[place + color + 6..place + color + 13].to_string()
+    };
+    // The strong and the other mark of a series differ by their outline.
+    let svg = figure.svg();
+    assert!(svg.contains(r#">what is emphasised</text>"#));
+    assert_eq!(
+        colors(&svg, r#"data-text="place 2 &lt;&amp;&quot;&gt; 4"><title>"#),
+        colors(&svg, r#"data-text="place 5 &lt;&amp;&quot;&gt; 1"><title>"#)
+    );
+    // The level has the colour of the line, in the legend and in the plot.
+    let line = color::series(2);
+    assert_eq!(
+        svg.matches(&format!(r#"stroke="{line}" stroke-width="1.5""#)).count(),
+        2,
+        "{svg}"
+    );
+    assert!(!svg.contains("not finite"));
+
+    // A value that is not finite is marked at the edge, for every kind of mark.
+    for layer in 0..figure.layers.len() {
+        let before = marks(&figure.svg());
+        match &mut figure.layers[layer] {
+            Layer::Line { marks, .. } | Layer::Points { marks, .. } | Layer::Bars { marks, .. } => {
+                marks.push(Mark::new(3.0, f64::INFINITY, "diverged"));
+                marks.push(Mark::new(4.0, f64::NAN, "no number"));
+            }
+            _ => continue,
+        }
+        let svg = figure.svg();
+        assert_eq!(marks(&svg), before + 2);
+        assert!(svg.contains(">not finite, off the scale</text>") && svg.contains(r#"data-text="diverged""#));
+    }
+    let mut matrix = matrix();
+    let Layer::Heat { cells, .. } = &mut matrix.layers[0] else {
+        panic!("a matrix has cells");
+    };
+    cells[1].value = Some(f64::INFINITY);
+    assert!(matrix.svg().contains(">not finite, off the scale</text>"));
+    matrix.png().unwrap();
+}
+
+#[test]
+fn a_matrix_runs_as_a_table_does() {
+    let svg = matrix().svg();
+    let row = |text: &str| -> f64 {
+        let mark = &svg[svg.find(text).unwrap_or_else(|| panic!("{text}: {svg}"))..];
+        let y = &mark[mark.find(r#" y=""#).unwrap() + 4..];
+        y[..y.find('"').unwrap()].parse().unwrap()
+    };
+    assert!(row(r#"data-text="2, 1: 2""#) < row(r#"data-text="2, 3: 6""#));
+    let label = |text: &str| svg.rfind(&format!(">{text}</text>")).unwrap();
+    assert!(label("layer1.0") != label("layer4.0"));
+}
+
+#[test]
+fn a_drawing_follows_the_readers_ground_and_a_picture_is_light() {
+    let svg = every_layer().svg();
+    let rules = svg.find("@media screen and (prefers-color-scheme:dark){[").unwrap();
+    let style = &svg[rules..svg.find("</style>").unwrap()];
+    // Each colour that the drawing uses has a rule, so nothing stays dark on dark.
+    let body = &svg[svg.find("</style>").unwrap()..];
+    for property in ["fill", "stroke"] {
+        for part in body.split(&format!(" {property}=\"#")).skip(1) {
+            let rule = format!("[{property}=\"#{}\"]", &part[..6]);
+            assert!(style.contains(&rule), "{rule} is missing");
+        }
+    }
+    let light = resvg::tiny_skia::Pixmap::decode_png(&every_layer().png().unwrap()).unwrap();
+    let corner = light.pixel(1, 1).unwrap();
+    assert_eq!([corner.red(), corner.green(), corner.blue()], [255; 3]);
+    // In a page the rules stand once, for all figures.
+    assert_eq!(report().html().matches("prefers-color-scheme:dark").count(), 1);
 }
 
 #[test]
@@ -127,6 +212,7 @@ fn figures_without_much_in_them_are_drawn() {
         }],
         vec![Layer::Heat {
             label: String::new(),
+            signed: true,
             cells: vec![],
         }],
         vec![Layer::Boxes {
@@ -308,6 +394,7 @@ fn numbers_that_are_none_are_null() {
     figure.layers = vec![Layer::Level {
         label: String::new(),
         y: f64::NAN,
+        series: String::new(),
     }];
     report.items = vec![Item::Figure(figure)];
     assert!(report.json().unwrap().contains("\"y\": null"));
@@ -358,9 +445,10 @@ fn any_mark() -> impl Strategy<Value = Mark> {
 fn any_layer() -> impl Strategy<Value = Layer> {
     use proptest::collection::vec;
     let value = proptest::num::f64::ANY;
-    let boxed = (value, any::<[f64; 5]>()).prop_map(|(x, five)| BoxMark {
+    let boxed = (value, any::<[f64; 5]>(), vec(value, 0..5)).prop_map(|(x, five, values)| BoxMark {
         x,
         five,
+        values,
         text: String::new(),
     });
     let cell = (any::<usize>(), 0usize..9, proptest::option::of(value)).prop_map(|(x, y, value)| Cell {
@@ -374,8 +462,12 @@ fn any_layer() -> impl Strategy<Value = Layer> {
         (any::<String>(), vec(any_mark(), 0..9)).prop_map(|(label, marks)| Layer::Points { label, marks }),
         (any::<String>(), vec(any_mark(), 0..9)).prop_map(|(label, marks)| Layer::Bars { label, marks }),
         (any::<String>(), vec(boxed, 0..5)).prop_map(|(label, boxes)| Layer::Boxes { label, boxes }),
-        (any::<String>(), vec(cell, 0..9)).prop_map(|(label, cells)| Layer::Heat { label, cells }),
-        (any::<String>(), value).prop_map(|(label, y)| Layer::Level { label, y }),
+        (any::<String>(), any::<bool>(), vec(cell, 0..9)).prop_map(|(label, signed, cells)| Layer::Heat {
+            label,
+            signed,
+            cells
+        }),
+        (any::<String>(), value, "|a").prop_map(|(label, y, series)| Layer::Level { label, y, series }),
         (any::<String>(), value, value).prop_map(|(label, from, to)| Layer::Shade { label, from, to }),
     ]
 }
@@ -407,7 +499,7 @@ proptest! {
         y in any_axis(),
         layers in proptest::collection::vec(any_layer(), 0..5),
     ) {
-        let figure = Figure { name: "any".to_string(), title, caption: String::new(), x, y, layers };
+        let figure = Figure { name: "any".to_string(), title, caption: String::new(), emphasis: "some".to_string(), x, y, layers };
         let svg = figure.svg();
         prop_assert!(!svg.contains("NaN") || figure.layers.iter().any(|layer| layer.words().join("").contains("NaN")));
         prop_assert!(resvg::usvg::Tree::from_str(&svg, &resvg::usvg::Options::default()).is_ok(), "{}", svg);

@@ -1,8 +1,12 @@
 //! How is text escaped, measured, wrapped and shortened for a drawing?
 
-/// The average advance of a sans-serif font as a share of its size. A little
-/// too wide, because the reader's font is unknown.
-const AVERAGE: f64 = 0.57;
+use super::advances::{ASCII_BOLD, ASCII_REGULAR, OTHERS};
+
+/// The advance of a character that no measured font has, in thousandths of the
+/// font size: more than an ideograph, less than an emoji.
+const UNKNOWN: u16 = 1100;
+/// The advance of an emoji, in thousandths of the font size.
+const EMOJI: u16 = 1400;
 
 /// `text` for XML and HTML, inside elements and quoted attributes. Characters
 /// that XML cannot hold become the replacement character.
@@ -22,20 +26,31 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// An estimate of the width of `text` at font size `size`.
+/// The width of `text` at font size `size`, in the widest of the sans-serif
+/// families that viewers use: none of them draws it wider.
 pub(super) fn width(text: &str, size: f64) -> f64 {
-    text.chars().map(advance).sum::<f64>() * size
+    text.chars().map(|character| advance(character, false)).sum::<f64>() * size
 }
 
-fn advance(character: char) -> f64 {
-    match character {
-        'i' | 'j' | 'l' | '.' | ',' | ':' | ';' | '|' | '!' | '\'' => 0.28,
-        ' ' | 'f' | 't' | 'r' | 'I' | '(' | ')' | '[' | ']' | '/' | '-' => 0.36,
-        'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.9,
-        'A'..='Z' => 0.7,
-        other if other as u32 >= 0x2e80 => 1.0,
-        _ => AVERAGE,
-    }
+/// As [`width`], for bold text.
+pub(super) fn bold_width(text: &str, size: f64) -> f64 {
+    text.chars().map(|character| advance(character, true)).sum::<f64>() * size
+}
+
+/// The advance of a character as a share of the font size.
+fn advance(character: char, bold: bool) -> f64 {
+    let ascii = if bold { &ASCII_BOLD } else { &ASCII_REGULAR };
+    let place = (character as usize).checked_sub(0x20);
+    let thousandths = match place.and_then(|place| ascii.get(place)) {
+        Some(&known) => known,
+        None => match OTHERS.binary_search_by_key(&character, |row| row.0) {
+            Ok(row) if bold => OTHERS[row].2,
+            Ok(row) => OTHERS[row].1,
+            Err(_) if character >= '\u{1f000}' => EMOJI,
+            Err(_) => UNKNOWN,
+        },
+    };
+    f64::from(thousandths) / 1000.0
 }
 
 /// `text` in lines that are at most `limit` wide by `measure`. A word that is
@@ -70,7 +85,7 @@ pub(super) fn shorten(text: &str, size: f64, limit: f64) -> String {
     let room = limit - width("…", size);
     let mut used = 0.0;
     let fits = |character: &char| {
-        used += advance(*character) * size;
+        used += advance(*character, false) * size;
         used <= room
     };
     let mut short: String = text.chars().take_while(fits).collect();
@@ -81,6 +96,15 @@ pub(super) fn shorten(text: &str, size: f64, limit: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_characters_can_be_searched() {
+        assert!(OTHERS.is_sorted_by(|one, other| one.0 < other.0));
+        // An em dash is as wide as the font is high, in every family.
+        assert_eq!(width("—", 12.0), 12.0);
+        assert_eq!(width("漢", 10.0), 11.0);
+        assert!(bold_width("deleted", 1.0) > width("deleted", 1.0));
+    }
 
     #[test]
     fn markup_cannot_get_out_of_a_text() {

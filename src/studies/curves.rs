@@ -180,6 +180,7 @@ fn split_figure(runs: &[RunCurve], quantity: &Quantity) -> Figure {
             }
             _ => "Measured after each epoch, on the test images of the run.".into(),
         },
+        emphasis: String::new(),
         x: Axis::linear("epoch"),
         y: Axis::linear(format!("{split} {what} ({unit})")),
         layers: runs.iter().map(|run| line(run, mark)).collect(),
@@ -199,6 +200,7 @@ fn rate_figure(runs: &[RunCurve]) -> Figure {
         name: "learning-rate".into(),
         title: "Learning rate by epoch".into(),
         caption: "The learning rate of the last step of each epoch.".into(),
+        emphasis: String::new(),
         x: Axis::linear("epoch"),
         // Steps by factors are even on a logarithmic axis, which has no place for zero.
         y: if least > 0.0 && most > 20.0 * least {

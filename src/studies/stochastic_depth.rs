@@ -370,6 +370,7 @@ impl<'a> DepthStudy<'a> {
                 "Mean absolute value of the weight gradient of the first convolution, averaged over up to 16 evenly \
                       spaced steps of each epoch. The gradient reaches this layer through all blocks."
                     .into(),
+            emphasis: String::new(),
             x: Axis::linear("epoch"),
             y: Axis::log("mean |gradient|"),
             layers: self.of_model(model).map(line).collect(),

@@ -13,6 +13,7 @@ pub fn curves(title: &str, rows: &[EpochRow]) -> String {
         name: name.to_string(),
         title: format!("{title}: {name}"),
         caption: String::new(),
+        emphasis: String::new(),
         x: Axis::linear("epoch").within(0.5, f64::from(epochs) + 0.5),
         y: Axis::linear(label).within(0.0, top),
         layers,

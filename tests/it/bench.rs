@@ -11,6 +11,7 @@ use residua::tuning::{TuningCache, TuningKey};
 use serde_json::{Value, json};
 
 use crate::support::program::{printed, program};
+use crate::support::report::assert_clear;
 
 fn bench(arguments: &[&str]) -> Command {
     let mut command = program("tools");
@@ -65,6 +66,7 @@ fn one_kernel_is_measured_together_with_the_peak() {
     let text = printed(command.arg(&out).envs(caches));
     let found: Value = serde_json::from_str(&text).expect("one JSON object and nothing else");
     assert_eq!(fs::read_to_string(out.join("bench.json")).unwrap(), text);
+    assert_clear(&out);
     for name in ["report.html", "report.md", "kernels.csv"] {
         assert!(out.join(name).is_file(), "{name}");
     }
@@ -215,6 +217,7 @@ fn two_results_stand_side_by_side() {
 
     let out = folder.path().join("both");
     let text = compare(&["--out", out.to_str().unwrap()]);
+    assert_clear(&out);
     let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_string();
     assert!(line(" conv-a ").ends_with("4.000"), "{text}");
     assert!(

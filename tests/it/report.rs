@@ -16,6 +16,7 @@ fn figure(name: &str, x: Axis, y: Axis, layers: Vec<Layer>) -> Figure {
         name: name.to_string(),
         title: format!("The figure {name}: what <it> shows & why"),
         caption: format!("Large marks are those that the caption of {name} points to."),
+        emphasis: "marks that are emphasised".to_string(),
         x,
         y,
         layers,
@@ -55,6 +56,7 @@ fn lesions() -> Figure {
             Layer::Level {
                 label: "nothing deleted: 7.31 %".to_string(),
                 y: 7.31,
+                series: "one block deleted".to_string(),
             },
         ],
     )
@@ -99,6 +101,7 @@ fn boxes() -> Figure {
         BoxMark {
             x: at,
             five: [at, at + 2.0, at + 3.0, at + 5.0, at + 9.0],
+            values: vec![at, at + 2.0, at + 2.0, at + 5.0],
             text: format!("{x} blocks deleted: median {}", at + 3.0),
         }
     };
@@ -137,6 +140,7 @@ fn matrix() -> Figure {
         Axis::named("second block", names),
         vec![Layer::Heat {
             label: "test error (%)".to_string(),
+            signed: false,
             cells: (1..=12).flat_map(|x| (1..=12).map(move |y| cell(x, y))).collect(),
         }],
     )
@@ -251,6 +255,7 @@ fn hard() -> Report {
             Axis::named("second", names(54)),
             vec![Layer::Heat {
                 label: "gradient norm, relative to that of the whole network".to_string(),
+                signed: true,
                 cells: cells.collect(),
             }],
         ),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::support::program::{failure, json, program};
+use crate::support::report::assert_clear;
 use assert_cmd::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -73,6 +74,7 @@ fn interrupt(out: &Path, lines: usize) -> String {
 /// The page has `figures` figures, nothing in them is cut off, and each series
 /// has a tooltip.
 fn check_page(path: &Path, figures: usize) {
+    assert_clear(path.parent().unwrap());
     let mut page = browser::open_report(path);
     let drawn = page.figures();
     assert_eq!(drawn.len(), figures);
@@ -316,7 +318,7 @@ fn curves_of_runs_are_drawn_together() {
     assert_eq!(found["runs"][0]["depth"], "constant");
     assert_eq!(found["runs"][1]["depth"], "linear to 0.5, by sample");
     assert_eq!(found["runs"][1]["epochs"].as_array().unwrap().len(), 2);
-    check_page(&out.join("report.html"), 2);
+    check_page(&out.join("report.html"), 5);
     let text = fs::read_to_string(out.join("results.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), found);
     let (code, line) = failure(program("tools").args(["curves", "/nonexistent-run"]));

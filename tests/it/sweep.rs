@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::program::{failure, json, program};
+use crate::support::report::assert_clear;
 use assert_cmd::Command;
 use serde_json::Value;
 
@@ -110,7 +111,7 @@ fn a_sweep_that_is_killed_and_extended_trains_nothing_twice() {
     errors.sort_by(f64::total_cmp);
     let spread = serde_json::json!({ "median": errors[1], "least": errors[0], "most": errors[2] });
     assert_eq!(found["groups"][0]["test_error"], spread);
-    assert!(out.join("report.json").is_file());
+    assert_clear(&out);
     let text = fs::read_to_string(out.join("results.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), found);
 

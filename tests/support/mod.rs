@@ -8,4 +8,5 @@ pub mod device;
 pub mod fixture;
 pub mod program;
 pub mod reference_run;
+pub mod report;
 pub mod update;

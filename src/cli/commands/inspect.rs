@@ -237,7 +237,7 @@ fn report(spec: &ModelSpec, input: &InputShape, graph: &Graph, blocks: &[BlockRo
             Column::plain("output", "output"),
             Column::count("parameters", "parameters"),
             Column::count("macs", "multiply-adds"),
-            Column::plain("downsamples", ""),
+            Column::plain("downsamples", "note"),
         ],
         rows: blocks.iter().map(row).collect(),
         file_only: false,

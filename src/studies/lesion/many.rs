@@ -1,8 +1,8 @@
 //! How does the report show many deleted blocks and other orders?
 
-use super::report::{evaluation_columns, evaluation_values, heading, numbers, percent};
+use super::report::{DOWNSAMPLES, evaluation_columns, evaluation_values, heading, numbers, percent};
 use super::{LesionFindings, Reordering};
-use crate::report::{Axis, BoxMark, Column, Figure, Item, Layer, Mark, Table};
+use crate::report::{Axis, BoxMark, Column, Figure, Item, Layer, Mark, Table, number_or_word};
 use crate::studies::statistics::{five_numbers, mean};
 
 impl LesionFindings {
@@ -14,6 +14,7 @@ impl LesionFindings {
         let mut layers = vec![Layer::Level {
             label: format!("nothing deleted: {:.2} %", 100.0 * self.whole.error),
             y: 100.0 * self.whole.error,
+            series: String::new(),
         }];
         let mut rows = Vec::new();
         for random in &self.random {
@@ -33,12 +34,13 @@ impl LesionFindings {
                     five[3].into(),
                     five[4].into(),
                     mean(&errors).into(),
-                    mean(&losses).into(),
+                    number_or_word(mean(&losses)),
                 ]);
                 let five = five.map(|error| 100.0 * error);
                 boxes.push(BoxMark {
                     x: count as f64,
                     five,
+                    values: errors.iter().map(|error| 100.0 * error).collect(),
                     text: format!(
                         "{count} of {}: median {:.1} %, quartiles {:.1} to {:.1} %, {} trials",
                         random.pool,
@@ -57,7 +59,9 @@ impl LesionFindings {
         items.push(Item::Figure(Figure {
             name: "random".into(),
             title: format!("{}: test error with many blocks deleted", self.label),
-            caption: "Boxes show quartiles and median, whiskers the smallest and largest error of the trials.".into(),
+            caption: "Boxes are quartiles and median, whiskers the smallest and the largest error, dots the trials."
+                .into(),
+            emphasis: String::new(),
             x: Axis::linear("number of blocks deleted"),
             y: Axis::linear("test error (%)"),
             layers,
@@ -66,8 +70,8 @@ impl LesionFindings {
             name: "random".into(),
             title: "Error by number of deleted blocks".into(),
             columns: vec![
-                Column::plain("pool", "from"),
-                Column::plain("deleted", "deleted"),
+                Column::plain("pool", "deleted from"),
+                Column::plain("deleted", "number deleted"),
                 Column::plain("trials", "trials"),
                 Column::percent("smallest", "smallest (%)"),
                 Column::percent("lower_quartile", "lower quartile (%)"),
@@ -95,8 +99,8 @@ impl LesionFindings {
             name: "random-trials".into(),
             title: "Every trial".into(),
             columns: [
-                Column::plain("pool", "from"),
-                Column::plain("deleted", "deleted"),
+                Column::plain("pool", "deleted from"),
+                Column::plain("deleted", "number deleted"),
                 Column::plain("blocks", "blocks"),
             ]
             .into_iter()
@@ -145,12 +149,14 @@ impl LesionFindings {
                 "Parameters of random pairs of blocks with the same shape are exchanged. Kendall's τ is 1 for the \
                       trained order."
                     .into(),
+            emphasis: String::new(),
             x: Axis::linear("Kendall's rank correlation τ"),
             y: Axis::linear("test error (%)"),
             layers: vec![
                 Layer::Level {
                     label: format!("trained order: {:.2} %", 100.0 * self.whole.error),
                     y: 100.0 * self.whole.error,
+                    series: String::new(),
                 },
                 Layer::Points {
                     label: "one order".into(),
@@ -178,9 +184,9 @@ impl LesionFindings {
             name: "reorder".into(),
             title: "Every order".into(),
             columns: [
-                Column::plain("swaps", "swaps"),
-                Column::plain("pairs", "pairs"),
-                Column::number("tau", "τ", 4),
+                Column::plain("swaps", "number of swaps"),
+                Column::plain("pairs", "swapped pairs"),
+                Column::number("tau", "Kendall's τ", 4),
             ]
             .into_iter()
             .chain(evaluation_columns(self.has_top5()))
@@ -225,12 +231,14 @@ impl LesionFindings {
             caption:
                 "Blocks are deleted one after the other, each time the block whose deletion increases the loss least."
                     .into(),
+            emphasis: DOWNSAMPLES.into(),
             x: Axis::linear("number of blocks deleted"),
             y: Axis::linear("test error (%)"),
             layers: vec![
                 Layer::Level {
                     label: format!("nothing deleted: {:.2} %", 100.0 * self.whole.error),
                     y: 100.0 * self.whole.error,
+                    series: String::new(),
                 },
                 Layer::Line {
                     label: "greedy deletion".into(),
@@ -251,7 +259,7 @@ impl LesionFindings {
             name: "greedy".into(),
             title: "Order of greedy deletion".into(),
             columns: [
-                Column::plain("deleted", "deleted"),
+                Column::plain("deleted", "number deleted"),
                 Column::plain("block", "last block"),
                 Column::plain("name", "name"),
             ]

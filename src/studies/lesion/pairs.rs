@@ -20,7 +20,7 @@ impl LesionFindings {
             let [a, b] = [lesion.blocks[0], lesion.blocks[1]].map(|number| alone[number - 1]);
             lesion.evaluation.error - a - b + self.whole.error
         };
-        let cells = |value: &dyn Fn(&Lesion) -> f64, what: &str| -> Vec<Cell> {
+        let pairs = |value: &dyn Fn(&Lesion) -> f64, what: &str| -> Vec<Cell> {
             let both = |lesion: &Lesion| {
                 let [a, b] = [lesion.blocks[0], lesion.blocks[1]];
                 let value = 100.0 * value(lesion);
@@ -40,33 +40,45 @@ impl LesionFindings {
         };
         items.push(heading("Pairs of blocks"));
         let names = self.block_names();
-        let figure = |name: &str, title: &str, caption: &str, label: &str, cells| {
+        let block_numbers: Vec<String> = (1..=names.len()).map(|number| number.to_string()).collect();
+        let figure = |name: &str, title: &str, caption: &str, label: &str, signed, cells| {
             Item::Figure(Figure {
                 name: name.into(),
                 title: format!("{}: {title}", self.label),
                 caption: caption.into(),
-                x: Axis::named("deleted block", names.clone()),
+                emphasis: String::new(),
+                x: Axis::named("other deleted block", block_numbers.clone()),
                 y: Axis::named("deleted block", names.clone()),
                 layers: vec![Layer::Heat {
                     label: label.into(),
+                    signed,
                     cells,
                 }],
             })
         };
+        let diagonal = self.singles().into_iter().map(|lesion| Cell {
+            x: lesion.blocks[0],
+            y: lesion.blocks[0],
+            value: Some(100.0 * lesion.evaluation.error),
+            text: self.mark(lesion).text,
+        });
+        let errors = pairs(&|lesion| lesion.evaluation.error, "test error (%)");
         items.push(figure(
             "pairs",
             "test error with two blocks deleted",
-            "Each cell is a pair of deleted blocks. The matrix is symmetric.",
+            "Each cell is a pair of deleted blocks, on the diagonal a block deleted alone. The matrix is symmetric.",
             "test error (%)",
-            cells(&|lesion| lesion.evaluation.error, "test error (%)"),
+            false,
+            errors.into_iter().chain(diagonal).collect(),
         ));
         items.push(figure(
             "interaction",
             "interaction of two deleted blocks",
             "Increase of the error with both blocks deleted, minus the increases for each alone. Above zero, \
-             deleting both costs more than the sum of deleting each.",
+             deleting both costs more than the sum of deleting each; below zero, less.",
             "interaction (percentage points)",
-            cells(&interaction, "interaction (points)"),
+            true,
+            pairs(&interaction, "interaction (points)"),
         ));
         let rows = self.pairs.iter().map(|lesion| {
             let pair = [lesion.blocks[0].into(), lesion.blocks[1].into()];
@@ -78,11 +90,14 @@ impl LesionFindings {
         items.push(Item::Table(Table {
             name: "pairs".into(),
             title: "Two blocks deleted".into(),
-            columns: [Column::plain("first", "first"), Column::plain("second", "second")]
-                .into_iter()
-                .chain(evaluation_columns(self.has_top5()))
-                .chain([Column::percent("interaction", "interaction (points)")])
-                .collect(),
+            columns: [
+                Column::plain("first", "first block"),
+                Column::plain("second", "second block"),
+            ]
+            .into_iter()
+            .chain(evaluation_columns(self.has_top5()))
+            .chain([Column::percent("interaction", "interaction (points)")])
+            .collect(),
             rows: rows.collect(),
             file_only: self.pairs.len() > 60,
         }));

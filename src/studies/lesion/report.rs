@@ -6,6 +6,9 @@ use super::{Lesion, LesionFindings};
 use crate::report::{Column, Item, Mark, number_or_word};
 use crate::studies::evaluator::Evaluation;
 
+/// What emphasised marks are.
+pub(super) const DOWNSAMPLES: &str = "block that downsamples";
+
 impl LesionFindings {
     /// The sections of the report.
     pub fn items(&self) -> Vec<Item> {

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::report::{evaluation_columns, evaluation_values, heading, lesion_columns, numbers, percent};
+use super::report::{DOWNSAMPLES, evaluation_columns, evaluation_values, heading, lesion_columns, numbers, percent};
 use super::{Lesion, LesionFindings};
-use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Table};
+use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Table, distinct};
 use crate::studies::evaluator::Evaluation;
 use crate::studies::file_name::file_name;
 
@@ -55,6 +55,7 @@ impl LesionFindings {
         layers.push(Layer::Level {
             label: format!("{}, nothing deleted: {:.2} %", self.label, 100.0 * self.whole.error),
             y: 100.0 * self.whole.error,
+            series: self.label.clone(),
         });
         layers.push(Layer::Line {
             label: self.label.clone(),
@@ -65,6 +66,7 @@ impl LesionFindings {
             layers.push(Layer::Level {
                 label: format!("{}, top-5, nothing deleted: {:.2} %", self.label, 100.0 * whole),
                 y: 100.0 * whole,
+                series: format!("{}, top-5", self.label),
             });
             layers.push(Layer::Line {
                 label: format!("{}, top-5", self.label),
@@ -97,6 +99,7 @@ impl LesionFindings {
             layers.push(Layer::Level {
                 label: format!("{}, nothing deleted: {:.2} %", other.label, 100.0 * other.whole.error),
                 y: 100.0 * other.whole.error,
+                series: other.label.clone(),
             });
         }
         let longest = self.compared.iter().map(|other| other.single.len()).max().unwrap_or(0);
@@ -105,9 +108,10 @@ impl LesionFindings {
             name: "lesions".into(),
             title: format!("{}: test error with one block deleted", self.label),
             caption:
-                "One block deleted at a time. Whiskers are 95 % Wilson intervals, shaded areas (if any) are stages, and \
-                      emphasised marks are blocks that downsample."
+                "One block is deleted at a time and replaced by its shortcut. Whiskers are 95 % Wilson intervals; dashed \
+                      lines are whole networks."
                     .into(),
+            emphasis: DOWNSAMPLES.into(),
             x: Axis::linear("deleted block").within(0.5, last + 0.5),
             y: Axis::linear("test error (%)"),
             layers,
@@ -140,7 +144,7 @@ impl LesionFindings {
         for stage in self.blocks.chunk_by(|a, b| a.stage == b.stage) {
             if stage[0].stage % 2 == 0 {
                 shades.push(Layer::Shade {
-                    label: String::new(),
+                    label: format!("stage {}", stage[0].stage),
                     from: first as f64 + 0.5,
                     to: (first + stage.len()) as f64 + 0.5,
                 });
@@ -175,8 +179,8 @@ impl LesionFindings {
             classes.clone().map(move |class| {
                 let value = change(&lesion.evaluation, class).map(|change| 100.0 * change);
                 Cell {
-                    x: number,
-                    y: class + 1,
+                    x: class + 1,
+                    y: number,
                     value,
                     text: format!(
                         "without block {number}, {}: {:+.1} points of error",
@@ -190,18 +194,22 @@ impl LesionFindings {
         items.push(Item::Figure(Figure {
             name: "classes".into(),
             title: format!("{}: change of the error of each class", self.label),
-            caption: "Percentage points by which the error of a class changes when one block is deleted.".into(),
-            x: Axis::named("deleted block", self.block_names()),
-            y: Axis::named("class", self.classes.clone()),
+            caption: "Percentage points by which the error of a class changes when one block is deleted: below zero, the class is \
+                      classified better without the block."
+                    .into(),
+            emphasis: String::new(),
+            x: Axis::named("class", self.classes.clone()),
+            y: Axis::named("deleted block", self.block_names()),
             layers: vec![Layer::Heat {
                 label: "change of error (percentage points)".into(),
+                signed: true,
                 cells: cells.collect(),
             }],
         }));
         items.push(Item::Table(Table {
             name: "classes".into(),
             title: "Change of the error of each class (percentage points)".into(),
-            columns,
+            columns: distinct(columns),
             rows: rows.collect(),
             file_only: self.blocks.len() > 30,
         }));
@@ -228,6 +236,7 @@ impl LesionFindings {
                 "If a network behaves like an ensemble of paths, it tolerates a deleted branch, which removes half of \
                       the paths, but not a deleted shortcut, after which all paths go through the branch."
                     .into(),
+            emphasis: DOWNSAMPLES.into(),
             x: Axis::linear("block").within(0.5, self.blocks.len() as f64 + 0.5),
             y: Axis::linear("test error (%)"),
             layers: vec![
@@ -277,6 +286,7 @@ impl LesionFindings {
             name: "responses".into(),
             title: format!("{}: contribution of each block, ‖F(x)‖ / ‖x‖", self.label),
             caption: "Ratio of the norms of branch and shortcut, averaged over images.".into(),
+            emphasis: DOWNSAMPLES.into(),
             x: Axis::linear("block").within(0.5, self.blocks.len() as f64 + 0.5),
             y: Axis::linear("‖F(x)‖ / ‖x‖"),
             layers: vec![Layer::Bars {

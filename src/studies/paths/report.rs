@@ -220,6 +220,7 @@ impl PathFindings {
             name: "lengths".into(),
             title: format!("{}: length of its paths", self.label),
             caption: "Share of paths by the number of branches that they take: binomial for residual blocks.".into(),
+            emphasis: String::new(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::linear("share of all paths (%)"),
             layers: vec![Layer::Bars {
@@ -243,6 +244,7 @@ impl PathFindings {
             name: "convolutions".into(),
             title: format!("{}: number of convolutions on its paths", self.label),
             caption: "The stem and the projections of shortcuts are included.".into(),
+            emphasis: String::new(),
             x: Axis::linear("path length (convolutions)"),
             y: Axis::linear("share of all paths (%)"),
             layers: vec![Layer::Bars {
@@ -282,6 +284,7 @@ impl PathFindings {
             name: "remaining".into(),
             title: format!("{}: paths that remain when blocks are deleted", self.label),
             caption: "As shares of the paths of the whole network. Deleting blocks removes long paths first.".into(),
+            emphasis: String::new(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::log("share of the whole network's paths"),
             layers: layers.collect(),
@@ -325,6 +328,7 @@ impl PathFindings {
             name: "norms".into(),
             title: format!("{}: gradient at the input by path length", self.label),
             caption: "Mean norm of the gradient on single paths. Whiskers are quartiles.".into(),
+            emphasis: String::new(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::log("norm of the gradient at the input"),
             layers,
@@ -363,6 +367,7 @@ impl PathFindings {
             caption:
                 "Number of paths of a length times the mean norm on such a path, divided by the sum over all lengths."
                     .into(),
+            emphasis: String::new(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::linear("share of the gradient (%)"),
             layers,

@@ -343,6 +343,7 @@ pub fn curves_figure(name: &str, title: &str, groups: &[SeedGroup]) -> Figure {
             true => "Error on the test images after every epoch: the median over the seeds, with their range.".into(),
             false => "Error on the test images after every epoch.".into(),
         },
+        emphasis: String::new(),
         x: Axis::linear("epoch"),
         y: Axis::linear("test error (%)"),
         layers: groups.iter().map(line).collect(),
@@ -398,6 +399,7 @@ fn points_figure(groups: &[SeedGroup], aggregated: bool) -> Figure {
         name: "points".into(),
         title: "Test error by point".into(),
         caption: "Error on the test images after the last epoch. Points that diverged are left out.".into(),
+        emphasis: String::new(),
         x: Axis::named("point", groups.iter().map(label).collect()),
         y: Axis::linear("test error (%)"),
         layers,
@@ -429,10 +431,12 @@ pub fn heat_figure(name: &str, title: &str, x: Axis, y: Axis, cells: Vec<Cell>) 
         name: name.to_string(),
         title: title.to_string(),
         caption: "Error on the test images after the last epoch; the median if there are several seeds.".into(),
+        emphasis: String::new(),
         x,
         y,
         layers: vec![Layer::Heat {
             label: "test error (%)".into(),
+            signed: false,
             cells,
         }],
     }
