@@ -10,6 +10,8 @@
 // arithmetic: each saves a pass over the activations.
 
 // import flat_index
+// import nan
+// import relu
 // import workgroup_sum
 
 // What an invocation computes at once: four neighbours of a row, or one element
@@ -118,7 +120,7 @@ fn chunk_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     }
     let own = f32((max(count, local.x) - local.x + WG - 1u) / WG * ITEMS * WIDTH);
     let mean = total(sum) / max(own, 1.0);
-    let all = workgroup_moments(vec3f(own, shift + mean, max(total(squares) - mean * mean * own, 0.0)), local.x);
+    let all = workgroup_moments(vec3f(own, shift + mean, at_least_zero(total(squares) - mean * mean * own)), local.x);
     if (local.x == 0u) {
         moments[(FIRST_CHUNK + group.x) * C + c] = vec4f(all, 0.0);
     }
@@ -183,7 +185,7 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
             for (var i = 0u; i < ITEMS; i++) { // unroll
                 let normal = input(first + i * PLANE_INVOCATIONS) * scale + offset;
                 if (RELU) { // static
-                    v[i] = gain.x * max(normal, V());
+                    v[i] = gain.x * relu_of(normal);
                 } else {
                     v[i] = gain.x * normal;
                 }
@@ -196,7 +198,7 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
         }
         for (var i = 0u; i < ITEMS; i++) { // unroll
             if (JOIN_RELU) { // static
-                y[first + i * PLANE_INVOCATIONS] = Stored(max(v[i], V()));
+                y[first + i * PLANE_INVOCATIONS] = Stored(relu_of(v[i]));
             } else {
                 y[first + i * PLANE_INVOCATIONS] = Stored(v[i]);
             }
@@ -205,7 +207,7 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
         for (var i = 0u; i < ITEMS; i++) { // unroll
             let normal = input(first + i * PLANE_INVOCATIONS) * scale + offset;
             if (RELU) { // static
-                y[first + i * PLANE_INVOCATIONS] = Stored(max(normal, V()));
+                y[first + i * PLANE_INVOCATIONS] = Stored(relu_of(normal));
             } else {
                 y[first + i * PLANE_INVOCATIONS] = Stored(normal);
             }
@@ -237,7 +239,7 @@ fn chunk_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
             let v = V(x[at + item * PLANE_INVOCATIONS]);
             var g = V(dy[at + item * PLANE_INVOCATIONS]);
             if (RELU) { // static
-                g = select(V(), g, v * scale + offset > V());
+                g = where_active(g, v * scale + offset);
             }
             sum_g += g;
             sum_gx += g * ((v - mean) * rstd);
@@ -296,7 +298,7 @@ fn input_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
         let at = first + i * PLANE_INVOCATIONS;
         var g = output_gradient(at);
         if (RELU) { // static
-            g = select(V(), g, V(x[at]) * scale + offset > V());
+            g = where_active(g, V(x[at]) * scale + offset);
         }
         if (BATCH_STATS) { // static
             y[at] = Stored(scale * g - slope * V(x[at]) + constant);

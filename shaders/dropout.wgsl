@@ -4,6 +4,7 @@
 // step, layer and element. The gradient is the same kernel applied to dy.
 
 // import flat_index
+// import nan
 // import step
 
 // Probability of a zero, factor of all other elements, and number of the layer's
@@ -81,7 +82,10 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
                 words = philox(vec4u(own / 4u, step.number, STREAM, PURPOSE), step.seed);
             }
             let unit = f32(words[own % 4u] >> 8u) * 0x1p-24;
-            y[at] = Stored(select(0.0, input(at) * KEEP_SCALE, unit >= P));
+            let v = input(at);
+            // As PyTorch multiplies by a mask, a value that is not finite stays so.
+            let dropped = select(0.0, to_nan(v), is_endless(v));
+            y[at] = Stored(select(dropped, v * KEEP_SCALE, unit >= P));
         }
     }
 }

@@ -1,6 +1,7 @@
 // Softmax cross-entropy, its gradient, and the step's metrics.
 
 // import loss_scale_state
+// import nan
 // import step
 // import workgroup_sum
 
@@ -24,7 +25,22 @@ alias Sum = vec2f;
 @group(0) @binding(6) var<storage, read> step: Step;
 @group(0) @binding(7) var<storage, read> loss_scale: LossScale;
 
-// Loss of each image, and whether its class is wrong.
+// The first of the largest logits of a row; the first NaN where there is one.
+fn largest(row: u32) -> u32 {
+    var place = 0u;
+    var best = order_of(f32(logits[row]));
+    for (var i = 1u; i < CLASSES; i++) {
+        let order = order_of(f32(logits[row + i]));
+        if (order > best) {
+            best = order;
+            place = i;
+        }
+    }
+    return place;
+}
+
+// Loss of each image, and whether its class is wrong. The loss is NaN where a logit
+// is NaN or +∞, as in PyTorch; an image whose loss is not finite counts as wrong.
 // Grid: x over images / WG.
 @compute @workgroup_size(WG)
 fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
@@ -33,24 +49,22 @@ fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let row = n * CLASSES;
-    var best = f32(logits[row]);
-    var winner = 0u;
-    for (var i = 1u; i < CLASSES; i++) {
-        let v = f32(logits[row + i]);
-        if (v > best) {
-            best = v;
-            winner = i;
-        }
-    }
+    let winner = largest(row);
+    let best = f32(logits[row + winner]);
     var sum = 0.0;
     for (var i = 0u; i < CLASSES; i++) {
         sum += exp(f32(logits[row + i]) - best);
     }
     let label = labels[n];
-    results[n] = vec2f(log(sum) + best - f32(logits[row + label]), select(0.0, 1.0, winner != label));
+    var loss = log(sum) + best - f32(logits[row + label]);
+    if (is_endless(best)) {
+        loss = to_nan(best);
+    }
+    results[n] = vec2f(loss, select(0.0, 1.0, winner != label || is_endless(loss)));
 }
 
-// Gradient of the mean loss of the batch with respect to the logits.
+// Gradient of the mean loss of the batch with respect to the logits; NaN for every
+// class where the image's loss is NaN.
 // Grid: x over images / WG.
 @compute @workgroup_size(WG)
 fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
@@ -60,9 +74,12 @@ fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let row = n * CLASSES;
-    var best = f32(logits[row]);
-    for (var i = 1u; i < CLASSES; i++) {
-        best = max(best, f32(logits[row + i]));
+    let best = f32(logits[row + largest(row)]);
+    if (is_endless(best)) {
+        for (var i = 0u; i < CLASSES; i++) {
+            gradient[row + i] = Stored(to_nan(best));
+        }
+        return;
     }
     var sum = 0.0;
     for (var i = 0u; i < CLASSES; i++) {

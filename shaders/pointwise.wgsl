@@ -2,6 +2,7 @@
 // sums of gradients.
 
 // import grid
+// import relu
 
 // What an invocation computes at once: four neighbours, or one element where
 // tensors do not divide by four.
@@ -43,12 +44,12 @@ fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = Stored(max(first_input(at), V()));
+            y[at] = Stored(relu_of(first_input(at)));
         }
     }
 }
 
-// y = a where b, the ReLU's output, is positive
+// y = a where b, the ReLU's output, is positive or NaN
 @compute @workgroup_size(WG)
 fn relu_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_id) local: vec3u) {
@@ -56,7 +57,7 @@ fn relu_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = Stored(select(V(), first_input(at), V(b[at]) > V()));
+            y[at] = Stored(where_active(first_input(at), V(b[at])));
         }
     }
 }
@@ -78,7 +79,7 @@ fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
                 v += gain.y * V(b[at]);
             }
             if (RELU) { // static
-                v = max(v, V());
+                v = relu_of(v);
             }
             y[at] = Stored(v);
         }

@@ -4,6 +4,7 @@
 // that no two invocations write the same element.
 
 // import flat_index
+// import nan
 
 // Channels, and the planes of x and y.
 const C: u32 = 4u;
@@ -24,10 +25,30 @@ alias Stored = f32;
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>;  // N, C, OH, OW
 @group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // N, C, H, W
 
-// The smallest finite f32.
-const LOWEST: f32 = -0x1.fffffep127;
-
 // Grid of all entry points: x, folded into y, over the elements of the output.
+
+// Index in the plane of the maximum of window (oy, ox): the first one in reading
+// order, but the last NaN where there are any, as in PyTorch. The plane begins at
+// element `plane` of x.
+fn winner(plane: u32, oy: u32, ox: u32) -> u32 {
+    var best = 0;
+    var place = 0xffffffffu;
+    for (var ky = 0u; ky < KERNEL; ky++) {
+        let iy = oy * STRIDE + ky - PADDING; // wraps around below zero
+        for (var kx = 0u; kx < KERNEL; kx++) {
+            let ix = ox * STRIDE + kx - PADDING;
+            if (iy < H && ix < W) {
+                let v = f32(x[plane + iy * W + ix]);
+                let order = order_of(v);
+                if (place == 0xffffffffu || order > best || is_nan(v)) {
+                    best = order;
+                    place = iy * W + ix;
+                }
+            }
+        }
+    }
+    return place;
+}
 
 @compute @workgroup_size(WG)
 fn max_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -37,40 +58,7 @@ fn max_pool(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
         return;
     }
     let plane = index / (OH * OW) * (H * W);
-    let oy = index / OW % OH;
-    let ox = index % OW;
-    var best = LOWEST;
-    for (var ky = 0u; ky < KERNEL; ky++) {
-        let iy = oy * STRIDE + ky - PADDING; // wraps around below zero
-        for (var kx = 0u; kx < KERNEL; kx++) {
-            let ix = ox * STRIDE + kx - PADDING;
-            if (iy < H && ix < W) {
-                best = max(best, f32(x[plane + iy * W + ix]));
-            }
-        }
-    }
-    y[index] = Stored(best);
-}
-
-// Index in the plane of the maximum of window (oy, ox), the first one in reading
-// order. The plane begins at element `plane` of x.
-fn winner(plane: u32, oy: u32, ox: u32) -> u32 {
-    var best = LOWEST;
-    var place = 0xffffffffu;
-    for (var ky = 0u; ky < KERNEL; ky++) {
-        let iy = oy * STRIDE + ky - PADDING;
-        for (var kx = 0u; kx < KERNEL; kx++) {
-            let ix = ox * STRIDE + kx - PADDING;
-            if (iy < H && ix < W) {
-                let v = f32(x[plane + iy * W + ix]);
-                if (place == 0xffffffffu || v > best) {
-                    best = v;
-                    place = iy * W + ix;
-                }
-            }
-        }
-    }
-    return place;
+    y[index] = x[plane + winner(plane, index / OW % OH, index % OW)];
 }
 
 // First and one past the last window that covers element `at` along an axis.

@@ -35,6 +35,16 @@ pub enum GraphError {
         /// Plane width.
         width: usize,
     },
+    /// Windows of a maximum that may lie in the padding alone.
+    #[error("max pool in '{scope}': a padding of {padding} is more than half of a {kernel}×{kernel} window")]
+    Padding {
+        /// Where in the network.
+        scope: String,
+        /// Window size.
+        kernel: usize,
+        /// Padding.
+        padding: usize,
+    },
     /// Channel counts that do not divide into the groups.
     #[error("conv in '{scope}': {channels} input and {filters} output channels do not divide into {groups} groups")]
     Groups {
@@ -304,6 +314,13 @@ impl Graph {
 
     /// Maximum over windows.
     pub fn max_pool(&mut self, x: NodeId, pool: Pool) -> Result<NodeId, GraphError> {
+        if 2 * pool.padding > pool.kernel {
+            return Err(GraphError::Padding {
+                scope: self.path("pool"),
+                kernel: pool.kernel,
+                padding: pool.padding,
+            });
+        }
         self.pool(Op::MaxPool(pool), pool, x)
     }
 

@@ -128,6 +128,12 @@ fn misfits_are_errors() {
         graph.conv("c", x, 4, large, false, Init::Zero),
         Err(GraphError::Window { .. })
     ));
+    let outside = Pool {
+        kernel: 3,
+        stride: 1,
+        padding: 2,
+    };
+    assert!(matches!(graph.max_pool(x, outside), Err(GraphError::Padding { .. })));
     let groups = Conv { groups: 2, ..SAME };
     assert!(matches!(
         graph.conv("c", x, 4, groups, false, Init::Zero),

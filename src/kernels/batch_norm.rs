@@ -37,6 +37,7 @@ impl PlaneSplit {
     fn constants(&self, channels: usize, workgroup_size: usize) -> Vec<(&'static str, Value)> {
         vec![
             ("V", Value::Type(if self.width == 4 { "vec4f" } else { "f32" })),
+            ("Bits", Value::Type(if self.width == 4 { "vec4i" } else { "i32" })),
             ("WIDTH", self.width.into()),
             ("C", channels.into()),
             ("PLANE", self.plane.into()),

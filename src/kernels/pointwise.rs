@@ -62,6 +62,7 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
         let items = if target.cpu { 8 } else { 2 };
         let mut constants = vec![
             ("V", Value::Type(if vec4 { "vec4f" } else { "f32" })),
+            ("Bits", Value::Type(if vec4 { "vec4i" } else { "i32" })),
             ("ITEMS", items.into()),
             ("WG", WORKGROUP_SIZE.into()),
         ];

@@ -51,6 +51,8 @@ const SHARED: &[(&str, &str)] = shader_files![
     "shared/images",
     "shared/load8",
     "shared/loss_scale_state",
+    "shared/nan",
+    "shared/relu",
     "shared/source_row",
     "shared/source_row_load8",
     "shared/step",

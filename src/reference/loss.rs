@@ -1,12 +1,14 @@
 //! What is softmax cross-entropy, and what is its gradient?
 
 /// For each image `ln Σ exp(logits) − logits[label]` (nats), and 1 where the first
-/// of the largest logits is not that of the label, else 0.
+/// of the largest logits is not that of the label, else 0. The loss is NaN where a
+/// logit is NaN or +∞, as in PyTorch; an image whose loss is not finite is wrong.
 pub(super) fn cross_entropy(logits: &[f64], labels: &[u32], classes: usize) -> Vec<f64> {
     let image = |(logits, label): (&[f64], &u32)| {
         let label = *label as usize;
-        let wrong = if first_largest(logits) == label { 0.0 } else { 1.0 };
-        [log_sum_exp(logits) - logits[label], wrong]
+        let loss = log_sum_exp(logits) - logits[label];
+        let right = first_largest(logits) == label && loss.is_finite();
+        [loss, if right { 0.0 } else { 1.0 }]
     };
     logits.chunks(classes).zip(labels).flat_map(image).collect()
 }

@@ -5,11 +5,11 @@ pub(super) fn relu(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| if *x < 0.0 { 0.0 } else { *x }).collect()
 }
 
-/// `dy` where the ReLU's output `y` is positive.
+/// `dy` where the ReLU's output `y` is positive or NaN, as in PyTorch.
 pub(super) fn relu_grad(dy: &[f64], y: &[f64]) -> Vec<f64> {
     dy.iter()
         .zip(y)
-        .map(|(dy, y)| if *y > 0.0 { *dy } else { 0.0 })
+        .map(|(dy, y)| if *y <= 0.0 { 0.0 } else { *dy })
         .collect()
 }
 

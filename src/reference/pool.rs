@@ -32,10 +32,11 @@ impl PoolWindows {
         rows.flat_map(move |row| columns.clone().map(move |column| row * x.width + column))
     }
 
-    /// The first of the largest elements of window `o`; `None` if the window
-    /// covers only padding.
+    /// The first of the largest elements of window `o`, but the last NaN where
+    /// there are any, as in PyTorch; `None` if the window covers only padding.
     fn largest(&self, o: usize, x: &[f64]) -> Option<usize> {
-        self.window(o).reduce(|best, i| if x[i] > x[best] { i } else { best })
+        let wins = |i: usize, best: usize| x[i] > x[best] || x[i].is_nan();
+        self.window(o).reduce(|best, i| if wins(i, best) { i } else { best })
     }
 
     /// Padding counts as zeros, so the divisor is always the full window.

@@ -408,6 +408,61 @@ fn the_loss_counts_wrong_images_and_ties_go_to_the_first() {
     assert!((gradient[0] - 0.5).abs() < 1e-15 && (gradient[1] + 0.5).abs() < 1e-15);
 }
 
+/// The values and gradients are those of PyTorch: `relu`, `max_pool1d` and
+/// `cross_entropy` of these inputs.
+#[test]
+fn nan_and_infinity_are_kept_as_in_pytorch() {
+    const INF: f64 = f64::INFINITY;
+    let bits = |values: &[f64]| -> Vec<u64> {
+        let shown = |value: &f64| if value.is_nan() { f64::NAN } else { *value };
+        values.iter().map(|value| shown(value).to_bits()).collect()
+    };
+    let y = pointwise::relu(&[f64::NAN, -f64::NAN, INF, -INF, 2.0, -2.0]);
+    assert_eq!(bits(&y), bits(&[f64::NAN, f64::NAN, INF, 0.0, 2.0, 0.0]));
+    let dx = pointwise::relu_grad(&[1.0; 6], &y);
+    assert_eq!(dx, [1.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
+
+    let pool = Pool {
+        kernel: 2,
+        stride: 2,
+        padding: 0,
+    };
+    let extent = |side| plane::Extent {
+        channels: 1,
+        height: side,
+        width: side,
+    };
+    let pooling = pool::PoolWindows::new(pool, extent(4), extent(2));
+    #[rustfmt::skip]
+    let x = [
+        1.0,  f64::NAN,  -INF, -INF,
+        9.0,  f64::NAN,  -INF, -INF,
+        INF,  2.0,       3.0,  3.0,
+        -INF, INF,       3.0,  f64::NAN,
+    ];
+    assert_eq!(bits(&pooling.max(&x)), bits(&[f64::NAN, -INF, INF, f64::NAN]));
+    let dx = pooling.max_grad(&[1.0, 2.0, 3.0, 4.0], &x);
+    let mut expected = [0.0; 16];
+    for (at, value) in [(5, 1.0), (2, 2.0), (8, 3.0), (15, 4.0)] {
+        expected[at] = value;
+    }
+    assert_eq!(dx, expected);
+
+    for (logits, loss) in [
+        ([0.0, f64::NAN], f64::NAN),
+        ([f64::NAN, 0.0], f64::NAN),
+        ([INF, 0.0], f64::NAN),
+        ([-INF, -INF], f64::NAN),
+        ([-INF, 0.0], INF),
+    ] {
+        let found = loss::cross_entropy(&logits, &[0], 2);
+        assert_eq!(bits(&found), bits(&[loss, 1.0]), "{logits:?}");
+        let gradient = loss::cross_entropy_grad(&logits, &[0], 2);
+        let all_nan = gradient.iter().all(|value| value.is_nan());
+        assert_eq!(all_nan, loss.is_nan(), "{logits:?}: {gradient:?}");
+    }
+}
+
 #[test]
 fn the_first_of_equals_wins_a_maximum_and_padding_never_does() {
     let pool = Pool {
