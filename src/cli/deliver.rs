@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::CliError;
+use super::json::{json_pretty, require_numbers};
 use super::output::OutputArgs;
 use super::progress::note;
 use crate::report::Report;
@@ -29,12 +30,13 @@ pub fn deliver_as(
     out: Option<&Path>,
     json: bool,
 ) -> Result<String, CliError> {
+    require_numbers(results)?;
     if let Some(out) = out {
         report.write_with(out, file, results).map_err(CliError::failure)?;
         note(format_args!("the report and {file} are in {}", out.display()));
     }
     if json {
-        return Ok(serde_json::to_string_pretty(results).map_err(CliError::failure)? + "\n");
+        return json_pretty(results);
     }
     Ok(report.text())
 }

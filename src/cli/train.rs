@@ -9,6 +9,7 @@ use super::args::AdapterArgs;
 use super::arguments::expand;
 use super::deliver::quoted;
 use super::exit::CliError;
+use super::json::json_line;
 use super::knobs::check_settings;
 use super::log_lines::{LogArgs, LogLines};
 use super::progress::{bar, note};
@@ -386,26 +387,23 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         .device_session()
         .and_then(|session| session.gpu().reported());
     if args.json {
-        return Ok(format!(
-            "{}\n",
-            serde_json::json!({
-                "run": directory.path().to_string_lossy(),
-                "model": config.model,
-                "epochs": last.epoch,
-                "train_loss": last.train_loss,
-                "train_error": last.train_error,
-                "test_loss": last.test_loss,
-                "test_error": last.test_error,
-                "best_test_error": best,
-                "images_per_second": last.images_per_second,
-                "adapter": made_by.adapter,
-                "memory": planned.map(|planned| serde_json::json!({
-                    "planned": planned.total(),
-                    "reported": reported.map(|reported| reported.used),
-                    "reserved": reported.map(|reported| reported.reserved),
-                })),
-            })
-        ));
+        return json_line(&serde_json::json!({
+            "run": directory.path().to_string_lossy(),
+            "model": config.model,
+            "epochs": last.epoch,
+            "train_loss": last.train_loss,
+            "train_error": last.train_error,
+            "test_loss": last.test_loss,
+            "test_error": last.test_error,
+            "best_test_error": best,
+            "images_per_second": last.images_per_second,
+            "adapter": made_by.adapter,
+            "memory": planned.map(|planned| serde_json::json!({
+                "planned": planned.total(),
+                "reported": reported.map(|reported| reported.used),
+                "reserved": reported.map(|reported| reported.reserved),
+            })),
+        }));
     }
     Ok(format!(
         "{}: test error {:.2} % (best epoch {:.2} %)\n",

@@ -18,7 +18,9 @@ use super::result_log::ResultLog;
 use super::statistics::wilson;
 use crate::files::write_atomic;
 use crate::graph::{Graph, Route};
-use crate::train::{Engine, ImageResult, Outcome, Split, TrainError, TrainedNetwork, evaluate, rank_images};
+use crate::train::{
+    Engine, ImageResult, Outcome, Split, TrainError, TrainedNetwork, evaluate, first_not_finite, rank_images,
+};
 
 /// Number of routes evaluated together. It is large enough to share most of
 /// what can be shared, and small enough that an interruption loses little.
@@ -56,8 +58,18 @@ pub struct Evaluation {
     pub error: f64,
     /// The 95 % confidence interval of the error (Wilson 1927).
     pub interval: [f64; 2],
-    /// Mean cross-entropy in nats.
+    /// Mean cross-entropy in nats. Not finite, and left out of JSON, if the
+    /// network diverges under this route.
+    #[serde(default = "nan", skip_serializing_if = "is_not_finite")]
     pub loss: f64,
+    /// Whether the network diverges under this route: the loss of an image is not
+    /// finite. Only then in JSON.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub diverged: bool,
+    /// The number of images whose loss is not finite; they count as wrong. In JSON
+    /// only where the network diverges.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub images_not_finite: usize,
     /// Number of images whose label is not among the five largest logits; `None`
     /// for data sets with 10 classes or fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +82,27 @@ pub struct Evaluation {
     /// Seconds that the evaluation took. Routes that were evaluated together
     /// share the time evenly.
     pub seconds: f64,
+}
+
+fn nan() -> f64 {
+    f64::NAN
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_not_finite(value: &f64) -> bool {
+    !value.is_finite()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl Evaluation {
+    /// The loss, or infinity where the network diverges: no route costs more.
+    pub fn cost(&self) -> f64 {
+        if self.diverged { f64::INFINITY } else { self.loss }
+    }
 }
 
 /// How far a study is.
@@ -218,6 +251,24 @@ impl<'a> Evaluator<'a> {
         Ok(routes.iter().map(evaluation).collect())
     }
 
+    /// As [`Self::evaluate`] for one route under which the network must not
+    /// diverge.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and [`TrainError::NotFinite`] with the first image
+    /// and layer.
+    pub fn evaluate_finite(&mut self, route: &NamedRoute) -> Result<Evaluation, StudyError> {
+        let evaluation = self.evaluate(std::slice::from_ref(route))?.remove(0);
+        if evaluation.diverged {
+            let (images, size) = (self.network.images(), self.network.batch_size);
+            let engine = self.network.engine.as_mut();
+            if let Some(found) = first_not_finite(engine, Split::Test, images, size, &route.route)? {
+                return Err(TrainError::from(found).into());
+            }
+        }
+        Ok(evaluation)
+    }
+
     fn report(&mut self, done: u64, total: u64) {
         let phase = self.phase;
         if let Some(progress) = &mut self.progress {
@@ -295,6 +346,8 @@ impl<'a> Evaluator<'a> {
             error: outcome.error,
             interval: wilson(outcome.wrong, outcome.images),
             loss: outcome.loss,
+            diverged: outcome.not_finite() > 0,
+            images_not_finite: outcome.not_finite(),
             top5_wrong: *top5_wrong,
             top5_error: top5_wrong.map(|wrong| wrong as f64 / outcome.images.max(1) as f64),
             wrong_by_class,

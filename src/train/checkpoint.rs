@@ -76,7 +76,8 @@ fn split(parts: &[(String, Vec<usize>)], values: Vec<f32>, prefix: &str, tensors
 }
 
 /// Sets all weights of the network from `tensors` (canonical names), and with
-/// `momenta` its momenta. If any tensor does not fit, nothing is set.
+/// `momenta` its momenta. If any tensor does not fit, or a
+/// running variance is negative, nothing is set.
 pub fn set_tensors(
     engine: &mut dyn Engine,
     tensors: &TensorMap,
@@ -118,6 +119,16 @@ pub fn set_tensors(
     }
     if let Some(unknown) = unknown_tensor(&graph, tensors) {
         return Err(misfit(format!("the model has no tensor {unknown}")));
+    }
+    for (state, values) in graph.states.iter().zip(&states) {
+        let [_, variance] = state.tensors();
+        if let Some(value) = values[state.channels..].iter().find(|value| **value < 0.0) {
+            return Err(TrainError::NegativeVariance {
+                path: path.to_path_buf(),
+                tensor: variance,
+                value: *value,
+            });
+        }
     }
     for (index, values) in params.iter().enumerate() {
         engine.set_param(ParamId(index), values);

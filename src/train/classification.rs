@@ -5,8 +5,8 @@
 //! and the expected calibration error (Guo et al. 2017, arXiv:1706.04599).
 //!
 //! Ties and NaN. The predicted class is the first of the largest logits, as in
-//! `shaders/loss.wgsl`: a NaN counts only if it is the first logit, which then
-//! wins. Of equal logits the class with the smaller index has the better rank;
+//! `shaders/loss.wgsl`: the first NaN wins, as in PyTorch's `argmax`. An image whose
+//! loss is not finite is wrong, whatever its label. Of equal logits the class with the smaller index has the better rank;
 //! PyTorch's `topk` leaves their order open. A NaN ranks before every number,
 //! as in `topk`, except that the true class ranks last if its own logit is
 //! NaN, and that rank 0 always means "predicted".
@@ -54,11 +54,11 @@ impl ImageResult {
     }
 }
 
-/// The class that `logits` predict: the first of the largest.
+/// The class that `logits` predict: the first NaN, or the first of the largest.
 pub fn predicted(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (class, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
+        if *logit > logits[best] || logit.is_nan() && !logits[best].is_nan() {
             best = class;
         }
     }

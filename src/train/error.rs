@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::finite::NotFinite;
 use crate::data::DataError;
 use crate::files::{LockError, WriteError};
 use crate::gpu::GpuError;
@@ -108,6 +109,30 @@ pub enum TrainError {
         /// Its learning rate.
         lr: f64,
     },
+    /// The training loss was finite, but not a loss of the evaluation after an
+    /// epoch.
+    #[error("training diverged: after step {step} {source} (learning rate {lr}); the last checkpoint is unchanged")]
+    DivergedTest {
+        /// The step, from 1.
+        step: u32,
+        /// The image, and the layer.
+        source: NotFinite,
+        /// The step's learning rate.
+        lr: f64,
+    },
+    /// An evaluation with values that are not finite.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// A running variance that no training could have computed.
+    #[error("{path}: tensor {tensor} holds {value}, but a variance is never negative")]
+    NegativeVariance {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its first negative value.
+        value: f32,
+    },
     /// Tensors of a file that the model does not have, or the other way round.
     #[error("{path}: {problem}; is it a file of the model {model}?")]
     Misfit {
@@ -171,7 +196,8 @@ impl TrainError {
         match self {
             TrainError::Diverged { step, .. }
             | TrainError::DivergedWeights { step, .. }
-            | TrainError::DivergedGradients { step, .. } => Some(*step),
+            | TrainError::DivergedGradients { step, .. }
+            | TrainError::DivergedTest { step, .. } => Some(*step),
             _ => None,
         }
     }

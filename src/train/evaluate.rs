@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::TrainError;
 use super::classification::ImageResult;
 use super::engine::{Engine, Scores};
+use super::finite::locate;
 use crate::data::{Batches, Split};
 use crate::graph::{NodeId, Route};
 
@@ -19,7 +20,7 @@ pub struct Outcome {
     pub wrong: usize,
     /// `wrong / images`.
     pub error: f64,
-    /// Mean cross-entropy in nats.
+    /// Mean cross-entropy in nats; not finite if that of an image is not.
     pub loss: f64,
     /// Loss and error of each image, in the order of the set.
     #[serde(skip)]
@@ -40,6 +41,16 @@ impl Outcome {
             loss: loss * per,
             each,
         }
+    }
+
+    /// The first image whose loss is not finite.
+    pub fn first_not_finite(&self) -> Option<usize> {
+        self.each.iter().position(|result| !result[0].is_finite())
+    }
+
+    /// The number of images whose loss is not finite.
+    pub fn not_finite(&self) -> usize {
+        self.each.iter().filter(|result| !result[0].is_finite()).count()
     }
 
     /// Summarises the results that [`rank_images`] gives for one route.
@@ -140,7 +151,8 @@ pub fn rank_images(
 /// gets, for each batch, the position of its first image and the values.
 ///
 /// # Errors
-/// As [`Engine::activations`], and those of `receive`.
+/// As [`Engine::activations`], those of `receive`, and
+/// [`TrainError::NotFinite`] for the first image with a value that is not finite.
 pub fn read_activations(
     engine: &mut dyn Engine,
     split: Split,
@@ -154,7 +166,15 @@ pub fn read_activations(
     let mut first = 0;
     for draws in epoch.batches() {
         engine.check_stop()?;
-        receive(first, &engine.activations(split, draws, route, nodes)?)?;
+        let values = engine.activations(split, draws, route, nodes)?;
+        let broken = values.iter().filter_map(|values| {
+            let at = values.iter().position(|value| !value.is_finite())?;
+            Some(at / (values.len() / draws.len()).max(1))
+        });
+        if let Some(image) = broken.min() {
+            return Err(locate(engine, split, first + image, route)?.into());
+        }
+        receive(first, &values)?;
         first += draws.len();
     }
     Ok(())

@@ -9,6 +9,7 @@ mod directory;
 mod engine;
 mod error;
 mod evaluate;
+mod finite;
 mod gradient_log;
 mod init;
 mod open;
@@ -32,6 +33,7 @@ pub use directory::{EpochRow, Extension, GradientRow, MadeBy, RunDirectory, Step
 pub use engine::{BatchRef, DeviceEngine, Engine, Scores, StepPlan};
 pub use error::TrainError;
 pub use evaluate::{BatchReceiver, Outcome, evaluate, evaluate_with_logits, rank_images, read_activations};
+pub use finite::{LOSS, NotFinite, first_not_finite, locate, require_finite};
 pub use init::initialise;
 pub use open::{Adapter, TrainOptions, open};
 pub use rate::{Rate, Schedule, WarmUp};

@@ -11,6 +11,7 @@ use super::curves::curves;
 use super::directory::{EpochRow, Extension, GradientRow, RunDirectory, StepRow};
 use super::engine::{Engine, StepPlan};
 use super::evaluate::evaluate;
+use super::finite::locate;
 use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
 use super::rate::Rate;
@@ -405,8 +406,9 @@ impl<'a> Run<'a> {
     ) -> Result<(), TrainError> {
         let route = self.settings.depth.test_route(self.engine.graph());
         let size = self.settings.batch_size;
+        let routes = [route];
         let began = Instant::now();
-        let tested = evaluate(self.engine, Split::Test, self.test_images, size, &[route], &mut |_| {});
+        let tested = evaluate(self.engine, Split::Test, self.test_images, size, &routes, &mut |_| {});
         if tested.as_ref().is_err_and(TrainError::is_stopped) {
             self.position.untested = Some([images_per_second, trained]);
             return self.stop(epoch);
@@ -414,6 +416,13 @@ impl<'a> Run<'a> {
         self.position.untested = None;
         let tested = tested?;
         let test = tested.into_iter().next().expect("one outcome for one route");
+        if let Some(image) = test.first_not_finite() {
+            return Err(TrainError::DivergedTest {
+                step: self.position.step,
+                source: locate(self.engine, Split::Test, image, &routes[0])?,
+                lr: self.rate.at(self.position.step - 1),
+            });
+        }
         let images = self.position.epoch_images as f64;
         let row = EpochRow {
             epoch: epoch + 1,

@@ -1,6 +1,6 @@
 //! `residua devices`: which adapters can compute?
 
-use crate::cli::CliError;
+use crate::cli::{self, CliError};
 use crate::gpu;
 
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,7 @@ pub struct Args {
 pub fn devices(args: &Args) -> Result<String, CliError> {
     let adapters = gpu::adapters();
     if args.json {
-        return Ok(format!("{}\n", serde_json::json!({ "adapters": adapters })));
+        return cli::json_line(&serde_json::json!({ "adapters": adapters }));
     }
     if adapters.is_empty() {
         return Err(CliError::failure(gpu::GpuError::NoAdapter));

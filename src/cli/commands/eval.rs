@@ -12,6 +12,7 @@ use crate::files::AtomicFile;
 use crate::report::{Column, Item, Report, Table};
 use crate::train::{
     CALIBRATION_BINS, ClassificationReport, ImageResult, Outcome, Split, evaluate_with_logits, probabilities,
+    require_finite,
 };
 
 /// Classes that the table lists at most: where there are more, those with the
@@ -71,28 +72,26 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
         Ok(())
     })?;
     bar.finish_and_clear();
+    require_finite(network.engine.as_mut(), Split::Test, &routes[0], &each)?;
     if let Some(predictions) = predictions {
         predictions.0.finish()?;
     }
     let outcome = Outcome::new(each);
     if args.json {
-        return Ok(format!(
-            "{}\n",
-            json!({
-                "images": outcome.images,
-                "wrong": outcome.wrong,
-                "error": outcome.error,
-                "loss": outcome.loss,
-                "top5_wrong": report.top5_wrong,
-                "top5_error": report.top5_error(),
-                "ece": report.ece(),
-                "confusion": report.confusion,
-                "model": network.model.to_string(),
-                "weights": network.weights,
-                "data": network.source,
-                "adapter": network.engine.name(),
-            })
-        ));
+        return cli::json_line(&json!({
+            "images": outcome.images,
+            "wrong": outcome.wrong,
+            "error": outcome.error,
+            "loss": outcome.loss,
+            "top5_wrong": report.top5_wrong,
+            "top5_error": report.top5_error(),
+            "ece": report.ece(),
+            "confusion": report.confusion,
+            "model": network.model.to_string(),
+            "weights": network.weights,
+            "data": network.source,
+            "adapter": network.engine.name(),
+        }));
     }
     Ok(text(&outcome, &report, &network.test.images.class_names))
 }

@@ -109,7 +109,7 @@ pub fn features(args: &Args) -> Result<String, CliError> {
             "data": network.source,
             "adapter": network.engine.name(),
         });
-        return Ok(format!("{place}\n"));
+        return cli::json_line(&place);
     }
     let shape: Vec<String> = shape.iter().map(u64::to_string).collect();
     Ok(format!("{}: {} numbers (f32)\n", args.out.display(), shape.join("×")))

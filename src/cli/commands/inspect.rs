@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::cli::args::NameArgs;
-use crate::cli::{AdapterArgs, CliError};
+use crate::cli::{self, AdapterArgs, CliError};
 use crate::graph::{Block, Graph, Mode, NodeId, Precision, Recompute};
 use crate::kernels::Target;
 use crate::models::{InputShape, ModelSpec};
@@ -130,19 +130,16 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
         None
     };
     if args.json {
-        return Ok(format!(
-            "{}\n",
-            serde_json::json!({
-                "model": spec.to_string(),
-                "input": [input.channels, input.height, input.width],
-                "classes": input.classes,
-                "parameters": eval.parameter_count(),
-                "macs": eval.macs(),
-                "blocks": blocks,
-                "memory": memory,
-                "plan": dispatches.map(|(_, rows)| rows),
-            })
-        ));
+        return cli::json_line(&serde_json::json!({
+            "model": spec.to_string(),
+            "input": [input.channels, input.height, input.width],
+            "classes": input.classes,
+            "parameters": eval.parameter_count(),
+            "macs": eval.macs(),
+            "blocks": blocks,
+            "memory": memory,
+            "plan": dispatches.map(|(_, rows)| rows),
+        }));
     }
     let mut report = report(&spec, &input, &eval, &blocks, &memory);
     if let Some((adapter, rows)) = dispatches {

@@ -85,7 +85,7 @@ pub fn tune(args: &Args) -> Result<String, CliError> {
         return Ok(format!("{}: exported {}\n", to.display(), kernels(cache.len())));
     }
     if args.list {
-        return Ok(list(&cache, args.json));
+        return list(&cache, args.json);
     }
     tune_model(args, &file)
 }
@@ -173,7 +173,7 @@ fn tune_model(args: &Args, file: &std::path::Path) -> Result<String, CliError> {
             "model": model.to_string(), "batch_size": batch, "adapter": gpu.info().to_string(),
             "known": all.len() - missing.len(), "tuned": kernels,
         });
-        return Ok(format!("{value}\n"));
+        return cli::json_line(&value);
     }
     let mut items: Vec<Item> = tuned.iter().map(|one| Item::Table(table(one))).collect();
     let (before, after) = (total(&tuned, true), total(&tuned, false));
@@ -291,7 +291,7 @@ fn table(tuned: &Tuned) -> Table {
 }
 
 /// The content of the tuning cache.
-fn list(cache: &TuningCache, json: bool) -> String {
+fn list(cache: &TuningCache, json: bool) -> Result<String, CliError> {
     if json {
         let kernel = |(work, batch, tuned): (&str, usize, TunedKernel)| {
             let default = tuned.timing.map(|timing| timing.default_milliseconds);
@@ -305,12 +305,12 @@ fn list(cache: &TuningCache, json: bool) -> String {
         };
         let device = |(key, choices): &(TuningKey, KernelChoices)| json!({ "device": key, "choices": choices.iter().map(kernel).collect::<Vec<_>>() });
         let devices: Vec<Value> = cache.entries.iter().map(device).collect();
-        return format!("{}\n", json!({ "devices": devices }));
+        return cli::json_line(&json!({ "devices": devices }));
     }
     if cache.entries.is_empty() {
-        return "no kernels were tuned yet\n".to_string();
+        return Ok("no kernels were tuned yet\n".to_string());
     }
-    text(cache.entries.iter().map(entry).map(Item::Table).collect())
+    Ok(text(cache.entries.iter().map(entry).map(Item::Table).collect()))
 }
 
 /// The kernels of one device.

@@ -145,7 +145,7 @@ pub fn greedy(evaluator: &mut Evaluator, whole: &Route, most: usize) -> Result<V
         let lesions = delete(evaluator, whole, &candidates)?;
         let best = lesions
             .into_iter()
-            .min_by(|a, b| a.evaluation.loss.total_cmp(&b.evaluation.loss))
+            .min_by(|a, b| a.evaluation.cost().total_cmp(&b.evaluation.cost()))
             .expect("fewer than all blocks are deleted");
         deleted.clone_from(&best.blocks);
         curve.push(best);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Batches;
 use crate::graph::Route;
-use crate::train::{BatchRef, Engine, Split, TrainError};
+use crate::train::{BatchRef, Engine, Split, TrainError, locate};
 
 /// The contribution of one block, averaged over images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
@@ -38,7 +38,7 @@ struct Sums {
 /// sides of all blocks stay in memory for one batch.
 ///
 /// # Errors
-/// Where the adapter fails.
+/// Where the adapter fails, or a block's values are not finite.
 pub fn responses(
     engine: &mut dyn Engine,
     route: &Route,
@@ -46,6 +46,7 @@ pub fn responses(
     batch_size: NonZeroUsize,
 ) -> Result<Vec<BlockResponse>, TrainError> {
     let mut sums = vec![Sums::default(); engine.graph().blocks.len()];
+    let mut first = 0;
     for draws in Batches::plain(images as u32, batch_size).epoch(0).batches() {
         engine.check_stop()?;
         let batch = BatchRef {
@@ -54,9 +55,19 @@ pub fn responses(
             seed: 0,
             step: 0,
         };
-        for (sums, [branch, shortcut]) in sums.iter_mut().zip(engine.block_values(&batch, route)?) {
-            sums.add(&branch, &shortcut, draws.len());
+        let values = engine.block_values(&batch, route)?;
+        let sides = values.iter().flatten();
+        let broken = sides.filter_map(|values| {
+            let at = values.iter().position(|value| !value.is_finite())?;
+            Some(first + at / (values.len() / draws.len()).max(1))
+        });
+        if let Some(image) = broken.min() {
+            return Err(locate(engine, Split::Test, image, route)?.into());
         }
+        for (sums, [branch, shortcut]) in sums.iter_mut().zip(&values) {
+            sums.add(branch, shortcut, draws.len());
+        }
+        first += draws.len();
     }
     Ok(sums.iter().map(Sums::response).collect())
 }

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::{
-    ComparedNetwork, LesionFindings, RandomDeletions, Trials, all_pairs, delete, delete_random, greedy, reorder,
-    responses, without_shortcut,
+    ComparedNetwork, LesionFindings, RandomDeletions, Trials, all_pairs, delete, delete_random, deletion, greedy,
+    reorder, responses, without_shortcut,
 };
 use crate::graph::Block;
 use crate::studies::error::StudyError;
@@ -258,7 +258,7 @@ impl LesionStudy {
             seed: self.seed,
         };
         evaluator.begin("nothing deleted");
-        let whole = delete(evaluator, route, &[Vec::new()])?.remove(0).evaluation;
+        let whole = evaluator.evaluate_finite(&deletion(route, &[])?)?;
         evaluator.begin("deleting blocks");
         let lesions = delete(evaluator, route, &self.lists(blocks.len()))?;
         let mut random = Vec::new();

@@ -14,7 +14,7 @@ use crate::graph::{Mode, Route};
 use crate::random::{Philox, Stream};
 use crate::studies::error::StudyError;
 use crate::studies::result_log::ResultLog;
-use crate::train::{BatchRef, Engine, Split};
+use crate::train::{BatchRef, Engine, LOSS, Split, TrainError, locate};
 
 /// Number of paths of each length that share one forward pass.
 const PATHS_PER_PASS: u32 = 20;
@@ -51,7 +51,8 @@ pub struct PathNorms {
 /// the total.
 ///
 /// # Errors
-/// Where the adapter fails, or a result cannot be written.
+/// Where the adapter fails, a gradient is not finite, or a result cannot be
+/// written.
 pub fn path_norms(
     engine: &mut dyn Engine,
     route: &Route,
@@ -108,6 +109,7 @@ fn one_pass(
         }
     }
     let gradients = engine.input_gradients(&batch, &routes, sampling.batch_norm)?;
+    require_finite(engine, route, &draws, &gradients)?;
     let mut norms = gradients.iter().map(|gradient| mean_norm(gradient, draws.len()));
     Ok(PathNorms {
         whole: norms.by_ref().take(1).collect(),
@@ -117,6 +119,28 @@ fn one_pass(
             .map(|_| norms.by_ref().take(trials.len()).collect())
             .collect(),
     })
+}
+
+/// Refuses gradients that are not finite: names the first image, and the layer if
+/// it is one of the forward pass.
+fn require_finite(
+    engine: &mut dyn Engine,
+    route: &Route,
+    draws: &[Draw],
+    gradients: &[Vec<f32>],
+) -> Result<(), TrainError> {
+    let broken = gradients.iter().filter_map(|gradient| {
+        let at = gradient.iter().position(|value| !value.is_finite())?;
+        draws.get(at / (gradient.len() / draws.len()).max(1))
+    });
+    let Some(draw) = broken.min_by_key(|draw| draw.index) else {
+        return Ok(());
+    };
+    let mut found = locate(engine, Split::Train, draw.index as usize, route)?;
+    if found.place == LOSS {
+        found.place = "the gradient at the input".to_string();
+    }
+    Err(found.into())
 }
 
 /// The images of a forward pass: the next ones in a random order of all images.

@@ -127,8 +127,17 @@ pub fn sweep_json(results: &[TrainedPoint]) -> Value {
     })
 }
 
+/// `object` without the keys whose value does not exist, but with `diverged`: a
+/// run that diverged has no error and no loss.
+fn existing(mut object: Value) -> Value {
+    if let Value::Object(object) = &mut object {
+        object.retain(|key, value| !value.is_null() || key == "diverged");
+    }
+    object
+}
+
 fn run_json(run: &TrainedPoint) -> Value {
-    json!({
+    existing(json!({
         "name": run.point.name,
         "values": values_json(&run.point.values),
         "run": run.run,
@@ -145,7 +154,7 @@ fn run_json(run: &TrainedPoint) -> Value {
         "images_per_second": run.images_per_second(),
         "seconds": run.seconds(),
         "diverged": run.diverged,
-    })
+    }))
 }
 
 /// A group as a JSON object: its values, and median and range over its seeds.
@@ -153,12 +162,12 @@ fn group_json(group: &SeedGroup) -> Value {
     let range = |range: Option<MedianRange>| {
         range.map(|range| json!({ "median": range.median, "least": range.least, "most": range.most }))
     };
-    json!({
+    existing(json!({
         "values": values_json(&group.values),
         "runs": group.runs.len(),
         "test_error": range(group.median_range(TrainedPoint::test_error)),
         "best_test_error": range(group.median_range(TrainedPoint::best_test_error)),
-    })
+    }))
 }
 
 fn values_json(values: &[(String, String)]) -> Value {
