@@ -127,11 +127,29 @@ impl std::fmt::Display for AdapterRecord {
     }
 }
 
+/// The machine and the day of a measurement, as results record them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRecord {
+    /// The name of the machine.
+    pub host: String,
+    /// The CPU, and its number of logical cores.
+    pub cpu: String,
+    /// Main memory, in bytes.
+    pub memory: u64,
+    /// The operating system and its version.
+    pub os: String,
+    /// The day in UTC: "2026-11-27".
+    pub date: String,
+}
+
 /// All measurements of one device: the contents of `bench.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchResults {
     /// The device.
     pub adapter: AdapterRecord,
+    /// The machine; not in results of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineRecord>,
     /// The version of this crate.
     pub version: String,
     /// The command that measured.

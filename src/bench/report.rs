@@ -13,12 +13,22 @@ impl BenchResults {
         } else {
             "the program's clock around submission and wait"
         };
-        let facts = [
-            ("command", self.command.clone()),
-            ("adapter", self.adapter.to_string()),
+        let mut facts = vec![("command", self.command.clone()), ("adapter", self.adapter.to_string())];
+        if let Some(machine) = &self.machine {
+            let gib = machine.memory as f64 / f64::from(1 << 30);
+            facts.extend([
+                (
+                    "machine",
+                    format!("{}: {}, {gib:.1} GiB of memory", machine.host, machine.cpu),
+                ),
+                ("operating system", machine.os.clone()),
+                ("date", machine.date.clone()),
+            ]);
+        }
+        facts.extend([
             ("kernels timed by", clock.to_string()),
             ("version", format!("residua {}", self.version)),
-        ];
+        ]);
         let mut items = Vec::new();
         if let Some(text) = self.peak_text() {
             items.extend([Item::heading("Peak rates"), Item::text(text)]);
@@ -36,7 +46,10 @@ impl BenchResults {
                 "{} interleaved rounds on {}; tables have the best and the median of them.",
                 self.rounds, self.adapter
             ),
-            facts: facts.map(|(name, value)| (name.to_string(), value)).to_vec(),
+            facts: facts
+                .into_iter()
+                .map(|(name, value)| (name.to_string(), value))
+                .collect(),
         }
     }
 

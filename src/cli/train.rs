@@ -446,16 +446,25 @@ fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), CliError> {
     bar.set_position(u64::from(done));
     bar.reset_eta();
     let images = run.images_per_step();
-    let trained =
-        run.train(|event| {
-            match event {
+    let mut compiling = true;
+    let trained = run.train(|event| {
+        match event {
         Event::Step { done, of, loss, error } => {
             bar.set_position(u64::from(*done));
-            let speed = bar.per_sec() * images;
+            // Speed and time left count from the end of compilation.
+            if std::mem::take(&mut compiling) {
+                bar.reset_eta();
+            }
             let losses = loss.zip(*error).map(|(loss, error)| format!("loss {loss:.3}, error {:.1} %", 100.0 * error));
-            let state = format!("{} · {speed:.0} images/s", losses.unwrap_or_else(|| "compiling kernels".into()));
+            let speed = Some(bar.per_sec() * images).filter(|speed| *speed >= 1.0);
+            let speed = speed.map(|speed| format!("{speed:.0} images/s"));
+            let state = [losses, speed].into_iter().flatten().collect::<Vec<_>>().join(" · ");
             lines.write(|| format!("step {done} of {of}: {state}"));
             bar.set_message(state);
+        }
+        Event::Compiling => {
+            compiling = true;
+            bar.set_message("compiling kernels");
         }
         Event::Epoch(row) => bar.suspend(|| {
             note(format_args!(
@@ -470,7 +479,7 @@ fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), CliError> {
             ));
         }),
     }
-        });
+    });
     bar.finish_and_clear();
     Ok(trained?)
 }

@@ -1,5 +1,6 @@
 //! How does a training run proceed, from its first step to its last epoch?
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -37,6 +38,9 @@ pub enum Event {
         /// Error of the epoch so far.
         error: Option<f64>,
     },
+    /// The next step is the first with its number of images: its kernels are
+    /// compiled.
+    Compiling,
     /// An epoch ended.
     Epoch(EpochRow),
 }
@@ -58,6 +62,8 @@ pub struct Run<'a> {
     read: u32,
     /// Rows of `steps.csv` on the disk; `None` before the table is written.
     written: Option<usize>,
+    /// Numbers of images of the batches whose kernels are compiled.
+    compiled: HashSet<usize>,
 }
 
 /// The largest number of steps between two reads of the losses.
@@ -114,6 +120,7 @@ impl<'a> Run<'a> {
             gradients: Vec::new(),
             read: 0,
             written: None,
+            compiled: HashSet::new(),
         };
         run.settings.check_blocks(run.engine.graph().blocks.len())?;
         run.set_weights(resume)?;
@@ -232,12 +239,21 @@ impl<'a> Run<'a> {
         let mut last_read = Instant::now();
         let order = self.batches.epoch(epoch);
         let seen_before = self.position.epoch_images;
+        // Seconds and images of the steps that compiled their kernels, which are no
+        // part of the speed.
+        let mut compiling = (0.0, 0);
         let skip = (first - epoch * self.rate.steps_per_epoch) as usize;
         for draws in order.batches().skip(skip) {
             if self.position.step == self.rate.steps {
                 break;
             }
             let step = self.position.step;
+            let compiles = self.compiled.insert(draws.len());
+            if compiles {
+                self.read_losses(epoch)?;
+                report(&Event::Compiling);
+            }
+            let started = Instant::now();
             let update = Update {
                 lr: self.rate.at(step) as f32,
                 momentum: self.config.momentum as f32,
@@ -263,6 +279,13 @@ impl<'a> Run<'a> {
             taken?;
             self.log_gradient(step)?;
             self.position.step += 1;
+            // A processor's driver compiles at the first run: wait for its end.
+            if compiles {
+                self.read_losses(epoch)?;
+                last_read = Instant::now();
+                compiling.0 += started.elapsed().as_secs_f64();
+                compiling.1 += draws.len() as u64;
+            }
             let waiting = self.position.step - self.read;
             // The end of an epoch has its own checkpoint, written after the
             // epoch's row in the table. With a checkpoint before that row, a run
@@ -294,7 +317,12 @@ impl<'a> Run<'a> {
         self.read_losses(epoch)?;
         let trained = began.elapsed().as_secs_f64();
         let seen = self.position.epoch_images - seen_before;
-        self.end_epoch(epoch, seen as f64 / trained.max(1e-9), trained, report)
+        // An epoch of such steps alone has no other speed.
+        let (seconds, images) = match seen.saturating_sub(compiling.1) {
+            0 => (trained, seen),
+            others => (trained - compiling.0, others),
+        };
+        self.end_epoch(epoch, images as f64 / seconds.max(1e-9), trained, report)
     }
 
     /// Writes the checkpoint of a run that is asked to stop within `epoch`.

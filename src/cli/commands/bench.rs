@@ -29,7 +29,7 @@ const LARGE: [(&str, usize); 5] = [
 const BATCH: usize = 128;
 
 const HELP: &str = "\
-JSON: adapter {name, backend, driver}, version, command, device_timestamps, rounds, peak {gflops, gbps, memory_gbps, \
+JSON: adapter {name, backend, driver}, machine {host, cpu, memory (bytes), os, date}, version, command, device_timestamps, rounds, peak {gflops, gbps, memory_gbps, \
 multiply_add_candidates, stream_candidates} or null, kernels [{name, shape, way or null, tuned, seconds, median_seconds, gflops or null, gbps, \
 percent_of_peak}], networks [{model, batch, training_images_per_second, training_images_per_second_median, \
 inference_images_per_second, inference_images_per_second_median, training_gflops, inference_gflops, bytes, \
@@ -128,6 +128,7 @@ impl Args {
         };
         let mut results = BenchResults {
             adapter: AdapterRecord::of(&gpu),
+            machine: Some(cli::machine()),
             version: env!("CARGO_PKG_VERSION").to_string(),
             command: cli::command_line(),
             device_timestamps: gpu.has_timestamps(),

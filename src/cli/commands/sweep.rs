@@ -118,6 +118,7 @@ fn state(progress: &SweepProgress, event: &Event) -> String {
             let loss = loss.map(|loss| format!(", loss {loss:.3}")).unwrap_or_default();
             format!("{head} · step {done} of {of}{loss}{left}")
         }
+        Event::Compiling => format!("{head} · compiling kernels{left}"),
         Event::Epoch(row) => format!(
             "{head} · epoch {}, test error {:.2} %{left}",
             row.epoch,
