@@ -11,6 +11,7 @@ mod continuing;
 mod data;
 mod engines;
 mod eval;
+mod finite;
 mod kernels;
 mod knobs;
 mod memory;
