@@ -448,7 +448,7 @@ impl Pen<'_> {
             return path;
         }
         format!(
-            r#"<path d="{path}" fill="none" stroke="{}" stroke-width="2.4" stroke-linecap="round" stroke-opacity="0.6"/>"#,
+            r#"<path d="{path}" fill="none" stroke="{}" stroke-width="3" stroke-linecap="round" stroke-opacity="0.6"/>"#,
             self.color()
         )
     }

@@ -441,3 +441,103 @@ fn tables_are_sorted_by_what_their_numbers_are() {
     assert_eq!(page.text(names), "layer1.0 layer2.0 layer3.0 layer10.0");
     page.assert_quiet();
 }
+
+/// Loads DejaVu Sans into the page and asks every drawing to use it; returns what
+/// is not in its place.
+const MISPLACED: &str = r#"(async (regular, bold) => {
+    const load = async (weight, digits) => {
+        const bytes = Uint8Array.from(digits.match(/../g), (pair) => parseInt(pair, 16));
+        document.fonts.add(await new FontFace("Widest", bytes, { weight }).load());
+    };
+    await load("400", regular);
+    await load("700", bold);
+    const problems = [];
+    for (const svg of document.querySelectorAll("svg")) {
+        svg.setAttribute("font-family", "Widest");
+        const sheet = svg.getBoundingClientRect();
+        const report = (words, what) => problems.push(`${svg.querySelector("title").textContent}: ${words} ${what}`);
+        const rows = new Map();
+        for (const text of svg.querySelectorAll("text")) {
+            const own = text.getBoundingClientRect();
+            if (own.left < sheet.left || own.right > sheet.right || own.top < sheet.top || own.bottom > sheet.bottom) {
+                report(text.textContent, "leaves the drawing");
+            }
+            if (!text.hasAttribute("transform")) {
+                const row = text.getAttribute("y");
+                rows.set(row, [...(rows.get(row) ?? []), { own, words: text.textContent }]);
+            }
+        }
+        for (const row of rows.values()) {
+            row.sort((one, other) => one.own.left - other.own.left);
+            row.slice(1).forEach((next, index) => {
+                if (next.own.left < row[index].own.right) {
+                    report(next.words, `covers ${row[index].words}`);
+                }
+            });
+        }
+        for (const entry of svg.querySelectorAll(".entry, .note")) {
+            const room = entry.querySelector("rect").getBBox();
+            const words = entry.querySelector("text").getBBox();
+            if (words.x + words.width > room.x + room.width) {
+                report(entry.textContent, "leaves its entry of the legend");
+            }
+        }
+    }
+    return problems;
+})"#;
+
+#[test]
+fn words_keep_their_places_in_the_widest_font() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = [report(), hard()];
+    let drawings = reports
+        .iter()
+        .flat_map(|report| &report.items)
+        .filter_map(|item| match item {
+            Item::Figure(figure) => {
+                let caption =
+                    "A caption of several lines, whose words are as wide as those that a reader meets. ".repeat(4);
+                Some(
+                    Figure {
+                        caption,
+                        ..figure.clone()
+                    }
+                    .svg(),
+                )
+            }
+            _ => None,
+        });
+    let path = folder.path().join("drawings.html");
+    let all = drawings.collect::<Vec<_>>().join("\n");
+    std::fs::write(&path, format!("<!DOCTYPE html><meta charset=\"utf-8\">{all}")).unwrap();
+    let mut page = browser::open_report(&path);
+    let digits = |font: &[u8]| font.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let (regular, bold) = (digits(dejavu::sans::regular()), digits(dejavu::sans::bold()));
+    let problems = page.eval(&format!("{MISPLACED}('{regular}', '{bold}')"));
+    assert_eq!(problems, json!([]));
+    let used = page.text("document.fonts.check('12px Widest') && document.fonts.check('600 16px Widest')");
+    assert_eq!(used, "true");
+}
+
+#[test]
+fn a_page_is_dark_where_the_reader_prefers_it_and_says_where_it_scrolls() {
+    let (_folder, path) = written();
+    let mut page = browser::open_report(&path);
+    let ground = r#"getComputedStyle(document.querySelector(".plot svg > rect")).fill"#;
+    let title = r#"getComputedStyle(document.querySelector(".plot svg > text")).fill"#;
+    let cell =
+        r#"getComputedStyle(document.querySelectorAll(".plot")[4].querySelector(".mark rect[fill^='#f']")).fill"#;
+    let hints = r#"[...document.querySelectorAll(".hint")].filter((hint) => hint.checkVisibility()).length"#;
+    assert_eq!(page.text(ground), "rgb(255, 255, 255)");
+    assert_eq!(page.text(title), "rgb(34, 34, 34)");
+    let light = page.text(cell);
+    assert_eq!(page.eval(hints), json!(0));
+    page.emulate(true, 375);
+    assert_eq!(page.text(ground), "rgb(22, 24, 27)");
+    assert_eq!(page.text(title), "rgb(232, 232, 232)");
+    assert_ne!(page.text(cell), light, "a matrix has other colours on a dark ground");
+    // The six figures scroll in their boxes; the page itself does not.
+    assert_eq!(page.eval(hints), json!(6));
+    assert_eq!(page.eval("document.documentElement.scrollWidth"), json!(375));
+    page.assert_quiet();
+}

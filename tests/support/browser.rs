@@ -79,6 +79,18 @@ impl Page {
         value.as_str().map_or_else(|| value.to_string(), str::to_string)
     }
 
+    /// Shows the page to a reader who prefers a dark ground or a light one, in a
+    /// window of `width` pixels.
+    pub fn emulate(&mut self, dark: bool, width: u32) {
+        let scheme = if dark { "dark" } else { "light" };
+        let feature = json!({"name": "prefers-color-scheme", "value": scheme});
+        self.call("Emulation.setEmulatedMedia", &json!({"features": [feature]}));
+        let size = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", &size);
+        // Layout and its observers run before the second frame.
+        self.eval("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
+    }
+
     /// The figures of the page, in order.
     pub fn figures(&mut self) -> Vec<Drawn> {
         let found = self.eval(

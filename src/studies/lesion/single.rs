@@ -52,14 +52,14 @@ impl LesionFindings {
     fn single_figure(&self) -> Figure {
         let mut layers = self.stages();
         let own: Vec<Mark> = self.singles().into_iter().map(|lesion| self.mark(lesion)).collect();
+        layers.push(Layer::Line {
+            label: self.label.clone(),
+            marks: own,
+        });
         layers.push(Layer::Level {
             label: format!("{}, nothing deleted: {:.2} %", self.label, 100.0 * self.whole.error),
             y: 100.0 * self.whole.error,
             series: self.label.clone(),
-        });
-        layers.push(Layer::Line {
-            label: self.label.clone(),
-            marks: own,
         });
         if let Some(whole) = self.whole.top5_error {
             let marks = self.singles().into_iter().filter_map(|lesion| self.top5_mark(lesion));
@@ -106,11 +106,12 @@ impl LesionFindings {
         let last = longest.max(self.blocks.len()) as f64;
         Figure {
             name: "lesions".into(),
-            title: format!("{}: test error with one block deleted", self.label),
-            caption:
-                "One block is deleted at a time and replaced by its shortcut. Whiskers are 95 % Wilson intervals; dashed \
-                      lines are whole networks."
-                    .into(),
+            title: if self.compared.is_empty() {
+                format!("{}: test error with one block deleted", self.label)
+            } else {
+                "Test error with one block deleted".into()
+            },
+            caption: "One block at a time is replaced by its shortcut. Whiskers are 95 % Wilson intervals.".into(),
             emphasis: DOWNSAMPLES.into(),
             x: Axis::linear("deleted block").within(0.5, last + 0.5),
             y: Axis::linear("test error (%)"),
