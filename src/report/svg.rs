@@ -119,9 +119,9 @@ fn panel(figure: &Figure, id: &str, with_caption: bool) -> Panel {
         heat: scale,
     };
     shades(&mut body, figure, &plot);
-    grid(&mut body, &plot, &x_names, &y_names);
     // Marks are drawn over the axes, but the cells of a matrix would hide them.
     if plot.heat.is_none() {
+        grid(&mut body, &plot, &x_names, &y_names);
         frame(&mut body, &plot);
     }
     marks::draw(&mut body, figure, &plot, id);

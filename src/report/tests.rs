@@ -155,6 +155,20 @@ fn a_matrix_runs_as_a_table_does() {
 }
 
 #[test]
+fn zero_is_in_the_middle_of_a_signed_matrix_whatever_its_values() {
+    let mut figure = matrix();
+    let Layer::Heat { signed, .. } = &mut figure.layers[0] else {
+        panic!("a matrix has cells");
+    };
+    *signed = true;
+    // All values are positive, the largest is 12.
+    let scale = axes::heat_scale(&figure).unwrap();
+    assert_eq!((scale.low, scale.high), (-12.0, 12.0));
+    let svg = figure.svg();
+    assert!(svg.contains(">−10</text>") && svg.contains(">10</text>"), "{svg}");
+}
+
+#[test]
 fn a_drawing_follows_the_readers_ground_and_a_picture_is_light() {
     let svg = every_layer().svg();
     let rules = svg.find("@media screen and (prefers-color-scheme:dark){[").unwrap();

@@ -463,7 +463,7 @@ const MISPLACED: &str = r#"(async (regular, bold) => {
                 report(text.textContent, "leaves the drawing");
             }
             if (!text.hasAttribute("transform")) {
-                const row = text.getAttribute("y");
+                const row = Math.round(own.bottom);
                 rows.set(row, [...(rows.get(row) ?? []), { own, words: text.textContent }]);
             }
         }
