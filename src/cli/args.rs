@@ -71,20 +71,22 @@ impl NameArgs {
 #[derive(Debug, Clone, Args)]
 pub struct NetworkArgs {
     /// Directory of a run [default: without --weights, the newest run under runs/]
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "model"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "weights")]
     pub run: Option<PathBuf>,
     /// The run's last weights, or its best: those with the smallest test error
     #[arg(long, value_name = "WHICH", default_value = "last", value_parser = ["last", "best"])]
     pub checkpoint: String,
     /// Weights file (.safetensors, or .pth of PyTorch); parameter names of other
     /// programs are translated [default: the run's]
-    #[arg(long, value_name = "FILE", requires = "model")]
+    #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
-    /// Model of the weights file; names as in `residua train --help` [default: the run's]
-    #[arg(long, value_name = "NAME", requires = "weights")]
+    /// Model of the weights, where their file does not say it; names as in
+    /// `residua train --help` [default: what the file says]
+    #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Images: synthetic, a folder or file, or KIND:PATH, as cifar10:DIR; `residua
-    /// data --help` lists the kinds [default: the run's]
+    /// data --help` lists the kinds [default: those of
+    /// the training, where the file says it]
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
     /// How the names in the weights file are to be understood.
@@ -104,7 +106,7 @@ pub struct ImageArgs {
     /// Mean of each channel, of pixel values in [0, 1], as in 0.485,0.456,0.406;
     /// or a named set: cifar10, cifar10-legacy, cifar100, svhn, mnist,
     /// fashion-mnist, stl10, tiny-imagenet, imagenet, none
-    /// [default: the run's, else the data set's]
+    /// [default: what the file says, also with another --data; else the data set's]
     #[arg(long, value_name = "LIST|NAME", allow_hyphen_values = true)]
     pub mean: Option<String>,
     /// Standard deviation of each channel, or a named set [default: as for --mean]
@@ -140,6 +142,11 @@ pub struct PreparationArgs {
 }
 
 impl PreparationArgs {
+    /// Whether any of them was given.
+    pub fn is_given(&self) -> bool {
+        self.resize.is_some() || self.crop.is_some() || self.pad.is_some() || self.channels.is_some()
+    }
+
     /// `base` with what was given.
     ///
     /// # Errors

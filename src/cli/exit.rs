@@ -5,9 +5,9 @@ use std::path::Path;
 use super::signals;
 use crate::gpu::GpuError;
 use crate::schedule::SessionError;
-use crate::shown::one_line;
+use crate::shown::{one_line, shown_path};
 use crate::studies::StudyError;
-use crate::train::TrainError;
+use crate::train::{TrainError, Unsaid};
 use crate::tuning::{CacheError, TuningError};
 
 /// An error as the user sees it.
@@ -128,6 +128,10 @@ pub fn study_error(error: StudyError, out: Option<&Path>) -> CliError {
 fn with_flags(error: &TrainError) -> String {
     let message = match error {
         TrainError::Value { setting, problem } => format!("--{setting} {problem}"),
+        TrainError::Contradiction { path, said, asked } => format!(
+            "{}: the file says {said}, --model says {asked}; leave --model out, or name another file",
+            shown_path(path)
+        ),
         _ => error.to_string(),
     };
     match hint(error) {
@@ -153,11 +157,13 @@ fn hint(error: &TrainError) -> Option<&'static str> {
             error: CacheError::Older | CacheError::Newer,
             ..
         }) => "`residua tune MODEL` tunes again, `residua tune --export FILE` writes the result to a file",
+        TrainError::Unsaid {
+            what: Unsaid::Model, ..
+        } => "--model NAME",
+        TrainError::Unsaid { what: Unsaid::Data, .. } => "--data SPEC, such as cifar10:DIR",
         TrainError::RunExists { .. } => "choose another --out, or continue the run: --resume",
         TrainError::NoRun { .. } => "give the directory of a run that `residua train` made",
-        TrainError::NoRuns { .. } => {
-            "train a network first (`residua train`), or name weights: --weights FILE --model NAME"
-        }
+        TrainError::NoRuns { .. } => "train a network first (`residua train`), or name weights: --weights FILE",
         _ => return None,
     })
 }

@@ -21,7 +21,9 @@ use crate::graph::{Precision, Recompute};
 use crate::models::ModelSpec;
 use crate::schedule::Footprint;
 use crate::shown::shown_path;
-use crate::train::{Config, Decay, Depth, DepthPer, DepthRule, Event, Run, RunDirectory, Trainer, read_config};
+use crate::train::{
+    Config, Decay, Depth, DepthPer, DepthRule, Event, Record, Run, RunDirectory, Trainer, absolute_data, read_config,
+};
 use crate::tuning::{KernelSource, read_tuning_file};
 
 /// The settings of a training run. What is not given is taken from --config, else
@@ -143,7 +145,9 @@ pub struct SettingArgs {
     /// Use only the first N test images [default: all]
     #[arg(long, value_name = "N")]
     limit_test: Option<usize>,
-    /// Weights file to start from [default: drawn from the seed]
+    /// Weights file to start from; model, normalisation and stochastic depth are
+    /// those that the file says, unless they are given; with another number of
+    /// classes, the last layer starts anew [default: drawn from the seed]
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Random changes to training images: none, flip (left-right), crop-flip
@@ -188,8 +192,8 @@ pub struct TrainArgs {
     /// Continue the run in DIR with its own settings, to the same bits as if it
     /// had never stopped; with --epochs or --steps, as a run of that length: by
     /// the schedules constant and multi-step:EPOCHS to the weights that it would
-    /// have had, by others with the learning rates that such a run has from here on
-    /// [default: a new run]
+    /// have had, by others with the learning rates that such a run has from here on;
+    /// with --data, the same images at another place [default: a new run]
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
     /// Use the kernels of another run (its tuning.toml), or of a file from
@@ -213,14 +217,51 @@ fn not(switch: &bool) -> bool {
 impl SettingArgs {
     /// The settings that were asked for.
     pub fn config(&self) -> Result<Config, CliError> {
-        let read = self.config.as_deref().map(read_config).transpose()?;
-        let default = || Config::for_data(self.data.as_deref().unwrap_or("synthetic"));
-        let mut config = self.over(read.unwrap_or_else(default))?;
-        config.data = expand(&config.data)?;
-        if let Some(init) = config.init.as_mut().filter(|init| init.starts_with("~")) {
-            *init = expand(&init.to_string_lossy())?.into();
+        let mut base = match &self.config {
+            Some(file) => read_config(file)?,
+            None => Config::for_data(self.data.as_deref().unwrap_or("synthetic")),
+        };
+        if let (Some(init), None) = (&self.init, &self.config) {
+            self.start_from(&expanded(init)?, &mut base)?;
+        }
+        let mut config = self.over(base)?;
+        config.data = settled(&config.data)?;
+        if let Some(init) = &mut config.init {
+            *init = expanded(init)?;
         }
         Ok(config)
+    }
+
+    /// Lets `config` have what the record of the weights file `init` says and
+    /// no flag does: model, normalisation, stochastic depth.
+    fn start_from(&self, init: &Path, config: &mut Config) -> Result<(), CliError> {
+        let record = Record::of_file(init)?;
+        let mut taken = Vec::new();
+        let model = record.model.as_deref().and_then(|name| name.parse::<ModelSpec>().ok());
+        if let (Some(model), None) = (model, &self.model) {
+            config.model = model.to_string();
+            taken.push(config.model.clone());
+        }
+        // One of the two may be given alone: it then decides about the other.
+        if let (Some(normalization), None, None) = (record.normalization(), &self.mean, &self.std) {
+            taken.push(normalization.to_string());
+            let text = normalization.to_text();
+            (config.mean, config.std) = (Some(text[0].clone()), Some(text[1].clone()));
+        }
+        let is_open = self.stochastic_depth.is_none() && self.sample_blocks.is_none();
+        if let (true, Some(p_last)) = (is_open, record.stochastic_depth) {
+            config.stochastic_depth = Some(p_last);
+            config.depth_rule = record.depth_rule.unwrap_or_default();
+            config.depth_per = record.depth_per.unwrap_or_default();
+            taken.push(format!(
+                "stochastic depth {p_last} ({}, by {})",
+                config.depth_rule, config.depth_per
+            ));
+        }
+        if !taken.is_empty() {
+            note(format_args!("as {} says: {}", shown_path(init), taken.join("; ")));
+        }
+        Ok(())
     }
 
     /// The settings that were given, by their flags.
@@ -261,6 +302,20 @@ impl SettingArgs {
     }
 }
 
+/// The data set `text` with its path from the root, so that a run names the same
+/// files in every working directory.
+fn settled(text: &str) -> Result<String, CliError> {
+    Ok(absolute_data(&expand(text)?))
+}
+
+/// `path` with the home directory instead of a `~` at its beginning.
+fn expanded(path: &Path) -> Result<PathBuf, CliError> {
+    match path.starts_with("~") {
+        true => Ok(expand(&path.to_string_lossy())?.into()),
+        false => Ok(path.to_path_buf()),
+    }
+}
+
 /// `path` from the root, so that it is valid in every working directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
@@ -276,15 +331,20 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             let given = args.settings.given()?;
             let out = args.out.is_some().then_some("out");
             let tuning = args.tuning.is_some().then_some("tuning");
-            let settings = given.keys().map(String::as_str).find(|flag| !LENGTH.contains(flag));
-            if let Some(flag) = settings.or(out).or(tuning) {
+            let settings = given.keys().map(String::as_str);
+            // Data may have moved; whether it is the same is checked.
+            let mut fixed = settings.filter(|flag| !LENGTH.contains(flag) && *flag != "data");
+            if let Some(flag) = fixed.next().or(out).or(tuning) {
                 return Err(CliError::argument(format!(
                     "--{flag} cannot be changed with --resume; start a new run"
                 )));
             }
             let run = RunDirectory::resume(path)?;
             run.read_model()?;
-            let config = args.settings.over(run.read_config()?)?;
+            let mut config = args.settings.over(run.read_config()?)?;
+            if args.settings.data.is_some() {
+                config.data = settled(&config.data)?;
+            }
             check_settings(&given, std::iter::once(&config))?;
             config.settings()?;
             if args.adapter.no_autotune && !run.read_tuning()?.is_empty() {
@@ -352,6 +412,9 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     } else {
         trainer.start(&directory)?
     };
+    for line in run.notes() {
+        note(line);
+    }
     let (done, of) = run.progress();
     match done == of {
         true => note(format_args!(

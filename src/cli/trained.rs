@@ -21,22 +21,19 @@ impl NetworkArgs {
     /// Where an argument is missing, or no run is there to be the default.
     pub fn options(&self, adapter: &AdapterArgs) -> Result<TrainedNetworkOptions, CliError> {
         let mut options = match (&self.weights, &self.run) {
-            (Some(weights), _) => {
-                let (model, data) = (self.model.clone(), self.data.clone());
-                let model = model.ok_or_else(|| CliError::argument("--weights needs --model NAME"))?;
-                let data =
-                    data.ok_or_else(|| CliError::argument("--weights needs --data SPEC, such as cifar10:DIR"))?;
-                TrainedNetworkOptions::from_weights(weights, model, data)
-            }
+            (Some(weights), _) => TrainedNetworkOptions::from_file(weights),
             (None, Some(run)) => TrainedNetworkOptions::from_run(run),
             (None, None) => TrainedNetworkOptions::from_run(RunDirectory::newest(Path::new(RUNS))?.path()),
         };
+        if let Some(model) = &self.model {
+            options = options.model_name(model);
+        }
         if let Some(data) = &self.data {
             options = options.data(data);
         }
-        let base = options.recorded_preparation()?;
-        let preparation = self.images.preparation.over(base).map_err(DataError::from)?;
-        if preparation != base {
+        if self.images.preparation.is_given() {
+            let base = options.recorded_preparation()?;
+            let preparation = self.images.preparation.over(base).map_err(DataError::from)?;
             options = options.preparation(preparation);
         }
         if let Some(images) = self.images.limit_test {
@@ -71,8 +68,9 @@ impl NetworkArgs {
 /// # Errors
 /// As [`TrainedNetworkOptions::open`].
 pub fn open_network(options: &TrainedNetworkOptions) -> Result<TrainedNetwork, CliError> {
-    let mut reporter = TuningReporter::new(&options.model()?.to_string());
-    let network = options.open_with(&mut |event| reporter.report(event))?;
+    let found = options.find()?;
+    let mut reporter = TuningReporter::new(&found.model().to_string());
+    let network = found.open(&mut |event| reporter.report(event))?;
     network
         .notes
         .iter()

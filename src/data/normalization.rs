@@ -1,5 +1,7 @@
 //! How are bytes of an image converted to the numbers that a network reads?
 
+use std::fmt;
+
 use super::{ArgumentError, ImageSet};
 
 /// The named sets, for error messages and help.
@@ -140,6 +142,12 @@ impl Normalization {
         Ok(Self { mean, std })
     }
 
+    /// Mean and standard deviation as [`Self::resolve`] reads them back, to the
+    /// same bits.
+    pub fn to_text(&self) -> [String; 2] {
+        [&self.mean, &self.std].map(|values| values.iter().map(f32::to_string).collect::<Vec<_>>().join(","))
+    }
+
     /// The number of channels.
     pub fn channels(&self) -> usize {
         self.mean.len()
@@ -161,6 +169,13 @@ impl Normalization {
         std::iter::zip(&self.mean, &self.std)
             .map(|(&mean, &std)| (1.0 / (255.0 * f64::from(std)), -f64::from(mean) / f64::from(std)))
             .collect()
+    }
+}
+
+impl fmt::Display for Normalization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [mean, std] = self.to_text();
+        write!(f, "mean {mean} and std {std}")
     }
 }
 

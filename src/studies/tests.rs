@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::data::Batches;
 use crate::models::{InputShape, Model, ModelSpec};
-use crate::train::{Adapter, Split, TrainedNetwork, TrainedNetworkOptions, checkpoint, initialise, open};
+use crate::train::{Adapter, Record, Split, TrainedNetwork, TrainedNetworkOptions, checkpoint, initialise, open};
 
 /// A weights file with the initial weights of `model`, in `folder`.
 fn weights(folder: &Path, model: &str, classes: usize) -> PathBuf {
@@ -17,7 +17,7 @@ fn weights(folder: &Path, model: &str, classes: usize) -> PathBuf {
     let mut engine = open(&Adapter::Reference, &spec, &input, None).unwrap();
     initialise(engine.as_mut(), 3);
     let path = folder.join(format!("{model}-{classes}.safetensors"));
-    checkpoint::save(engine.as_mut(), &path, model, None).unwrap();
+    checkpoint::save(engine.as_mut(), &path, &Record::of_model(&spec, &input), None).unwrap();
     path
 }
 

@@ -11,9 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::engine::Engine;
-use crate::graph::{Graph, ParamId, StateId};
+use super::record::Record;
+use super::trained::agree;
+use crate::graph::{Graph, Op, ParamId, StateId};
 use crate::kernels::LossScale;
-use crate::weights::{self, Layout, NameOptions, Tensor, TensorMap};
+use crate::models::{Model, ModelSpec};
+use crate::shown::shown_path;
+use crate::weights::{self, CanonicalWeights, Container, Layout, NameOptions, Tensor, TensorMap};
 
 /// How far training has progressed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -157,12 +161,14 @@ fn unknown_tensor<'a>(graph: &Graph, tensors: &'a TensorMap) -> Option<&'a str> 
 }
 
 /// Writes all weights and, in a checkpoint, momenta and `position`.
-pub fn save(engine: &mut dyn Engine, path: &Path, model: &str, position: Option<&Position>) -> Result<(), TrainError> {
+pub fn save(
+    engine: &mut dyn Engine,
+    path: &Path,
+    record: &Record,
+    position: Option<&Position>,
+) -> Result<(), TrainError> {
     let tensors = tensors(engine, position.is_some())?;
-    let mut metadata = BTreeMap::from([
-        ("residua".to_string(), env!("CARGO_PKG_VERSION").to_string()),
-        ("model".to_string(), model.to_string()),
-    ]);
+    let mut metadata = record.metadata();
     if let Some(position) = position {
         let position = serde_json::to_string(position).expect("plain numbers are JSON");
         metadata.insert("position".to_string(), position);
@@ -172,14 +178,98 @@ pub fn save(engine: &mut dyn Engine, path: &Path, model: &str, position: Option<
     Ok(())
 }
 
-/// Reads a weights file into the network, whatever its program names the
-/// tensors. Returns what a user should know about how it was read, one line
-/// each.
-pub fn load(engine: &mut dyn Engine, path: &Path, model: &str, names: &NameOptions) -> Result<Vec<String>, TrainError> {
-    let layout = Layout::of(engine.graph());
-    let weights = weights::read_canonical(path, names, Some(&layout))?;
+/// How a weights file was read.
+pub(super) struct Read {
+    /// Mean and standard deviation of the images, where the file holds them.
+    pub normalization: Option<[Vec<f32>; 2]>,
+    /// What a user should know about it, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Reads the contents of the weights file `path` into the network, whatever
+/// its program names the tensors.
+pub(super) fn set_contents(
+    engine: &mut dyn Engine,
+    contents: Container,
+    path: &Path,
+    model: &str,
+    names: &NameOptions,
+) -> Result<Read, TrainError> {
+    let weights = canonical(engine.graph(), contents, path, names)?;
     set_tensors(engine, &weights.tensors, false, path, model)?;
-    Ok(weights.notes)
+    Ok(Read {
+        normalization: weights.normalization,
+        notes: weights.notes,
+    })
+}
+
+fn canonical(
+    graph: &Graph,
+    contents: Container,
+    path: &Path,
+    names: &NameOptions,
+) -> Result<CanonicalWeights, TrainError> {
+    let weights = weights::canonical(contents, names, Some(&Layout::of(graph))).map_err(|error| error.of(path))?;
+    weights.check_finite(path)?;
+    Ok(weights)
+}
+
+/// Reads the weights file `path` into a network of `model` that is to be
+/// trained. Where the file has another number of classes, the last linear layer
+/// keeps the values that it has. Returns what a user should know, one line each.
+///
+/// # Errors
+/// Where the file says that it is of another model, but for dropout, or its
+/// tensors do not fit.
+pub(super) fn start_from(engine: &mut dyn Engine, path: &Path, model: &Model) -> Result<Vec<String>, TrainError> {
+    let contents = weights::contents(path)?;
+    let recorded = Record::read(&contents.facts, path)?.model;
+    if let Some(recorded) = &recorded {
+        let but_for_dropout = match (recorded.parse::<ModelSpec>(), model.spec()) {
+            (Ok(said), Some(spec)) => said.is_but_for_dropout(spec),
+            _ => false,
+        };
+        if !but_for_dropout {
+            agree(recorded, model, path)?;
+        }
+    }
+    let CanonicalWeights {
+        mut tensors, mut notes, ..
+    } = canonical(engine.graph(), contents, path, &NameOptions::default())?;
+    let own = head(engine)?;
+    let classes = |tensors: &TensorMap| own.keys().find_map(|name| tensors.get(name)?.shape.first().copied());
+    if let (Some(found), Some(needed)) = (classes(&tensors), classes(&own))
+        && found != needed
+    {
+        notes.push(format!(
+            "the last layer starts anew, because {} has {found} classes and the images have {needed}",
+            shown_path(path)
+        ));
+        tensors.extend(own);
+    }
+    set_tensors(engine, &tensors, false, path, &model.to_string())?;
+    Ok(notes)
+}
+
+/// The tensors of the last linear layer with their present values; none if the
+/// network does not end with one.
+fn head(engine: &mut dyn Engine) -> Result<TensorMap, TrainError> {
+    let graph = engine.graph();
+    let last = graph.logits().map(|id| graph.node(id));
+    let inputs = last
+        .filter(|node| node.op == Op::Linear)
+        .map(|node| node.inputs.clone());
+    let params: Vec<ParamId> = inputs
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|input| graph.param_of(input))
+        .collect();
+    let mut tensors = TensorMap::new();
+    for id in params {
+        let parts = engine.graph().params[id.0].tensors();
+        split(&parts, engine.param(id)?, "", &mut tensors);
+    }
+    Ok(tensors)
 }
 
 /// Reads a checkpoint into the network: weights, momenta and loss scale. Returns

@@ -97,18 +97,10 @@ impl Default for Config {
 
 impl From<&Settings> for Config {
     fn from(settings: &Settings) -> Self {
-        let words = |values: &[f32]| {
-            let words: Vec<String> = values.iter().map(f32::to_string).collect();
-            words.join(",")
-        };
-        let normalization = settings.normalization.as_ref();
+        let normalization = settings.normalization.as_ref().map(Normalization::to_text);
+        let (mean, std) = normalization.map_or((None, None), |[mean, std]| (Some(mean), Some(std)));
         let preparation = settings.data.preparation();
-        let (stochastic_depth, depth_rule, depth_per, sample_blocks) = match settings.depth {
-            Depth::Constant => (None, DepthRule::default(), DepthPer::default(), None),
-            Depth::Stochastic { p_last, rule } => (Some(p_last), rule, DepthPer::Batch, None),
-            Depth::BySample { p_last, rule } => (Some(p_last), rule, DepthPer::Sample, None),
-            Depth::Sampled(count) => (None, DepthRule::default(), DepthPer::default(), Some(count)),
-        };
+        let (stochastic_depth, depth_rule, depth_per, sample_blocks) = settings.depth.settings();
         Config {
             model: settings.model.name(),
             data: settings.data.to_string(),
@@ -116,8 +108,8 @@ impl From<&Settings> for Config {
             crop: preparation.crop,
             pad: (preparation.pad > 0).then_some(preparation.pad),
             channels: preparation.channels,
-            mean: normalization.map(|normalization| words(normalization.mean())),
-            std: normalization.map(|normalization| words(normalization.std())),
+            mean,
+            std,
             epochs: settings.epochs,
             steps: settings.steps,
             // A larger number stays out of range, so that it is still refused.
@@ -219,19 +211,7 @@ impl Config {
             log_gradients,
             checkpoint_every,
         } = self;
-        let rule = *rule;
-        let depth = match (*stochastic_depth, *sample_blocks) {
-            (None, None) => Depth::Constant,
-            (Some(p_last), None) => match depth_per {
-                DepthPer::Batch => Depth::Stochastic { p_last, rule },
-                DepthPer::Sample => Depth::BySample { p_last, rule },
-            },
-            (None, Some(count)) => Depth::Sampled(count),
-            (Some(_), Some(count)) => {
-                let problem = format!("{count} cannot be combined with stochastic depth; use one of them");
-                return Err(TrainError::value("sample-blocks", problem));
-            }
-        };
+        let depth = Depth::of_settings(*stochastic_depth, *rule, *depth_per, *sample_blocks)?;
         let data = self.source()?;
         let normalization = match (mean, std) {
             (None, None) => None,

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::TrainError;
 use crate::graph::{BlockId, Gains, Graph, Route};
 use crate::models::Network;
 use crate::random::{Philox, Stream};
@@ -123,6 +124,43 @@ pub enum Depth {
 }
 
 impl Depth {
+    /// The value that the settings `stochastic-depth`, `depth-rule`, `depth-per`
+    /// and `sample-blocks` stand for.
+    ///
+    /// # Errors
+    /// If blocks are both sampled and dropped at random.
+    pub(super) fn of_settings(
+        stochastic_depth: Option<f64>,
+        rule: DepthRule,
+        per: DepthPer,
+        sample_blocks: Option<usize>,
+    ) -> Result<Self, TrainError> {
+        match (stochastic_depth, sample_blocks) {
+            (None, None) => Ok(Depth::Constant),
+            (Some(p_last), None) => Ok(match per {
+                DepthPer::Batch => Depth::Stochastic { p_last, rule },
+                DepthPer::Sample => Depth::BySample { p_last, rule },
+            }),
+            (None, Some(count)) => Ok(Depth::Sampled(count)),
+            (Some(_), Some(count)) => {
+                let problem = format!("{count} cannot be combined with stochastic depth; use one of them");
+                Err(TrainError::value("sample-blocks", problem))
+            }
+        }
+    }
+
+    /// The settings that stand for this value, as [`Self::of_settings`] reads
+    /// them.
+    pub(super) fn settings(self) -> (Option<f64>, DepthRule, DepthPer, Option<usize>) {
+        let (rule, per) = (DepthRule::default(), DepthPer::default());
+        match self {
+            Depth::Constant => (None, rule, per, None),
+            Depth::Stochastic { p_last, rule } => (Some(p_last), rule, DepthPer::Batch, None),
+            Depth::BySample { p_last, rule } => (Some(p_last), rule, DepthPer::Sample, None),
+            Depth::Sampled(count) => (None, rule, per, Some(count)),
+        }
+    }
+
     /// The route of training step `step` (from 0). The draws depend only on
     /// (seed, step, block), so a resumed run repeats them exactly.
     pub fn training_route(self, graph: &Graph, seed: u64, step: u32) -> Route {

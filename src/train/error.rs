@@ -1,5 +1,6 @@
 //! What can go wrong in training and evaluation?
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::finite::NotFinite;
@@ -143,7 +144,53 @@ pub enum TrainError {
         /// The model.
         model: String,
     },
-    /// A run of a network that another program defines.
+    /// A weights file whose record cannot be used.
+    #[error("{path}: the record of its training cannot be used: {problem}")]
+    Record {
+        /// The weights file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A weights file that says something else than what is asked for.
+    #[error("{path}: the file says {said}, not {asked}; leave that out, or name another file")]
+    Contradiction {
+        /// The weights file.
+        path: PathBuf,
+        /// What the file says, where the two differ: `shortcut=A`.
+        said: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// A weights file that does not say something that it is opened with.
+    #[error("{path}: the file does not say {what}; name it")]
+    Unsaid {
+        /// The weights file.
+        path: PathBuf,
+        /// What is missing.
+        what: Unsaid,
+    },
+    /// Images that are not those of the run, which is to continue with them.
+    #[error("{source_name} does not hold the images of this run: {problem}; continue it with its own")]
+    OtherImages {
+        /// The data set that was named.
+        source_name: String,
+        /// What differs.
+        problem: &'static str,
+    },
+    /// Images that weights are not for.
+    #[error("{path}: the file says {said}, but {source_name} has {found}")]
+    Unfit {
+        /// The weights file.
+        path: PathBuf,
+        /// The data set.
+        source_name: String,
+        /// What the weights are for.
+        said: String,
+        /// What the data set has.
+        found: String,
+    },
+    /// A network that another program defines.
     #[error(
         "{path}: the network '{name}' of this run is not one of this program's; open the run by the program that \
          defines the network"
@@ -182,6 +229,24 @@ pub enum TrainError {
     },
 }
 
+/// What a weights file does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsaid {
+    /// Its model.
+    Model,
+    /// The images that it was trained on.
+    Data,
+}
+
+impl fmt::Display for Unsaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unsaid::Model => "which model it is",
+            Unsaid::Data => "which images it was trained on",
+        })
+    }
+}
+
 impl TrainError {
     /// An error of the setting `setting`; `problem` begins with its value.
     pub(crate) fn value(setting: &'static str, problem: impl Into<String>) -> Self {
@@ -214,7 +279,13 @@ impl TrainError {
     /// Whether the arguments are at fault, rather than files or the device.
     pub fn is_argument(&self) -> bool {
         match self {
-            TrainError::Model(_) | TrainError::Route(_) | TrainError::Name(_) | TrainError::Value { .. } => true,
+            TrainError::Model(_)
+            | TrainError::Route(_)
+            | TrainError::Name(_)
+            | TrainError::Value { .. }
+            | TrainError::Contradiction { .. }
+            | TrainError::Unsaid { .. }
+            | TrainError::Unfit { .. } => true,
             TrainError::Tuning(error) => matches!(error, TuningError::OtherDevices { .. }),
             TrainError::Data(error) => matches!(error, DataError::Argument(_)),
             TrainError::Session(SessionError::Route(_) | SessionError::Name(_))

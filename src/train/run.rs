@@ -16,12 +16,13 @@ use super::finite::locate;
 use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
 use super::rate::Rate;
+use super::record::Record;
 use super::settings::Settings;
 use crate::data::Split;
 use crate::data::{Batches, ImageOrder, Normalization, Splits};
 use crate::kernels::LossScale;
 use crate::schedule::Update;
-use crate::weights::{NameOptions, WeightsError};
+use crate::weights::WeightsError;
 
 /// What a run reports while it trains.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +52,8 @@ pub struct Run<'a> {
     config: &'a Config,
     settings: Settings,
     directory: RunDirectory,
+    record: Record,
+    notes: Vec<String>,
     batches: Batches,
     rate: Rate,
     test_images: usize,
@@ -106,11 +109,14 @@ impl<'a> Run<'a> {
             steps_per_epoch: per_epoch,
             steps,
         };
+        let record = Record::of(&settings.model, config, settings.depth, splits, &normalization);
         let mut run = Run {
             engine,
             config,
             settings,
             directory,
+            record,
+            notes: Vec::new(),
             batches,
             rate,
             test_images: splits.test.len(),
@@ -123,20 +129,29 @@ impl<'a> Run<'a> {
             compiled: HashSet::new(),
         };
         run.settings.check_blocks(run.engine.graph().blocks.len())?;
-        run.set_weights(resume)?;
+        run.set_weights(resume, splits)?;
         Ok(run)
     }
 
-    fn set_weights(&mut self, resume: bool) -> Result<(), TrainError> {
+    fn set_weights(&mut self, resume: bool, splits: &Splits) -> Result<(), TrainError> {
         initialise(self.engine, self.config.seed);
         self.engine.set_loss_scale(LossScale::INITIAL);
         let model = self.settings.model.to_string();
-        if let Some(init) = &self.config.init {
-            checkpoint::load(self.engine, init, &model, &NameOptions::default())?;
-        }
         let last = self.directory.last();
+        let begun = resume && last.exists();
+        // What a run began with no longer matters once it has a checkpoint.
+        if let Some(init) = self.config.init.as_ref().filter(|_| !begun) {
+            self.notes = checkpoint::start_from(self.engine, init, &self.settings.model)?;
+        }
         // A run that was interrupted before its first checkpoint starts again.
-        if resume && last.exists() {
+        if begun {
+            let recorded = Record::of_file(&last)?.data;
+            if let Some(problem) = recorded.and_then(|data| data.difference(splits)) {
+                return Err(TrainError::OtherImages {
+                    source_name: self.config.data.clone(),
+                    problem,
+                });
+            }
             self.position = checkpoint::resume(self.engine, &last, &model)?;
             let (taken, per_epoch) = (self.position.step, self.rate.steps_per_epoch);
             if taken > self.rate.steps {
@@ -190,6 +205,11 @@ impl<'a> Run<'a> {
             at_step: self.position.step,
             from_steps: before.total_steps(self.rate.steps_per_epoch),
         }))
+    }
+
+    /// What a user should know about how the run began, one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The number of steps taken so far, and of the whole run.
@@ -506,8 +526,11 @@ impl<'a> Run<'a> {
     /// # Errors
     /// Where weights are not finite, although the loss still was: the run ends.
     fn save(&mut self, path: &Path, position: Option<&Position>) -> Result<(), TrainError> {
-        let model = self.settings.model.to_string();
-        let saved = checkpoint::save(self.engine, path, &model, position);
+        let record = Record {
+            step: Some(self.position.step),
+            ..self.record.clone()
+        };
+        let saved = checkpoint::save(self.engine, path, &record, position);
         saved.map_err(|error| match error {
             TrainError::Weights(WeightsError::NonFinite { tensor, value, .. }) => TrainError::DivergedWeights {
                 step: self.position.step,

@@ -2,16 +2,15 @@
 
 use std::cell::OnceCell;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::config::Config;
-use super::depth::Depth;
 use super::directory::RunDirectory;
 use super::engine::Engine;
-use super::error::TrainError;
+use super::error::{TrainError, Unsaid};
 use super::open::{Adapter, TrainOptions, open};
+use super::record::{Record, RecordedData, absolute_data};
 use super::run::weights_of;
 use super::settings::batch_size;
 use super::trainer::input_of;
@@ -19,10 +18,10 @@ use super::tuning::choose_kernels;
 use super::{Split, checkpoint};
 use crate::data::{DataError, ImageSet, Normalization, Preparation, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
-use crate::models::{Model, ModelSpec};
+use crate::models::{Model, ModelError, ModelSpec};
 use crate::stop::StopToken;
 use crate::tuning::{KernelSource, TuningEvent, Workload};
-use crate::weights::{NameOptions, hash};
+use crate::weights::{self, Container, NameOptions, hash};
 
 /// Images per batch unless another number is given.
 const BATCH_SIZE: u32 = 128;
@@ -48,12 +47,16 @@ const BATCH_SIZE: u32 = 128;
 pub struct TrainedNetworkOptions {
     weights: WeightsSource,
     model: Option<Model>,
+    model_name: Option<String>,
     best: bool,
     data: Option<String>,
     preparation: Option<Preparation>,
     limit_test: Option<usize>,
     mean: Option<String>,
     std: Option<String>,
+    /// Where neither the options nor the file say how images are normalised.
+    usual_normalization: Option<Normalization>,
+    seed: Option<u64>,
     batch_size: u32,
     training_images: bool,
     adapter: Adapter,
@@ -65,10 +68,10 @@ pub struct TrainedNetworkOptions {
 /// Where the weights are stored.
 #[derive(Debug, Clone, PartialEq)]
 enum WeightsSource {
-    /// In a run's directory, which also records the model and the data.
+    /// In a run's directory.
     Run(PathBuf),
-    /// In a file, as parameters of a model.
-    File { path: PathBuf, model: String },
+    /// In a file.
+    File(PathBuf),
 }
 
 impl TrainedNetworkOptions {
@@ -76,12 +79,15 @@ impl TrainedNetworkOptions {
         TrainedNetworkOptions {
             weights,
             model: None,
+            model_name: None,
             best: false,
             data: None,
             preparation: None,
             limit_test: None,
             mean: None,
             std: None,
+            usual_normalization: None,
+            seed: None,
             batch_size: BATCH_SIZE,
             training_images: false,
             adapter: Adapter::default(),
@@ -97,33 +103,61 @@ impl TrainedNetworkOptions {
         Self::new(WeightsSource::Run(directory.into()))
     }
 
+    /// The weights file `path`, whose [`Record`] says the rest: model, data,
+    /// normalisation, survival probabilities. What it does not say must be
+    /// given.
+    pub fn from_file(path: impl Into<PathBuf>) -> Self {
+        Self::new(WeightsSource::File(path.into()))
+    }
+
     /// The weights file `path` as parameters of `model` (`resnet20`), with the
-    /// images of `data` (`cifar10:DIR`).
+    /// images of `data` (`cifar10:DIR`). A file that says its model must say
+    /// the same.
     pub fn from_weights(path: impl Into<PathBuf>, model: impl Into<String>, data: impl Into<String>) -> Self {
-        let (path, model) = (path.into(), model.into());
-        Self::new(WeightsSource::File { path, model }).data(data)
+        Self::from_file(path).model_name(model).data(data)
     }
 
     /// These options for the run in `directory`.
     #[must_use]
     pub fn with_run(mut self, directory: impl Into<PathBuf>) -> Self {
         self.weights = WeightsSource::Run(directory.into());
+        (self.model_name, self.model) = (None, None);
         self
     }
 
-    /// These options for the weights file `path` as parameters of `model`.
+    /// These options for the weights file `path`, whose record says its model.
     #[must_use]
-    pub fn with_weights(mut self, path: impl Into<PathBuf>, model: impl Into<String>) -> Self {
-        self.weights = WeightsSource::File {
-            path: path.into(),
-            model: model.into(),
-        };
+    pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.weights = WeightsSource::File(path.into());
+        (self.model_name, self.model) = (None, None);
+        self
+    }
+
+    /// The model by its name (`resnet20`). A run or file that says its model
+    /// must say the same.
+    #[must_use]
+    pub fn model_name(mut self, name: impl Into<String>) -> Self {
+        self.model_name = Some(name.into());
+        self
+    }
+
+    /// The images of `network`: the same data set, number of images and, for
+    /// synthetic images, seed. Where the weights do not say how images are
+    /// normalised, it is as for `network`.
+    #[must_use]
+    pub fn images_of(mut self, network: &TrainedNetwork) -> Self {
+        self.data = Some(network.source.clone());
+        self.preparation = Some(network.preparation);
+        self.limit_test = Some(network.images());
+        self.seed = Some(network.seed);
+        self.usual_normalization = Some(network.normalization.clone());
         self
     }
 
     /// The network that the weights belong to, instead of the built-in one
-    /// that the run or [`Self::from_weights`] names: needed for a network of
-    /// one's own ([`Model::own`]). A run must be a run of it.
+    /// that the run or the file names: needed for a network of
+    /// one's own ([`Model::own`]). A run or file that says its model must say
+    /// the same.
     #[must_use]
     pub fn with_model(mut self, model: impl Into<Model>) -> Self {
         self.model = Some(model.into());
@@ -153,15 +187,15 @@ impl TrainedNetworkOptions {
         self
     }
 
-    /// How a run has changed its images when it loaded them; of a weights file
-    /// nothing is recorded.
+    /// How the images of the training were changed when they were loaded, as the
+    /// run or the file says.
     ///
     /// # Errors
-    /// Where the run's configuration cannot be read.
+    /// As [`Self::find`].
     pub fn recorded_preparation(&self) -> Result<Preparation, TrainError> {
-        match &self.weights {
-            WeightsSource::Run(directory) => RunDirectory::open(directory)?.read_config()?.preparation(),
-            WeightsSource::File { .. } => Ok(Preparation::default()),
+        match self.find()?.record.data {
+            Some(data) => data.preparation(),
+            None => Ok(Preparation::default()),
         }
     }
 
@@ -173,8 +207,8 @@ impl TrainedNetworkOptions {
     }
 
     /// The mean of each channel, for pixel values in [0, 1]: numbers separated
-    /// by commas, or a named set (`cifar10`, `imagenet`). The default is the
-    /// run's, else the data set's own.
+    /// by commas, or a named set (`cifar10`, `imagenet`). The default is what
+    /// the run or the file says, else the data set's own.
     #[must_use]
     pub fn mean(mut self, mean: impl Into<String>) -> Self {
         self.mean = Some(mean.into());
@@ -186,13 +220,6 @@ impl TrainedNetworkOptions {
     pub fn std(mut self, std: impl Into<String>) -> Self {
         self.std = Some(std.into());
         self
-    }
-
-    /// The mean and the standard deviation of each channel.
-    #[must_use]
-    pub fn normalization(self, normalization: &Normalization) -> Self {
-        let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
-        self.mean(list(normalization.mean())).std(list(normalization.std()))
     }
 
     /// Images per batch, from 1 to 65,536.
@@ -240,145 +267,348 @@ impl TrainedNetworkOptions {
         self
     }
 
-    /// The model: the given one, else the one that the run's configuration or
-    /// [`Self::from_weights`] names.
+    /// Reads the weights and finds out which model they belong to.
     ///
     /// # Errors
-    /// Where the run's configuration cannot be read, the name is unknown
-    /// ([`TrainError::ForeignNetwork`] for a run's), or the run is one of
-    /// another network.
-    pub fn model(&self) -> Result<Model, TrainError> {
-        match (&self.weights, &self.model) {
-            (WeightsSource::Run(directory), None) => Ok(RunDirectory::open(directory)?.read_model()?.into()),
-            (WeightsSource::Run(directory), Some(model)) => {
+    /// Where a file cannot be read, or does not say its model and none is given
+    /// ([`TrainError::Unsaid`]); where it says another model
+    /// ([`TrainError::Contradiction`]); where the name is unknown
+    /// ([`TrainError::ForeignNetwork`] for a recorded one).
+    pub fn find(&self) -> Result<FoundNetwork<'_>, TrainError> {
+        let (run, path) = match &self.weights {
+            WeightsSource::Run(directory) => {
                 let run = RunDirectory::open(directory)?;
-                let recorded = run.read_config()?.model;
-                let same = match model.spec() {
-                    Some(spec) => recorded.parse().as_ref() == Ok(spec),
-                    None => recorded == model.name(),
-                };
-                match same {
-                    true => Ok(model.clone()),
-                    false => Err(TrainError::Run {
-                        path: run.path().to_path_buf(),
-                        problem: format!("this is a run of {recorded}, not of {model}"),
-                    }),
-                }
+                let path = weights_of(&run, self.best);
+                (Some(run), path)
             }
-            (WeightsSource::File { .. }, Some(model)) => Ok(model.clone()),
-            (WeightsSource::File { model, .. }, None) => Ok(model.parse::<ModelSpec>()?.into()),
+            WeightsSource::File(path) => (None, path.clone()),
+        };
+        let config = run.as_ref().map(RunDirectory::read_config).transpose()?;
+        let contents = weights::contents(&path)?;
+        let mut record = Record::read(&contents.facts, &path)?;
+        if let Some(config) = &config {
+            // Files of versions without a record leave this to the run.
+            record = record.or(Record::of_config(config));
         }
+        let recorded = config.as_ref().map(|config| config.model.as_str());
+        if let Some(asked) = self.asked_model()? {
+            for recorded in [recorded, record.model.as_deref()].into_iter().flatten() {
+                agree(recorded, &asked, &path)?;
+            }
+        }
+        if let (Some(run), Some(own), Some(recorded)) = (&run, recorded, &record.model)
+            && let Ok(own) = own.parse::<Model>()
+            && let Err(TrainError::Contradiction { said, asked, .. }) = agree(recorded, &own, &path)
+        {
+            return Err(TrainError::Run {
+                path: run.path().to_path_buf(),
+                problem: format!("its run.toml says {asked}, but its weights say {said}; restore what was changed"),
+            });
+        }
+        let model = self.resolve_model(record.model.as_deref(), &path)?;
+        Ok(FoundNetwork {
+            options: self,
+            run,
+            path,
+            contents,
+            record,
+            model,
+        })
+    }
+
+    /// The model that was asked for.
+    fn asked_model(&self) -> Result<Option<Model>, TrainError> {
+        match (&self.model, &self.model_name) {
+            (Some(model), _) => Ok(Some(model.clone())),
+            (None, Some(name)) => Ok(Some(name.parse()?)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn resolve_model(&self, recorded: Option<&str>, path: &Path) -> Result<Model, TrainError> {
+        let (name, path) = match (self.asked_model()?, recorded) {
+            (Some(asked), _) => return Ok(asked),
+            (None, Some(name)) => (name.to_string(), path.to_path_buf()),
+            (None, None) => {
+                return Err(TrainError::Unsaid {
+                    path: path.to_path_buf(),
+                    what: Unsaid::Model,
+                });
+            }
+        };
+        name.parse().map_err(|error| match error {
+            ModelError::UnknownModel { .. } => TrainError::ForeignNetwork { path, name },
+            error => TrainError::Model(error),
+        })
     }
 
     /// Opens the network with its weights and images.
     ///
     /// # Errors
-    /// Where a value is out of range, a file cannot be read or does not fit
-    /// the model, or the adapter cannot be opened.
+    /// As [`Self::find`] and [`FoundNetwork::open`].
     pub fn open(&self) -> Result<TrainedNetwork, TrainError> {
-        self.open_with(&mut |_| {})
+        self.find()?.open(&mut |_| {})
+    }
+}
+
+/// Refuses weights that are of the `recorded` model where `asked` is another
+/// one.
+pub(super) fn agree(recorded: &str, asked: &Model, path: &Path) -> Result<(), TrainError> {
+    let difference = match (recorded.parse::<ModelSpec>(), asked.spec()) {
+        (Ok(said), Some(asked)) => said.difference(asked),
+        _ => (recorded != asked.name()).then(|| (recorded.to_string(), asked.name())),
+    };
+    match difference {
+        None => Ok(()),
+        Some((said, asked)) => Err(TrainError::Contradiction {
+            path: path.to_path_buf(),
+            said,
+            asked,
+        }),
+    }
+}
+
+/// Weights that were read and whose model is known, before a device or the
+/// images are opened.
+pub struct FoundNetwork<'a> {
+    options: &'a TrainedNetworkOptions,
+    run: Option<RunDirectory>,
+    path: PathBuf,
+    contents: Container,
+    record: Record,
+    model: Model,
+}
+
+impl FoundNetwork<'_> {
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
-    /// As [`Self::open`]; reports to `report` while kernels are chosen.
+    /// Opens the network on the adapter with its images; reports to `report`
+    /// while kernels are chosen.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub fn open_with(&self, report: &mut dyn FnMut(&TuningEvent)) -> Result<TrainedNetwork, TrainError> {
-        let batch_size = batch_size(self.batch_size as usize)?;
-        let model = self.model()?;
-        let (run, weights) = match &self.weights {
-            WeightsSource::Run(directory) => {
-                let run = RunDirectory::open(directory)?;
-                let config = run.read_config()?;
-                let weights = weights_of(&run, self.best);
-                (Some((run, config)), weights)
-            }
-            WeightsSource::File { path, .. } => (None, path.clone()),
-        };
-        let config = run.as_ref().map(|(_, config)| config);
-        let source = self.data.clone().or_else(|| config.map(|config| config.data.clone()));
-        let source = source.unwrap_or_default();
-        let recorded = config.map(Config::preparation).transpose()?;
-        let preparation = self.preparation.or(recorded).unwrap_or_default();
-        let (test, train) = self.load(&source, preparation, config)?;
-        let normalization = self.normalization_of(&test, config)?;
-        let input = input_of(&test.images);
-        let training = self.training_images.then(TrainOptions::default);
-        let mut engine = open(&self.adapter, &model.without_dropout(), &input, training)?;
-        let notes = checkpoint::load(engine.as_mut(), &weights, &model.to_string(), &self.names)?;
-        engine.heed(self.stop.clone());
+    /// Where a value is out of range, a file cannot be read or does not fit
+    /// the model, or the adapter cannot be opened.
+    pub fn open(self, report: &mut dyn FnMut(&TuningEvent)) -> Result<TrainedNetwork, TrainError> {
+        let options = self.options;
+        let batch_size = batch_size(options.batch_size as usize)?;
+        let mut notes = Vec::new();
+        let images = self.images(&mut notes)?;
+        let FoundNetwork {
+            run,
+            path,
+            contents,
+            mut record,
+            model,
+            ..
+        } = self;
+        let says_model = record.model.is_some();
+        let input = input_of(&images.test.images);
+        let training = options.training_images.then(TrainOptions::default);
+        let mut engine = open(&options.adapter, &model.without_dropout(), &input, training)?;
+        let read = checkpoint::set_contents(engine.as_mut(), contents, &path, &model.to_string(), &options.names)?;
+        notes.extend(read.notes);
+        engine.heed(options.stop.clone());
+        if let (None, Some([mean, std])) = (record.normalization(), read.normalization) {
+            (record.mean, record.std) = (Some(mean), Some(std));
+        }
         // How often a study evaluates all images is not known here. Count them
         // once: that is enough to use what the tuning cache holds, and a large
         // set of images still repays timing the rest.
         let work = Workload {
-            training: self.training_images,
+            training: options.training_images,
             batch: batch_size.get(),
-            images: test.images.len() as u64,
+            images: images.test.images.len() as u64,
         };
-        choose_kernels(engine.as_mut(), &self.kernels, &work, report)?;
-        engine.load(Split::Test, &test.images, &normalization)?;
-        if let Some(train) = &train {
+        choose_kernels(engine.as_mut(), &options.kernels, &work, report)?;
+        let recorded = record.normalization();
+        let own = &images.test.normalization;
+        let default = recorded
+            .as_ref()
+            .or(options.usual_normalization.as_ref())
+            .unwrap_or(own);
+        let normalization = Normalization::resolve(options.mean.as_deref(), options.std.as_deref(), default)
+            .map_err(DataError::from)?;
+        match &recorded {
+            Some(recorded) if *recorded != normalization => notes.push(format!(
+                "images are normalised by {normalization} as asked, not by the {recorded} of the file"
+            )),
+            Some(_) => {}
+            None => notes.push(open_choices(&normalization, (!says_model).then_some(&model))),
+        }
+        engine.load(Split::Test, &images.test.images, &normalization)?;
+        if let Some(train) = &images.train {
             engine.load(Split::Train, train, &normalization)?;
         }
-        let depth = match config {
-            Some(config) => config.settings_for(model.clone())?.depth,
-            None => Depth::default(),
-        };
         Ok(TrainedNetwork {
             hash: OnceCell::new(),
-            notes,
-            route: depth.test_route(engine.graph()),
-            training_images: train.map_or(0, |train| train.len()),
+            route: record.depth()?.test_route(engine.graph()),
+            training_images: images.train.map_or(0, |train| train.len()),
             engine,
             model,
-            weights,
-            test,
+            weights: path,
+            test: images.test,
             normalization,
-            source,
-            preparation,
+            source: images.source,
+            preparation: images.preparation,
+            seed: images.seed,
             batch_size,
-            run: run.map(|(run, _)| run),
+            run,
+            notes,
         })
     }
 
-    /// The test images and, where they are asked for, the training images.
-    fn load(
-        &self,
-        source: &str,
-        preparation: Preparation,
-        config: Option<&Config>,
-    ) -> Result<(TestSplit, Option<ImageSet>), TrainError> {
+    /// Loads the images, and compares them with those of the record.
+    fn images(&self, notes: &mut Vec<String>) -> Result<Images, TrainError> {
+        let (options, record) = (self.options, &self.record);
+        let recorded = record.data.as_ref();
+        let given = options.data.as_deref().map(absolute_data);
+        let own = recorded.map(|data| data.source.clone());
+        let is_other = given.is_some() && own.is_some() && given != own;
+        let Some(source) = given.or(own) else {
+            return Err(TrainError::Unsaid {
+                path: self.path.clone(),
+                what: Unsaid::Data,
+            });
+        };
         let data: Source = source.parse().map_err(DataError::from)?;
+        let preparation = match (options.preparation, recorded) {
+            (Some(asked), _) => asked,
+            (None, Some(recorded)) if matches!(data, Source::Files(_)) => recorded.preparation()?,
+            (None, _) => Preparation::default(),
+        };
         let data = data.with_preparation(preparation).map_err(DataError::from)?;
-        let seed = config.map_or(0, |config| config.seed);
-        let limit = self.limit_test.or(config.and_then(|config| config.limit_test));
-        if !self.training_images {
-            return Ok((data.load_test(limit, seed)?, None));
-        }
-        let limit_train = config.and_then(|config| config.limit_train);
-        let Splits {
-            train,
-            test,
-            normalization,
-            measured,
-        } = data.load(limit_train, limit, seed)?;
-        Ok((
-            TestSplit {
+        let seed = options.seed.or(record.seed).unwrap_or(0);
+        let limit_train = recorded.and_then(|data| data.limit_train);
+        let limit_test = options.limit_test.or(recorded.and_then(|data| data.limit_test));
+        let known_test = recorded.and_then(|data| data.test.as_ref());
+        // Of other files, as many images are read as the record can be compared
+        // with.
+        let read_test = match (limit_test, known_test) {
+            (Some(limit), Some(known)) if is_other && limit > 0 => Some(limit.max(known.images)),
+            _ => limit_test,
+        };
+        let (mut test, train) = if options.training_images {
+            let Splits {
+                train,
+                test,
+                normalization,
+                measured,
+            } = data.load(limit_train, read_test, seed)?;
+            let test = TestSplit {
                 images: test,
                 normalization,
                 measured,
-            },
-            Some(train),
-        ))
+            };
+            (test, Some(train))
+        } else {
+            (data.load_test(read_test, seed)?, None)
+        };
+        self.check_fit(&source, &test.images, notes)?;
+        if let Some(recorded) = recorded {
+            notes.extend(other_images(recorded, &source, &test.images, train.as_ref()));
+        }
+        if let Some(limit) = limit_test {
+            test.images = test.images.take(limit);
+        }
+        Ok(Images {
+            source,
+            preparation,
+            seed,
+            test,
+            train,
+        })
     }
 
-    /// The normalisation given, else the run's, else the data set's own.
-    fn normalization_of(&self, test: &TestSplit, config: Option<&Config>) -> Result<Normalization, TrainError> {
-        let recorded = config.map(|config| config.normalization(&test.normalization));
-        let default = recorded.transpose()?.unwrap_or_else(|| test.normalization.clone());
-        let resolved = Normalization::resolve(self.mean.as_deref(), self.std.as_deref(), &default);
-        Ok(resolved.map_err(DataError::from)?)
+    /// Refuses images with other channels or another number of classes than the
+    /// file says.
+    fn check_fit(&self, source: &str, set: &ImageSet, notes: &mut Vec<String>) -> Result<(), TrainError> {
+        let unfit = |said: String, found: String| {
+            Err(TrainError::Unfit {
+                path: self.path.clone(),
+                source_name: source.to_string(),
+                said,
+                found,
+            })
+        };
+        let counted = |count: usize, what: &str| format!("{count} {what}");
+        if let Some(classes) = &self.record.classes
+            && classes.len() != set.classes()
+        {
+            return unfit(counted(classes.len(), "classes"), counted(set.classes(), "classes"));
+        }
+        let Some([channels, height, width]) = self.record.input else {
+            return Ok(());
+        };
+        if channels != set.channels {
+            return unfit(counted(channels, "channels"), counted(set.channels, "channels"));
+        }
+        if (height, width) != (set.height, set.width) {
+            notes.push(format!(
+                "the images have {}×{} pixels; the network was trained on {height}×{width}",
+                set.height, set.width
+            ));
+        }
+        if self
+            .record
+            .classes
+            .as_ref()
+            .is_some_and(|classes| *classes != set.class_names)
+        {
+            notes.push(format!(
+                "the classes of {source} have other names than those of the training"
+            ));
+        }
+        Ok(())
     }
+}
+
+/// What to say about images of `source`, compared with the recorded ones.
+fn other_images(recorded: &RecordedData, source: &str, test: &ImageSet, train: Option<&ImageSet>) -> Option<String> {
+    let same_test = recorded.test.as_ref().and_then(|known| known.matches(test));
+    let same_train = recorded
+        .train
+        .as_ref()
+        .zip(train)
+        .and_then(|(known, set)| known.matches(set));
+    let differs = same_test == Some(false) || same_train == Some(false);
+    let own = &recorded.source;
+    match (own == source, differs, same_test) {
+        (true, false, _) => None,
+        (true, true, _) => Some(format!(
+            "the images of {own} have changed since the training: labels or sizes are others"
+        )),
+        (false, false, Some(true)) => Some(format!(
+            "images of {source} instead of {own}: labels and sizes are the same"
+        )),
+        (false, ..) => Some(format!("images of {source} instead of {own}: they are other images")),
+    }
+}
+
+/// What is chosen for a file that does not say it: the normalisation and, where
+/// its model was asked for, which of the models that its tensors fit.
+fn open_choices(normalization: &Normalization, model: Option<&Model>) -> String {
+    let mut text = format!("the file does not say how images are normalised: by {normalization} here");
+    let look_alikes = model.and_then(Model::spec).map(ModelSpec::look_alikes);
+    if let (Some(model), Some(others)) = (model, look_alikes.filter(|others| !others.is_empty())) {
+        let others: Vec<String> = others.iter().map(ModelSpec::to_string).collect();
+        text.push_str(&format!(
+            "; nor which of the models with these tensors it is: {model} here, else {}",
+            others.join(", ")
+        ));
+    }
+    text
+}
+
+/// The images of a network.
+struct Images {
+    source: String,
+    preparation: Preparation,
+    seed: u64,
+    test: TestSplit,
+    train: Option<ImageSet>,
 }
 
 /// A network with its trained weights on an adapter, and the images that it
@@ -401,6 +631,8 @@ pub struct TrainedNetwork {
     pub source: String,
     /// How every image is changed when it is loaded.
     pub preparation: Preparation,
+    /// The seed that synthetic images depend on.
+    pub seed: u64,
     /// Images per batch.
     pub batch_size: NonZeroUsize,
     /// The run, if the weights are a run's.

@@ -172,9 +172,15 @@ impl Trainer {
             directory.clear()?;
             directory.write_tuning(tuning.as_ref())?;
             directory.write_config(&self.config, &made_by)?;
-        } else if let Some(extension) = run.extension()? {
+        } else {
             let mut made_by = directory.read_made_by()?;
-            made_by.extended.push(extension);
+            let extension = run.extension()?;
+            // Images that have moved are looked for there the next time.
+            let moved = directory.read_config()?.data != self.config.data;
+            if extension.is_none() && !moved {
+                return Ok(run);
+            }
+            made_by.extended.extend(extension);
             directory.write_config(&self.config, &made_by)?;
         }
         Ok(run)

@@ -29,7 +29,7 @@ fn train(extra: &[&str], out: &Path) -> Command {
 }
 
 /// Writes CIFAR-10 files with a few records each to `folder`.
-fn cifar(folder: &Path, records: usize) -> String {
+pub fn cifar(folder: &Path, records: usize) -> String {
     for index in 0..6 {
         let name = if index == 5 {
             "test_batch.bin".to_string()
@@ -83,7 +83,6 @@ fn wrong_arguments_exit_with_2_and_one_line() {
             "--batch-size 65537 is not between 1 and 65536",
         ),
         (&["completions", "sh"], "possible values: bash"),
-        (&["eval", "--weights", "w.safetensors"], "--model"),
         (&["nonsense"], "nonsense"),
         (&[], "a command is missing"),
     ];

@@ -11,9 +11,9 @@ use crate::cli::real_data;
 use crate::support::program::{failure, json, program};
 use crate::support::reference_run;
 use residua::data::Draw;
-use residua::models::{InputShape, ModelSpec};
+use residua::models::{InputShape, Model, ModelSpec};
 use residua::train::{
-    Adapter, ImageResult, Split, TrainedNetwork, TrainedNetworkOptions, checkpoint, initialise, open, predicted,
+    Adapter, ImageResult, Record, Split, TrainedNetwork, TrainedNetworkOptions, checkpoint, initialise, open, predicted,
 };
 
 /// What `tests/fixtures/make_eval.py` wrote.
@@ -79,10 +79,11 @@ const IMAGES: usize = 40;
 /// Untrained weights in a file, and the arguments that name them.
 fn untrained(folder: &Path) -> (PathBuf, Vec<String>) {
     let spec: ModelSpec = MODEL.parse().unwrap();
-    let mut engine = open(&Adapter::Reference, &spec.into(), &InputShape::default(), None).unwrap();
+    let (model, input) = (Model::from(spec), InputShape::default());
+    let mut engine = open(&Adapter::Reference, &model, &input, None).unwrap();
     initialise(engine.as_mut(), 3);
     let path = folder.join("untrained.safetensors");
-    checkpoint::save(engine.as_mut(), &path, MODEL, None).unwrap();
+    checkpoint::save(engine.as_mut(), &path, &Record::of_model(&model, &input), None).unwrap();
     let arguments = [
         "--model",
         MODEL,

@@ -21,6 +21,7 @@ mod parity;
 mod paths;
 mod precision;
 mod recompute;
+mod record;
 mod reference_parity;
 mod report;
 mod shaders;

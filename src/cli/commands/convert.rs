@@ -6,8 +6,9 @@ use super::require_output;
 use crate::cli::args::NameArgs;
 use crate::cli::{CliError, note};
 use crate::graph::Mode;
-use crate::models::{InputShape, ModelSpec};
+use crate::models::{InputShape, Model, ModelSpec};
 use crate::shown::shown_path;
+use crate::train::{Record, export};
 use crate::weights::{self, Container, Dialect, Layout};
 
 #[derive(Debug, clap::Args)]
@@ -40,10 +41,15 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
         )));
     }
     let contents = weights::contents(&args.input)?;
-    let recorded = contents.facts.get("model").and_then(|name| name.parse().ok());
-    let model: Option<ModelSpec> = given.or(recorded);
+    let mut record = Record::read(&contents.facts, &args.input)?;
+    if let Some(given) = &given {
+        record.check_model(&given.clone().into(), &args.input)?;
+    }
+    let recorded = record.model.as_deref().and_then(|name| name.parse().ok());
+    let model: Option<Model> = given.or(recorded).map(|spec: ModelSpec| spec.into());
+    let shape = shape_of(&record, &contents);
     let layout = match &model {
-        Some(model) => Some(layout_for(model, &contents)?),
+        Some(model) => Some(Layout::of(&model.build(&shape, Mode::Eval)?.graph)),
         None => None,
     };
     let options = args.reading.options();
@@ -58,28 +64,31 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
         note(format_args!("{input}: {text}"));
     }
     let count = weights.tensors.len();
-    let renamed = weights::from_canonical(weights.tensors, dialect)?;
-    let metadata = model.map(|model| ("model".to_owned(), model.to_string()));
-    weights::write(&args.output, &renamed, &metadata.into_iter().collect())?;
+    record.complete(model.as_ref(), weights.normalization);
+    let renamed = export(
+        weights.tensors,
+        dialect,
+        &mut record,
+        model.as_ref(),
+        &shape,
+        &args.input,
+    )?;
+    weights::write(&args.output, &renamed, &record.metadata())?;
     Ok(format!(
         "{output}: {count} tensors, {} names to {dialect} names\n",
         weights.naming
     ))
 }
 
-/// The layers of the model for images and classes of the file's tensors.
-fn layout_for(model: &ModelSpec, contents: &Container) -> Result<Layout, CliError> {
-    let mut input = InputShape::default();
-    if let Some([channels, classes]) = contents
-        .tables
-        .iter()
-        .find_map(|table| weights::ends_of(&table.tensors))
-    {
-        input = InputShape {
-            channels,
-            classes,
-            ..input
-        };
+/// The images and classes that the file says, else those that its tensors have.
+fn shape_of(record: &Record, contents: &Container) -> InputShape {
+    let mut shape = InputShape::default();
+    let tables = &contents.tables;
+    if let Some([channels, classes]) = tables.iter().find_map(|table| weights::ends_of(&table.tensors)) {
+        (shape.channels, shape.classes) = (channels, classes);
     }
-    Ok(Layout::of(&model.build(&input, Mode::Eval)?.graph))
+    if let Some([channels, height, width]) = record.input {
+        (shape.channels, shape.height, shape.width) = (channels, height, width);
+    }
+    shape
 }

@@ -56,9 +56,10 @@ pub struct Args {
     /// images [default: the network's statistics stay]
     #[arg(long, value_name = "N", conflicts_with = "reorder")]
     recalibrate: Option<usize>,
-    /// Another network to compare with, on the same images: a run's directory,
-    /// or MODEL=WEIGHTS; may be given several times [default: none]
-    #[arg(long, value_name = "RUN|MODEL=FILE")]
+    /// Another network to compare with, on the same images: a run's directory, a
+    /// weights file, or MODEL=FILE where the file does not say its model; may be
+    /// given several times [default: none]
+    #[arg(long, value_name = "RUN|FILE|MODEL=FILE")]
     beside: Vec<String>,
     /// Also write label, loss and error of every image, a file per lesion
     #[arg(long, requires = "out")]
@@ -156,15 +157,13 @@ impl Args {
 }
 
 /// Options for the network `name` of `--beside`, on the images of `network`. A
-/// run has its own model and normalisation. A weights file alone has neither
-/// on record: its images are normalised as the first network's.
+/// run, or a file with a record, has its own model and normalisation. Where a
+/// file does not say how images are normalised, it is as for the first network.
 fn compared(options: &TrainedNetworkOptions, network: &TrainedNetwork, name: &str) -> TrainedNetworkOptions {
-    let options = options.clone().data(&network.source).limit_test(network.images());
-    let options = options.preparation(network.preparation);
+    let options = options.clone().images_of(network);
     match name.split_once('=').filter(|_| !Path::new(name).exists()) {
-        Some((model, weights)) => options
-            .normalization(&network.normalization)
-            .with_weights(weights, model),
+        Some((model, weights)) => options.with_file(weights).model_name(model),
+        None if Path::new(name).is_file() => options.with_file(name),
         None => options.with_run(name),
     }
 }
