@@ -2,7 +2,7 @@
 # Both install Mesa's software Vulkan driver if no driver is found. The tests also
 # need Chromium, and install it if it is not found.
 
-.PHONY: train test driver browser lint
+.PHONY: train test fuzz driver browser lint
 
 train: driver
 	cargo run --release -- train
@@ -21,3 +21,8 @@ driver:
 
 browser:
 	@sh scripts/browser.sh
+
+# Altered inputs for every reader, for FUZZ_SECONDS; prints the counts.
+FUZZ_SECONDS ?= 60
+fuzz:
+	RESIDUA_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --test fuzz -- --nocapture

@@ -23,6 +23,11 @@ pub fn shown_path(path: &Path) -> String {
     within(&path.to_string_lossy(), LONGEST_PATH)
 }
 
+/// A sentence that quotes a file, in one line, as [`shown`].
+pub fn shown_sentence(text: &str) -> String {
+    within(text, LONGEST_PATH)
+}
+
 /// `text` in one line: what would disturb it is escaped, nothing is left out.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -58,7 +63,7 @@ fn push(line: &mut String, character: char) {
 
 /// Control characters (Unicode's class Cc), line and paragraph separators, and
 /// invisible characters that change the direction of text or have no width.
-fn is_disturbing(character: char) -> bool {
+pub fn is_disturbing(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

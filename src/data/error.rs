@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{open_regular, read_at_most};
 use crate::formats::source::FormatError;
-use crate::shown::shown_path;
+use crate::shown::{shown, shown_path, shown_sentence};
 
 /// Data that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum DataError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
     /// A data source that does not exist.
-    #[error("unknown data '{given}': choose {choices}")]
+    #[error("unknown data '{}': choose {choices}", shown(given))]
     UnknownSource {
         /// What was asked for.
         given: String,
@@ -38,7 +38,8 @@ pub enum ArgumentError {
     },
     /// A size that the synthetic set cannot have.
     #[error(
-        "synthetic data of size '{given}': write synthetic:TRAIN or synthetic:TRAIN,TEST, each from 1 to {most} images"
+        "synthetic data of size '{}': write synthetic:TRAIN or synthetic:TRAIN,TEST, each from 1 to {most} images",
+        shown(given)
     )]
     SyntheticSize {
         /// The text after the colon.
@@ -68,7 +69,7 @@ pub enum ArgumentError {
     #[error("the built-in synthetic images stay as they are: resize, crop, pad and channels are for files")]
     PreparedSynthetic,
     /// A word that is not among those that exist.
-    #[error("unknown {what} '{given}': choose {choices}")]
+    #[error("unknown {what} '{}': choose {choices}", shown(given))]
     UnknownWord {
         /// What the word names.
         what: &'static str,
@@ -78,7 +79,10 @@ pub enum ArgumentError {
         choices: &'static str,
     },
     /// A list of means or standard deviations that cannot be used.
-    #[error("{what} '{given}' {problem}: give one number per channel, as 0.5,0.5,0.5, or {choices}")]
+    #[error(
+        "{what} '{}' {problem}: give one number per channel, as 0.5,0.5,0.5, or {choices}",
+        shown(given)
+    )]
     Normalization {
         /// `mean` or `std`.
         what: &'static str,
@@ -111,7 +115,7 @@ pub enum FileError {
         remedy: &'static str,
     },
     /// The operating system cannot read the file.
-    #[error("cannot read {}: {source}; check its permissions and the disk", shown_path(path))]
+    #[error("cannot read {}: {}; check its permissions and the disk", shown_path(path), shown_sentence(&source.to_string()))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -183,7 +187,7 @@ pub enum FileError {
         remedy: &'static str,
     },
     /// What a file or folder holds cannot be used.
-    #[error("{}: {problem}", shown_path(path))]
+    #[error("{}: {}", shown_path(path), shown_sentence(problem.trim_end()))]
     Content {
         /// The file or folder.
         path: PathBuf,

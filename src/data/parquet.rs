@@ -3,8 +3,11 @@
 //! A file has a column of images, `{bytes, path}` with a PNG or JPEG file in
 //! `bytes`, and a column of labels. Its metadata may name the classes.
 
+use std::cell::Cell;
 use std::fs;
+use std::panic;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use parquet::basic::Type;
 use parquet::column::reader::ColumnReader;
@@ -85,8 +88,40 @@ fn files_of(path: &Path, split: Split) -> Result<Vec<PathBuf>, FileError> {
     })
 }
 
+thread_local! {
+    /// Whether a panic of this thread is caught, and is not to be printed.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The first `limit` images of a split, prepared; `None` if there are none.
+///
+/// The crate `parquet` panics on some damaged files where it should give an
+/// error (a page that refers to a dictionary that is not there).
 pub(super) fn load(
+    path: &Path,
+    split: Split,
+    limit: usize,
+    preparation: &Preparation,
+) -> Result<Option<ImageSet>, FileError> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                print(info);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let loaded = panic::catch_unwind(|| load_files(path, split, limit, preparation));
+    QUIET.set(before);
+    loaded.unwrap_or_else(|_| {
+        let problem = "it is damaged: its parquet pages do not belong together; copy or download it again";
+        Err(FileError::content(path, problem.to_owned()))
+    })
+}
+
+fn load_files(
     path: &Path,
     split: Split,
     limit: usize,

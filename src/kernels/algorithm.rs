@@ -69,7 +69,7 @@ algorithms! {
 
 /// A text that names no algorithm of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' names no kernel of this version")]
+#[error("'{}' names no kernel of this version", crate::shown::shown(.0))]
 pub struct UnknownAlgorithm(pub String);
 
 impl FromStr for Algorithm {

@@ -2,25 +2,26 @@
 
 use super::{InputShape, NAMES, limits};
 use crate::graph::GraphError;
+use crate::shown::shown;
 
 /// A model that does not exist, or that cannot be built as asked. Each message
 /// is one line.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ModelError {
     /// No family has the name.
-    #[error("unknown model '{}': there are {NAMES}", .name.escape_debug())]
+    #[error("unknown model '{}': there are {NAMES}", shown(.name))]
     UnknownModel {
         /// The name asked for.
         name: String,
     },
     /// Text after the colon that is not an option.
-    #[error("'{}' is not an option: write name:key=value,key=value", .text.escape_debug())]
+    #[error("'{}' is not an option: write name:key=value,key=value", shown(.text))]
     Malformed {
         /// The text.
         text: String,
     },
     /// The family has no such option.
-    #[error("{model} has no option '{}': {}", .option.escape_debug(), listed(.known))]
+    #[error("{model} has no option '{}': {}", shown(.option), listed(.known))]
     UnknownOption {
         /// The model's name.
         model: String,
@@ -30,13 +31,13 @@ pub enum ModelError {
         known: Vec<&'static str>,
     },
     /// An option that is given twice.
-    #[error("option '{}' is given twice: keep one of them", .option.escape_debug())]
+    #[error("option '{}' is given twice: keep one of them", shown(.option))]
     Duplicate {
         /// The option.
         option: String,
     },
     /// A value that the option cannot have.
-    #[error("{model} has no {option}={}: {option} is {expected}", .value.escape_debug())]
+    #[error("{model} has no {option}={}: {option} is {expected}", shown(.value))]
     Value {
         /// The model's name.
         model: String,
@@ -97,7 +98,7 @@ pub enum ModelError {
         parameters: usize,
     },
     /// An image shape that cannot be read.
-    #[error("'{}' is not an image shape: write channels, height and width as in 3x32x32", .text.escape_debug())]
+    #[error("'{}' is not an image shape: write channels, height and width as in 3x32x32", shown(.text))]
     InputSyntax {
         /// What was written.
         text: String,
@@ -123,7 +124,7 @@ pub enum ModelError {
         error: Box<GraphError>,
     },
     /// A name that a network of one's own cannot have.
-    #[error("'{}' cannot name a network of your own: {problem}", .name.escape_debug())]
+    #[error("'{}' cannot name a network of your own: {problem}", shown(.name))]
     OwnName {
         /// The name.
         name: String,

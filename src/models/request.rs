@@ -15,10 +15,16 @@ pub(super) struct ModelRequest {
     known: Vec<&'static str>,
 }
 
+/// The longest name with its options, in bytes; far longer than any model's.
+const LONGEST: usize = 1000;
+
 impl FromStr for ModelRequest {
     type Err = ModelError;
 
     fn from_str(text: &str) -> Result<Self, ModelError> {
+        if text.len() > LONGEST {
+            return Err(ModelError::UnknownModel { name: text.to_owned() });
+        }
         let (name, list) = match text.split_once(':') {
             Some((name, list)) => (name, split_outside_parentheses(list)),
             None => (text, Vec::new()),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::table::Table;
 use super::{Item, Report};
+use crate::shown::one_line;
 
 impl Report {
     /// The report in GitHub-flavoured Markdown. Figures are links to the SVG
@@ -78,7 +79,7 @@ fn write_table(text: &mut String, table: &Table) {
 
 /// The words on one line.
 fn line(words: &str) -> String {
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
+    one_line(&words.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The words, escaped for a table cell.

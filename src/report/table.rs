@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::shown::shown_sentence;
+
 /// Rows of values under named columns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Table {
@@ -130,7 +132,7 @@ impl Column {
             Value::Null => "–".to_string(),
             Value::Bool(true) => "yes".to_string(),
             Value::Bool(false) => "no".to_string(),
-            Value::String(text) => not_finite(text).unwrap_or(text).to_string(),
+            Value::String(text) => shown_sentence(not_finite(text).unwrap_or(text)),
             Value::Number(number) => self.number_text(number),
             Value::Array(_) | Value::Object(_) => value.to_string(),
         }

@@ -3,6 +3,7 @@
 use super::table::Table;
 use super::words::wrap;
 use super::{Item, Report};
+use crate::shown::{one_line, shown};
 
 /// Width of a line of text, in characters.
 const COLUMNS: f64 = 88.0;
@@ -22,11 +23,13 @@ impl Report {
 }
 
 fn heading(text: &str) -> String {
-    format!("{text}\n{}\n", "=".repeat(count(text)))
+    let text = one_line(text);
+    format!("{text}\n{}\n", "=".repeat(count(&text)))
 }
 
 fn paragraph(text: &str) -> String {
-    wrap(text, COLUMNS, |line| count(line) as f64).join("\n") + "\n"
+    let words: Vec<&str> = text.split_whitespace().collect();
+    wrap(&one_line(&words.join(" ")), COLUMNS, |line| count(line) as f64).join("\n") + "\n"
 }
 
 fn part(item: &Item) -> Option<String> {
@@ -40,12 +43,12 @@ fn part(item: &Item) -> Option<String> {
 
 /// The table in columns as wide as their widest cell, two spaces apart.
 fn columns(table: &Table) -> String {
-    let head = table.columns.iter().map(|column| column.label.clone()).collect();
+    let head = table.columns.iter().map(|column| shown(&column.label)).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(table.shown()).collect();
     let widths: Vec<usize> = (0..table.columns.len())
         .map(|column| rows.iter().map(|row| count(&row[column])).max().unwrap_or(0))
         .collect();
-    let mut text = format!("{}\n", table.title);
+    let mut text = format!("{}\n", one_line(&table.title));
     for row in rows {
         let cell = |(column, value): (usize, &String)| {
             let space = " ".repeat(widths[column] - count(value));

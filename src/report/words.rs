@@ -1,6 +1,7 @@
 //! How is text escaped, measured, wrapped and shortened for a drawing?
 
 use super::advances::{ASCII_BOLD, ASCII_REGULAR, OTHERS};
+use crate::shown::is_disturbing;
 
 /// The advance of a character that no measured font has, in thousandths of the
 /// font size: more than an ideograph, less than an emoji.
@@ -19,7 +20,8 @@ pub(super) fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\n' | '\r' | '\t' => escaped.push(' '),
-            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            other if is_disturbing(other) => escaped.push('\u{fffd}'),
             other => escaped.push(other),
         }
     }
@@ -108,6 +110,7 @@ mod tests {
 
     #[test]
     fn markup_cannot_get_out_of_a_text() {
+        assert_eq!(escape("\u{202e}\u{1b}[2J"), "\u{fffd}\u{fffd}[2J");
         assert_eq!(escape("a<b & \"c\"\u{0}"), "a&lt;b &amp; &quot;c&quot;\u{fffd}");
     }
 

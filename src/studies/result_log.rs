@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::StudyError;
+use crate::files::{TEXT_LIMIT, open_regular, read_open};
+use crate::shown::shown;
 
 /// Results by key: in memory, and also in a file if there is one.
 #[derive(Debug, Default)]
@@ -44,6 +46,11 @@ impl ResultLog {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(failed)?;
         }
+        // Opening a named pipe waits for its writer.
+        match open_regular(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -51,8 +58,9 @@ impl ResultLog {
             .truncate(false)
             .open(path)
             .map_err(failed)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        let bytes = read_open(&file, size, TEXT_LIMIT).map_err(failed)?;
+        let text = String::from_utf8(bytes).map_err(|_| problem("is no text".to_string()))?;
         let mut entries = HashMap::new();
         let mut whole = 0;
         for (index, line) in text.split_inclusive('\n').enumerate() {
@@ -132,8 +140,12 @@ fn difference(found: &Value, wanted: &Value) -> Option<String> {
     };
     let keys = wanted.keys().chain(found.keys());
     let differs = keys.into_iter().find(|key| found.get(*key) != wanted.get(*key))?;
-    let of = |study: &serde_json::Map<String, Value>| study.get(differs).map_or("none".into(), Value::to_string);
-    Some(format!("{differs} {} instead of {}", of(found), of(wanted)))
+    let of = |study: &serde_json::Map<String, Value>| {
+        study
+            .get(differs)
+            .map_or("none".into(), |value| shown(&value.to_string()))
+    };
+    Some(format!("{} {} instead of {}", shown(differs), of(found), of(wanted)))
 }
 
 #[cfg(test)]

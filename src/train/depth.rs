@@ -69,7 +69,10 @@ impl FromStr for DepthRule {
         match text {
             "linear" => Ok(DepthRule::Linear),
             "uniform" => Ok(DepthRule::Uniform),
-            _ => Err(format!("'{text}' is not a depth rule; use linear or uniform")),
+            _ => Err(format!(
+                "'{}' is not a depth rule; use linear or uniform",
+                crate::shown::shown(text)
+            )),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::config::Config;
 use crate::data::Source;
 use crate::files::{DirectoryLock, SETTINGS_LIMIT, TEXT_LIMIT, append, read_text, write_atomic};
 use crate::models::{ModelError, ModelSpec};
+use crate::shown::shown_sentence;
 use crate::tuning::{TuningCache, read_tuning_file};
 
 const METRICS_HEADER: &str = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds";
@@ -491,12 +492,10 @@ fn read_made_by(path: &Path) -> Result<MadeBy, TrainError> {
     })
 }
 
+/// An error of the TOML reader, which quotes the file, in one line.
 fn first_line(text: &str) -> String {
-    text.lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(str::trim)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    shown_sentence(&lines.collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]

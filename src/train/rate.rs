@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::shown::shown;
+
 /// The shape of the learning rate over a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Schedule {
@@ -127,7 +129,13 @@ impl FromStr for Schedule {
                 let number = |text: &str| {
                     let value: Option<f64> = text.trim().parse().ok();
                     let value = value.filter(|value| value.is_finite() && *value > 0.0);
-                    value.ok_or_else(|| format!("'{text}' in the schedule '{rest}' is not a positive number"))
+                    value.ok_or_else(|| {
+                        format!(
+                            "'{}' in the schedule '{}' is not a positive number",
+                            shown(text),
+                            shown(rest)
+                        )
+                    })
                 };
                 let listed = epochs.split(',').filter(|text| !text.trim().is_empty());
                 Ok(Schedule::MultiStep {
@@ -136,8 +144,9 @@ impl FromStr for Schedule {
                 })
             }
             _ => Err(format!(
-                "'{text}' is not a schedule; use constant, cosine, multi-step or multi-step:60,120,160@0.2 \
-                 (epochs@factor)"
+                "'{}' is not a schedule; use constant, cosine, multi-step or multi-step:60,120,160@0.2 \
+                 (epochs@factor)",
+                shown(text)
             )),
         }
     }

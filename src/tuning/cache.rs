@@ -15,6 +15,7 @@ use super::error::CacheError;
 use crate::gpu::AdapterInfo;
 use crate::kernels;
 use crate::schedule::{KernelChoices, Timing, TunedKernel};
+use crate::shown::{shown, shown_sentence};
 
 /// The version of the file format, and of the algorithms' names in it. Files
 /// of version 1 had no version number.
@@ -186,7 +187,7 @@ impl TuningCache {
         let malformed = |problem: &str| CacheError::Malformed(problem.to_string());
         let syntax = |error: toml::de::Error| {
             let words: Vec<&str> = error.message().split_whitespace().collect();
-            malformed(&words.join(" "))
+            malformed(&shown_sentence(&words.join(" ")))
         };
         let table: toml::Table = toml::from_str(text).map_err(syntax)?;
         if table.is_empty() {
@@ -208,7 +209,7 @@ impl TuningCache {
                     return Err(malformed("a kernel without work or batch size"));
                 }
                 let algorithm = kernel.algorithm.parse();
-                let algorithm = algorithm.map_err(|error| malformed(&format!("{}: {error}", kernel.work)))?;
+                let algorithm = algorithm.map_err(|error| malformed(&format!("{}: {error}", shown(&kernel.work))))?;
                 let timing = kernel.milliseconds.zip(kernel.default_milliseconds);
                 let timing = timing.map(|(milliseconds, default_milliseconds)| Timing {
                     milliseconds,

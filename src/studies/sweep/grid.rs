@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::models::{ModelSpec, OPTIONS};
+use crate::shown::shown;
 use crate::studies::error::StudyError;
 use crate::studies::file_name::file_name;
 use crate::train::Config;
@@ -35,7 +36,8 @@ impl FromStr for GridSetting {
     type Err = StudyError;
 
     fn from_str(text: &str) -> Result<Self, StudyError> {
-        let problem = |problem: &str| StudyError::value("grid", format!("{text}: {problem}; write KEY=VALUE,VALUE"));
+        let problem =
+            |problem: &str| StudyError::value("grid", format!("{}: {problem}; write KEY=VALUE,VALUE", shown(text)));
         let (key, list) = text.split_once('=').ok_or_else(|| problem("it has no '='"))?;
         let key = key.trim().to_string();
         let values = match WITH_COMMAS.contains(&key.as_str()) {
@@ -46,7 +48,7 @@ impl FromStr for GridSetting {
             return Err(problem("the key or a value is empty"));
         }
         if let Some(twice) = (1..values.len()).find(|&at| values[..at].contains(&values[at])) {
-            return Err(problem(&format!("the value {} is given twice", values[twice])));
+            return Err(problem(&format!("the value {} is given twice", shown(&values[twice]))));
         }
         Ok(GridSetting { key, values })
     }
