@@ -90,6 +90,80 @@ fn networks_are_compared_on_the_same_images() {
 }
 
 #[test]
+fn a_lesion_that_diverges_is_said_drawn_and_flagged() {
+    use crate::report::{Item, Layer, Table};
+    let folder = tempfile::tempdir().unwrap();
+    let study = LesionStudy {
+        pairs: true,
+        ..LesionStudy::default()
+    };
+    let mut findings = study
+        .run(&mut small(folder.path()).open().unwrap(), &mut |_| {})
+        .unwrap();
+    let table = |findings: &LesionFindings, wanted: &str| -> Table {
+        let tables = findings.items().into_iter().filter_map(|item| match item {
+            Item::Table(table) if table.name == wanted => Some(table),
+            _ => None,
+        });
+        tables.last().unwrap()
+    };
+    let keys = |table: &Table| {
+        table
+            .columns
+            .iter()
+            .map(|column| column.key.clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(!findings.finding().contains("diverge"), "{}", findings.finding());
+    assert!(!keys(&table(&findings, "lesions")).contains(&"images_not_finite".to_string()));
+
+    for lesion in [&mut findings.lesions[1], &mut findings.pairs[0]] {
+        lesion.evaluation.diverged = true;
+        lesion.evaluation.images_not_finite = 3;
+        lesion.evaluation.loss = f64::NAN;
+    }
+    let finding = findings.finding();
+    assert!(
+        finding.contains("most with block 2 (") && finding.contains("to divergence (the loss of 3 of "),
+        "{finding}"
+    );
+    for (name, row) in [("lesions", 2), ("pairs", 0)] {
+        let table = table(&findings, name);
+        assert_eq!(keys(&table).last().unwrap(), "images_not_finite");
+        assert_eq!(table.rows[row].last(), Some(&serde_json::json!(3)));
+        assert!(table.rows.iter().all(|row| row.len() == table.columns.len()), "{name}");
+        assert!(table.csv().contains(",NaN,"), "{}", table.csv());
+    }
+    // Crosses: the block alone, and the pair twice with the block on the diagonal.
+    for item in findings.items() {
+        let Item::Figure(figure) = item else { continue };
+        let crosses = match &figure.layers[..] {
+            [Layer::Heat { cells, .. }] => cells.iter().filter(|cell| cell.value == Some(f64::INFINITY)).count(),
+            layers => {
+                let marks = layers.iter().flat_map(|layer| match layer {
+                    Layer::Line { marks, .. } => &marks[..],
+                    _ => &[],
+                });
+                marks.filter(|mark| mark.y == f64::INFINITY).count()
+            }
+        };
+        let expected = match figure.name.as_str() {
+            "lesions" => 1,
+            "pairs" => 3,
+            "interaction" => 2,
+            _ => 0,
+        };
+        assert_eq!(crosses, expected, "{}", figure.name);
+        assert_eq!(
+            figure.svg().contains("not finite, off the scale"),
+            expected > 0,
+            "{}",
+            figure.name
+        );
+    }
+}
+
+#[test]
 fn top5_errors_are_reported_for_more_than_ten_classes() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("study");

@@ -39,11 +39,11 @@ impl LesionFindings {
 
     fn of_one(&self, lesion: &Lesion) -> String {
         format!(
-            "Without {}, {} has a test error of {}; the whole network has {}.",
+            "Without {}, the test error of {} changes from {} to {}.",
             self.named(&lesion.blocks),
             self.label,
-            error(&lesion.evaluation),
-            error(&self.whole)
+            error(&self.whole),
+            error(&lesion.evaluation)
         )
     }
 
@@ -159,14 +159,14 @@ fn cheapest<'a>(lesions: &[&'a Lesion]) -> Option<&'a Lesion> {
     lesions.iter().copied().min_by(|one, other| by_cost(one, other))
 }
 
-/// By error, then by loss. A loss that is not finite is the largest.
+/// Divergence costs most; otherwise by error, then by loss.
 fn by_cost(one: &Lesion, other: &Lesion) -> std::cmp::Ordering {
-    let key = |lesion: &Lesion| {
-        let Evaluation { error, loss, .. } = lesion.evaluation;
-        [error, if loss.is_finite() { loss } else { f64::INFINITY }]
-    };
-    let (one, other) = (key(one), key(other));
-    one[0].total_cmp(&other[0]).then(one[1].total_cmp(&other[1]))
+    let (one, other) = (&one.evaluation, &other.evaluation);
+    let by_error = one.error.total_cmp(&other.error);
+    one.diverged
+        .cmp(&other.diverged)
+        .then(by_error)
+        .then(one.cost().total_cmp(&other.cost()))
 }
 
 fn verb(now: f64, before: f64) -> &'static str {
@@ -177,12 +177,17 @@ fn verb(now: f64, before: f64) -> &'static str {
     }
 }
 
-/// An error in words; a loss that is not finite is said.
+/// An error in words, or that the network diverges.
 fn error(evaluation: &Evaluation) -> String {
-    let diverged = if evaluation.loss.is_finite() {
-        ""
+    let Evaluation {
+        images,
+        images_not_finite,
+        diverged,
+        ..
+    } = evaluation;
+    if *diverged {
+        format!("divergence (the loss of {images_not_finite} of {images} images is not finite)")
     } else {
-        ", where its output is not finite"
-    };
-    format!("{:.2} %{diverged}", 100.0 * evaluation.error)
+        format!("{:.2} %", 100.0 * evaluation.error)
+    }
 }

@@ -1,6 +1,9 @@
 //! How does the report show many deleted blocks and other orders?
 
-use super::report::{DOWNSAMPLES, evaluation_columns, evaluation_values, heading, numbers, percent};
+use super::report::{
+    DOWNSAMPLES, error_or_off_scale, evaluation_columns, evaluation_values, flagged, heading, loss_words, numbers,
+    percent,
+};
 use super::{LesionFindings, Reordering};
 use crate::report::{Axis, BoxMark, Column, Figure, Item, Layer, Mark, Table, number_or_word};
 use crate::studies::statistics::{five_numbers, mean};
@@ -95,20 +98,26 @@ impl LesionFindings {
                 trial.into_iter().chain(evaluation_values(&lesion.evaluation)).collect()
             })
         });
-        items.push(Item::Table(Table {
-            name: "random-trials".into(),
-            title: "Every trial".into(),
-            columns: [
-                Column::plain("pool", "deleted from"),
-                Column::plain("deleted", "number deleted"),
-                Column::plain("blocks", "blocks"),
-            ]
-            .into_iter()
-            .chain(evaluation_columns(self.has_top5()))
-            .collect(),
-            rows: rows.collect(),
-            file_only: true,
-        }));
+        items.push(flagged(
+            Table {
+                name: "random-trials".into(),
+                title: "Every trial".into(),
+                columns: [
+                    Column::plain("pool", "deleted from"),
+                    Column::plain("deleted", "number deleted"),
+                    Column::plain("blocks", "blocks"),
+                ]
+                .into_iter()
+                .chain(evaluation_columns(self.has_top5()))
+                .collect(),
+                rows: rows.collect(),
+                file_only: true,
+            },
+            self.random
+                .iter()
+                .flat_map(|random| &random.lesions)
+                .map(|lesion| &lesion.evaluation),
+        ));
     }
 
     pub(super) fn reorder_items(&self, items: &mut Vec<Item>) {
@@ -119,13 +128,13 @@ impl LesionFindings {
         let marks = self.reorderings.iter().map(|reordering| {
             Mark::new(
                 reordering.tau,
-                100.0 * reordering.evaluation.error,
+                error_or_off_scale(&reordering.evaluation),
                 format!(
-                    "{} swaps, τ {:.3}: error {:.2} %, loss {:.3}",
+                    "{} swaps, τ {:.3}: error {:.2} %, {}",
                     reordering.swaps.len(),
                     reordering.tau,
                     100.0 * reordering.evaluation.error,
-                    reordering.evaluation.loss
+                    loss_words(&reordering.evaluation)
                 ),
             )
         });
@@ -180,20 +189,23 @@ impl LesionFindings {
                 .chain(evaluation_values(&reordering.evaluation))
                 .collect()
         });
-        items.push(Item::Table(Table {
-            name: "reorder".into(),
-            title: "Every order".into(),
-            columns: [
-                Column::plain("swaps", "number of swaps"),
-                Column::plain("pairs", "swapped pairs"),
-                Column::number("tau", "Kendall's τ", 4),
-            ]
-            .into_iter()
-            .chain(evaluation_columns(self.has_top5()))
-            .collect(),
-            rows: rows.collect(),
-            file_only: self.reorderings.len() > 60,
-        }));
+        items.push(flagged(
+            Table {
+                name: "reorder".into(),
+                title: "Every order".into(),
+                columns: [
+                    Column::plain("swaps", "number of swaps"),
+                    Column::plain("pairs", "swapped pairs"),
+                    Column::number("tau", "Kendall's τ", 4),
+                ]
+                .into_iter()
+                .chain(evaluation_columns(self.has_top5()))
+                .collect(),
+                rows: rows.collect(),
+                file_only: self.reorderings.len() > 60,
+            },
+            self.reorderings.iter().map(|reordering| &reordering.evaluation),
+        ));
     }
 
     pub(super) fn greedy_items(&self, items: &mut Vec<Item>) {
@@ -213,14 +225,15 @@ impl LesionFindings {
             let number = new(index);
             Mark {
                 x: (index + 1) as f64,
-                y: 100.0 * lesion.evaluation.error,
+                y: error_or_off_scale(&lesion.evaluation),
                 interval: Some(percent(lesion.evaluation.interval)),
                 strong: self.blocks[number - 1].downsamples,
                 text: format!(
-                    "{} deleted, last block {number} ({}): error {:.2} %",
+                    "{} deleted, last block {number} ({}): error {:.2} %, {}",
                     index + 1,
                     self.blocks[number - 1].name,
-                    100.0 * lesion.evaluation.error
+                    100.0 * lesion.evaluation.error,
+                    loss_words(&lesion.evaluation)
                 ),
             }
         });
@@ -255,19 +268,22 @@ impl LesionFindings {
             ];
             step.into_iter().chain(evaluation_values(&lesion.evaluation)).collect()
         });
-        items.push(Item::Table(Table {
-            name: "greedy".into(),
-            title: "Order of greedy deletion".into(),
-            columns: [
-                Column::plain("deleted", "number deleted"),
-                Column::plain("block", "last block"),
-                Column::plain("name", "name"),
-            ]
-            .into_iter()
-            .chain(evaluation_columns(self.has_top5()))
-            .collect(),
-            rows: rows.collect(),
-            file_only: false,
-        }));
+        items.push(flagged(
+            Table {
+                name: "greedy".into(),
+                title: "Order of greedy deletion".into(),
+                columns: [
+                    Column::plain("deleted", "number deleted"),
+                    Column::plain("block", "last block"),
+                    Column::plain("name", "name"),
+                ]
+                .into_iter()
+                .chain(evaluation_columns(self.has_top5()))
+                .collect(),
+                rows: rows.collect(),
+                file_only: false,
+            },
+            self.greedy.iter().map(|lesion| &lesion.evaluation),
+        ));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::report::{evaluation_columns, evaluation_values, heading};
+use super::report::{error_or_off_scale, evaluation_columns, evaluation_values, flagged, heading, loss_words};
 use super::{Lesion, LesionFindings};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Table};
 
@@ -24,12 +24,22 @@ impl LesionFindings {
             let both = |lesion: &Lesion| {
                 let [a, b] = [lesion.blocks[0], lesion.blocks[1]];
                 let value = 100.0 * value(lesion);
+                let diverges = if lesion.evaluation.diverged {
+                    format!(", {}", loss_words(&lesion.evaluation))
+                } else {
+                    String::new()
+                };
                 let cell = |x, y| Cell {
                     x,
                     y,
-                    value: value.is_finite().then_some(value),
+                    value: Some(if lesion.evaluation.diverged {
+                        f64::INFINITY
+                    } else {
+                        value
+                    })
+                    .filter(|value| !value.is_nan()),
                     text: format!(
-                        "blocks {a} ({}) and {b} ({}): {what} {value:.2}",
+                        "blocks {a} ({}) and {b} ({}): {what} {value:.2}{diverges}",
                         self.blocks[a - 1].name,
                         self.blocks[b - 1].name
                     ),
@@ -59,7 +69,7 @@ impl LesionFindings {
         let diagonal = self.singles().into_iter().map(|lesion| Cell {
             x: lesion.blocks[0],
             y: lesion.blocks[0],
-            value: Some(100.0 * lesion.evaluation.error),
+            value: Some(error_or_off_scale(&lesion.evaluation)),
             text: self.mark(lesion).text,
         });
         let errors = pairs(&|lesion| lesion.evaluation.error, "test error (%)");
@@ -87,19 +97,22 @@ impl LesionFindings {
                 .chain([json!(interaction(lesion))])
                 .collect()
         });
-        items.push(Item::Table(Table {
-            name: "pairs".into(),
-            title: "Two blocks deleted".into(),
-            columns: [
-                Column::plain("first", "first block"),
-                Column::plain("second", "second block"),
-            ]
-            .into_iter()
-            .chain(evaluation_columns(self.has_top5()))
-            .chain([Column::percent("interaction", "interaction (points)")])
-            .collect(),
-            rows: rows.collect(),
-            file_only: self.pairs.len() > 60,
-        }));
+        items.push(flagged(
+            Table {
+                name: "pairs".into(),
+                title: "Two blocks deleted".into(),
+                columns: [
+                    Column::plain("first", "first block"),
+                    Column::plain("second", "second block"),
+                ]
+                .into_iter()
+                .chain(evaluation_columns(self.has_top5()))
+                .chain([Column::percent("interaction", "interaction (points)")])
+                .collect(),
+                rows: rows.collect(),
+                file_only: self.pairs.len() > 60,
+            },
+            self.pairs.iter().map(|lesion| &lesion.evaluation),
+        ));
     }
 }

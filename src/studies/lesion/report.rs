@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Lesion, LesionFindings};
-use crate::report::{Column, Item, Mark, number_or_word};
+use crate::report::{Column, Item, Mark, Table, number_or_word};
 use crate::studies::evaluator::Evaluation;
 
 /// What emphasised marks are.
@@ -59,21 +59,20 @@ impl LesionFindings {
 
     pub(super) fn mark(&self, lesion: &Lesion) -> Mark {
         let number = lesion.blocks[0];
-        let Evaluation {
-            error, loss, interval, ..
-        } = lesion.evaluation;
+        let Evaluation { error, interval, .. } = lesion.evaluation;
         let downsamples = self.blocks[number - 1].downsamples;
         Mark {
             x: number as f64,
-            y: 100.0 * error,
+            y: error_or_off_scale(&lesion.evaluation),
             interval: Some(percent(interval)),
             strong: downsamples,
             text: format!(
-                "block {number} ({}{}): error {:.2} % ({:+.2} points), loss {loss:.3}",
+                "block {number} ({}{}): error {:.2} % ({:+.2} points), {}",
                 self.blocks[number - 1].name,
                 if downsamples { ", downsamples" } else { "" },
                 100.0 * error,
                 100.0 * (error - self.whole.error),
+                loss_words(&lesion.evaluation),
             ),
         }
     }
@@ -84,6 +83,44 @@ impl LesionFindings {
             .map(|(index, block)| format!("{} {}", index + 1, block.name))
             .collect()
     }
+}
+
+/// The error in per cent, for a figure. The error of a network that diverges says
+/// little: it is drawn off the scale.
+pub(super) fn error_or_off_scale(evaluation: &Evaluation) -> f64 {
+    if evaluation.diverged {
+        f64::INFINITY
+    } else {
+        100.0 * evaluation.error
+    }
+}
+
+/// The loss in words, or that the network diverges.
+pub(super) fn loss_words(evaluation: &Evaluation) -> String {
+    if evaluation.diverged {
+        let Evaluation {
+            images,
+            images_not_finite,
+            ..
+        } = evaluation;
+        format!("diverges: the loss of {images_not_finite} of {images} images is not finite")
+    } else {
+        format!("loss {:.3}", evaluation.loss)
+    }
+}
+
+/// `table`, whose rows are `evaluations`, with a column for the number of images
+/// whose loss is not finite, if there are any.
+pub(super) fn flagged<'a>(mut table: Table, evaluations: impl Iterator<Item = &'a Evaluation> + Clone) -> Item {
+    if evaluations.clone().any(|evaluation| evaluation.diverged) {
+        table
+            .columns
+            .push(Column::plain("images_not_finite", "images not finite"));
+        for (row, evaluation) in table.rows.iter_mut().zip(evaluations) {
+            row.push(evaluation.images_not_finite.into());
+        }
+    }
+    Item::Table(table)
 }
 
 /// Columns of [`LesionFindings::row`]; `title` is the title of the blocks'

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::report::{DOWNSAMPLES, evaluation_columns, evaluation_values, heading, lesion_columns, numbers, percent};
+use super::report::{
+    DOWNSAMPLES, error_or_off_scale, evaluation_columns, evaluation_values, flagged, heading, lesion_columns,
+    loss_words, numbers, percent,
+};
 use super::{Lesion, LesionFindings};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Table, distinct};
 use crate::studies::evaluator::Evaluation;
@@ -20,32 +23,40 @@ impl LesionFindings {
                 .iter()
                 .map(|lesion| self.row(&lesion.blocks, &lesion.evaluation)),
         );
-        items.push(Item::Table(Table {
-            name: "lesions".into(),
-            title: format!("{}: error and loss with deleted blocks", self.label),
-            columns: lesion_columns("deleted", self.has_top5()),
-            rows: rows.collect(),
-            file_only: false,
-        }));
+        let evaluations = self.lesions.iter().map(|lesion| &lesion.evaluation);
+        let evaluations = std::iter::once(&self.whole).chain(evaluations);
+        items.push(flagged(
+            Table {
+                name: "lesions".into(),
+                title: format!("{}: error and loss with deleted blocks", self.label),
+                columns: lesion_columns("deleted", self.has_top5()),
+                rows: rows.collect(),
+                file_only: false,
+            },
+            evaluations,
+        ));
         for (index, other) in self.compared.iter().enumerate() {
             let rows = other.single.iter().map(|lesion| {
                 let named = [numbers(&lesion.blocks).into(), lesion.names.join(" ").into()];
                 named.into_iter().chain(evaluation_values(&lesion.evaluation)).collect()
             });
-            items.push(Item::Table(Table {
-                name: format!("beside-{}-{}", index + 1, file_name(&other.label)),
-                title: format!(
-                    "{}: error {:.2} % with nothing deleted",
-                    other.label,
-                    100.0 * other.whole.error
-                ),
-                columns: [Column::plain("blocks", "deleted"), Column::plain("names", "names")]
-                    .into_iter()
-                    .chain(evaluation_columns(other.whole.top5_wrong.is_some()))
-                    .collect(),
-                rows: rows.collect(),
-                file_only: false,
-            }));
+            items.push(flagged(
+                Table {
+                    name: format!("beside-{}-{}", index + 1, file_name(&other.label)),
+                    title: format!(
+                        "{}: error {:.2} % with nothing deleted",
+                        other.label,
+                        100.0 * other.whole.error
+                    ),
+                    columns: [Column::plain("blocks", "deleted"), Column::plain("names", "names")]
+                        .into_iter()
+                        .chain(evaluation_columns(other.whole.top5_wrong.is_some()))
+                        .collect(),
+                    rows: rows.collect(),
+                    file_only: false,
+                },
+                other.single.iter().map(|lesion| &lesion.evaluation),
+            ));
         }
     }
 
@@ -76,11 +87,11 @@ impl LesionFindings {
         for other in &self.compared {
             let marks = other.single.iter().map(|lesion| Mark {
                 x: lesion.blocks[0] as f64,
-                y: 100.0 * lesion.evaluation.error,
+                y: error_or_off_scale(&lesion.evaluation),
                 interval: Some(percent(lesion.evaluation.interval)),
                 strong: other.downsampling.contains(&lesion.blocks[0]),
                 text: format!(
-                    "{}, block {} ({}{}): {:.2} %",
+                    "{}, block {} ({}{}): error {:.2} %, {}",
                     other.label,
                     lesion.blocks[0],
                     lesion.names.join(" "),
@@ -89,7 +100,8 @@ impl LesionFindings {
                     } else {
                         ""
                     },
-                    100.0 * lesion.evaluation.error
+                    100.0 * lesion.evaluation.error,
+                    loss_words(&lesion.evaluation)
                 ),
             });
             layers.push(Layer::Line {
@@ -254,13 +266,16 @@ impl LesionFindings {
         let rows = controls
             .iter()
             .map(|lesion| self.row(&lesion.blocks, &lesion.evaluation));
-        items.push(Item::Table(Table {
-            name: "without-shortcut".into(),
-            title: "Shortcut deleted".into(),
-            columns: lesion_columns("block", self.has_top5()),
-            rows: rows.collect(),
-            file_only: false,
-        }));
+        items.push(flagged(
+            Table {
+                name: "without-shortcut".into(),
+                title: "Shortcut deleted".into(),
+                columns: lesion_columns("block", self.has_top5()),
+                rows: rows.collect(),
+                file_only: false,
+            },
+            self.without_shortcut.iter().map(|lesion| &lesion.evaluation),
+        ));
     }
 
     pub(super) fn response_items(&self, items: &mut Vec<Item>) {

@@ -189,11 +189,11 @@ impl PathFindings {
         let mut text = String::new();
         if let Some((range, share)) = self.effective(rows) {
             text.push_str(&format!(
-                "Paths of {} to {} blocks carry {:.0} % of the gradient. They are {:.4} % of all paths. ",
+                "Paths of {} to {} blocks carry {:.0} % of the gradient. They are {} of all paths. ",
                 range.start(),
                 range.end(),
                 100.0 * SHARE,
-                100.0 * share
+                share_words(share)
             ));
         }
         if let Some((slope, _)) = Self::decay(rows) {
@@ -276,7 +276,11 @@ impl PathFindings {
                 Mark::new(length as f64, *share, text)
             });
             Layer::Line {
-                label: format!("{deleted} blocks deleted"),
+                label: match deleted {
+                    0 => "nothing deleted".into(),
+                    1 => "1 block deleted".into(),
+                    _ => format!("{deleted} blocks deleted"),
+                },
                 marks: marks.collect(),
             }
         });
