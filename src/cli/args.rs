@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::data::{ArgumentError, Preparation};
+use crate::models::{InputShape, ModelError, ModelSpec};
 use crate::train::Adapter;
 use crate::tuning::{KernelSource, cache_path};
 use crate::weights::{NameOptions, Rename};
@@ -174,4 +175,18 @@ pub fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
     let ends = ends.filter(|(from, to)| from <= to);
     ends.map(|(from, to)| from..=to)
         .ok_or_else(|| "a number or a range such as 1..20 is needed".to_string())
+}
+
+/// The images that `--input` and `--classes` describe, by default those that
+/// `model` is made for.
+///
+/// # Errors
+/// Where `input` is no shape.
+pub fn input_for(model: &ModelSpec, input: Option<&str>, classes: Option<usize>) -> Result<InputShape, ModelError> {
+    let usual = model.usual_input();
+    let shape = input.map_or(Ok(usual), str::parse)?;
+    Ok(InputShape {
+        classes: classes.unwrap_or(usual.classes),
+        ..shape
+    })
 }

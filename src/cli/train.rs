@@ -22,7 +22,8 @@ use crate::models::ModelSpec;
 use crate::schedule::Footprint;
 use crate::shown::shown_path;
 use crate::train::{
-    Config, Decay, Depth, DepthPer, DepthRule, Event, Record, Run, RunDirectory, Trainer, absolute_data, read_config,
+    Config, Decay, Depth, DepthPer, DepthRule, Event, Record, Run, RunDirectory, Trainer, absolute_data, input_of,
+    read_config,
 };
 use crate::tuning::{KernelSource, read_tuning_file};
 
@@ -385,6 +386,10 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         config.data,
         made_by.adapter
     ));
+    let spec = settings.model.spec();
+    if let Some(line) = spec.and_then(|spec| spec.note(&input_of(&trainer.splits.train))) {
+        note(format_args!("{line}"));
+    }
     if let Depth::Stochastic { p_last, rule } | Depth::BySample { p_last, rule } = settings.depth {
         let blocks = trainer.engine.graph().blocks.len();
         note(format_args!(

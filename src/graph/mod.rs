@@ -296,10 +296,13 @@ impl Graph {
     }
 
     /// The nodes of a block: those between its input and its output, because a
-    /// builder appends them there.
+    /// builder appends them there. Where two blocks have one input, such as the
+    /// lines of a merge-and-run network, the second one's begin after the first.
     fn block_nodes(&self, block: BlockId) -> impl Iterator<Item = NodeId> + use<> {
         let Block { input, output, .. } = self.blocks[block.0];
-        (input.0 + 1..=output.0).map(NodeId)
+        let before = block.0.checked_sub(1).map(|before| self.blocks[before].output);
+        let first = input.max(before.unwrap_or(input));
+        (first.0 + 1..=output.0).map(NodeId)
     }
 
     /// Groups of blocks (numbers from 1) that can be exchanged with each other:
@@ -323,12 +326,12 @@ impl Graph {
         dims.is_some() && dims == self.movable_dims(right)
     }
 
-    /// The shapes of a block's parameters; `None` for a block that downsamples,
-    /// because it cannot move.
+    /// The shapes of a block's parameters; `None` for a block that downsamples
+    /// or has no parameters, because it cannot move.
     fn movable_dims(&self, block: BlockId) -> Option<Vec<&[usize]>> {
-        let params = self.block_params(block).into_iter();
-        let dims = params.map(|id| &self.params[id.0].dims[..]);
-        (!self.blocks[block.0].downsamples).then(|| dims.collect())
+        let params = self.block_params(block);
+        let moves = !self.blocks[block.0].downsamples && !params.is_empty();
+        moves.then(|| params.into_iter().map(|id| &self.params[id.0].dims[..]).collect())
     }
 
     /// For each parameter and running state, the one whose values it uses under

@@ -49,7 +49,18 @@ pub fn fitting(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<ModelSpec> {
         if fitting.contains(&spec) {
             continue;
         }
-        let network = spec.build(&input, Mode::Eval);
+        // Only hidden layers on the whole plane depend on its size.
+        let plane = if name.ends_with("head=imagenet") {
+            224
+        } else {
+            input.height
+        };
+        let images = InputShape {
+            height: plane,
+            width: plane,
+            ..input
+        };
+        let network = spec.build(&images, Mode::Eval);
         if network.is_ok_and(|network| shapes_of(&network.graph) == *shapes) {
             fitting.push(spec);
         }
@@ -67,11 +78,22 @@ pub fn shapes_of(graph: &Graph) -> BTreeMap<String, Vec<usize>> {
     params.chain(states).collect()
 }
 
+/// Names of the first and of the last layer, in all families.
+const ENDS: [(&str, &str); 6] = [
+    ("conv1", "fc"),
+    ("conv1", "linear"),
+    ("features.conv0", "classifier"),
+    ("features.conv1_1.conv", "classifier"),
+    ("features.0", "classifier"),
+    ("features.0", "classifier.6"),
+];
+
 /// The images and classes that the first and the last layer are for. The height
 /// and width of images leave no trace in the shapes.
 fn input_of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<InputShape> {
-    let (&[_, channels, _, _], &[classes, _]) = (&shapes.get("conv1.weight")?[..], &shapes.get("fc.weight")?[..])
-    else {
+    let of = |layer: &str| shapes.get(&format!("{layer}.weight"));
+    let (first, last) = ENDS.iter().find_map(|&(first, last)| Some((of(first)?, of(last)?)))?;
+    let (&[_, channels, _, _], &[classes, _]) = (&first[..], &last[..]) else {
         return None;
     };
     Some(InputShape {
@@ -80,6 +102,44 @@ fn input_of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<InputShape> {
         ..InputShape::default()
     })
 }
+
+/// Networks without numbers to vary, each with what leaves no trace in the
+/// shapes as it usually is.
+const NAMED: &[&str] = &[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet50-v1",
+    "resnet101",
+    "resnet101-v1",
+    "resnet152",
+    "resnet152-v1",
+    "wide-resnet-50-2",
+    "wide-resnet-101-2",
+    "resnext-50-32x4d",
+    "resnext-101-32x4d",
+    "resnext-101-32x8d",
+    "resnext-101-64x4d",
+    "preact-18",
+    "preact-34",
+    "preact-50",
+    "preact-101",
+    "preact-152",
+    "preact-200",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "dpn68",
+    "dpn68b",
+    "dpn92",
+    "dpn98",
+    "dpn107",
+    "dpn131",
+];
+
+/// The networks of [`super::ImageNetVgg`] without batch norm.
+const VGG: [&str; 4] = ["vgg11", "vgg13", "vgg16", "vgg19"];
 
 /// Names of networks with as many blocks, or with as many layers.
 fn candidates(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<String> {
@@ -98,8 +158,20 @@ fn candidates(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<String> {
         let wide = WIDE.map(|(option, step)| format!("wrn-{}-{}:{option}", step * units + 4, width / 16));
         names.extend(wide);
     }
-    let layers = count(&|at| format!("conv{}.weight", at + 1));
-    let width = shapes["conv1.weight"].first().copied().unwrap_or_default();
-    names.push(format!("vgg{layers}-{width}"));
+    if let Some(stem) = shapes.get("conv1.weight") {
+        let layers = count(&|at| format!("conv{}.weight", at + 1));
+        names.push(format!("vgg{layers}-{}", stem.first().copied().unwrap_or_default()));
+    }
+    let stems = ["imagenet", "cifar"];
+    names.extend(
+        NAMED
+            .iter()
+            .flat_map(|name| stems.map(|stem| format!("{name}:stem={stem}"))),
+    );
+    let heads = ["imagenet", "linear", "hidden"];
+    let with_norms = VGG
+        .iter()
+        .flat_map(|name| ["", "-bn"].map(|norms| format!("{name}{norms}")));
+    names.extend(with_norms.flat_map(|name| heads.map(|head| format!("{name}:head={head}"))));
     names
 }

@@ -25,6 +25,14 @@ pub struct InputShape {
 }
 
 impl InputShape {
+    /// ImageNet as usually cropped: 3×224×224, 1000 classes.
+    pub const IMAGENET: InputShape = InputShape {
+        channels: 3,
+        height: 224,
+        width: 224,
+        classes: 1000,
+    };
+
     /// Checks that every number is in its range.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ fn same(kernel: usize, stride: usize) -> Conv {
 
 /// N(0, √(2 / fan-in)), which keeps the variance constant through layers with
 /// ReLU (He et al. 2015, arXiv:1502.01852).
-fn he(g: &Graph, x: NodeId, kernel: usize) -> Init {
+pub(super) fn conv_init(g: &Graph, x: NodeId, kernel: usize) -> Init {
     let fan_in = g.shape(x).channels() * kernel * kernel;
     Init::Normal((2.0 / fan_in as f32).sqrt())
 }
@@ -44,7 +44,7 @@ pub fn conv(
     kernel: usize,
     stride: usize,
 ) -> Result<NodeId, GraphError> {
-    let init = he(g, x, kernel);
+    let init = conv_init(g, x, kernel);
     g.conv(name, x, filters, same(kernel, stride), false, init)
 }
 
@@ -53,8 +53,56 @@ pub fn conv(
 /// # Errors
 /// As [`conv`].
 pub fn biased_conv(g: &mut Graph, name: &str, x: NodeId, filters: usize) -> Result<NodeId, GraphError> {
-    let init = he(g, x, 3);
+    let init = conv_init(g, x, 3);
     g.conv(name, x, filters, same(3, 1), true, init)
+}
+
+/// A convolution with any of its properties: `groups`, and a bias that starts
+/// at zero. Padding as in [`conv`].
+///
+/// # Errors
+/// As [`conv`], and where the channels do not divide into the groups.
+pub fn conv_with(
+    g: &mut Graph,
+    name: &str,
+    x: NodeId,
+    filters: usize,
+    conv: ConvOptions,
+) -> Result<NodeId, GraphError> {
+    let groups = conv.groups.max(1);
+    let fan_in = g.shape(x).channels() / groups * conv.kernel * conv.kernel;
+    let init = Init::Normal((2.0 / fan_in.max(1) as f32).sqrt());
+    let shape = Conv {
+        groups: conv.groups,
+        ..same(conv.kernel, conv.stride)
+    };
+    g.conv(name, x, filters, shape, conv.bias, init)
+}
+
+/// The properties of a convolution besides its output channels, for
+/// [`conv_with`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvOptions {
+    /// Kernel height and width.
+    pub kernel: usize,
+    /// Distance between neighbouring windows.
+    pub stride: usize,
+    /// Number of groups (cardinality).
+    pub groups: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+}
+
+impl ConvOptions {
+    /// One group, no bias.
+    pub fn new(kernel: usize, stride: usize) -> Self {
+        ConvOptions {
+            kernel,
+            stride,
+            groups: 1,
+            bias: false,
+        }
+    }
 }
 
 /// Batch norm with ε = 1e-5 and momentum 0.1. Its scale starts at 1, its shift
@@ -69,12 +117,18 @@ pub fn batch_norm_relu(g: &mut Graph, name: &str, x: NodeId) -> NodeId {
     g.relu(y)
 }
 
+/// A linear layer with bias, `N×…` to `N×features`, with the head's initial
+/// values.
+pub fn linear(g: &mut Graph, name: &str, x: NodeId, features: usize) -> NodeId {
+    let fan_in = g.shape(x).per_image();
+    g.linear(name, x, features, Init::Uniform(1.0 / (fan_in as f32).sqrt()))
+}
+
 /// Global average pooling and the linear layer `fc`: `N×C×H×W` to
 /// `N×classes`.
 pub fn head(g: &mut Graph, x: NodeId, classes: usize) -> NodeId {
     let pooled = g.global_avg_pool(x);
-    let fan_in = g.shape(pooled).channels();
-    g.linear("fc", pooled, classes, Init::Uniform(1.0 / (fan_in as f32).sqrt()))
+    linear(g, "fc", pooled, classes)
 }
 
 /// Declares a layer without a shortcut, from `x` to `y`, as a block that a

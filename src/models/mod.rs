@@ -19,18 +19,29 @@
 //!   drawn uniformly from ±1/√fan-in (PyTorch's default); its bias is 0.
 
 mod architecture;
+mod densenet;
+mod dpn;
 mod error;
+mod excite;
 mod fit;
+mod fusenet;
 mod input;
 pub mod layers;
 mod limits;
 mod plain;
+mod postact;
 mod preact;
 mod request;
 mod resnet;
+mod resnet_imagenet;
+mod resnext;
 mod shortcut;
+mod skip;
+mod stem;
+mod tower;
 mod unit;
 mod vgg;
+mod vgg_imagenet;
 mod wrn;
 
 use std::{fmt, str::FromStr};
@@ -39,23 +50,49 @@ use crate::graph::{Graph, GraphError, Mode, NodeId, Op};
 use request::{Choice, ModelRequest, written};
 
 pub use architecture::{Architecture, Model};
+pub use densenet::DenseNet;
+pub use dpn::DualPath;
 pub use error::ModelError;
 pub use fit::{fitting, shapes_of};
+pub use fusenet::FuseNet;
 pub use input::InputShape;
 pub use plain::Plain;
 pub use preact::PreAct;
 pub use resnet::ResNet;
+pub use resnet_imagenet::ImageNetResNet;
+pub use resnext::ResNeXt;
 pub use vgg::Vgg;
+pub use vgg_imagenet::ImageNetVgg;
 pub use wrn::WideResNet;
 
 /// The names of built-in networks, for error messages and help.
-pub const NAMES: &str = "resnet<6n+2> (cifar-resnet<6n+2> for 50 and 152), plain-<6n+2>, preact-<6n+2 or 9n+2>, \
-                         wrn-<6n+4>-<k>, vgg<5n>-<channels>; for example resnet20, plain-56, preact-164, wrn-28-10, \
-                         vgg15-128";
+pub const NAMES: &str = "resnet<6n+2>, resnet18, 34, 50, 101, 152 (cifar-resnet<6n+2> for 50 and 152), \
+                         wide-resnet-50-<k>, resnext-<9n+2>-<groups>x<width>d, resnext-50-32x4d, plain-<6n+2>, \
+                         preact-<6n+2 or 9n+2>, preact-18 to 200, wrn-<6n+4>-<k>, vgg<5n>-<channels>, vgg11 to 19 \
+                         (vgg16-bn), densenet-<3n+4>-<k>, densenet-bc-<6n+4>-<k>, densenet121, dpn68 to 131, \
+                         fusenet-<fusion>-<depth>, dmrnet-<depth>; for example resnet20, plain-56, preact-164, \
+                         wrn-28-10, resnext-29-8x64d, vgg15-128";
 
 /// The options of all families. A sweep can vary each of them like a setting of
 /// training.
-pub const OPTIONS: &[&str] = &["dropout", "dropout-at", "block", "l", "shortcut"];
+pub const OPTIONS: &[&str] = &[
+    "bias",
+    "block",
+    "dropout",
+    "dropout-at",
+    "gate-bias",
+    "head",
+    "l",
+    "last-pool",
+    "order",
+    "project",
+    "se",
+    "shortcut",
+    "skip",
+    "stem",
+    "stride-at",
+    "variant",
+];
 
 /// A built-in network: its name and options, checked.
 ///
@@ -75,6 +112,11 @@ pub const OPTIONS: &[&str] = &["dropout", "dropout-at", "block", "l", "shortcut"
 pub enum ModelSpec {
     /// ResNet for small images (He et al. 2015).
     ResNet(ResNet),
+    /// ResNet-18 to -152, and wide ones (He et al. 2015, Zagoruyko and
+    /// Komodakis 2016).
+    ImageNetResNet(ImageNetResNet),
+    /// ResNeXt (Xie et al. 2017).
+    ResNeXt(ResNeXt),
     /// The same layers without shortcuts.
     Plain(Plain),
     /// Pre-activation ResNet (He et al. 2016).
@@ -83,6 +125,14 @@ pub enum ModelSpec {
     WideResNet(WideResNet),
     /// The VGG of equal widths of the lesion study (Veit et al. 2016).
     Vgg(Vgg),
+    /// VGG-11 to -19 (Simonyan and Zisserman 2014).
+    ImageNetVgg(ImageNetVgg),
+    /// DenseNet and DenseNet-BC (Huang et al. 2017).
+    DenseNet(DenseNet),
+    /// Dual path networks (Chen et al. 2017).
+    DualPath(DualPath),
+    /// Fused and merge-and-run networks (Zhao et al. 2017).
+    FuseNet(FuseNet),
 }
 
 /// The graph of a network, from the images to the loss.
@@ -115,7 +165,19 @@ impl Network {
 type Reader = fn(&mut ModelRequest) -> Option<Result<ModelSpec, ModelError>>;
 
 /// Every family's reader.
-const READERS: &[Reader] = &[resnet::read, plain::read, preact::read, wrn::read, vgg::read];
+const READERS: &[Reader] = &[
+    resnet::read,
+    resnet_imagenet::read,
+    resnext::read,
+    plain::read,
+    preact::read,
+    wrn::read,
+    vgg::read,
+    vgg_imagenet::read,
+    densenet::read,
+    dpn::read,
+    fusenet::read,
+];
 
 impl ModelSpec {
     /// This model with `option` set to `value`: `wrn-16-1` with `dropout` set
@@ -140,15 +202,50 @@ impl ModelSpec {
         Model::from(self.clone()).build(input, mode)
     }
 
+    /// The images that the network is made for: those of CIFAR-10 or ImageNet.
+    pub fn usual_input(&self) -> InputShape {
+        match self {
+            ModelSpec::ImageNetResNet(model) => model.usual_input(),
+            ModelSpec::ResNeXt(model) => model.usual_input(),
+            ModelSpec::PreAct(model) => model.usual_input(),
+            ModelSpec::ImageNetVgg(model) => model.usual_input(),
+            ModelSpec::DenseNet(model) => model.usual_input(),
+            ModelSpec::DualPath(model) => model.usual_input(),
+            ModelSpec::ResNet(_)
+            | ModelSpec::Plain(_)
+            | ModelSpec::WideResNet(_)
+            | ModelSpec::Vgg(_)
+            | ModelSpec::FuseNet(_) => InputShape::default(),
+        }
+    }
+
+    /// What the name leaves open and images of shape `input` decide, as a line
+    /// for users: which stem or head.
+    pub fn note(&self, input: &InputShape) -> Option<String> {
+        match self {
+            ModelSpec::ImageNetResNet(model) => model.note(input),
+            ModelSpec::ResNeXt(model) => model.note(input),
+            ModelSpec::PreAct(model) => model.note(input),
+            ModelSpec::ImageNetVgg(model) => model.note(input),
+            ModelSpec::DenseNet(model) => model.note(input),
+            ModelSpec::DualPath(model) => model.note(input),
+            ModelSpec::ResNet(_)
+            | ModelSpec::Plain(_)
+            | ModelSpec::WideResNet(_)
+            | ModelSpec::Vgg(_)
+            | ModelSpec::FuseNet(_) => None,
+        }
+    }
+
     /// The name with every option, also those that have their default:
-    /// `resnet8:shortcut=A`. A file that stores it means the same network
+    /// `plain-8`, `vgg16:head=auto,bias=yes,last-pool=yes`. A file that stores it means the same network
     /// whatever the defaults become.
     ///
     /// ```
     /// use residua::models::ModelSpec;
     ///
-    /// let spec: ModelSpec = "resnet8".parse()?;
-    /// assert_eq!(spec.in_full(), "resnet8:shortcut=A");
+    /// let spec: ModelSpec = "vgg16".parse()?;
+    /// assert_eq!(spec.in_full(), "vgg16:head=auto,bias=yes,last-pool=yes");
     /// # Ok::<(), residua::models::ModelError>(())
     /// ```
     pub fn in_full(&self) -> String {
@@ -193,9 +290,16 @@ impl ModelSpec {
     pub fn look_alikes(&self) -> Vec<ModelSpec> {
         match self {
             ModelSpec::ResNet(model) => model.look_alikes(),
+            ModelSpec::ImageNetResNet(model) => model.look_alikes(),
             ModelSpec::Plain(model) => model.look_alikes(),
             ModelSpec::PreAct(model) => model.look_alikes(),
-            ModelSpec::WideResNet(_) | ModelSpec::Vgg(_) => Vec::new(),
+            ModelSpec::WideResNet(model) => model.look_alikes(),
+            ModelSpec::ResNeXt(_)
+            | ModelSpec::Vgg(_)
+            | ModelSpec::ImageNetVgg(_)
+            | ModelSpec::DenseNet(_)
+            | ModelSpec::DualPath(_)
+            | ModelSpec::FuseNet(_) => Vec::new(),
         }
     }
 
@@ -203,10 +307,16 @@ impl ModelSpec {
     fn base(&self) -> String {
         match self {
             ModelSpec::ResNet(model) => model.base(),
+            ModelSpec::ImageNetResNet(model) => model.base(),
+            ModelSpec::ResNeXt(model) => model.base(),
             ModelSpec::Plain(model) => model.base(),
             ModelSpec::PreAct(model) => model.base(),
             ModelSpec::WideResNet(model) => model.base(),
             ModelSpec::Vgg(model) => model.base(),
+            ModelSpec::ImageNetVgg(model) => model.base(),
+            ModelSpec::DenseNet(model) => model.base(),
+            ModelSpec::DualPath(model) => model.base(),
+            ModelSpec::FuseNet(model) => model.base(),
         }
     }
 
@@ -214,9 +324,14 @@ impl ModelSpec {
     fn choices(&self) -> Vec<Choice> {
         match self {
             ModelSpec::ResNet(model) => model.choices(),
+            ModelSpec::ImageNetResNet(model) => model.choices(),
+            ModelSpec::ResNeXt(model) => model.choices(),
             ModelSpec::PreAct(model) => model.choices(),
             ModelSpec::WideResNet(model) => model.choices(),
-            ModelSpec::Plain(_) | ModelSpec::Vgg(_) => Vec::new(),
+            ModelSpec::ImageNetVgg(model) => model.choices(),
+            ModelSpec::DenseNet(model) => model.choices(),
+            ModelSpec::DualPath(model) => model.choices(),
+            ModelSpec::Plain(_) | ModelSpec::Vgg(_) | ModelSpec::FuseNet(_) => Vec::new(),
         }
     }
 
@@ -238,10 +353,16 @@ impl Architecture for ModelSpec {
     fn forward(&self, graph: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         match self {
             ModelSpec::ResNet(model) => model.forward(graph, images, classes),
+            ModelSpec::ImageNetResNet(model) => model.forward(graph, images, classes),
+            ModelSpec::ResNeXt(model) => model.forward(graph, images, classes),
             ModelSpec::Plain(model) => model.forward(graph, images, classes),
             ModelSpec::PreAct(model) => model.forward(graph, images, classes),
             ModelSpec::WideResNet(model) => model.forward(graph, images, classes),
             ModelSpec::Vgg(model) => model.forward(graph, images, classes),
+            ModelSpec::ImageNetVgg(model) => model.forward(graph, images, classes),
+            ModelSpec::DenseNet(model) => model.forward(graph, images, classes),
+            ModelSpec::DualPath(model) => model.forward(graph, images, classes),
+            ModelSpec::FuseNet(model) => model.forward(graph, images, classes),
         }
     }
 }

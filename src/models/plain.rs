@@ -11,7 +11,7 @@ use super::layers::{batch_norm_relu, conv, head, removable};
 use super::limits::check_depth;
 use super::request::ModelRequest;
 use super::resnet::{DEPTHS, ResNet, WIDTHS};
-use super::unit::{Unit, units};
+use super::unit::{Unit, stages, units};
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
 
@@ -48,7 +48,7 @@ impl Plain {
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
         let mut x = batch_norm_relu(g, "bn1", stem);
-        for unit in units(WIDTHS, DEPTHS.units(self.depth).unwrap_or(0)) {
+        for unit in units(&stages(&WIDTHS, &[DEPTHS.units(self.depth).unwrap_or(0); 3])) {
             x = g.scoped(&unit.name(), |g| pair(g, &unit, x))?;
         }
         Ok(head(g, x, classes))

@@ -5,115 +5,21 @@
 //! sum: x + F(x) reaches the next unit unchanged. A unit that changes the shape
 //! shares its first batch norm and ReLU between branch and shortcut. In all
 //! other units the shortcut is x itself. One more batch norm, `bn`, and ReLU
-//! come before the head; none follow the stem.
+//! come before the head. For CIFAR none follow the stem. For ImageNet they do,
+//! before the pooling, so the first unit begins with its convolution.
 //!
-//! [`Tower`] is this network with any branch; a wide residual network has
-//! another branch.
+//! The other orders of activations that the paper compares are an option.
+//! [`super::tower::Tower`] has the layers.
 
-use super::layers::{batch_norm_relu, conv, head};
 use super::limits::{Depths, check_depth};
 use super::request::{Choice, ModelRequest, name_of};
+use super::resnet_imagenet::stages_of;
 use super::shortcut::{PREACT_SHORTCUTS, Shortcut};
-use super::unit::{Unit, units};
-use super::{ModelError, ModelSpec};
+use super::stem::Stem;
+use super::tower::{BranchConv, Dropout, ORDERS, Order, Tower};
+use super::unit::{Stage, stages};
+use super::{InputShape, ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
-
-/// Channels after the stem.
-const STEM: usize = 16;
-
-/// One convolution of a branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BranchConv {
-    /// Kernel size.
-    pub kernel: usize,
-    /// The unit's number of channels divided by the layer's.
-    pub narrowing: usize,
-}
-
-/// Where dropout is in a branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DropoutAt {
-    /// After batch norm and ReLU, before every convolution but the first.
-    BeforeConv,
-    /// After every convolution but the last, before batch norm.
-    BeforeNorm,
-    /// After the last convolution.
-    End,
-}
-
-/// Dropout inside branches; there is none in the shortcut.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Dropout {
-    /// Probability of a zero, 0 ≤ p < 1.
-    pub p: f32,
-    /// Where it is.
-    pub at: DropoutAt,
-}
-
-impl Dropout {
-    /// No dropout.
-    pub const NONE: Dropout = Dropout {
-        p: 0.0,
-        at: DropoutAt::BeforeConv,
-    };
-
-    /// Adds dropout to `x` if its place is `here`.
-    fn apply(&self, g: &mut Graph, x: NodeId, here: DropoutAt) -> Result<NodeId, GraphError> {
-        if self.at == here { g.dropout(x, self.p) } else { Ok(x) }
-    }
-}
-
-/// A pre-activation network with three stages.
-pub(super) struct Tower<'a> {
-    /// Channels of the three stages.
-    pub widths: [usize; 3],
-    /// Units in each stage.
-    pub units: usize,
-    /// The branch's convolutions; the first one has the unit's stride.
-    pub branch: &'a [BranchConv],
-    /// The shortcut of a unit that changes the shape. Projections have no
-    /// batch norm.
-    pub shortcut: Shortcut,
-    /// Dropout inside the branches.
-    pub dropout: Dropout,
-}
-
-impl Tower<'_> {
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        let mut x = conv(g, "conv1", images, STEM, 3, 1)?;
-        for unit in units(self.widths, self.units) {
-            x = self.unit(g, &unit, x)?;
-        }
-        let x = batch_norm_relu(g, "bn", x);
-        Ok(head(g, x, classes))
-    }
-
-    fn unit(&self, g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
-        unit.join(g, x, false, |g| {
-            let activated = batch_norm_relu(g, "bn1", x);
-            let branch = self.branch(g, unit, activated)?;
-            let source = if unit.reshapes(g, x) { activated } else { x };
-            Ok((branch, self.shortcut.build(g, unit, source, false)?))
-        })
-    }
-
-    fn branch(&self, g: &mut Graph, unit: &Unit, activated: NodeId) -> Result<NodeId, GraphError> {
-        let mut y = activated;
-        for (number, layer) in (1..).zip(self.branch) {
-            let first = number == 1;
-            if !first {
-                y = self.dropout.apply(g, y, DropoutAt::BeforeNorm)?;
-                y = batch_norm_relu(g, &format!("bn{number}"), y);
-                y = self.dropout.apply(g, y, DropoutAt::BeforeConv)?;
-            }
-            let stride = if first { unit.stride } else { 1 };
-            let filters = unit.width / layer.narrowing;
-            y = conv(g, &format!("conv{number}"), y, filters, layer.kernel, stride)?;
-        }
-        self.dropout.apply(g, y, DropoutAt::End)
-    }
-}
 
 /// The two branches of the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,81 +80,175 @@ impl Branch {
     }
 }
 
-/// `preact-<6n+2>` with basic or `preact-<9n+2>` with bottleneck blocks.
+/// The stages of a network for ImageNet, and its branch: those of ResNet, and
+/// 200 layers.
+fn imagenet_stages(depth: usize) -> Option<(Vec<Stage>, Branch)> {
+    if depth == 200 {
+        let stages = stages(&[256, 512, 1024, 2048], &[3, 24, 36, 3]);
+        return Some((stages, Branch::Bottleneck));
+    }
+    let (stages, bottleneck) = stages_of(depth)?;
+    let branch = if bottleneck { Branch::Bottleneck } else { Branch::Basic };
+    Some((stages, branch))
+}
+
+/// `preact-18`, `-34`, `-50`, `-101`, `-152` and `-200` for ImageNet; for CIFAR
+/// `preact-<6n+2>` with basic or `preact-<9n+2>` with bottleneck blocks
+/// (`cifar-preact-<depth>` for 50, 101, 152 and 200).
 ///
-/// Options: `block` = `basic` or `bottleneck`; the default is bottleneck if the
-/// depth is 9n+2 and either at least 164 or not also 6n+2, else basic.
-/// `shortcut` = `A` (the same as `A-sym`), `A-end`, `A-avg` or `B`; the default
-/// is A for basic and B for bottleneck blocks.
+/// Options: `shortcut` = `A` (the same as `A-sym`), `A-end`, `A-avg` or `B`;
+/// the default is A for basic blocks for CIFAR, else B. `order` = `full`
+/// (default), `original`, `no-relu-after-add`, `bn-after-add`,
+/// `relu-before-add` or `relu-only`: the paper's figure 4 and an ablation.
+/// `project` = `activated` (default) or `raw`: what a projection reads.
+/// For CIFAR `block` = `basic` or `bottleneck`; the default is bottleneck if
+/// the depth is 9n+2 and either at least 164 or not also 6n+2, else basic.
+/// For ImageNet `stem` = `cifar` or `imagenet`, by default by the images' size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreAct {
     depth: usize,
+    for_imagenet: bool,
+    stem: Option<Stem>,
     branch: Branch,
     shortcut: Shortcut,
+    order: Order,
+    project_raw: bool,
 }
 
 /// Reads a request for a pre-activation ResNet.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
-    let [depth] = request.sizes("preact")?;
-    Some(PreAct::new(depth, request).map(ModelSpec::PreAct))
+    let spellings = ["preact", "preact-resnet", "preactresnet", "preresnet"];
+    let sizes = |prefix: &str| {
+        spellings
+            .iter()
+            .find_map(|name| request.sizes(&format!("{prefix}{name}")))
+    };
+    let (depth, for_imagenet) = match sizes("cifar-") {
+        Some([depth]) => (depth, false),
+        None => sizes("").map(|[depth]| (depth, imagenet_stages(depth).is_some()))?,
+    };
+    Some(PreAct::new(depth, for_imagenet, request).map(ModelSpec::PreAct))
 }
 
+/// The values of the option `project`: whether a projection reads the unit's
+/// input before its first batch norm and ReLU.
+pub(super) const PROJECTED: [(&str, bool); 2] = [("activated", false), ("raw", true)];
+
 impl PreAct {
-    fn new(depth: usize, request: &mut ModelRequest) -> Result<Self, ModelError> {
-        let asked = request.choose("block", &BRANCHES)?;
-        let depths = match asked {
-            Some(branch) => vec![branch.depths()],
-            None => BRANCHES.map(|(_, branch)| branch.depths()).to_vec(),
+    fn new(depth: usize, for_imagenet: bool, request: &mut ModelRequest) -> Result<Self, ModelError> {
+        let (branch, stem, usual) = match imagenet_stages(depth).filter(|_| for_imagenet) {
+            Some((_, branch)) => (branch, Stem::read(request)?, Shortcut::Project),
+            None => {
+                let asked = request.choose("block", &BRANCHES)?;
+                let depths = match asked {
+                    Some(branch) => vec![branch.depths()],
+                    None => BRANCHES.map(|(_, branch)| branch.depths()).to_vec(),
+                };
+                check_depth(&request.name, depth, &depths)?;
+                let branch = asked.unwrap_or(Branch::of_depth(depth));
+                (branch, None, branch.default_shortcut())
+            }
         };
-        check_depth(&request.name, depth, &depths)?;
-        let branch = asked.unwrap_or(Branch::of_depth(depth));
-        let shortcut = request.choose("shortcut", PREACT_SHORTCUTS)?;
         Ok(PreAct {
             depth,
+            for_imagenet,
+            stem,
             branch,
-            shortcut: shortcut.unwrap_or(branch.default_shortcut()),
+            shortcut: request.choose("shortcut", PREACT_SHORTCUTS)?.unwrap_or(usual),
+            order: request.choose("order", &ORDERS)?.unwrap_or(Order::Full),
+            project_raw: request.choose("project", &PROJECTED)?.unwrap_or(false),
         })
     }
 
     /// The name without options.
     pub(super) fn base(&self) -> String {
-        format!("preact-{}", self.depth)
+        let ambiguous = !self.for_imagenet && imagenet_stages(self.depth).is_some();
+        format!("{}preact-{}", if ambiguous { "cifar-" } else { "" }, self.depth)
     }
 
     /// The value of every option.
     pub(super) fn choices(&self) -> Vec<Choice> {
         let usual = Branch::of_depth(self.depth);
         let shortcut = |shortcut| name_of(shortcut, PREACT_SHORTCUTS);
+        let first = match self.for_imagenet {
+            true => Stem::choice(self.stem),
+            false => Choice::new("block", name_of(self.branch, &BRANCHES), name_of(usual, &BRANCHES)),
+        };
         vec![
-            Choice::new("block", name_of(self.branch, &BRANCHES), name_of(usual, &BRANCHES)),
-            Choice::new(
-                "shortcut",
-                shortcut(self.shortcut),
-                shortcut(self.branch.default_shortcut()),
-            ),
+            first,
+            Choice::new("shortcut", shortcut(self.shortcut), shortcut(self.default_shortcut())),
+            Choice::new("order", name_of(self.order, &ORDERS), "full"),
+            Choice::new("project", name_of(self.project_raw, &PROJECTED), "activated"),
         ]
     }
 
     /// The models with the same tensors that compute something else: those with
-    /// another option A.
+    /// another option A, or whose projections read another value. The other
+    /// orders of layers are left out: no public weights have them.
     pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
-        let others = self.shortcut.look_alikes();
-        let others = others.map(|shortcut| PreAct {
-            shortcut,
-            ..self.clone()
+        let shortcuts: Vec<Shortcut> = [self.shortcut].into_iter().chain(self.shortcut.look_alikes()).collect();
+        let sources = match self.order {
+            Order::Full => vec![false, true],
+            _ => vec![self.project_raw],
+        };
+        let all = sources.into_iter().flat_map(|project_raw| {
+            shortcuts.iter().map(move |&shortcut| PreAct {
+                shortcut,
+                project_raw,
+                ..self.clone()
+            })
         });
-        others.map(ModelSpec::PreAct).collect()
+        all.filter(|other| other != self).map(ModelSpec::PreAct).collect()
     }
 
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let (stages, stem, stem_width) = match imagenet_stages(self.depth).filter(|_| self.for_imagenet) {
+            Some((stages, _)) => (stages, Stem::for_images(self.stem, g, images), 64),
+            None => {
+                let units = self.branch.depths().units(self.depth).unwrap_or(0);
+                (stages(&self.branch.widths(), &[units; 3]), Stem::Cifar, 16)
+            }
+        };
         let tower = Tower {
-            widths: self.branch.widths(),
-            units: self.branch.depths().units(self.depth).unwrap_or(0),
+            stem,
+            stem_width,
+            stages: &stages,
             branch: self.branch.layers(),
+            strided: self.strided(),
             shortcut: self.shortcut,
+            project_raw: self.project_raw,
             dropout: Dropout::NONE,
+            order: self.order,
+            bias: false,
         };
         tower.forward(g, images, classes)
+    }
+
+    /// Which convolution of a branch has the unit's stride. The authors' code
+    /// has it in the first one for CIFAR; the code for ImageNet in the 3×3 of a
+    /// bottleneck.
+    fn strided(&self) -> usize {
+        usize::from(self.for_imagenet && self.branch == Branch::Bottleneck)
+    }
+
+    fn default_shortcut(&self) -> Shortcut {
+        if self.for_imagenet {
+            Shortcut::Project
+        } else {
+            self.branch.default_shortcut()
+        }
+    }
+
+    pub(super) fn usual_input(&self) -> InputShape {
+        if self.for_imagenet {
+            Stem::usual_input(self.stem)
+        } else {
+            InputShape::default()
+        }
+    }
+
+    pub(super) fn note(&self, input: &InputShape) -> Option<String> {
+        self.for_imagenet.then(|| Stem::note(self.stem, &self.base(), input))?
     }
 }

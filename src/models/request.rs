@@ -8,7 +8,7 @@ use super::ModelError;
 /// A name, and the options that the family has not read yet.
 #[derive(Debug)]
 pub(super) struct ModelRequest {
-    /// The name in lower case: `wrn-28-10`.
+    /// The name in lower case, with hyphens for underscores: `wrn-28-10`.
     pub name: String,
     options: Vec<(String, String)>,
     /// Every option that the family has looked for: those that it knows.
@@ -38,7 +38,7 @@ impl FromStr for ModelRequest {
             options.push((option, value));
         }
         Ok(ModelRequest {
-            name: name.trim().to_ascii_lowercase(),
+            name: name.trim().to_ascii_lowercase().replace('_', "-"),
             options,
             known: Vec::new(),
         })
@@ -77,7 +77,12 @@ impl ModelRequest {
     /// the name is not the family's or has not N numbers. The first hyphen may
     /// be left out, and `x` may replace the others.
     pub fn sizes<const N: usize>(&self, family: &str) -> Option<[usize; N]> {
-        let rest = self.name.strip_prefix(family)?;
+        self.sizes_in(&self.name, family)
+    }
+
+    /// As [`Self::sizes`], for a part of the name.
+    pub fn sizes_in<const N: usize>(&self, name: &str, family: &str) -> Option<[usize; N]> {
+        let rest = name.strip_prefix(family)?;
         let rest = rest.strip_prefix('-').unwrap_or(rest);
         let sizes: Option<Vec<usize>> = rest.split(['-', 'x']).map(number).collect();
         sizes?.try_into().ok()
@@ -128,6 +133,19 @@ impl ModelRequest {
         })
     }
 
+    /// As [`Self::take`], for an option that is `yes` or `no`.
+    pub fn yes_or_no(&mut self, option: &'static str) -> Result<Option<bool>, ModelError> {
+        self.choose(option, &[("yes", true), ("no", false)])
+    }
+
+    /// As [`Self::take`], for the probability of a zero.
+    pub fn probability(&mut self, option: &'static str) -> Result<Option<f32>, ModelError> {
+        let expected = "a probability of at least 0 and less than 1";
+        self.take(option, expected, |value| {
+            value.parse().ok().filter(|p| (0.0..1.0).contains(p))
+        })
+    }
+
     /// Ends the reading: an option that is left is unknown to the family.
     pub fn finish(mut self) -> Result<(), ModelError> {
         match self.options.pop() {
@@ -175,6 +193,14 @@ impl Choice {
             value,
             is_default,
         }
+    }
+}
+
+impl Choice {
+    /// The value of an option that is `yes` or `no`.
+    pub fn yes_or_no(option: &'static str, value: bool, default: bool) -> Self {
+        let text = |value| if value { "yes" } else { "no" };
+        Choice::new(option, text(value), text(default))
     }
 }
 

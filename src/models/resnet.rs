@@ -6,12 +6,16 @@
 //! norm, ReLU, conv, batch norm. The shortcut is added to it, and a ReLU
 //! follows the sum.
 
-use super::layers::{batch_norm, batch_norm_relu, conv, head};
+use super::excite::SqueezeExcite;
+use super::layers::{ConvOptions, batch_norm_relu, conv_with};
 use super::limits::{Depths, check_depth};
 use super::plain::Plain;
+use super::postact::{Branch, PostAct};
 use super::request::{Choice, ModelRequest, name_of};
+use super::resnet_imagenet;
 use super::shortcut::{SHORTCUTS, Shortcut};
-use super::unit::{Unit, units};
+use super::skip::Skip;
+use super::unit::stages;
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
 
@@ -19,12 +23,12 @@ use crate::graph::{Graph, GraphError, NodeId};
 pub(super) const WIDTHS: [usize; 3] = [16, 32, 64];
 /// Two convolutions per block in three stages, the stem and the head.
 pub(super) const DEPTHS: Depths = Depths { step: 6, rest: 2 };
-/// Depths of the networks for ImageNet. Everyone understands `resnet50` as
-/// that network, so the one for CIFAR is named `cifar-resnet50`.
-const IMAGENET: [usize; 5] = [18, 34, 50, 101, 152];
 
-/// `resnet<6n+2>`, with option `shortcut` = `A` (as `A-sym`, the default),
-/// `A-end`, `A-avg`, `B` or `C`.
+/// `resnet<6n+2>`. Options: `shortcut` = `A` (as `A-sym`, the default),
+/// `A-end`, `A-avg`, `B` or `C`; `skip` and `gate-bias`, the shortcuts of He et
+/// al. 2016; `se` = the reduction of squeeze and excitation; `bias` = `yes` for
+/// convolutions with biases, as in one public implementation of stochastic
+/// depth.
 ///
 /// Projections (B, C) are followed by a batch norm, as in every published
 /// implementation. The paper does not say where option A puts its zero
@@ -33,25 +37,37 @@ const IMAGENET: [usize; 5] = [18, 34, 50, 101, 152];
 pub struct ResNet {
     depth: usize,
     shortcut: Shortcut,
+    skip: Skip,
+    excite: Option<SqueezeExcite>,
+    bias: bool,
 }
 
 /// Reads a request for a ResNet.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let explicit = request.sizes("cifar-resnet");
-    let [depth] = explicit.or_else(|| request.sizes("resnet").filter(|[depth]| !IMAGENET.contains(depth)))?;
+    let [depth] = explicit.or_else(|| {
+        let sizes = request.sizes("resnet").or_else(|| request.sizes("se-resnet"));
+        sizes.filter(|[depth]| !resnet_imagenet::is_depth(*depth))
+    })?;
     Some(ResNet::new(depth, request).map(ModelSpec::ResNet))
 }
 
 impl ResNet {
     fn new(depth: usize, request: &mut ModelRequest) -> Result<Self, ModelError> {
         check_depth(&request.name, depth, &[DEPTHS])?;
-        let shortcut = request.choose("shortcut", &SHORTCUTS)?.unwrap_or(Shortcut::PadBoth);
-        Ok(ResNet { depth, shortcut })
+        let usual = request.name.starts_with("se-").then_some(SqueezeExcite::USUAL);
+        Ok(ResNet {
+            depth,
+            shortcut: request.choose("shortcut", &SHORTCUTS)?.unwrap_or(Shortcut::PadBoth),
+            skip: Skip::read(request)?,
+            excite: SqueezeExcite::read(request, usual)?,
+            bias: request.yes_or_no("bias")?.unwrap_or(false),
+        })
     }
 
     /// The name without options.
     pub(super) fn base(&self) -> String {
-        let family = match IMAGENET.contains(&self.depth) {
+        let family = match resnet_imagenet::is_depth(self.depth) {
             true => "cifar-resnet",
             false => "resnet",
         };
@@ -60,47 +76,57 @@ impl ResNet {
 
     /// The value of every option.
     pub(super) fn choices(&self) -> Vec<Choice> {
-        vec![Choice::new("shortcut", name_of(self.shortcut, &SHORTCUTS), "A")]
+        let mut choices = vec![Choice::new("shortcut", name_of(self.shortcut, &SHORTCUTS), "A")];
+        choices.extend(self.skip.choices());
+        choices.push(SqueezeExcite::choice(self.excite));
+        choices.push(Choice::yes_or_no("bias", self.bias, false));
+        choices
     }
 
     /// The models with the same tensors that compute something else: those with
-    /// another option A, and the network without shortcuts.
+    /// another option A, and the network without shortcuts. The other shortcuts
+    /// of 2016 are left out: no public weights have them.
     pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
-        let depth = self.depth;
-        let others = self.shortcut.look_alikes();
-        let others = others.map(|shortcut| ModelSpec::ResNet(ResNet { depth, shortcut }));
-        let plain = self
-            .shortcut
-            .is_parameter_free()
-            .then(|| ModelSpec::Plain(Plain::of_depth(depth)));
-        others.chain(plain).collect()
+        let others = self.shortcut.look_alikes().map(|shortcut| ResNet {
+            shortcut,
+            ..self.clone()
+        });
+        let as_published = self.skip == Skip::IDENTITY && self.excite.is_none() && !self.bias;
+        let plain =
+            (self.shortcut.is_parameter_free() && as_published).then(|| ModelSpec::Plain(Plain::of_depth(self.depth)));
+        others.map(ModelSpec::ResNet).chain(plain).collect()
     }
 
     /// The network of this depth with option A in each of its variants.
     pub(super) fn without_projections(depth: usize) -> Vec<ModelSpec> {
-        let variants = Shortcut::PARAMETER_FREE.into_iter();
-        variants
-            .map(|shortcut| ModelSpec::ResNet(ResNet { depth, shortcut }))
-            .collect()
+        let of_shortcut = |shortcut| {
+            ModelSpec::ResNet(ResNet {
+                depth,
+                shortcut,
+                skip: Skip::IDENTITY,
+                excite: None,
+                bias: false,
+            })
+        };
+        Shortcut::PARAMETER_FREE.into_iter().map(of_shortcut).collect()
     }
 
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
-        let mut x = batch_norm_relu(g, "bn1", stem);
-        for unit in units(WIDTHS, DEPTHS.units(self.depth).unwrap_or(0)) {
-            x = self.block(g, &unit, x)?;
-        }
-        Ok(head(g, x, classes))
-    }
-
-    fn block(&self, g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
-        unit.join(g, x, true, |g| {
-            let y = conv(g, "conv1", x, unit.width, 3, unit.stride)?;
-            let y = batch_norm_relu(g, "bn1", y);
-            let y = conv(g, "conv2", y, unit.width, 3, 1)?;
-            let y = batch_norm(g, "bn2", y);
-            Ok((y, self.shortcut.build(g, unit, x, true)?))
-        })
+        let conv = ConvOptions {
+            bias: self.bias,
+            ..ConvOptions::new(3, 1)
+        };
+        let stem = conv_with(g, "conv1", images, WIDTHS[0], conv)?;
+        let x = batch_norm_relu(g, "bn1", stem);
+        let network = PostAct {
+            stages: &stages(&WIDTHS, &[DEPTHS.units(self.depth).unwrap_or(0); 3]),
+            branch: Branch::Basic,
+            shortcut: self.shortcut,
+            skip: self.skip,
+            excite: self.excite,
+            bias: self.bias,
+        };
+        network.forward(g, x, classes)
     }
 }

@@ -1,7 +1,7 @@
 //! What is the shortcut of a unit that changes the shape? (He et al. 2015,
 //! arXiv:1512.03385, section 3.3 and table 3.)
 
-use super::layers::{batch_norm, conv};
+use super::layers::{ConvOptions, batch_norm, conv_with};
 use super::unit::Unit;
 use crate::graph::{Graph, GraphError, NodeId, PadShortcut};
 
@@ -54,8 +54,9 @@ impl Shortcut {
     }
 
     /// The shortcut of `unit` from `x`. Projections are named `downsample.0`;
-    /// their batch norm, where `normed`, `downsample.1`.
-    pub fn build(self, g: &mut Graph, unit: &Unit, x: NodeId, normed: bool) -> Result<NodeId, GraphError> {
+    /// their batch norm, where `normed`, `downsample.1`. `bias` says whether
+    /// projections have biases.
+    pub fn build(self, g: &mut Graph, unit: &Unit, x: NodeId, normed: bool, bias: bool) -> Result<NodeId, GraphError> {
         if !unit.reshapes(g, x) && self != Shortcut::ProjectAll {
             return Ok(x);
         }
@@ -64,7 +65,11 @@ impl Shortcut {
             Shortcut::PadEnd => pad(g, unit, x, false, |_| 0),
             Shortcut::AveragePadEnd => pad(g, unit, x, true, |_| 0),
             Shortcut::Project | Shortcut::ProjectAll => {
-                let y = conv(g, "downsample.0", x, unit.width, 1, unit.stride)?;
+                let options = ConvOptions {
+                    bias,
+                    ..ConvOptions::new(1, unit.stride)
+                };
+                let y = conv_with(g, "downsample.0", x, unit.width, options)?;
                 Ok(if normed { batch_norm(g, "downsample.1", y) } else { y })
             }
         }

@@ -27,6 +27,41 @@ const SAMPLES: &[&str] = &[
     "wrn-7-1:l=1,dropout=0.5,dropout-at=end",
     "vgg5-8",
     "vgg10-4",
+    "resnet8:skip=exclusive-gate,gate-bias=-5",
+    "resnet8:skip=half-both,se=4",
+    "resnet8:shortcut=A-avg,bias=yes",
+    "resnet18",
+    "resnet18:stem=imagenet,shortcut=A",
+    "resnet50-v1",
+    "wide-resnet-50-2:stem=cifar,se=16",
+    "resnext-11-4x16d",
+    "resnext-50-32x4d",
+    "preact-18",
+    "preact-50:stem=imagenet",
+    "cifar-preact-50",
+    "preact-8:order=original",
+    "preact-8:order=no-relu-after-add",
+    "preact-8:order=bn-after-add",
+    "preact-11:order=relu-before-add",
+    "preact-8:order=relu-only",
+    "preact-11:project=raw",
+    "wrn-10-2:dropout=0.3,dropout-at=before-bn,project=raw,stride-at=last,bias=yes",
+    "vgg11",
+    "vgg11-bn:head=hidden",
+    "vgg13:head=linear,bias=no,last-pool=no",
+    "densenet-10-4",
+    "densenet-bc-16-4:dropout=0.2",
+    "densenet121",
+    "dpn26:variant=kuangliu",
+    "dpn68:stem=cifar",
+    "dpn68b",
+    "fusenet-plain-5",
+    "fusenet-resnet-8",
+    "fusenet-half-14",
+    "fusenet-side-14",
+    "fusenet-cross-14-2",
+    "fusenet-fuse3-8",
+    "fusenet-fuse6-14",
 ];
 
 fn spec(text: &str) -> ModelSpec {
@@ -120,6 +155,75 @@ fn parameters_of_known_networks() {
     }
 }
 
+/// The network for the images that it is made for.
+fn usual(name: &str, mode: Mode) -> Network {
+    let spec = spec(name);
+    let network = spec.build(&spec.usual_input(), mode);
+    network.unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Exact numbers of parameters for images and classes that the name stands for.
+/// Those of torchvision and timm are the same.
+#[test]
+fn parameters_of_networks_for_imagenet_and_of_ports() {
+    for (name, parameters) in [
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("resnet50-v1", 25_557_032),
+        ("resnet101", 44_549_160),
+        ("resnet152", 60_192_808),
+        ("wide-resnet-50-2", 68_883_240),
+        ("wide-resnet-101-2", 126_886_696),
+        ("resnext-50-32x4d", 25_028_904),
+        ("resnext-101-32x4d", 44_177_704),
+        ("resnext-101-32x8d", 88_791_336),
+        ("resnext-101-64x4d", 83_455_272),
+        ("resnext-29-8x64d", 34_426_698),
+        ("resnext-29-16x64d", 68_155_210),
+        ("resnext-29-32x4d", 4_775_754),
+        ("resnext-29-4x64d", 17_562_442),
+        ("resnext-29-2x64d", 9_130_314),
+        ("resnext-29-1x64d", 4_914_250),
+        ("densenet-40-12", 1_019_722),
+        ("densenet-100-12", 6_979_642),
+        ("densenet-100-24", 27_249_082),
+        ("densenet-bc-100-12", 769_162),
+        ("densenet-bc-250-24", 15_324_406),
+        ("densenet-bc-190-40", 25_624_430),
+        ("densenet121", 7_978_856),
+        ("densenet169", 14_149_480),
+        ("densenet201", 20_013_928),
+        ("densenet161", 28_681_000),
+        ("densenet264", 33_337_704),
+        ("dpn68", 12_611_602),
+        ("dpn68b", 12_611_602),
+        ("dpn92", 37_668_392),
+        ("dpn98", 61_570_728),
+        ("dpn131", 79_254_504),
+        ("dpn107", 86_917_800),
+        ("dpn26:variant=kuangliu", 11_574_842),
+        ("dpn92:variant=kuangliu", 34_236_634),
+        ("vgg11-bn:head=linear", 9_231_114),
+        ("vgg13-bn:head=linear", 9_416_010),
+        ("vgg16-bn:head=linear", 14_728_266),
+        ("vgg19-bn:head=linear", 20_040_522),
+        ("vgg19-bn:head=linear,bias=no", 20_035_018),
+        ("vgg16-bn:head=hidden", 15_253_578),
+        ("vgg16", 138_357_544),
+        ("vgg19-bn", 143_678_248),
+        ("dmrnet-56", 1_710_426),
+        ("dmrnet-32-4", 14_851_402),
+        ("dmrnet-50-4", 24_151_882),
+        ("resnet110:shortcut=A-avg,bias=yes", 1_732_010),
+        ("cifar-resnet152:shortcut=A-avg,bias=yes", 2_414_090),
+        ("wrn-28-10:bias=yes,project=raw", 36_489_290),
+        ("preact-110:order=original", 1_727_962),
+    ] {
+        assert_eq!(usual(name, Mode::Eval).graph.parameter_count(), parameters, "{name}");
+    }
+}
+
 #[test]
 fn parameters_for_a_hundred_classes() {
     for (name, parameters) in [
@@ -127,6 +231,9 @@ fn parameters_for_a_hundred_classes() {
         ("preact-164", 1_726_388),
         ("preact-1001", 10_350_836),
         ("wrn-28-10", 36_536_884),
+        ("resnext-29-8x64d", 34_518_948),
+        ("resnext-29-16x64d", 68_247_460),
+        ("resnet110:shortcut=A-avg,bias=yes", 1_737_860),
     ] {
         let network = build(name, 100, Mode::Eval);
         assert_eq!(network.graph.parameter_count(), parameters, "{name}");
@@ -155,6 +262,52 @@ fn multiply_adds_of_known_networks() {
     }
 }
 
+/// The same for images that the name stands for. That ResNet-50 v1 and v1.5
+/// differ shows that the stride is in the right convolution.
+#[test]
+fn multiply_adds_of_networks_for_imagenet() {
+    for (name, digits, count) in [
+        ("resnet18", 3, "1.814"),
+        ("resnet50-v1", 3, "3.858"),
+        ("resnet50", 3, "4.089"),
+        ("resnet101", 2, "7.80"),
+        ("resnext-50-32x4d", 3, "4.230"),
+        ("wide-resnet-50-2", 2, "11.40"),
+        ("resnext-29-8x64d", 2, "5.39"),
+        ("resnext-29-16x64d", 2, "10.69"),
+        ("dpn68", 1, "2.3"),
+        ("dpn92", 1, "6.5"),
+        ("dpn98", 1, "11.7"),
+        ("dpn131", 1, "16.0"),
+        ("dpn107", 1, "18.3"),
+    ] {
+        let macs = usual(name, Mode::Eval).graph.macs() as f64 / 1e9;
+        assert_eq!(format!("{macs:.digits$}"), count, "{name}");
+    }
+}
+
+/// A name without a stem has the one for the size of the images, and says so.
+#[test]
+fn small_images_get_the_stem_for_small_images() {
+    let small = InputShape::default();
+    for name in ["resnet18", "resnext-50-32x4d", "preact-18", "densenet121", "dpn68"] {
+        let open = spec(name);
+        let cifar = spec(&format!("{name}:stem=cifar"));
+        let nodes = |spec: &ModelSpec| spec.build(&small, Mode::Eval).unwrap().graph.nodes;
+        assert_eq!(nodes(&open), nodes(&cifar), "{name}");
+        let note = open.note(&small).unwrap();
+        assert!(note.contains(&format!("{name}:stem=imagenet")), "{note}");
+        assert_eq!(cifar.note(&small), None);
+        assert_eq!(open.note(&InputShape::IMAGENET), None);
+        assert_eq!(open.usual_input(), InputShape::IMAGENET);
+        assert_eq!(cifar.usual_input(), small);
+    }
+    let kuangliu = graph("resnet18");
+    assert_eq!(kuangliu.parameter_count(), 11_173_962);
+    assert!(spec("vgg16").note(&small).unwrap().contains("vgg16:head=imagenet"));
+    assert_eq!(spec("resnet20").note(&small), None);
+}
+
 #[test]
 fn blocks_are_counted_as_the_papers_do() {
     for (name, blocks, downsampling) in [
@@ -169,6 +322,13 @@ fn blocks_are_counted_as_the_papers_do() {
         ("wrn-40-2:l=4", 9, &[1, 4, 7]),
         ("plain-20", 16, &[]),
         ("vgg15-128", 14, &[]),
+        ("resnext-29-8x64d", 9, &[1, 4, 7]),
+        ("resnet50", 16, &[1, 4, 8, 14]),
+        ("preact-18", 8, &[3, 5, 7]),
+        ("densenet-40-12", 36, &[]),
+        ("dmrnet-56", 54, &[19, 20, 37, 38]),
+        ("fusenet-half-14", 6, &[3, 4, 5, 6]),
+        ("vgg16", 9, &[]),
     ] {
         let graph = graph(name);
         assert_eq!(graph.blocks.len(), blocks, "{name}");
@@ -191,6 +351,12 @@ fn blocks_are_named_as_in_weights_files() {
         ["layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2"]
     );
     assert_eq!(names("vgg5-8"), ["conv2", "conv3", "conv4", "conv5"]);
+    assert_eq!(
+        names("dpn68")[..2],
+        ["features.conv2_1.residual", "features.conv2_1.dense"]
+    );
+    assert_eq!(names("densenet-10-4")[0], "features.denseblock1.denselayer1");
+    assert_eq!(names("dmrnet-8")[..2], ["layer1.0.line1", "layer1.0.line2"]);
     let stages: Vec<usize> = graph("vgg15-128").blocks.iter().map(|block| block.stage).collect();
     assert_eq!(stages, [1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]);
 }
@@ -352,6 +518,26 @@ fn canonical_names_are_read_back() {
             "wrn-40-2:block=B(1,3,1),dropout=0.3",
         ),
         ("vgg-15x128", "vgg15-128"),
+        ("wrn_28_10", "wrn-28-10"),
+        ("wide-resnet-28-10", "wrn-28-10"),
+        ("WideResNet28x10", "wrn-28-10"),
+        ("resnet_20", "resnet20"),
+        ("preresnet-20", "preact-20"),
+        ("PreActResNet18", "preact-18"),
+        ("resnext50_32x4d", "resnext-50-32x4d"),
+        ("resnext29-8x64", "resnext-29-8x64d"),
+        ("wide_resnet50_2", "wide-resnet-50-2"),
+        ("wrn-50-2", "wide-resnet-50-2"),
+        ("resnet50-v1.5", "resnet50"),
+        ("resnet18-v1", "resnet18"),
+        ("se-resnet50", "resnet50:se=16"),
+        ("se-resnet20:se=8", "resnet20:se=8"),
+        ("se-resnext-50-32x4d:se=0", "resnext-50-32x4d"),
+        ("vgg16_bn:stem=cifar", "vgg16-bn:head=linear"),
+        ("densenet-121", "densenet121"),
+        ("dpn-68b", "dpn68b"),
+        ("dmrnet-56", "fusenet-cross-110"),
+        ("dmrnet-32-4", "fusenet-cross-62-4"),
     ] {
         assert_eq!(spec(written).to_string(), canonical, "{written}");
         assert_eq!(spec(canonical), spec(written), "{written}");
@@ -377,7 +563,18 @@ fn refusals_say_what_exists() {
     for (text, words) in [
         ("", "wrn-<6n+4>-<k>"),
         ("resnet", "resnet<6n+2>"),
-        ("resnet50", "cifar-resnet<6n+2> for 50 and 152"),
+        ("resnet51", "6n+2; take 50 or 56"),
+        ("resnext-30-8x64d", "9n+2; take 29 or 38"),
+        ("resnext-29-0x64d", "cardinality must be 1 to 4096"),
+        (
+            "resnet20:gate-bias=-3",
+            "gate-bias and a shortcut without a gate exclude each other",
+        ),
+        ("dpn26", "kuangliu for dpn26"),
+        ("dpn27", "unknown model"),
+        ("densenet-41-12", "3n+4; take 40 or 43"),
+        ("fusenet-cross-56", "4n+2 with n ≥ 3; take 54 or 58"),
+        ("vgg16:head=big", "head is auto or imagenet or linear or hidden"),
         ("alex\nnet", r"'alex\nnet'"),
         ("resnet21", "a depth of 21 is not 6n+2; take 20 or 26"),
         ("resnet0", "take 8"),
@@ -456,8 +653,10 @@ fn images_that_are_too_small_are_refused() {
 
 /// A text like a spec; most parts of half of them are well formed.
 fn nearly_a_spec() -> impl Strategy<Value = String> {
-    let name = r"(resnet|cifar-resnet|plain|preact|wrn|vgg)-?[0-9]{0,5}[x-]?[0-9]{0,4}";
-    let option = r"(,?(shortcut|block|l|dropout|dropout-at)=[AB01.(),3-]{0,7}){0,3}";
+    let families =
+        "resnet|cifar-resnet|se-resnet|resnext|wide-resnet|plain|preact|wrn|vgg|densenet|densenet-bc|dpn|dmrnet";
+    let name = format!("({families}|fusenet-half)-?[0-9]{{0,4}}[x-]?[0-9]{{0,3}}([x-][0-9]{{1,2}}d)?(-bn|-v1)?");
+    let option = r"(,?(shortcut|block|l|dropout|dropout-at|se|stem|skip|order|head|bias)=[AB01.(),3a-z-]{0,7}){0,3}";
     proptest::string::string_regex(&format!("{name}:?{option}")).unwrap()
 }
 
@@ -605,11 +804,17 @@ fn a_full_name_has_every_option_and_is_the_same_network() {
         assert_eq!(spec(&full).in_full(), full);
         assert_eq!(model.difference(&spec(&full)), None);
     }
-    assert_eq!(spec("resnet8").in_full(), "resnet8:shortcut=A");
-    assert_eq!(spec("preact-11").in_full(), "preact-11:block=bottleneck,shortcut=B");
+    assert_eq!(
+        spec("resnet8").in_full(),
+        "resnet8:shortcut=A,skip=identity,se=0,bias=no"
+    );
+    assert_eq!(
+        spec("preact-11").in_full(),
+        "preact-11:block=bottleneck,shortcut=B,order=full,project=activated"
+    );
     assert_eq!(
         spec("wrn-13-2:l=3").in_full(),
-        "wrn-13-2:l=3,dropout=0,dropout-at=between"
+        "wrn-13-2:l=3,dropout=0,dropout-at=between,project=activated,stride-at=first,bias=no"
     );
     assert_eq!(spec("plain-8").in_full(), "plain-8");
 }
@@ -652,14 +857,33 @@ fn models_with_the_same_tensors_know_of_each_other() {
             )
             .collect()
     };
-    let mut specs: Vec<ModelSpec> = SAMPLES.iter().map(|name| spec(name)).collect();
+    // No public weights are of the ablations of the 2016 paper.
+    let is_public = |spec: &ModelSpec| {
+        !["skip=", "order="]
+            .iter()
+            .any(|option| spec.to_string().contains(option))
+    };
+    let mut specs: Vec<ModelSpec> = SAMPLES.iter().map(|name| spec(name)).filter(is_public).collect();
     let look_alikes: Vec<ModelSpec> = specs.iter().flat_map(ModelSpec::look_alikes).collect();
     specs.extend(look_alikes);
-    for one in &specs {
-        let (known, own) = (one.look_alikes(), graph(one));
-        for other in &specs {
-            let others = graph(other);
-            let same = tensors(&own) == tensors(&others) && own != others;
+    let built: Vec<(ModelSpec, Graph, Tensors)> = specs
+        .into_iter()
+        .map(|spec| {
+            let graph = graph(&spec);
+            let tensors = tensors(&graph);
+            (spec, graph, tensors)
+        })
+        .collect();
+    for (one, own, tensors) in &built {
+        let known = one.look_alikes();
+        for (other, others, their_tensors) in &built {
+            // A WRN with k = 1 is also a pre-activation ResNet, which does not
+            // look for the ports of WRN.
+            let is_wide = |spec: &ModelSpec| matches!(spec, ModelSpec::WideResNet(_));
+            if is_wide(one) != is_wide(other) {
+                continue;
+            }
+            let same = tensors == their_tensors && own != others;
             assert_eq!(known.contains(other), same, "{one} and {other}");
         }
     }

@@ -2,6 +2,28 @@
 
 use crate::graph::{Graph, GraphError, NodeId, ResidualBlock};
 
+/// The units of one resolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stage {
+    /// Output channels of every unit.
+    pub width: usize,
+    /// Number of units.
+    pub units: usize,
+    /// Stride of the first unit.
+    pub stride: usize,
+}
+
+/// Stages with the given widths and numbers of units. All but the first halve
+/// the resolution.
+pub(super) fn stages(widths: &[usize], units: &[usize]) -> Vec<Stage> {
+    let stage = |(index, (&width, &units))| Stage {
+        width,
+        units,
+        stride: if index == 0 { 1 } else { 2 },
+    };
+    widths.iter().zip(units).enumerate().map(stage).collect()
+}
+
 /// One residual unit: its place in the network and its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unit {
@@ -11,19 +33,18 @@ pub(super) struct Unit {
     pub index: usize,
     /// Output channels.
     pub width: usize,
-    /// 2 in the first unit of every stage but the first, else 1.
+    /// Its stage's stride in the first unit, else 1.
     pub stride: usize,
 }
 
-/// The units of stages with the given widths and `count` units each. The first
-/// unit of every stage but the first halves the resolution.
-pub(super) fn units<const N: usize>(widths: [usize; N], count: usize) -> impl Iterator<Item = Unit> {
-    (1..).zip(widths).flat_map(move |(stage, width)| {
-        (0..count).map(move |index| Unit {
+/// The units of `stages`, in order.
+pub(super) fn units(stages: &[Stage]) -> impl Iterator<Item = Unit> + '_ {
+    (1..).zip(stages).flat_map(|(stage, &Stage { width, units, stride })| {
+        (0..units).map(move |index| Unit {
             stage,
             index,
             width,
-            stride: if stage > 1 && index == 0 { 2 } else { 1 },
+            stride: if index == 0 { stride } else { 1 },
         })
     })
 }

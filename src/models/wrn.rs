@@ -6,9 +6,12 @@
 //! the name stays the same.
 
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
-use super::preact::{BranchConv, Dropout, DropoutAt, Tower};
+use super::preact::PROJECTED;
 use super::request::{Choice, ModelRequest, name_of};
 use super::shortcut::Shortcut;
+use super::stem::Stem;
+use super::tower::{BranchConv, Dropout, DropoutAt, Order, Tower};
+use super::unit::stages;
 use super::{ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
 
@@ -87,13 +90,25 @@ impl Body {
 /// of 3×3 per block, for which the depth is 3ln+4; `dropout` = the probability
 /// of a zero, 0 by default; `dropout-at` = `between` convolutions after batch
 /// norm and ReLU (default), `before-bn`, or at the `end` of the branch.
+///
+/// Ports that compute another function under the same name are options, too:
+/// `project` = `activated` (default) or `raw`, what a projection reads;
+/// `stride-at` = `first` (default) or `last`, the convolution with the stride;
+/// `bias` = `no` (default) or `yes`, whether convolutions have biases.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WideResNet {
     depth: usize,
     widening: usize,
     body: Body,
     dropout: Dropout,
+    project_raw: bool,
+    last_strided: bool,
+    bias: bool,
 }
+
+/// The values of the option `stride-at`: whether the branch's last convolution
+/// has the stride.
+const STRIDED: [(&str, bool); 2] = [("first", false), ("last", true)];
 
 impl Default for WideResNet {
     /// `wrn-16-1`.
@@ -103,13 +118,17 @@ impl Default for WideResNet {
             widening: 1,
             body: BASIC,
             dropout: Dropout::NONE,
+            project_raw: false,
+            last_strided: false,
+            bias: false,
         }
     }
 }
 
 /// Reads a request for a wide residual network.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
-    let [depth, widening] = request.sizes("wrn")?;
+    let spellings = ["wrn", "wide-resnet", "wideresnet"];
+    let [depth, widening] = spellings.iter().find_map(|family| request.sizes(family))?;
     Some(WideResNet::new(depth, widening, request).map(ModelSpec::WideResNet))
 }
 
@@ -123,6 +142,9 @@ impl WideResNet {
             widening,
             body,
             dropout: read_dropout(request, &body)?,
+            project_raw: request.choose("project", &PROJECTED)?.unwrap_or(false),
+            last_strided: request.choose("stride-at", &STRIDED)?.unwrap_or(false),
+            bias: request.yes_or_no("bias")?.unwrap_or(false),
         })
     }
 
@@ -143,17 +165,46 @@ impl WideResNet {
             body,
             Choice::new("dropout", p.to_string(), "0"),
             Choice::new("dropout-at", name_of(at, &DROPOUT_AT), "between"),
+            Choice::new("project", name_of(self.project_raw, &PROJECTED), "activated"),
+            Choice::new("stride-at", name_of(self.last_strided, &STRIDED), "first"),
+            Choice::yes_or_no("bias", self.bias, false),
         ]
+    }
+
+    /// The models with the same tensors that compute something else: those whose
+    /// projections read another value, or with the stride in another
+    /// convolution.
+    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+        let strides = match self.body.kernels.len() {
+            1 => vec![self.last_strided],
+            _ => vec![false, true],
+        };
+        let all = strides.into_iter().flat_map(|last_strided| {
+            [false, true].map(|project_raw| WideResNet {
+                project_raw,
+                last_strided,
+                ..self.clone()
+            })
+        });
+        all.filter(|other| other != self).map(ModelSpec::WideResNet).collect()
     }
 
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let widths = [16, 32, 64].map(|width| width * self.widening);
+        let units = self.body.depths().units(self.depth).unwrap_or(0);
+        let branch = self.body.layers();
         let tower = Tower {
-            widths: [16, 32, 64].map(|width| width * self.widening),
-            units: self.body.depths().units(self.depth).unwrap_or(0),
-            branch: &self.body.layers(),
+            stem: Stem::Cifar,
+            stem_width: 16,
+            stages: &stages(&widths, &[units; 3]),
+            branch: &branch,
+            strided: if self.last_strided { branch.len() - 1 } else { 0 },
             shortcut: Shortcut::Project,
+            project_raw: self.project_raw,
             dropout: self.dropout,
+            order: Order::Full,
+            bias: self.bias,
         };
         tower.forward(g, images, classes)
     }
@@ -169,8 +220,7 @@ fn read_body(request: &mut ModelRequest) -> Result<Body, ModelError> {
 }
 
 fn read_dropout(request: &mut ModelRequest, body: &Body) -> Result<Dropout, ModelError> {
-    let probability = |value: &str| value.parse().ok().filter(|p| (0.0..1.0).contains(p));
-    let p = request.take("dropout", "a probability of at least 0 and less than 1", probability)?;
+    let p = request.probability("dropout")?;
     let at = request.choose("dropout-at", &DROPOUT_AT)?;
     let dropout = Dropout {
         p: p.unwrap_or(Dropout::NONE.p),

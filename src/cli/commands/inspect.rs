@@ -23,12 +23,13 @@ pub struct Args {
     /// folder
     #[arg(value_name = "MODEL|FILE")]
     model: OsString,
-    /// Channels × height × width of the images, in pixels
-    #[arg(long, value_name = "CxHxW", default_value = "3x32x32")]
-    input: String,
-    /// Number of classes
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    classes: usize,
+    /// Channels × height × width of the images, in pixels [default: those that the
+    /// model is made for, 3x32x32 or 3x224x224]
+    #[arg(long, value_name = "CxHxW")]
+    input: Option<String>,
+    /// Number of classes [default: those that the model is made for, 10 or 1000]
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
     /// Images in a batch, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
@@ -100,8 +101,7 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
     }
     batch_size(args.batch_size)?;
     let spec: ModelSpec = args.model.to_string_lossy().parse()?;
-    let mut input: InputShape = args.input.parse()?;
-    input.classes = args.classes;
+    let input = cli::args::input_for(&spec, args.input.as_deref(), args.classes)?;
     let mut train = spec.build(&input, Mode::Train)?.graph;
     let mut eval = spec.build(&input, Mode::Eval)?.graph;
     let blocks: Vec<BlockRow> = eval

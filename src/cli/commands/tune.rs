@@ -27,12 +27,13 @@ pub struct Args {
     /// MODEL]
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     run: Option<PathBuf>,
-    /// Channels × height × width of the images, in pixels
-    #[arg(long, value_name = "CxHxW", default_value = "3x32x32")]
-    input: String,
-    /// Number of classes
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    classes: usize,
+    /// Channels × height × width of the images, in pixels [default: those that the
+    /// model is made for, 3x32x32 or 3x224x224]
+    #[arg(long, value_name = "CxHxW")]
+    input: Option<String>,
+    /// Number of classes [default: those that the model is made for, 10 or 1000]
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
     /// Images in a batch [default: 128, or the run's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -104,16 +105,23 @@ struct TuningTarget {
 
 /// The model, the shape of its images, the batch size and the precision.
 fn tuning_target(args: &Args) -> Result<TuningTarget, CliError> {
-    let mut input: InputShape = args.input.parse()?;
-    input.classes = args.classes;
-    let (name, batch, precision) = match (&args.model, &args.run) {
-        (Some(name), _) => (name.clone(), 128, Precision::F32),
+    let (model, input, batch, precision): (ModelSpec, _, _, _) = match (&args.model, &args.run) {
+        (Some(name), _) => {
+            let model = name.parse()?;
+            let input = cli::args::input_for(&model, args.input.as_deref(), args.classes)?;
+            (model, input, 128, Precision::F32)
+        }
         (None, Some(path)) => {
             let run = RunDirectory::open(path)?;
             run.read_model()?;
             let config = run.read_config()?;
-            input = input_of(&config.settings()?.load()?.train);
-            (config.model, config.batch_size as usize, config.precision)
+            let input = input_of(&config.settings()?.load()?.train);
+            (
+                config.model.parse()?,
+                input,
+                config.batch_size as usize,
+                config.precision,
+            )
         }
         (None, None) => {
             return Err(CliError::argument("give the name of a model, or a run: --run DIR"));
@@ -122,7 +130,7 @@ fn tuning_target(args: &Args) -> Result<TuningTarget, CliError> {
     let batch = args.batch_size.unwrap_or(batch);
     batch_size(batch)?;
     Ok(TuningTarget {
-        model: name.parse()?,
+        model,
         input,
         batch,
         precision: args.precision.unwrap_or(precision),

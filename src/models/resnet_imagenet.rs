@@ -1,0 +1,172 @@
+//! ResNet for ImageNet: He et al. 2015, arXiv:1512.03385, section 4.1, and the
+//! wide ones of Zagoruyko and Komodakis 2016, arXiv:1605.07146, table 8.
+//!
+//! Four stages with 64, 128, 256 and 512 channels (four times as many after a
+//! bottleneck). 18 and 34 layers have basic branches, 50, 101 and 152
+//! bottlenecks. Public code for CIFAR uses the same stages after a 3×3 stem
+//! with 64 channels. Parameter names are torchvision's.
+
+use super::excite::SqueezeExcite;
+use super::postact::{Bottleneck, Branch, PostAct};
+use super::request::{Choice, ModelRequest, name_of};
+use super::shortcut::{SHORTCUTS, Shortcut};
+use super::skip::Skip;
+use super::stem::Stem;
+use super::unit::stages;
+use super::{InputShape, ModelError, ModelSpec};
+use crate::graph::{Graph, GraphError, NodeId};
+
+/// Depth, units in each stage, and whether branches are bottlenecks.
+const DEPTHS: [(usize, [usize; 4], bool); 5] = [
+    (18, [2, 2, 2, 2], false),
+    (34, [3, 4, 6, 3], false),
+    (50, [3, 4, 6, 3], true),
+    (101, [3, 4, 23, 3], true),
+    (152, [3, 8, 36, 3], true),
+];
+
+/// The channels of the stages, before a bottleneck widens them.
+const WIDTHS: [usize; 4] = [64, 128, 256, 512];
+
+/// Units in each stage, and whether branches are bottlenecks.
+fn units_of(depth: usize) -> Option<([usize; 4], bool)> {
+    let found = DEPTHS.iter().find(|(known, ..)| *known == depth);
+    found.map(|&(_, units, bottleneck)| (units, bottleneck))
+}
+
+/// Whether everyone understands a ResNet of this depth as one of this file.
+pub(super) fn is_depth(depth: usize) -> bool {
+    units_of(depth).is_some()
+}
+
+/// Stages for `depth` layers with basic branches or bottlenecks.
+pub(super) fn stages_of(depth: usize) -> Option<(Vec<super::unit::Stage>, bool)> {
+    let (units, bottleneck) = units_of(depth)?;
+    let widths = WIDTHS.map(|width| if bottleneck { 4 * width } else { width });
+    Some((stages(&widths, &units), bottleneck))
+}
+
+/// `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`;
+/// `wide-resnet-50-2` with twice the channels inside its bottlenecks.
+///
+/// A bottleneck's stride is in its 3×3 convolution, as in public code
+/// ("v1.5"); `resnet50-v1` has it in the first 1×1, as in the paper. Options:
+/// `stem` = `cifar` or `imagenet`, by default by the images' size; `shortcut` =
+/// `B` (default), `A`, `A-end`, `A-avg` or `C`; `se` = the reduction of squeeze
+/// and excitation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageNetResNet {
+    depth: usize,
+    /// The factor of the channels inside bottlenecks.
+    widening: usize,
+    /// Whether a bottleneck's stride is in its first convolution.
+    first_strided: bool,
+    stem: Option<Stem>,
+    shortcut: Shortcut,
+    excite: Option<SqueezeExcite>,
+}
+
+/// Reads a request for a ResNet for ImageNet.
+pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
+    let wide = ["wide-resnet", "wideresnet", "wrn"];
+    if let Some([depth, widening]) = wide.iter().find_map(|family| request.sizes(family)) {
+        let bottleneck = units_of(depth).is_some_and(|(_, bottleneck)| bottleneck);
+        return bottleneck.then(|| ImageNetResNet::new(depth, widening, false, request).map(ModelSpec::ImageNetResNet));
+    }
+    let (name, first_strided) = match request.name.strip_suffix("-v1") {
+        Some(name) => (name, true),
+        None => (request.name.strip_suffix("-v1.5").unwrap_or(&request.name), false),
+    };
+    let name = name.strip_prefix("se-").unwrap_or(name).to_string();
+    let [depth] = request.sizes_in(&name, "resnet").filter(|[depth]| is_depth(*depth))?;
+    Some(ImageNetResNet::new(depth, 1, first_strided, request).map(ModelSpec::ImageNetResNet))
+}
+
+impl ImageNetResNet {
+    fn new(depth: usize, widening: usize, first_strided: bool, request: &mut ModelRequest) -> Result<Self, ModelError> {
+        super::limits::check_width(&request.name, "widening factor", widening, 16)?;
+        let bottleneck = units_of(depth).is_some_and(|(_, bottleneck)| bottleneck);
+        let usual = request.name.starts_with("se-").then_some(SqueezeExcite::USUAL);
+        Ok(ImageNetResNet {
+            depth,
+            widening,
+            // A basic branch has its stride in the first convolution in any case.
+            first_strided: first_strided && bottleneck,
+            stem: Stem::read(request)?,
+            shortcut: request.choose("shortcut", &SHORTCUTS)?.unwrap_or(Shortcut::Project),
+            excite: SqueezeExcite::read(request, usual)?,
+        })
+    }
+
+    /// The name without options.
+    pub(super) fn base(&self) -> String {
+        let version = if self.first_strided { "-v1" } else { "" };
+        match self.widening {
+            1 => format!("resnet{}{version}", self.depth),
+            widening => format!("wide-resnet-{}-{widening}", self.depth),
+        }
+    }
+
+    /// The value of every option.
+    pub(super) fn choices(&self) -> Vec<Choice> {
+        vec![
+            Stem::choice(self.stem),
+            Choice::new("shortcut", name_of(self.shortcut, &SHORTCUTS), "B"),
+            SqueezeExcite::choice(self.excite),
+        ]
+    }
+
+    /// The models with the same tensors that compute something else: those with
+    /// the stride in the other convolution, or another option A.
+    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+        let bottleneck = units_of(self.depth).is_some_and(|(_, bottleneck)| bottleneck);
+        let strides = if bottleneck && self.widening == 1 {
+            vec![false, true]
+        } else {
+            vec![self.first_strided]
+        };
+        let shortcuts: Vec<Shortcut> = [self.shortcut].into_iter().chain(self.shortcut.look_alikes()).collect();
+        let all = strides.into_iter().flat_map(|first_strided| {
+            shortcuts.iter().map(move |&shortcut| ImageNetResNet {
+                first_strided,
+                shortcut,
+                ..self.clone()
+            })
+        });
+        all.filter(|other| other != self)
+            .map(ModelSpec::ImageNetResNet)
+            .collect()
+    }
+
+    /// `N×C×H×W` images to `N×classes` logits.
+    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let (stages, bottleneck) = stages_of(self.depth).unwrap_or_default();
+        let x = Stem::for_images(self.stem, g, images).normed(g, images, WIDTHS[0])?;
+        let inner = Bottleneck {
+            base_width: 64 * self.widening,
+            strided: usize::from(!self.first_strided),
+            ..Bottleneck::USUAL
+        };
+        let network = PostAct {
+            stages: &stages,
+            branch: if bottleneck {
+                Branch::Bottleneck(inner)
+            } else {
+                Branch::Basic
+            },
+            shortcut: self.shortcut,
+            skip: Skip::IDENTITY,
+            excite: self.excite,
+            bias: false,
+        };
+        network.forward(g, x, classes)
+    }
+
+    pub(super) fn usual_input(&self) -> InputShape {
+        Stem::usual_input(self.stem)
+    }
+
+    pub(super) fn note(&self, input: &InputShape) -> Option<String> {
+        Stem::note(self.stem, &self.base(), input)
+    }
+}
