@@ -2,6 +2,7 @@
 //! no weight is left out, a prefix of all names is stripped, and the names are
 //! translated: by a dialect's rules, else by the structure of the network.
 
+use std::borrow::Cow;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -334,14 +335,23 @@ fn by_prefixes(
     notes: &mut Vec<String>,
 ) -> Result<Option<Found>, WeightsError> {
     let own: Option<BTreeMap<String, Vec<usize>>> = layout.map(Layout::tensors);
-    let body = names.iter().find(|name| !is_head(split(name).0));
+    let head = only_linear(tensors, names);
+    let body = names
+        .iter()
+        .find(|name| !is_head(split(name).0) && Some(split(name).0) != head);
     let Some(body) = body.or(names.first()) else {
         return Ok(None);
     };
     let ends = body.match_indices('.').map(|(end, _)| end + 1);
     for end in std::iter::once(0).chain(ends) {
         let prefix = &body[..end];
-        let Some(stripped) = strip(names, prefix) else { break };
+        let Some(own_names) = strip(names, prefix, None).or_else(|| strip(names, prefix, head)) else {
+            break;
+        };
+        let Some(stripped) = strip(names, prefix, head) else {
+            break;
+        };
+        let stripped: Vec<&str> = stripped.iter().map(|name| &name[..]).collect();
         let found = |naming: Naming, translated: Vec<(usize, String)>| Found {
             prefix: prefix.to_owned(),
             naming,
@@ -351,12 +361,12 @@ fn by_prefixes(
                 .collect(),
         };
         if let Some(own) = &own {
-            let has: BTreeSet<&str> = stripped.iter().copied().collect();
+            let has: BTreeSet<&str> = own_names.iter().map(|name| &name[..]).collect();
             if own.keys().all(|name| has.contains(&name[..])) {
-                let same = stripped.iter().enumerate();
+                let same = own_names.iter().enumerate();
                 return Ok(Some(found(
                     Naming::Own,
-                    same.map(|(at, name)| (at, (*name).to_owned())).collect(),
+                    same.map(|(at, name)| (at, name.clone().into_owned())).collect(),
                 )));
             }
         }
@@ -370,12 +380,26 @@ fn by_prefixes(
     Ok(None)
 }
 
+/// The only linear layer, which is the last one whatever its name is.
+fn only_linear<'a>(tensors: &TensorMap, names: &[&'a str]) -> Option<&'a str> {
+    let linear = |name: &&&str| tensors[**name].shape.len() == 2 && split(name).1 == "weight";
+    let mut found = names.iter().filter(linear).map(|name| split(name).0);
+    found.next().filter(|_| found.next().is_none())
+}
+
 /// The names without `prefix`. Names of the last layer may lack it: it is often
-/// not a part of the module that has the prefix.
-fn strip<'a>(names: &[&'a str], prefix: &str) -> Option<Vec<&'a str>> {
-    let without = |name: &&'a str| match name.strip_prefix(prefix) {
-        Some(rest) => Some(rest),
-        None => is_head(split(name).0).then_some(*name),
+/// not a part of the module that has the prefix. The layer `head` gets a name
+/// that is understood, unless it has one.
+fn strip<'a>(names: &[&'a str], prefix: &str, head: Option<&str>) -> Option<Vec<Cow<'a, str>>> {
+    let without = |name: &&'a str| {
+        let rest = name.strip_prefix(prefix);
+        let (layer, part) = split(name);
+        let (rest_layer, _) = split(rest.unwrap_or(name));
+        match rest {
+            _ if is_head(rest_layer) => Some(Cow::Borrowed(rest.unwrap_or(name))),
+            _ if head == Some(layer) => Some(Cow::Owned(format!("fc.{part}"))),
+            rest => rest.map(Cow::Borrowed),
+        }
     };
     names.iter().map(without).collect()
 }

@@ -241,6 +241,17 @@ fn prefixes_are_stripped_and_the_head_may_lack_them() {
     });
     let weights = read_back(head_apart, None).unwrap();
     assert!(weights.tensors == tensors && weights.prefix == "backbone.");
+    // The only linear layer is the last one.
+    for name in ["net.answer", "answer.7", "net.module.fc"] {
+        let weights = read_back(
+            renamed(tensors.clone(), |own| match own.strip_prefix("fc.") {
+                Some(part) => format!("{name}.{part}"),
+                None => format!("net.{own}"),
+            }),
+            None,
+        );
+        assert!(weights.unwrap().tensors == tensors, "{name}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use residua::graph::Mode;
 use residua::models::{InputShape, ModelSpec, shapes_of};
 use residua::weights::{self, CanonicalWeights, NameOptions, Naming, WeightsError, contents, read_canonical};
 
-use crate::support::program::{failure, printed, program};
+use crate::support::program::{failure, json, printed, program};
 
 /// What the answer says that a file without a fault gives.
 const READS: &str = "reads: 37 tensors under canonical names";
@@ -451,4 +451,83 @@ fn convert_says_what_it_did_and_writes_only_safetensors() {
     );
     assert_eq!(code, 1);
     assert!(error.contains("does not fit resnet8") && !another.exists(), "{error}");
+}
+
+#[test]
+fn inspect_says_what_is_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let known = cases().join("hostile/inf-loss.safetensors");
+    let small = cases().join("weights/w-prefix-module._orig_mod.pth");
+    if !known.exists() || !small.exists() {
+        eprintln!("skipped: there is no {}", known.display());
+        return;
+    }
+    let inspected = |path: &Path| json(program("residua").args(["inspect", "--json"]).arg(path));
+    let found = inspected(&known);
+    assert_eq!(found["models"][0], "resnet8");
+    assert_eq!(found["models"].as_array().unwrap().len(), 4);
+    assert_eq!((&found["classes"], &found["channels"]), (&10.into(), &3.into()));
+    assert_eq!(
+        (&found["parameters"], &found["names"]),
+        (&75_290.into(), &"torchvision".into())
+    );
+    assert_eq!(found["blocks"], serde_json::json!([1, 1, 1]));
+    assert_eq!(found["facts"]["model"], "resnet8");
+    let found = inspected(&small);
+    assert_eq!(
+        (&found["prefix"], &found["tensors"]),
+        (&"module._orig_mod.".into(), &37.into())
+    );
+    assert_eq!(found["models"], serde_json::json!([]));
+    let text = printed(program("residua").arg("inspect").arg(&known));
+    assert!(text.contains("plain-8") && text.contains("75 290 parameters"), "{text}");
+    // What cannot be understood is described as far as it is readable.
+    let found = inspected(&cases().join("weights/w-convert-false-success.pth"));
+    assert!(found["problem"].as_str().unwrap().contains("first_block"), "{found}");
+    // A name that is no file is a model's.
+    let (code, error) = failure(
+        program("residua")
+            .args(["inspect", "no-such-file.pth"])
+            .current_dir(folder.path()),
+    );
+    assert_eq!(code, 2, "{error}");
+    let (code, error) = failure(program("residua").args(["inspect", "resnet8", "--data", "synthetic"]));
+    assert!(code == 2 && error.contains("--data"), "{error}");
+}
+
+#[test]
+fn inspect_ranks_what_the_file_leaves_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let small = [
+        "train",
+        "--model",
+        "resnet8:shortcut=A-end",
+        "--data",
+        "synthetic:64,32",
+        "--steps",
+        "2",
+    ];
+    printed(
+        program("residua")
+            .args(small)
+            .args(["--batch-size", "16", "--adapter", "reference", "--out"])
+            .arg(&run),
+    );
+    let ranks = [
+        "inspect",
+        "--json",
+        "--data",
+        "synthetic:64,32",
+        "--limit-test",
+        "8",
+        "--adapter",
+        "reference",
+    ];
+    let found = json(program("residua").args(ranks).arg(&run));
+    let ranks = found["ranks"].as_array().unwrap();
+    let models: std::collections::BTreeSet<&str> = ranks.iter().map(|rank| rank["model"].as_str().unwrap()).collect();
+    assert!(models.contains("resnet8:shortcut=A-end"), "{models:?}");
+    let errors: Vec<f64> = ranks.iter().map(|rank| rank["error"].as_f64().unwrap()).collect();
+    assert!(errors.is_sorted() && errors.len() >= 3 * models.len(), "{errors:?}");
 }
