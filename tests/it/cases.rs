@@ -480,7 +480,10 @@ fn inspect_says_what_is_in_a_file() {
     );
     assert_eq!(found["models"], serde_json::json!([]));
     let text = printed(program("residua").arg("inspect").arg(&known));
-    assert!(text.contains("plain-8") && text.contains("75 290 parameters"), "{text}");
+    assert!(
+        text.contains("of resnet8") && text.contains("75 290 parameters"),
+        "{text}"
+    );
     // What cannot be understood is described as far as it is readable.
     let found = inspected(&cases().join("weights/w-convert-false-success.pth"));
     assert!(found["problem"].as_str().unwrap().contains("first_block"), "{found}");
@@ -496,7 +499,7 @@ fn inspect_says_what_is_in_a_file() {
 }
 
 #[test]
-fn inspect_ranks_what_the_file_leaves_open() {
+fn inspect_ranks_normalisations_of_the_model_that_the_file_names() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let small = [
@@ -527,7 +530,8 @@ fn inspect_ranks_what_the_file_leaves_open() {
     let found = json(program("residua").args(ranks).arg(&run));
     let ranks = found["ranks"].as_array().unwrap();
     let models: std::collections::BTreeSet<&str> = ranks.iter().map(|rank| rank["model"].as_str().unwrap()).collect();
-    assert!(models.contains("resnet8:shortcut=A-end"), "{models:?}");
+    // The run's file says which model it is of.
+    assert_eq!(Vec::from_iter(models.clone()), ["resnet8:shortcut=A-end"]);
     let errors: Vec<f64> = ranks.iter().map(|rank| rank["error"].as_f64().unwrap()).collect();
     assert!(errors.is_sorted() && errors.len() >= 3 * models.len(), "{errors:?}");
 }

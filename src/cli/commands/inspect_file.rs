@@ -12,7 +12,7 @@ use crate::data::Normalization;
 use crate::models::{ModelSpec, fitting};
 use crate::report::{Column, Item, Report, Table};
 use crate::shown::{shown, shown_path};
-use crate::train::{Split, TrainedNetworkOptions, evaluate};
+use crate::train::{Record, Split, TrainedNetworkOptions, evaluate};
 use crate::weights::{self, CanonicalWeights, Naming, TensorMap};
 
 /// The weights of a run's directory.
@@ -70,8 +70,12 @@ pub(super) fn inspect(given: &Path, args: &Args) -> Result<String, CliError> {
     let models = weights
         .as_ref()
         .map_or_else(Vec::new, |weights| fitting(&shapes(&weights.tensors)));
+    // What the file records is not open.
+    let recorded = Record::read(&facts, &path)?.model;
+    let recorded: Option<ModelSpec> = recorded.and_then(|name| name.parse().ok());
+    let open = recorded.clone().map_or_else(|| models.clone(), |known| vec![known]);
     let ranks = match (&args.data, &weights) {
-        (Some(data), Some(weights)) => rank(&path, args, data, &models, weights)?,
+        (Some(data), Some(weights)) => rank(&path, args, data, &open, weights)?,
         _ => Vec::new(),
     };
     let seen = Inspected {
@@ -85,6 +89,7 @@ pub(super) fn inspect(given: &Path, args: &Args) -> Result<String, CliError> {
         weights,
         problem,
         models,
+        recorded,
         ranks,
     };
     if args.json {
@@ -104,6 +109,8 @@ struct Inspected {
     /// Why the names are not understood.
     problem: Option<String>,
     models: Vec<ModelSpec>,
+    /// The model that the file says it is of.
+    recorded: Option<ModelSpec>,
     ranks: Vec<Rank>,
 }
 
@@ -133,6 +140,7 @@ impl Inspected {
             "mean": weights.and_then(|weights| weights.normalization.as_ref()).map(|[mean, _]| mean),
             "std": weights.and_then(|weights| weights.normalization.as_ref()).map(|[_, std]| std),
             "facts": self.facts,
+            "model": self.recorded.as_ref().map(ToString::to_string),
             "models": self.models.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "mapping": weights.map(mapping),
             "notes": self.notes,
@@ -147,7 +155,11 @@ impl Inspected {
         if let Some(problem) = &self.problem {
             items.push(text(format!("the names are not understood: {problem}")));
         }
-        items.extend(self.weights.as_ref().map(|_| text(models_line(&self.models))));
+        items.extend(
+            self.weights
+                .as_ref()
+                .map(|_| text(models_line(&self.models, self.recorded.as_ref()))),
+        );
         if self.tables.len() > 1 {
             items.push(Item::Table(tables_of(&self.tables)));
         }
@@ -209,7 +221,10 @@ fn naming_word(naming: Naming) -> String {
     }
 }
 
-fn models_line(models: &[ModelSpec]) -> String {
+fn models_line(models: &[ModelSpec], recorded: Option<&ModelSpec>) -> String {
+    if let Some(known) = recorded {
+        return format!("the file says that it is of {known}");
+    }
     let names: Vec<String> = models.iter().map(ToString::to_string).collect();
     match &names[..] {
         [] => "fits no built-in model".to_owned(),
@@ -348,7 +363,7 @@ fn rank(
             .kernels(args.adapter.kernels());
         let mut network = options.open()?;
         let channels = network.normalization.mean().len();
-        let mut tried = vec![("the data set's".to_owned(), network.normalization.clone())];
+        let mut tried = vec![("the default".to_owned(), network.normalization.clone())];
         if let Some([mean, std]) = &weights.normalization
             && let Ok(own) = Normalization::new(mean.clone(), std.clone())
         {
