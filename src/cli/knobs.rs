@@ -109,7 +109,12 @@ const KNOBS: &[Knob] = &[
         "here; --sample-images is the number of images of a pass",
     ),
     never(&["paths"], "limit-test", "here: paths are measured on training images"),
-    knob(&["inspect"], "adapter", |given| given.has("plan"), "without --plan"),
+    knob(
+        &["inspect"],
+        "adapter",
+        |given| given.has("plan") || given.has("data"),
+        "without --plan",
+    ),
     never(&["inspect"], "no-autotune", "here: --plan lists the default algorithms"),
     never(&["tune"], "no-autotune", "here: the command tunes"),
     knob(&["tune"], "run", TUNES, NOT_TUNED),
