@@ -53,7 +53,8 @@ impl FromStr for Resize {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Preparation {
     /// Scale the image: bilinear, with a wider filter where it becomes smaller,
-    /// as Pillow and torchvision do, to the bit.
+    /// as Pillow and torchvision do. Rows are filtered first, as Pillow does except
+    /// where it is cheaper to begin with columns (since version 13).
     pub resize: Option<Resize>,
     /// Cut this number of pixels, in height and width, out of the middle.
     pub crop: Option<usize>,
@@ -231,7 +232,7 @@ const FRACTION: u32 = 22;
 
 /// Bilinear scaling along one axis. The filter covers two pixels of the coarser
 /// grid; its weights are fixed-point numbers. These are Pillow's
-/// (`src/libImaging/Resample.c`), so that bytes are the same.
+/// (`src/libImaging/Resample.c`).
 struct Filter {
     /// The number of pixels before scaling.
     from: usize,
