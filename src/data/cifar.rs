@@ -208,7 +208,7 @@ impl Format {
                 Split::Test => std::slice::from_ref(&version.test),
             };
             let wanted: Vec<&str> = files.iter().copied().chain([version.names]).collect();
-            let limit = self.train_records * (self.labels + IMAGE + 64) as u64;
+            let limit = self.train_records * (2 * (self.labels + IMAGE) + 64) as u64;
             let store = Store::of_archive(path, &wanted, limit)?;
             Ok(store.has(files[0]).then(|| found(store, (version, python))))
         };
@@ -313,8 +313,9 @@ impl Format {
         most_records: u64,
         limit: usize,
     ) -> Result<(), FileError> {
-        // A record has a text for its file name, too.
-        let most = most_records * (self.labels + IMAGE + 64) as u64;
+        // A record has a text for its file name, too. Python 3 writes bytes as
+        // text in the protocols 0 to 2, where most take two bytes.
+        let most = most_records * (2 * (self.labels + IMAGE) + 64) as u64;
         if bytes > most {
             let problem = format!("it has {bytes} bytes, at most {most} expected; {}", self.remedy);
             return Err(FileError::content(path, problem));
