@@ -248,7 +248,7 @@ mod tests {
             ("w-prefix-net.pth", Format::PytorchZip, &[""]),
             ("w-lightning.ckpt", Format::PytorchZip, &["state_dict"]),
             ("w-whole-module.pth", Format::PytorchZip, &[""]),
-            ("w-deflated.pth", Format::PytorchZip, &["state_dict"]),
+            ("w-deflated.pth", Format::PytorchZip, &[""]),
             ("w-numpy.npz", Format::Npz, &[""]),
             ("w-numpy-dict.pkl", Format::Pickle, &[""]),
             ("w-hf-folder", Format::Safetensors, &[""]),
