@@ -3,6 +3,8 @@
 //! They are refused: who gives one expects it to change something. The keys of a
 //! configuration file are not, because `run.toml` has all of them.
 
+use std::path::Path;
+
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
 use toml::Table;
@@ -40,6 +42,12 @@ impl Given<'_> {
         self.has(flag) && raw.into_iter().flatten().any(|raw| raw == value)
     }
 
+    /// Whether `argument` is the path of something that exists.
+    fn is_path(&self, argument: &str) -> bool {
+        let raw = self.0.get_raw(argument);
+        raw.into_iter().flatten().any(|raw| Path::new(raw).exists())
+    }
+
     /// Whether `bench` measures kernels, or networks.
     fn measures(&self, part: &str) -> bool {
         self.has(part) || !self.any(&["peak", "kernels", "networks"])
@@ -54,6 +62,8 @@ const TUNES: fn(&Given) -> bool = |given| !given.any(&CACHE);
 const NOT_TUNED: &str = "with --export, --import, --list or --clear";
 const SAMPLES: fn(&Given) -> bool = |given| !given.is("samples", "0");
 const NOT_SAMPLED: &str = "with --samples 0";
+const OF_MODEL: fn(&Given) -> bool = |given| !given.is_path("model");
+const OF_FILE: &str = "on a file: it is for a model's name";
 
 const KNOBS: &[Knob] = &[
     knob(NETWORK, "checkpoint", |given| !given.has("weights"), "with --weights"),
@@ -112,10 +122,21 @@ const KNOBS: &[Knob] = &[
     knob(
         &["inspect"],
         "adapter",
-        |given| given.has("plan") || given.has("data"),
-        "without --plan",
+        |given| given.any(&["plan", "data"]),
+        "without --plan or --data",
     ),
-    never(&["inspect"], "no-autotune", "here: --plan lists the default algorithms"),
+    knob(
+        &["inspect"],
+        "no-autotune",
+        |given| given.has("data"),
+        "without --data: --plan lists the default algorithms",
+    ),
+    knob(&["inspect"], "limit-test", |given| given.has("data"), "without --data"),
+    knob(&["inspect"], "input", OF_MODEL, OF_FILE),
+    knob(&["inspect"], "classes", OF_MODEL, OF_FILE),
+    knob(&["inspect"], "batch-size", OF_MODEL, OF_FILE),
+    knob(&["inspect"], "recompute", OF_MODEL, OF_FILE),
+    knob(&["inspect"], "precision", OF_MODEL, OF_FILE),
     never(&["tune"], "no-autotune", "here: the command tunes"),
     knob(&["tune"], "run", TUNES, NOT_TUNED),
     knob(
@@ -342,7 +363,19 @@ mod tests {
         ("paths --batch-size 3", ""),
         ("paths --limit-test 3", ""),
         ("inspect resnet8 --adapter 0", "inspect resnet8 --adapter 0 --plan"),
-        ("inspect resnet8 --plan --no-autotune", ""),
+        (
+            "inspect resnet8 --plan --no-autotune",
+            "inspect w --data d --no-autotune",
+        ),
+        ("inspect w --limit-test 3", "inspect w --data d --limit-test 3"),
+        ("inspect Cargo.toml --input 3x8x8", "inspect resnet8 --input 3x8x8"),
+        ("inspect Cargo.toml --classes 3", "inspect resnet8 --classes 3"),
+        ("inspect Cargo.toml --batch-size 3", "inspect resnet8 --batch-size 3"),
+        (
+            "inspect Cargo.toml --recompute none",
+            "inspect resnet8 --recompute none",
+        ),
+        ("inspect Cargo.toml --precision f16", "inspect resnet8 --precision f16"),
         ("tune resnet8 --no-autotune", ""),
         ("tune --run r --clear", "tune --run r"),
         ("tune --run r --input 3x8x8", "tune resnet8 --input 3x8x8"),

@@ -59,7 +59,10 @@ fn arguments_without_effect_exit_with_2_and_name_the_flag() {
             "--trials has no effect without --delete-random or --reorder",
         ),
         ("paths --samples 0 --seed 3", "--seed has no effect with --samples 0"),
-        ("inspect resnet8 --no-autotune", "--no-autotune has no effect here"),
+        (
+            "inspect resnet8 --no-autotune",
+            "--no-autotune has no effect without --data",
+        ),
         ("tune resnet8 --list", "--list"),
         ("bench --peak --models resnet8", "--models has no effect"),
     ];
