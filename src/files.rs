@@ -12,6 +12,7 @@ pub(crate) mod fault;
 mod lock;
 mod read;
 
+pub(crate) use lock::has_no_locks;
 pub use lock::{DirectoryLock, LockError};
 pub use read::{SETTINGS_LIMIT, TEXT_LIMIT, open_regular, read_at_most, read_open, read_text};
 

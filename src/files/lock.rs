@@ -257,7 +257,7 @@ fn make(directory: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
 
 /// Whether an error means that the file system has no locks, rather than that
 /// the lock is held.
-fn has_no_locks(error: &io::Error) -> bool {
+pub(crate) fn has_no_locks(error: &io::Error) -> bool {
     /// The error number of "no locks available" on Linux, macOS and the BSDs.
     const ENOLCK: i32 = if cfg!(target_os = "linux") { 37 } else { 77 };
     error.kind() == io::ErrorKind::Unsupported || cfg!(unix) && error.raw_os_error() == Some(ENOLCK)

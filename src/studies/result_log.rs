@@ -3,11 +3,12 @@
 //! Every finished result of a study is one line of a file. The line is
 //! appended and synced at once, so that an interrupted study continues where
 //! it stopped. The first line identifies the study, so that results of
-//! different studies are never mixed.
+//! different studies are never mixed. The process that appends holds the lock
+//! of the file.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,8 +16,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::StudyError;
-use crate::files::{TEXT_LIMIT, open_regular, read_open};
+use crate::files::{TEXT_LIMIT, fault, has_no_locks, open_regular, read_open};
 use crate::shown::shown;
+
+/// The key of the first line.
+const STUDY: &str = "study";
 
 /// Results by key: in memory, and also in a file if there is one.
 #[derive(Debug, Default)]
@@ -26,31 +30,48 @@ pub struct ResultLog {
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     key: String,
     value: Value,
 }
 
+impl Line {
+    fn text(key: &str, value: &Value) -> io::Result<String> {
+        let line = Line {
+            key: key.to_string(),
+            value: value.clone(),
+        };
+        Ok(serde_json::to_string(&line)? + "\n")
+    }
+}
+
 impl ResultLog {
     /// Opens the file at `path`, or creates it, for the study that `identity`
-    /// describes. A last line that is incomplete is removed.
+    /// describes. A last line without an end, which a killed study left, is
+    /// removed; nothing else in the file is changed.
     ///
     /// # Errors
-    /// Where the file cannot be used, or holds the results of another study.
+    /// Where the file cannot be used, another process appends to it, it is no
+    /// result log, it holds the results of another study, or a line of it is
+    /// damaged.
     pub fn open(path: &Path, identity: &Value) -> Result<Self, StudyError> {
         let problem = |problem: String| StudyError::File {
             path: path.to_path_buf(),
             problem,
         };
-        let failed = |error: std::io::Error| problem(error.to_string());
+        let failed = |error: io::Error| problem(error.to_string());
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(failed)?;
+            fault::check()
+                .and_then(|()| std::fs::create_dir_all(directory))
+                .map_err(failed)?;
         }
         // Opening a named pipe waits for its writer.
         match open_regular(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        fault::check().map_err(failed)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -58,22 +79,46 @@ impl ResultLog {
             .truncate(false)
             .open(path)
             .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => {}
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) => {
+                let held = "another process adds results to it; wait until it has ended, or choose another directory";
+                return Err(problem(held.to_string()));
+            }
+        }
         let size = file.metadata().map_err(failed)?.len();
         let bytes = read_open(&file, size, TEXT_LIMIT).map_err(failed)?;
-        let text = String::from_utf8(bytes).map_err(|_| problem("is no text".to_string()))?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let (lines, rest) = bytes.split_at(whole);
+        let first = Line::text(STUDY, identity).map_err(failed)?;
+        let foreign = "is not a study's file of results; choose another directory";
+        // Only the beginning of its own first line may be replaced.
+        if lines.is_empty() && !first.as_bytes().starts_with(rest) {
+            return Err(problem(foreign.to_string()));
+        }
         let mut entries = HashMap::new();
-        let mut whole = 0;
-        for (index, line) in text.split_inclusive('\n').enumerate() {
-            let Some(Ok(Line { key, value })) = line.strip_suffix('\n').map(serde_json::from_str) else {
-                break;
-            };
-            whole += line.len();
-            if index > 0 {
-                entries.insert(key, value);
-            } else if let Some(difference) = difference(&value, identity) {
-                return Err(problem(format!(
-                    "holds a study with {difference}; choose another directory, or remove the file to start over"
-                )));
+        for (number, line) in (1..).zip(lines.split_inclusive(|&byte| byte == b'\n')) {
+            let read: Option<Line> = serde_json::from_slice(line).ok();
+            match read {
+                Some(Line { key, value }) if number > 1 => {
+                    entries.insert(key, value);
+                }
+                Some(Line { key, value }) if key == STUDY => {
+                    if let Some(difference) = difference(&value, identity) {
+                        return Err(problem(format!(
+                            "holds a study with {difference}; choose another directory, or remove the file to start \
+                             over"
+                        )));
+                    }
+                }
+                None if number > 1 => {
+                    return Err(problem(format!(
+                        "line {number} is damaged; remove this line to compute its result again, or restore the file"
+                    )));
+                }
+                Some(_) | None => return Err(problem(foreign.to_string())),
             }
         }
         file.set_len(whole as u64).map_err(failed)?;
@@ -83,7 +128,7 @@ impl ResultLog {
             file: Some((path.to_path_buf(), file)),
         };
         if whole == 0 {
-            log.append("study", identity.clone())?;
+            log.append(STUDY, identity)?;
         }
         Ok(log)
     }
@@ -107,28 +152,30 @@ impl ResultLog {
     ///
     /// # Errors
     /// Where the file cannot be written.
+    ///
+    /// # Panics
+    /// If the result has no form in JSON, such as a table whose keys are no
+    /// strings.
     pub fn record<T: Serialize>(&mut self, key: &str, result: &T) -> Result<(), StudyError> {
-        let value = serde_json::to_value(result).unwrap_or_default();
-        self.append(key, value.clone())?;
+        let value = serde_json::to_value(result).expect("a result of a study has a form in JSON");
+        self.append(key, &value)?;
         self.entries.insert(key.to_string(), value);
         Ok(())
     }
 
-    fn append(&mut self, key: &str, value: Value) -> Result<(), StudyError> {
+    fn append(&mut self, key: &str, value: &Value) -> Result<(), StudyError> {
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };
-        let line = Line {
-            key: key.to_string(),
-            value,
-        };
-        let written = serde_json::to_string(&line)
-            .map_err(std::io::Error::other)
-            .and_then(|line| file.write_all(format!("{line}\n").as_bytes()))
-            .and_then(|()| file.sync_data());
+        let written = Line::text(key, value).and_then(|line| {
+            fault::check()?;
+            file.write_all(line.as_bytes())?;
+            fault::check()?;
+            file.sync_data()
+        });
         written.map_err(|error| StudyError::File {
             path: path.clone(),
-            problem: error.to_string(),
+            problem: format!("a result cannot be added: {error}; check the free space"),
         })
     }
 }
@@ -170,11 +217,69 @@ mod tests {
         assert_eq!(log.get::<[f64; 2]>("delete 2"), None);
         log.record("delete 2", &[3.0, 4.0]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        drop(log);
         let other = ResultLog::open(&path, &json!({"model": "resnet32", "images": 10})).unwrap_err();
         assert!(
             other.to_string().contains(r#"model "resnet20" instead of "resnet32""#),
             "{other}"
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "nothing was overwritten");
+    }
+
+    #[test]
+    fn damage_and_foreign_files_are_refused_untouched() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("results.jsonl");
+        let identity = json!({"model": "resnet20"});
+        let first = "{\"key\":\"study\",\"value\":{\"model\":\"resnet20\"}}\n";
+        let result = "{\"key\":\"delete 1\",\"value\":1.5}\n";
+        let refused = "not a study's file";
+        for (text, part) in [
+            (format!("{first}\n{result}"), "line 2 is damaged"),
+            (
+                format!("{first}{result}{{\"key\":\"delete 2\"}}\n"),
+                "line 3 is damaged",
+            ),
+            (
+                format!("{first}{{\"key\":\"delete 2\",\"val\n{result}"),
+                "line 2 is damaged",
+            ),
+            (format!("{first}\u{0}\n"), "line 2 is damaged"),
+            (result.to_string(), refused),
+            ("\n".to_string(), refused),
+            ("{\"time\": 1}\n{\"time\": 2}\n".to_string(), refused),
+            ("my notes".to_string(), refused),
+            ("my notes\n".to_string(), refused),
+            (
+                "{\"key\":\"study\",\"value\":{\"model\":\"resnet32\"}}\n".to_string(),
+                "resnet32",
+            ),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let message = ResultLog::open(&path, &identity).unwrap_err().to_string();
+            assert!(message.contains(part) && !message.contains('\n'), "{text:?}: {message}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        // What a study that was killed at any byte leaves is continued.
+        let whole = format!("{first}{result}");
+        for length in 0..=whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let mut log = ResultLog::open(&path, &identity).unwrap();
+            if log.get::<f64>("delete 1").is_none() {
+                log.record("delete 1", &1.5).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), whole, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn one_process_at_a_time_appends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("results.jsonl");
+        let log = ResultLog::open(&path, &json!({})).unwrap();
+        let message = ResultLog::open(&path, &json!({})).unwrap_err().to_string();
+        assert!(message.contains("another process"), "{message}");
+        drop(log);
+        ResultLog::open(&path, &json!({})).unwrap();
     }
 }
