@@ -10,7 +10,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use super::engine::Engine;
+use super::engine::{Engine, Slot};
+use super::origin::{Origin, TableRows};
 use super::record::Record;
 use super::trained::agree;
 use crate::graph::{Graph, Op, ParamId, StateId};
@@ -36,9 +37,75 @@ pub struct Position {
     /// whose test was stopped before its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untested: Option<[f64; 2]>,
+    /// The step after which that error was measured.
+    #[serde(default)]
+    pub best_step: u32,
+    /// The SHA-256 of `best.safetensors`. It is written after the checkpoint of
+    /// its own step, which therefore does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_hash: Option<String>,
     /// The loss scale, where gradients are stored in 16 bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// The rows of `metrics.csv`.
+    #[serde(default)]
+    pub epochs: TableRows,
+    /// The rows of `steps.csv`, where it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<TableRows>,
+    /// The rows of `gradients.csv`, where it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradients: Option<TableRows>,
+    /// What the run depends on; `None` in checkpoints of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// Every slot of the network, with the names and shapes of the tensors that it
+/// is stored as.
+fn slots(graph: &Graph) -> Vec<(Slot, Vec<(String, Vec<usize>)>)> {
+    let mut slots = Vec::new();
+    for (index, param) in graph.params.iter().enumerate() {
+        let parts = param.tensors();
+        let momentum = |(name, shape): &(String, Vec<usize>)| (format!("momentum.{name}"), shape.clone());
+        slots.push((Slot::Momentum(ParamId(index)), parts.iter().map(momentum).collect()));
+        slots.push((Slot::Param(ParamId(index)), parts.to_vec()));
+    }
+    for (index, state) in graph.states.iter().enumerate() {
+        let parts = state.tensors().map(|name| (name, vec![state.channels]));
+        slots.push((Slot::State(StateId(index)), parts.to_vec()));
+    }
+    slots
+}
+
+/// The tensors with their values in 64 bits, from an engine that computes in
+/// them.
+fn exact_tensors(engine: &dyn Engine) -> BTreeMap<String, Vec<f64>> {
+    let mut tensors = BTreeMap::new();
+    for (slot, parts) in slots(engine.graph()) {
+        let mut rest = engine.exact(slot).unwrap_or_default();
+        for (name, shape) in parts {
+            let Some((own, later)) = rest.split_at_checked(shape.iter().product()) else {
+                break;
+            };
+            tensors.insert(name, own.to_vec());
+            rest = later;
+        }
+    }
+    tensors
+}
+
+/// Sets the values in 64 bits, in an engine that computes in them.
+fn set_exact_tensors(engine: &mut dyn Engine, tensors: &BTreeMap<String, Vec<f64>>) {
+    for (slot, parts) in slots(&engine.graph().clone()) {
+        let values: Option<Vec<&[f64]>> = parts
+            .iter()
+            .map(|(name, _)| tensors.get(name).map(Vec::as_slice))
+            .collect();
+        if let Some(values) = values {
+            engine.set_exact(slot, &values.concat());
+        }
+    }
 }
 
 /// All tensors of the network by canonical name, and with `momenta` the momenta.
@@ -173,7 +240,13 @@ pub fn save(
         let position = serde_json::to_string(position).expect("plain numbers are JSON");
         metadata.insert("position".to_string(), position);
     }
-    weights::write(path, &tensors, &metadata)?;
+    // What training continues from is stored as it is; other files are for
+    // programs that compute in 32 bits.
+    let exact = match position {
+        Some(_) => exact_tensors(engine),
+        None => BTreeMap::new(),
+    };
+    weights::write_exact(path, &tensors, &exact, &metadata)?;
     log::debug!("{}: {} tensors written", path.display(), tensors.len());
     Ok(())
 }
@@ -275,9 +348,11 @@ fn head(engine: &mut dyn Engine) -> Result<TensorMap, TrainError> {
 /// Reads a checkpoint into the network: weights, momenta and loss scale. Returns
 /// the position of training.
 pub fn resume(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<Position, TrainError> {
-    let loaded = weights::read(path)?;
+    let bytes = weights::bytes_of(path)?;
+    let loaded = weights::read_bytes(path, &bytes)?;
     let position = position_of(&loaded.metadata, path, model)?;
     set_tensors(engine, &loaded.tensors, true, path, model)?;
+    set_exact_tensors(engine, &weights::exact(&bytes));
     if let Some(loss_scale) = position.loss_scale {
         engine.set_loss_scale(loss_scale);
     }

@@ -5,7 +5,7 @@
 //! between two writes continues from its checkpoint, and rows after it are
 //! dropped.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,6 +72,35 @@ pub struct GradientRow {
     /// Mean absolute gradient of the first convolution's weights, nats per unit
     /// of weight, without weight decay.
     pub mean_abs: f64,
+}
+
+impl EpochRow {
+    /// The row as text, without its last two columns, which depend on how fast
+    /// the computer is at the moment.
+    pub(super) fn without_time(&self) -> String {
+        let EpochRow {
+            epoch,
+            train_loss,
+            train_error,
+            test_loss,
+            test_error,
+            lr,
+            ..
+        } = self;
+        format!("{epoch},{train_loss:.6},{train_error:.6},{test_loss:.6},{test_error:.6},{lr}")
+    }
+}
+
+impl fmt::Display for StepRow {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{},{},{},{}", self.step, self.loss, self.error, self.lr)
+    }
+}
+
+impl fmt::Display for GradientRow {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{},{}", self.step, self.mean_abs)
+    }
 }
 
 /// Which version and adapter made a run.
@@ -355,18 +384,8 @@ impl RunDirectory {
     pub fn write_metrics(&self, rows: &[EpochRow]) -> Result<(), TrainError> {
         let mut text = format!("{METRICS_HEADER}\n");
         for row in rows {
-            let _ = writeln!(
-                text,
-                "{},{:.6},{:.6},{:.6},{:.6},{},{:.1},{:.2}",
-                row.epoch,
-                row.train_loss,
-                row.train_error,
-                row.test_loss,
-                row.test_error,
-                row.lr,
-                row.images_per_second,
-                row.seconds
-            );
+            let timed = (row.images_per_second, row.seconds);
+            let _ = writeln!(text, "{},{:.1},{:.2}", row.without_time(), timed.0, timed.1);
         }
         Ok(write_atomic(&self.path.join("metrics.csv"), text.as_bytes())?)
     }
@@ -419,7 +438,7 @@ impl RunDirectory {
     pub fn write_gradients(&self, rows: &[GradientRow]) -> Result<(), TrainError> {
         let mut text = format!("{GRADIENTS_HEADER}\n");
         for row in rows {
-            let _ = writeln!(text, "{},{}", row.step, row.mean_abs);
+            let _ = writeln!(text, "{row}");
         }
         Ok(write_atomic(&self.path.join("gradients.csv"), text.as_bytes())?)
     }
@@ -458,7 +477,7 @@ impl RunDirectory {
 fn step_lines(rows: &[StepRow]) -> String {
     let mut text = String::new();
     for row in rows {
-        let _ = writeln!(text, "{},{},{},{}", row.step, row.loss, row.error, row.lr);
+        let _ = writeln!(text, "{row}");
     }
     text
 }

@@ -30,6 +30,17 @@ pub struct StepPlan<'a> {
     pub step: u32,
 }
 
+/// Values that training changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// A parameter.
+    Param(ParamId),
+    /// A parameter's momentum.
+    Momentum(ParamId),
+    /// A running state: means, then unbiased variances.
+    State(StateId),
+}
+
 /// Images of one batch, and the random numbers that a pass over them uses.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchRef<'a> {
@@ -192,6 +203,14 @@ pub trait Engine {
     fn state(&mut self, id: StateId) -> Result<Vec<f32>, TrainError>;
     /// Sets a running state.
     fn set_state(&mut self, id: StateId, values: &[f32]);
+    /// The values that a checkpoint stores for `slot`, where the engine computes
+    /// in 64 bits: [`Self::param`], [`Self::momentum`] and [`Self::state`] round
+    /// them.
+    fn exact(&self, _slot: Slot) -> Option<&[f64]> {
+        None
+    }
+    /// Sets the values of `slot`, in an engine that computes in 64 bits.
+    fn set_exact(&mut self, _slot: Slot, _values: &[f64]) {}
     /// The loss scale of the next step, where gradients are stored in 16 bits.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::TrainError;
-use super::engine::{BatchRef, Engine, Scores, StepPlan};
+use super::engine::{BatchRef, Engine, Scores, Slot, StepPlan};
 use crate::data::{self, Draw, ImageSet, Normalization, Padding, Split};
 use crate::graph::{Gradients, Graph, Mode, NodeId, Param, ParamId, Route, RouteError, StateId};
 use crate::models::Network;
@@ -19,7 +19,8 @@ const SLOTS: usize = 1024;
 const EVALUATED_TOGETHER: usize = 32;
 
 /// An engine on the CPU that computes by [`crate::reference`]: slow, but it
-/// needs no driver. Parameters are f64; they are rounded to f32 when read.
+/// needs no driver. Parameters are f64. They are rounded to f32 when read, but
+/// not in checkpoints: a run that is resumed has the same bits.
 #[derive(Debug)]
 pub struct ReferenceEngine {
     train: Option<Training>,
@@ -330,6 +331,26 @@ impl Engine for ReferenceEngine {
 
     fn set_state(&mut self, id: StateId, values: &[f32]) {
         set(&mut self.states[id.0], values);
+    }
+
+    fn exact(&self, slot: Slot) -> Option<&[f64]> {
+        match slot {
+            Slot::Param(id) => Some(&self.params[id.0]),
+            Slot::Momentum(id) => self.train.as_ref().map(|train| &train.momenta[id.0][..]),
+            Slot::State(id) => Some(&self.states[id.0]),
+        }
+    }
+
+    fn set_exact(&mut self, slot: Slot, values: &[f64]) {
+        let place = match slot {
+            Slot::Param(id) => &mut self.params[id.0],
+            Slot::Momentum(id) => match &mut self.train {
+                Some(train) => &mut train.momenta[id.0],
+                None => return,
+            },
+            Slot::State(id) => &mut self.states[id.0],
+        };
+        place.copy_from_slice(values);
     }
 }
 

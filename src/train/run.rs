@@ -15,6 +15,7 @@ use super::evaluate::evaluate;
 use super::finite::locate;
 use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
+use super::origin::{Origin, TableRows};
 use super::rate::Rate;
 use super::record::Record;
 use super::settings::Settings;
@@ -22,7 +23,7 @@ use crate::data::Split;
 use crate::data::{Batches, ImageOrder, Normalization, Splits};
 use crate::kernels::LossScale;
 use crate::schedule::Update;
-use crate::weights::WeightsError;
+use crate::weights::{self, WeightsError};
 
 /// What a run reports while it trains.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +68,7 @@ pub struct Run<'a> {
     written: Option<usize>,
     /// Numbers of images of the batches whose kernels are compiled.
     compiled: HashSet<usize>,
+    origin: Origin,
 }
 
 /// The largest number of steps between two reads of the losses.
@@ -77,13 +79,19 @@ const READ_SECONDS: f64 = 1.0;
 impl<'a> Run<'a> {
     /// Prepares a run: loads the images, then the weights from the
     /// configuration's `init`, from its seed, or, to `resume`, from the last
-    /// checkpoint. `settings` is the checked `config`.
+    /// checkpoint. `settings` is the checked `config`, `origin` what the run
+    /// depends on.
+    ///
+    /// # Errors
+    /// Where the images or the weights do not fit, and where the files of the
+    /// run to resume are not as its last checkpoint left them.
     pub fn prepare(
         engine: &'a mut dyn Engine,
         config: &'a Config,
         settings: Settings,
         directory: RunDirectory,
         splits: &Splits,
+        origin: Origin,
         resume: bool,
     ) -> Result<Self, TrainError> {
         let normalization: Normalization = config.normalization(&splits.normalization)?;
@@ -127,6 +135,7 @@ impl<'a> Run<'a> {
             read: 0,
             written: None,
             compiled: HashSet::new(),
+            origin,
         };
         run.settings.check_blocks(run.engine.graph().blocks.len())?;
         run.set_weights(resume, splits)?;
@@ -138,13 +147,22 @@ impl<'a> Run<'a> {
         self.engine.set_loss_scale(LossScale::INITIAL);
         let model = self.settings.model.to_string();
         let last = self.directory.last();
-        let begun = resume && last.exists();
+        let begins = !resume || (self.directory.has_no_checkpoint() && self.directory.read_metrics()?.len() < 2);
         // What a run began with no longer matters once it has a checkpoint.
-        if let Some(init) = self.config.init.as_ref().filter(|_| !begun) {
+        if let Some(init) = self.config.init.as_ref().filter(|_| begins) {
             self.notes = checkpoint::start_from(self.engine, init, &self.settings.model)?;
         }
-        // A run that was interrupted before its first checkpoint starts again.
-        if begun {
+        if !resume {
+            return Ok(());
+        }
+        if begins {
+            let note = "the run was stopped before its first checkpoint: it begins anew";
+            self.notes.push(note.to_string());
+            self.directory.clear()?;
+        } else if !last.exists() {
+            let problem = "the file is missing, so the run cannot continue; restore it from a copy, or start a new run";
+            return Err(self.problem("last.safetensors", problem.to_string()));
+        } else {
             let recorded = Record::of_file(&last)?.data;
             if let Some(problem) = recorded.and_then(|data| data.difference(splits)) {
                 return Err(TrainError::OtherImages {
@@ -163,17 +181,9 @@ impl<'a> Run<'a> {
                 return Err(TrainError::value(setting, problem));
             }
             self.read = self.position.step;
-            self.epochs = self.directory.read_metrics()?;
-            let tested = self.tested_epochs();
-            self.epochs.retain(|row| row.epoch <= tested);
-            if self.config.log_steps {
-                self.steps = self.directory.read_steps()?;
-                self.steps.retain(|row| row.step <= self.position.step);
-            }
-            if self.config.log_gradients {
-                self.gradients = self.directory.read_gradients()?;
-                self.gradients.retain(|row| row.step <= self.position.step);
-            }
+            self.compare()?;
+            self.read_tables()?;
+            self.check_best()?;
         }
         Ok(())
     }
@@ -207,7 +217,115 @@ impl<'a> Run<'a> {
         }))
     }
 
-    /// What a user should know about how the run began, one line each.
+    /// Compares settings, images, adapter and kernels with those of the
+    /// checkpoint.
+    fn compare(&mut self) -> Result<(), TrainError> {
+        let position = self.position.clone();
+        let Some(before) = &position.origin else {
+            let note = "the checkpoint is of an older version: whether the run's files are complete is not known";
+            self.notes.push(note.to_string());
+            return Ok(());
+        };
+        let notes = self.origin.continues(before);
+        let notes = notes.map_err(|(file, problem)| self.problem(file, problem))?;
+        self.notes.extend(notes);
+        Ok(())
+    }
+
+    /// Reads the rows of the tables up to the checkpoint; those after it belong
+    /// to steps that are taken again.
+    fn read_tables(&mut self) -> Result<(), TrainError> {
+        let position = self.position.clone();
+        // Checkpoints of older versions do not say which rows they have.
+        let known = position.origin.is_some();
+        let epochs = known.then_some(&position.epochs);
+        self.epochs = self.rows("metrics.csv", self.directory.read_metrics()?, epochs, EpochRow::without_time)?;
+        let tested = self.tested_epochs();
+        self.epochs.retain(|row| row.epoch <= tested);
+        if self.config.log_steps {
+            let rows = self.directory.read_steps()?;
+            self.steps = self.rows("steps.csv", rows, position.steps.as_ref(), StepRow::to_string)?;
+            self.steps.retain(|row| row.step <= position.step);
+        }
+        if self.config.log_gradients {
+            let rows = self.directory.read_gradients()?;
+            self.gradients = self.rows("gradients.csv", rows, position.gradients.as_ref(), GradientRow::to_string)?;
+            self.gradients.retain(|row| row.step <= position.step);
+        }
+        Ok(())
+    }
+
+    /// The first rows of the table `name`: those that the checkpoint has, in the
+    /// form that `text` gives them there.
+    fn rows<T>(
+        &self,
+        name: &str,
+        mut rows: Vec<T>,
+        checkpoint: Option<&TableRows>,
+        text: fn(&T) -> String,
+    ) -> Result<Vec<T>, TrainError> {
+        if let Some(before) = checkpoint {
+            rows.truncate(before.count);
+            let is_there = self.directory.path().join(name).exists();
+            let found = TableRows::of(rows.iter().map(text));
+            let checked = before.check(&found, is_there);
+            checked.map_err(|problem| self.problem(name, problem))?;
+        }
+        Ok(rows)
+    }
+
+    /// Checks `best.safetensors`. Where the run was stopped between the
+    /// checkpoint of the best epoch and this file, the file is written now.
+    fn check_best(&mut self) -> Result<(), TrainError> {
+        let best = self.directory.best();
+        if self.position.best_error.is_none() {
+            return Ok(());
+        }
+        if self.position.best_step == self.position.step {
+            return self.save_best();
+        }
+        let Some(hash) = &self.position.best_hash else {
+            return Ok(());
+        };
+        let problem = match best.exists() {
+            true if weights::hash(&best)? == *hash => return Ok(()),
+            true => "it is not the file that the run wrote; restore it from a copy, or start a new run",
+            false => "the file is missing; restore it from a copy, or start a new run",
+        };
+        Err(self.problem("best.safetensors", problem.to_string()))
+    }
+
+    fn save_best(&mut self) -> Result<(), TrainError> {
+        let best = self.directory.best();
+        self.save(&best, None)?;
+        self.position.best_hash = Some(weights::hash(&best)?);
+        Ok(())
+    }
+
+    /// The rows of the three tables, as a checkpoint describes them.
+    fn tables(&self) -> (TableRows, Option<TableRows>, Option<TableRows>) {
+        let Config {
+            log_steps,
+            log_gradients,
+            ..
+        } = self.config;
+        (
+            TableRows::of(self.epochs.iter().map(EpochRow::without_time)),
+            log_steps.then(|| TableRows::of(self.steps.iter().map(StepRow::to_string))),
+            log_gradients.then(|| TableRows::of(self.gradients.iter().map(GradientRow::to_string))),
+        )
+    }
+
+    /// An error of a file in the run's directory.
+    fn problem(&self, file: &str, problem: String) -> TrainError {
+        TrainError::Run {
+            path: self.directory.path().join(file),
+            problem,
+        }
+    }
+
+    /// What a user should know about how the run began or continues, one line
+    /// each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -490,16 +608,25 @@ impl<'a> Run<'a> {
             self.position = Position {
                 step: self.position.step,
                 best_error: self.position.best_error,
+                best_step: self.position.best_step,
+                best_hash: self.position.best_hash.take(),
                 ..Position::default()
             };
         }
         if best {
             self.position.best_error = Some(test.error);
-            self.save(&self.directory.best(), None)?;
+            self.position.best_step = self.position.step;
+            self.position.best_hash = None;
         }
         self.directory.write_metrics(&self.epochs)?;
         self.draw()?;
         self.checkpoint()?;
+        // After the checkpoint, which has the same weights: a run that is stopped
+        // in between writes the file when it continues. Best weights without a
+        // checkpoint then mean that the checkpoint was lost.
+        if best {
+            self.save_best()?;
+        }
         report(&Event::Epoch(row));
         Ok(())
     }
@@ -514,8 +641,13 @@ impl<'a> Run<'a> {
         if self.config.log_gradients {
             self.directory.write_gradients(&self.gradients)?;
         }
+        let (epochs, steps, gradients) = self.tables();
         let position = Position {
             loss_scale: self.engine.loss_scale()?,
+            epochs,
+            steps,
+            gradients,
+            origin: Some(self.origin.clone()),
             ..self.position.clone()
         };
         self.save(&self.directory.last(), Some(&position))
@@ -548,8 +680,21 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The weights file of a run: `best`, where it exists, or `last`.
-pub(super) fn weights_of(directory: &RunDirectory, best: bool) -> PathBuf {
+/// The weights file of a run: the one with the smallest test error, or the last.
+///
+/// # Errors
+/// Where it does not exist: nothing stands for it.
+pub(super) fn weights_of(directory: &RunDirectory, best: bool) -> Result<PathBuf, TrainError> {
     let wanted = if best { directory.best() } else { directory.last() };
-    if wanted.exists() { wanted } else { directory.last() }
+    if wanted.exists() {
+        return Ok(wanted);
+    }
+    let problem = match directory.has_no_checkpoint() {
+        true => "the run has no checkpoint yet; train it further",
+        false => "the file is missing; restore it from a copy, or use the other weights of the run",
+    };
+    Err(TrainError::Run {
+        path: wanted,
+        problem: problem.to_string(),
+    })
 }

@@ -278,7 +278,7 @@ impl TrainedNetworkOptions {
         let (run, path) = match &self.weights {
             WeightsSource::Run(directory) => {
                 let run = RunDirectory::open(directory)?;
-                let path = weights_of(&run, self.best);
+                let path = weights_of(&run, self.best)?;
                 (Some(run), path)
             }
             WeightsSource::File(path) => (None, path.clone()),

@@ -6,6 +6,7 @@ use super::config::Config;
 use super::directory::{MadeBy, RunDirectory};
 use super::engine::Engine;
 use super::open::{Adapter, open};
+use super::origin::Origin;
 use super::run::Run;
 use super::settings::Settings;
 use super::tuning::{choose_kernels, replay_run};
@@ -155,16 +156,24 @@ impl Trainer {
         // The run owns its directory until it is dropped.
         let directory = &directory.owned()?;
         let made_by = self.made_by();
-        if resume {
-            replay_run(self.engine.as_mut(), directory)?;
-        }
-        let tuning = self.tuning();
+        let tuning = match resume {
+            true => {
+                // A file that was cut short could be read, with other settings.
+                directory.read_made_by()?;
+                replay_run(self.engine.as_mut(), directory)?;
+                Some(directory.read_tuning()?)
+            }
+            false => self.tuning(),
+        };
+        let kernels = tuning.clone().unwrap_or_default();
+        let origin = Origin::new(&self.config, &made_by, &self.splits, &kernels);
         let run = Run::prepare(
             self.engine.as_mut(),
             &self.config,
             self.settings.clone(),
             directory.clone(),
             &self.splits,
+            origin,
             resume,
         )?;
         // Only now is the run known to be possible.

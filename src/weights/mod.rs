@@ -22,6 +22,7 @@ mod pth;
 mod read;
 mod rename;
 mod safetensors;
+mod seal;
 mod structure;
 mod tables;
 mod template;
@@ -33,9 +34,9 @@ pub use container::{Container, Format, LeftOut, Table};
 pub use dialect::{Dialect, from_canonical};
 pub use error::WeightsError;
 pub use layout::{Layer, LayerKind, Layout};
-pub use read::{contents, contents_of_bytes, hash, read};
+pub use read::{bytes_of, contents, contents_of_bytes, hash, read, read_bytes};
 pub use rename::Rename;
-pub use safetensors::write;
+pub use safetensors::{exact, write, write_exact};
 pub use tensor::{Loaded, Tensor, TensorMap};
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::container::{Container, LeftOut};
 use super::error::Damage;
 use super::tensor::check_finite;
 use super::{Loaded, WeightsError, folder, foreign, npz, pth, safetensors};
-use crate::files::open_regular;
+use crate::files::{open_regular, read_open};
 use crate::formats::source::{Budget, FormatError, Source};
 use crate::formats::zip::{self, Archive};
 
@@ -29,7 +29,30 @@ const BEGINNING: usize = 512;
 /// If the file is missing, incomplete or damaged, or a tensor has another type
 /// or a value that is not finite.
 pub fn read(path: &Path) -> Result<Loaded, WeightsError> {
-    let mut container = contents(path)?;
+    loaded(path, contents(path)?)
+}
+
+/// As [`read`], of a file whose bytes are in memory; `path` is for errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Loaded, WeightsError> {
+    loaded(path, contents_of_bytes(path, bytes)?)
+}
+
+/// The bytes of a weights file that is read once, for several purposes.
+///
+/// # Errors
+/// If the file is missing or cannot be read.
+pub fn bytes_of(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    let (file, size) = open(path)?;
+    read_open(&file, size, size).map_err(|source| WeightsError::Unreadable {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+fn loaded(path: &Path, mut container: Container) -> Result<Loaded, WeightsError> {
     let table = container.tables.swap_remove(0);
     check_finite(path, &table.tensors)?;
     let left_out = table.left_out.iter().find(|(_, reason)| !reason.is_counter());

@@ -18,7 +18,7 @@ use super::error::Damage;
 use super::float::Float;
 use super::tensor::{check_finite, check_shapes};
 use super::view::{Type, Values, View};
-use super::{TensorMap, WeightsError};
+use super::{TensorMap, WeightsError, seal};
 use crate::files::write_atomic;
 use crate::formats::source::{Budget, FormatError, Reader, Source, damaged};
 use crate::shown::shown;
@@ -58,7 +58,11 @@ pub(super) fn decode(source: Source, budget: &Budget) -> Result<Container, Damag
     }
     let header = source.part(8, length).ok_or_else(cut)?;
     let values = source.part(8 + length, source.size() - 8 - length).ok_or_else(cut)?;
-    let header = parse_header(header, budget)?;
+    let text = header;
+    let mut header = parse_header(header, budget)?;
+    if header.metadata.remove(seal::KEY).is_some() {
+        seal::check(source, text, budget)?;
+    }
     check_offsets(&header.tensors, values.size())?;
     let mut table = Table::default();
     for (name, info) in header.tensors {
@@ -214,27 +218,77 @@ fn check_offsets(tensors: &BTreeMap<String, Info>, size: u64) -> Result<(), Form
 /// If a value is not finite, a tensor's number of values does not fit its
 /// shape, or the file cannot be written. An existing file then stays unchanged.
 pub fn write(path: &Path, tensors: &TensorMap, metadata: &BTreeMap<String, String>) -> Result<(), WeightsError> {
+    write_exact(path, tensors, &BTreeMap::new(), metadata)
+}
+
+/// As [`write`]; the tensors that `exact` has values for are stored as F64, with
+/// these values instead of the rounded ones.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_exact(
+    path: &Path,
+    tensors: &TensorMap,
+    exact: &BTreeMap<String, Vec<f64>>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), WeightsError> {
     check_shapes(tensors)?;
     check_finite(path, tensors)?;
-    let mut bytes = header(tensors, metadata);
-    for tensor in tensors.values() {
-        bytes.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes()));
+    let mut bytes = header(tensors, exact, metadata);
+    for (name, tensor) in tensors {
+        match exact.get(name) {
+            Some(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            None => bytes.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes())),
+        }
     }
+    seal::seal(&mut bytes);
     Ok(write_atomic(path, &bytes)?)
+}
+
+/// The values of the F64 tensors of the safetensors file with these bytes, as
+/// they are; its other tensors are left out. Nothing for bytes of another
+/// format.
+pub fn exact(bytes: &[u8]) -> BTreeMap<String, Vec<f64>> {
+    let header = || {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (header, values) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        let budget = Budget::of_file(bytes.len() as u64);
+        Some((parse_header(Source::of_bytes(header), &budget).ok()?, values))
+    };
+    let Some((header, values)) = header() else {
+        return BTreeMap::new();
+    };
+    let values_of = |info: &Info| -> Option<Vec<f64>> {
+        let [start, end] = info.data_offsets.map(|offset| offset as usize);
+        let values = values.get(start..end)?.as_chunks().0;
+        Some(values.iter().map(|&value| f64::from_le_bytes(value)).collect())
+    };
+    let tensors = header.tensors.into_iter().filter(|(_, info)| info.dtype == "F64");
+    tensors
+        .filter_map(|(name, info)| Some((name, values_of(&info)?)))
+        .collect()
 }
 
 /// The length of the header, and the header. Spaces at its end let the values
 /// begin at a multiple of 8 bytes, as the format requires.
-fn header(tensors: &TensorMap, metadata: &BTreeMap<String, String>) -> Vec<u8> {
+fn header(
+    tensors: &TensorMap,
+    exact: &BTreeMap<String, Vec<f64>>,
+    metadata: &BTreeMap<String, String>,
+) -> Vec<u8> {
+    let mut metadata = metadata.clone();
+    metadata.insert(seal::KEY.to_owned(), seal::unknown());
     let mut entries = Map::new();
-    if !metadata.is_empty() {
-        entries.insert(METADATA.to_owned(), json!(metadata));
-    }
+    entries.insert(METADATA.to_owned(), json!(metadata));
     let mut end = 0;
     for (name, tensor) in tensors {
         let start = end;
-        end += 4 * tensor.data.len();
-        let entry = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
+        let (dtype, size) = match exact.contains_key(name) {
+            true => ("F64", 8),
+            false => ("F32", 4),
+        };
+        end += size * tensor.data.len();
+        let entry = json!({ "dtype": dtype, "shape": tensor.shape, "data_offsets": [start, end] });
         entries.insert(name.clone(), entry);
     }
     let mut text = Value::Object(entries).to_string().into_bytes();
