@@ -24,6 +24,7 @@ mod recompute;
 mod record;
 mod reference_parity;
 mod report;
+mod resume;
 mod shaders;
 mod signals;
 mod splitting;

@@ -78,21 +78,11 @@ fn it_trains_resumes_and_is_studied_under_its_own_name() {
     train(&model, 6, &whole, false).unwrap();
     train(&model, 3, &cut, false).unwrap();
     train(&model, 6, &cut, true).unwrap();
-    // The reference computes in 64 bits and stores 32, so a resumed run differs
-    // by the rounding of one checkpoint.
-    let last = |run: &Path| residua::weights::read(&run.join("last.safetensors")).unwrap().tensors;
-    let (whole_tensors, cut_tensors) = (last(&whole), last(&cut));
-    assert!(whole_tensors.keys().eq(cut_tensors.keys()));
-    assert!(whole_tensors.contains_key("layer1.1.conv1.weight"));
-    for (name, tensor) in &whole_tensors {
-        let differences = tensor
-            .data
-            .iter()
-            .zip(&cut_tensors[name].data)
-            .map(|(a, b)| (a - b).abs());
-        let largest = differences.fold(0.0_f32, f32::max);
-        assert!(largest < 1e-4, "{name}: {largest}");
-    }
+    // The reference computes in 64 bits, and its checkpoints have them all.
+    let bytes = |run: &Path| std::fs::read(run.join("last.safetensors")).unwrap();
+    assert!(bytes(&whole) == bytes(&cut), "the checkpoints differ");
+    let tensors = residua::weights::read(&whole.join("last.safetensors")).unwrap().tensors;
+    assert!(tensors.contains_key("layer1.1.conv1.weight"));
 
     let directory = RunDirectory::open(&whole).unwrap();
     assert_eq!(directory.read_config().unwrap().model, "tiny-net:dropout=0.25");
