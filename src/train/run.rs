@@ -239,7 +239,12 @@ impl<'a> Run<'a> {
         // Checkpoints of older versions do not say which rows they have.
         let known = position.origin.is_some();
         let epochs = known.then_some(&position.epochs);
-        self.epochs = self.rows("metrics.csv", self.directory.read_metrics()?, epochs, EpochRow::without_time)?;
+        self.epochs = self.rows(
+            "metrics.csv",
+            self.directory.read_metrics()?,
+            epochs,
+            EpochRow::without_time,
+        )?;
         let tested = self.tested_epochs();
         self.epochs.retain(|row| row.epoch <= tested);
         if self.config.log_steps {
@@ -249,7 +254,12 @@ impl<'a> Run<'a> {
         }
         if self.config.log_gradients {
             let rows = self.directory.read_gradients()?;
-            self.gradients = self.rows("gradients.csv", rows, position.gradients.as_ref(), GradientRow::to_string)?;
+            self.gradients = self.rows(
+                "gradients.csv",
+                rows,
+                position.gradients.as_ref(),
+                GradientRow::to_string,
+            )?;
             self.gradients.retain(|row| row.step <= position.step);
         }
         Ok(())

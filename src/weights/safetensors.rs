@@ -271,11 +271,7 @@ pub fn exact(bytes: &[u8]) -> BTreeMap<String, Vec<f64>> {
 
 /// The length of the header, and the header. Spaces at its end let the values
 /// begin at a multiple of 8 bytes, as the format requires.
-fn header(
-    tensors: &TensorMap,
-    exact: &BTreeMap<String, Vec<f64>>,
-    metadata: &BTreeMap<String, String>,
-) -> Vec<u8> {
+fn header(tensors: &TensorMap, exact: &BTreeMap<String, Vec<f64>>, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut metadata = metadata.clone();
     metadata.insert(seal::KEY.to_owned(), seal::unknown());
     let mut entries = Map::new();

@@ -112,7 +112,11 @@ mod tests {
                 Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
                 // The key of the checksum is damaged: the file counts as one
                 // without.
-                Ok(found) => assert_eq!((found.tensors, found.metadata.len()), (tensors.clone(), 2), "byte {place}"),
+                Ok(found) => assert_eq!(
+                    (found.tensors, found.metadata.len()),
+                    (tensors.clone(), 2),
+                    "byte {place}"
+                ),
             }
         }
     }

@@ -185,7 +185,7 @@ fn every_edit_of_a_runs_files_is_refused_or_said() {
         ("metrics.csv", WithoutLinesFrom(3), "2 rows"),
         ("metrics.csv", WithoutLine(0), "metrics.csv"),
         ("metrics.csv", WithoutLine(1), "2 rows"),
-        ("metrics.csv", Doubled(2), "4 rows"),
+        ("metrics.csv", Doubled(2), "not those"),
         ("metrics.csv", Replaced("\n2,", "\n3,"), "not those"),
         (
             "metrics.csv",
