@@ -21,12 +21,20 @@ const TEMPORARY: [&str; 2] = [".residua-", ".part"];
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {source}; check the folder, its permissions and the free space", path.display())]
+#[error("cannot write {}: {source}; {}", path.display(), remedy(source))]
 pub struct WriteError {
     /// The file that was to be written.
     pub path: PathBuf,
     /// The error of the operating system.
     pub source: io::Error,
+}
+
+/// What helps against an error of writing.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => "choose another name, or remove the file",
+        _ => "check the folder, its permissions and the free space",
+    }
 }
 
 /// Writes `bytes` to `path`. A reader sees either the old file or the new one,
@@ -50,7 +58,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// # Errors
 /// If there is no such file, it cannot be written, or the disk is full.
 pub fn append(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let file = File::options().append(true).open(path);
+    let file = fault::check().and_then(|()| File::options().append(true).open(path));
     file.and_then(|mut file| file.write_all(bytes))
         .map_err(|source| WriteError {
             path: path.to_path_buf(),
@@ -87,14 +95,16 @@ pub fn check_folder(path: &Path) -> Result<(), WriteError> {
     })
 }
 
-/// Checks that the file `path` can be written: its folder is there, and no
-/// folder has its name.
+/// Checks that the file `path` can be written: its folder is there, and no file
+/// or folder has its name. A file that somebody asked for by its name is never
+/// replaced.
 ///
 /// # Errors
 /// Where it cannot.
 pub fn check_file(path: &Path) -> Result<(), WriteError> {
     let probed = match path.metadata() {
         Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Err(exists()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => temporary_in(folder_of(path)),
     };
@@ -104,6 +114,23 @@ pub fn check_file(path: &Path) -> Result<(), WriteError> {
     })
 }
 
+/// As [`write_atomic`], for a file that was asked for by its name: a file that has
+/// the name already is not replaced.
+///
+/// # Errors
+/// As [`write_atomic`], and where there is such a file.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let mut file = AtomicFile::create_new(path)?;
+    file.write_all(bytes).map_err(|source| file.error(source))?;
+    file.finish()
+}
+
+/// The error of a file that would be replaced.
+fn exists() -> io::Error {
+    let problem = "a file of this name exists and is not replaced";
+    io::Error::new(io::ErrorKind::AlreadyExists, problem)
+}
+
 /// A file that takes its name when it is complete, see [`write_atomic`]: for
 /// contents that are too large to hold in memory. Dropped before
 /// [`AtomicFile::finish`], it leaves nothing.
@@ -111,6 +138,7 @@ pub fn check_file(path: &Path) -> Result<(), WriteError> {
 pub struct AtomicFile {
     file: BufWriter<NamedTempFile>,
     path: PathBuf,
+    replaces: bool,
 }
 
 impl AtomicFile {
@@ -124,24 +152,43 @@ impl AtomicFile {
             Ok(file) => Ok(AtomicFile {
                 file: BufWriter::new(file),
                 path,
+                replaces: true,
             }),
             Err(source) => Err(WriteError { path, source }),
         }
     }
 
-    /// Gives the file its name, and replaces the file that had it.
+    /// As [`Self::create`], for a file that was asked for by its name: a file that
+    /// has the name already is not replaced.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and where there is such a file.
+    pub fn create_new(path: &Path) -> Result<Self, WriteError> {
+        check_file(path)?;
+        let file = Self::create(path)?;
+        Ok(AtomicFile {
+            replaces: false,
+            ..file
+        })
+    }
+
+    /// Gives the file its name, and replaces the file that had it unless it was
+    /// to be a new one.
     ///
     /// # Errors
     /// When the disk is full; a file of that name is then untouched.
     pub fn finish(self) -> Result<(), WriteError> {
-        let AtomicFile { file, path } = self;
+        let AtomicFile { file, path, replaces } = self;
         let persist = || {
             fault::check()?;
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
             fault::check()?;
             file.as_file().sync_all()?;
             fault::check()?;
-            file.persist(&path).map_err(|error| error.error)?;
+            match replaces {
+                true => file.persist(&path).map_err(|error| error.error)?,
+                false => file.persist_noclobber(&path).map_err(|error| error.error)?,
+            };
             sync_folder(folder_of(&path));
             Ok(())
         };
@@ -276,6 +323,22 @@ mod tests {
             std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
             assert!(check_folder(&at("link")).is_err());
         }
+    }
+
+    #[test]
+    fn a_file_that_was_asked_for_by_its_name_replaces_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("exported.toml");
+        let file = AtomicFile::create_new(&path).unwrap();
+        fs::write(&path, "mine").unwrap();
+        file.finish().unwrap_err();
+        let message = write_new(&path, b"new").unwrap_err().to_string();
+        assert!(message.contains("is not replaced; choose another name"), "{message}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::remove_file(&path).unwrap();
+        write_new(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use json::json_line;
 use knobs::check_settings;
 use log_lines::LogArgs;
 use machine::machine;
-use output::{OutputArgs, check_out};
+use output::{OutputArgs, own_out, share_out};
 pub use program::main;
 use progress::{WHOLE, bar, note, share_bar};
 use signals::stop;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::exit::CliError;
-use crate::files::check_folder;
+use super::progress::note;
+use crate::files::{DirectoryLock, LockError, check_folder};
+use crate::report::foreign_file;
 
 /// Where the results of a study go.
 #[derive(Debug, Clone, Args)]
@@ -21,22 +23,44 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Checks that the directory can be written, before any work begins.
+    /// As [`own_out`].
     ///
     /// # Errors
-    /// Where it cannot.
-    pub fn check(&self) -> Result<(), CliError> {
-        check_out(self.out.as_deref())
+    /// As [`own_out`].
+    pub fn own(&self) -> Result<Option<DirectoryLock>, CliError> {
+        own_out(self.out.as_deref())
     }
 }
 
-/// Checks that the directory `out`, if there is one, can be made and written.
+/// Makes the directory `out`, if one is given, this program's own, before any
+/// work begins.
 ///
 /// # Errors
-/// Where it cannot.
-pub fn check_out(out: Option<&Path>) -> Result<(), CliError> {
-    match out {
-        Some(out) => Ok(check_folder(out)?),
-        None => Ok(()),
+/// Where it cannot be made or written, another program owns it, or a file of
+/// somebody else has a name like those that will be written.
+pub fn own_out(out: Option<&Path>) -> Result<Option<DirectoryLock>, CliError> {
+    out.map(|out| own(out, DirectoryLock::exclusive)).transpose()
+}
+
+/// As [`own_out`], for several programs that own it together.
+///
+/// # Errors
+/// As [`own_out`].
+pub fn share_out(out: &Path) -> Result<DirectoryLock, CliError> {
+    own(out, DirectoryLock::shared)
+}
+
+fn own(out: &Path, lock: fn(&Path) -> Result<DirectoryLock, LockError>) -> Result<DirectoryLock, CliError> {
+    check_folder(out)?;
+    let lock = lock(out)?;
+    if let Some(line) = lock.note() {
+        note(format_args!("{line}"));
+    }
+    match foreign_file(out) {
+        None => Ok(lock),
+        Some(path) => Err(CliError::failure(format_args!(
+            "{} is there, and not of this program; choose another directory",
+            path.display()
+        ))),
     }
 }

@@ -36,6 +36,12 @@ pub enum ReportError {
         /// The system's error.
         source: io::Error,
     },
+    /// A file of somebody else in the directory.
+    #[error("{} is there, and not of this program; choose another directory", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The results cannot be written as JSON.
     #[error("the report cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),

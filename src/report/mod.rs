@@ -13,6 +13,7 @@ mod error;
 mod figure;
 mod markdown;
 mod marks;
+mod owned;
 mod page;
 mod plot;
 #[cfg(feature = "png")]
@@ -30,6 +31,7 @@ use serde::Serialize;
 
 pub use error::ReportError;
 pub use figure::{Axis, BoxMark, Cell, Figure, Layer, Mark, Scale};
+pub use owned::foreign_file;
 pub use svg::stack;
 pub use table::{Column, Table, distinct, number_or_word};
 

@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::ReportError;
+use super::owned::foreign_file;
 use super::{Item, Report};
 use crate::files::write_atomic;
+
+/// The report as data.
+const DATA: &str = "report.json";
 
 impl Report {
     /// Writes `report.html`, `report.md`, `report.json`, every table as CSV
@@ -16,21 +20,25 @@ impl Report {
     /// that of the page first.
     ///
     /// # Errors
-    /// When two tables or two figures share a name, a name is no file name, or
-    /// a file cannot be written.
+    /// When two tables or two figures share a name, a name is no file name, a
+    /// file of somebody else is in the directory, or a file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<Vec<PathBuf>, ReportError> {
         self.check_names()?;
         std::fs::create_dir_all(directory).map_err(|source| ReportError::Directory {
             path: directory.to_path_buf(),
             source,
         })?;
-        let mut paths = Vec::new();
-        for (name, bytes) in self.files()? {
-            let path = directory.join(name);
-            write_atomic(&path, &bytes)?;
-            paths.push(path);
+        if let Some(path) = foreign_file(directory) {
+            return Err(ReportError::Foreign { path });
         }
-        Ok(paths)
+        let files = self.files()?;
+        // The report's data first: by this file the directory is known as the
+        // report's, also if the program ends before the others.
+        let (data, others): (Vec<_>, Vec<_>) = files.iter().partition(|(name, _)| name == DATA);
+        for (name, bytes) in data.into_iter().chain(others) {
+            write_atomic(&directory.join(name), bytes)?;
+        }
+        Ok(files.into_iter().map(|(name, _)| directory.join(name)).collect())
     }
 
     /// As [`Report::write`], with `results` for other programs in the JSON file
@@ -57,7 +65,7 @@ impl Report {
         let mut files = vec![
             ("report.html".to_string(), self.html().into_bytes()),
             ("report.md".to_string(), self.markdown().into_bytes()),
-            ("report.json".to_string(), self.json()?.into_bytes()),
+            (DATA.to_string(), self.json()?.into_bytes()),
         ];
         for item in &self.items {
             match item {

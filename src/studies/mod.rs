@@ -13,6 +13,8 @@ pub mod statistics;
 mod stochastic_depth;
 mod sweep;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod tests;
 
 pub use curves::{RunCurve, curves_cost, curves_finding, curves_items, curves_json};
@@ -31,6 +33,6 @@ pub use recalibrate::Recalibration;
 pub use result_log::ResultLog;
 pub use stochastic_depth::{DepthGrid, DepthStudy, depth_points};
 pub use sweep::{
-    GridSetting, MedianRange, PointSizes, SeedGroup, Sweep, SweepEvent, SweepPoint, SweepProgress, TrainedPoint,
+    GridSetting, MedianRange, PointSizes, SeedGroup, Sweep, SweepEvent, SweepPoint, SweepProgress, SweepResults, TrainedPoint,
     describe, grid_points, groups, median_range, split_values, sweep_json, sweep_provenance, sweep_report,
 };

@@ -28,7 +28,9 @@ const TUNING: &str = "tuning.toml";
 /// The tables of a run, and the figure drawn from them.
 const TABLES: [&str; 4] = ["metrics.csv", "steps.csv", "gradients.csv", "curves.svg"];
 /// The other files of a run beside `run.toml`.
-const OTHERS: [&str; 3] = ["last.safetensors", "best.safetensors", TUNING];
+const OTHERS: [&str; 4] = ["last.safetensors", "best.safetensors", TUNING, DIVERGED];
+/// Where a run diverged.
+const DIVERGED: &str = "diverged.toml";
 
 /// A row of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -304,7 +306,7 @@ impl RunDirectory {
 
     /// Removes the tables of a run that is begun anew.
     pub(super) fn clear(&self) -> Result<(), TrainError> {
-        for name in TABLES {
+        for name in TABLES.into_iter().chain([DIVERGED]) {
             let path = self.path.join(name);
             if path.exists() {
                 std::fs::remove_file(&path)
@@ -465,6 +467,30 @@ impl RunDirectory {
                 .ok_or_else(|| self.problem(&format!("line {} of {name} is damaged; remove the file", index + 2)))
         };
         text.lines().skip(1).enumerate().map(row).collect()
+    }
+
+    /// Records that training diverges at `step` (from 1), which it does again
+    /// with the same settings.
+    pub fn write_diverged(&self, step: u32) -> Result<(), TrainError> {
+        let text = format!("step = {step}\n");
+        Ok(write_atomic(&self.path.join(DIVERGED), text.as_bytes())?)
+    }
+
+    /// The step at which training diverged, if that is recorded.
+    ///
+    /// # Errors
+    /// Where the record is damaged.
+    pub fn read_diverged(&self) -> Result<Option<u32>, TrainError> {
+        let path = self.path.join(DIVERGED);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let step = read_text(&path, SETTINGS_LIMIT)
+            .ok()
+            .and_then(|text| text.parse::<toml::Table>().ok())
+            .and_then(|table| table.get("step")?.as_integer()?.try_into().ok());
+        let damaged = || self.problem(&format!("{DIVERGED} is damaged; remove it to train the run again"));
+        step.map(Some).ok_or_else(damaged)
     }
 
     /// Writes `curves.svg`.

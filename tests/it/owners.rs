@@ -118,3 +118,62 @@ fn files_of_somebody_else_stop_a_run_before_it_begins() {
     assert_eq!(names(&out), ["metrics.csv"]);
     assert_eq!(fs::read(out.join("metrics.csv")).unwrap(), b"mine");
 }
+
+#[test]
+fn two_sweeps_share_their_points_and_train_each_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SMALL.iter().filter(|&&argument| argument != "train");
+    let settings: Vec<&str> = settings.copied().collect();
+    let grid = ["sweep", "--grid", "seed=0,1,2,3,4", "--out", "sweep"];
+    let sweep = || start(folder.path(), "tools", &[&grid[..], &settings].concat());
+    let outputs = pair([sweep(), sweep()]);
+    let mut said = String::new();
+    for output in &outputs {
+        assert!(output.status.success(), "{}", error_line(output));
+        said += &String::from_utf8_lossy(&output.stderr);
+    }
+    let trained = |line: &&str| line.contains("test error") && line.contains("left");
+    for seed in 0..5 {
+        let of_seed = |line: &&str| line.contains(&format!(": seed {seed} · "));
+        let count = said.lines().filter(trained).filter(of_seed).count();
+        assert_eq!(count, 1, "seed {seed} in: {said}");
+    }
+    let reports = said.matches("the report and results.json are in sweep").count();
+    assert!(reports >= 1, "the last one writes the report: {said}");
+    let out = folder.path().join("sweep");
+    let results = fs::read_to_string(out.join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    assert_eq!(results["points"].as_array().unwrap().len(), 5);
+    assert!(!names(&out).iter().any(|name| name == ".lock"), "{:?}", names(&out));
+}
+
+#[test]
+fn of_two_lesion_studies_in_one_directory_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    program("residua")
+        .args(SMALL)
+        .args(["--out", "run"])
+        .current_dir(folder.path())
+        .assert()
+        .success();
+    let arguments = ["lesion", "--run", "run", "--out", "study", "--adapter", "reference"];
+    let lesion = || start(folder.path(), "tools", &arguments);
+    let [first, second] = pair([lesion(), lesion()]);
+    assert!(first.status.success(), "{}", error_line(&first));
+    // The second came while the first was there, or found all its results.
+    if !second.status.success() {
+        assert_eq!(second.status.code(), Some(1));
+        assert!(error_line(&second).contains("in use by process"), "{}", error_line(&second));
+    }
+    let log = fs::read_to_string(folder.path().join("study/results.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 1 + 1 + 3, "the study, the whole network, three blocks: {log}");
+    // A directory with files of somebody else is refused before the work begins.
+    fs::create_dir(folder.path().join("mine")).unwrap();
+    fs::write(folder.path().join("mine/lesions.csv"), "mine").unwrap();
+    let mut foreign = program("tools");
+    foreign.current_dir(folder.path()).args(["lesion", "--run", "run", "--out", "mine"]);
+    let (code, line) = failure(foreign.args(["--adapter", "reference"]));
+    assert_eq!(code, 1, "{line}");
+    assert!(line.contains("lesions.csv is there"), "{line}");
+    assert_eq!(names(&folder.path().join("mine")), ["lesions.csv"]);
+}

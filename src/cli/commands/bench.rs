@@ -82,7 +82,7 @@ pub struct Args {
 
 pub fn bench(args: &Args) -> Result<String, CliError> {
     let out = args.out.as_deref();
-    cli::check_out(out)?;
+    let _owner = cli::own_out(out)?;
     if let Some([a, b]) = args.compare.as_deref() {
         let (of_a, of_b) = (bench::read(a).map_err(fault)?, bench::read(b).map_err(fault)?);
         let comparison = bench::compare(&of_a, &of_b, [a, b]);

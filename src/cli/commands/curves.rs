@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 pub fn curves(args: &Args) -> Result<String, CliError> {
-    args.output.check()?;
+    let _owner = args.output.own()?;
     let read = |path: &PathBuf| RunCurve::read(&RunDirectory::open(path)?);
     let runs: Vec<RunCurve> = args.runs.iter().map(read).collect::<Result<_, _>>()?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();

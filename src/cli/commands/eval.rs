@@ -102,7 +102,7 @@ struct Predictions(AtomicFile);
 impl Predictions {
     /// Creates the file and writes its header.
     fn create(path: &Path, set: &ImageSet) -> Result<Self, CliError> {
-        let mut file = AtomicFile::create(path)?;
+        let mut file = AtomicFile::create_new(path)?;
         let keys = ["index", "label", "predicted"].into_iter();
         let keys = keys.chain(set.class_names.iter().map(String::as_str));
         let header = Table {

@@ -126,7 +126,7 @@ fn write_npy<T: npyz::AutoSerialize + Copy>(
         path: path.to_path_buf(),
         source,
     };
-    let mut file = AtomicFile::create(path)?;
+    let mut file = AtomicFile::create_new(path)?;
     let options = npyz::WriteOptions::<T>::new().default_dtype().shape(shape);
     let mut writer = options.writer(&mut file).begin_nd().map_err(error)?;
     fill(&mut |values| writer.extend(values.iter().copied()).map_err(error))?;

@@ -76,7 +76,7 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
     let begin = Instant::now();
     let mut study = args.study();
     study.check()?;
-    args.output.check()?;
+    let _owner = args.output.own()?;
     let training = args.recalibrate.is_some();
     let options = args.network.options(&args.adapter)?.training_images(training);
     let mut network = open_network(&options)?;

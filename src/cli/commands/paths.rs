@@ -48,7 +48,7 @@ enum Statistics {
 
 pub fn paths(args: &Args) -> Result<String, CliError> {
     let begin = Instant::now();
-    args.output.check()?;
+    let _owner = args.output.own()?;
     let options = args.network.options(&args.adapter)?.training_images(true);
     let mut network = open_network(&options)?;
     cli::note(format_args!("{} on {}", network.label(), network.engine.name()));

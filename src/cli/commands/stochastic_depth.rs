@@ -58,14 +58,8 @@ pub fn stochastic_depth(args: &Args) -> Result<String, CliError> {
     };
     let points = depth_points(&base, &grid)?;
     cli::check_settings(&args.settings.given()?, points.iter().map(|point| &point.config))?;
-    let results = args.work.train(points)?;
-    let study = DepthStudy::new(&results)?;
-    let report = study.report(&cli::command_line());
-    cli::deliver_as(
-        "results.json",
-        &report,
-        &study.json(),
-        Some(&args.work.out),
-        args.work.json,
-    )
+    args.work.run(&points, &mut |results| {
+        let study = DepthStudy::new(results)?;
+        Ok((study.report(&cli::command_line()), study.json()))
+    })
 }

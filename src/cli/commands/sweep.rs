@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::cli::{self, AdapterArgs, CliError, LogArgs, SettingArgs};
 use crate::studies::{
-    GridSetting, Sweep, SweepEvent, SweepPoint, SweepProgress, TrainedPoint, describe, grid_points, sweep_json,
-    sweep_report,
+    GridSetting, StudyError, Sweep, SweepEvent, SweepPoint, SweepProgress, SweepResults, TrainedPoint, describe,
+    grid_points, sweep_json, sweep_report,
 };
+use crate::report::Report;
 use crate::train::Event;
 use indicatif::HumanDuration;
+use serde_json::Value;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -54,24 +56,74 @@ pub fn sweep(args: &Args) -> Result<String, CliError> {
     let varied = grid.iter().map(|setting| (setting.key.clone(), true.into()));
     given.extend(varied);
     cli::check_settings(&given, points.iter().map(|point| &point.config))?;
-    let results = args.work.train(points)?;
-    let report = sweep_report(&cli::command_line(), &results);
-    cli::deliver_as(
-        "results.json",
-        &report,
-        &sweep_json(&results),
-        Some(&args.work.out),
-        args.work.json,
-    )
+    args.work.run(&points, &mut |results| {
+        Ok((sweep_report(&cli::command_line(), results), sweep_json(results)))
+    })
 }
 
 impl WorkArgs {
-    /// Trains the points that are not trained yet; prints a line for each.
-    pub fn train(&self, points: Vec<SweepPoint>) -> Result<Vec<TrainedPoint>, CliError> {
-        cli::check_out(Some(&self.out))?;
-        let sweep = Sweep::plan(points, &self.out)?
+    /// Trains the points that are not trained yet. The last program that trains
+    /// points of this directory writes the report, which `report` makes from all
+    /// of them. Returns what goes to standard output.
+    pub fn run(
+        &self,
+        points: &[SweepPoint],
+        report: &mut dyn FnMut(&[TrainedPoint]) -> Result<(Report, Value), StudyError>,
+    ) -> Result<String, CliError> {
+        // Before anything is made: points that cannot be trained are refused.
+        let mut sweep = self.plan(points)?;
+        let mut trained = 0;
+        loop {
+            let shared = cli::share_out(&self.out)?;
+            let results = self.train(&sweep)?;
+            let all = results.elsewhere.is_empty();
+            match shared.last_owner()? {
+                Some(_owner) if all => {
+                    let (report, json) = report(&results.points)?;
+                    return cli::deliver_as("results.json", &report, &json, Some(&self.out), self.json);
+                }
+                // Others ended before their points were trained.
+                Some(_) if results.points.len() > trained => trained = results.points.len(),
+                _ => return self.without_report(&results, report),
+            }
+            sweep = self.plan(points)?;
+        }
+    }
+
+    /// The output of a program that is not the last one.
+    fn without_report(
+        &self,
+        results: &SweepResults,
+        report: &mut dyn FnMut(&[TrainedPoint]) -> Result<(Report, Value), StudyError>,
+    ) -> Result<String, CliError> {
+        let SweepResults { points, elsewhere } = results;
+        if elsewhere.is_empty() {
+            cli::note("another program trains points of this directory; the last one to end writes the report");
+            let (report, json) = report(points)?;
+            return cli::deliver_as("results.json", &report, &json, None, self.json);
+        }
+        cli::note(format_args!(
+            "{} of {} points are trained by another program ({}); the last one to end writes the report",
+            elsewhere.len(),
+            points.len() + elsewhere.len(),
+            elsewhere.join(", ")
+        ));
+        if !self.json {
+            return Ok(String::new());
+        }
+        let mut json = sweep_json(points);
+        json["elsewhere"] = elsewhere.clone().into();
+        Ok(format!("{json:#}\n"))
+    }
+
+    fn plan(&self, points: &[SweepPoint]) -> Result<Sweep, CliError> {
+        Ok(Sweep::plan(points.to_vec(), &self.out)?
             .with_kernels(self.adapter.kernels())
-            .heed(cli::stop());
+            .heed(cli::stop()))
+    }
+
+    /// Trains the points that are not trained yet; prints a line for each.
+    fn train(&self, sweep: &Sweep) -> Result<SweepResults, CliError> {
         cli::note(format_args!(
             "{} runs, {} of them trained already",
             sweep.len(),
@@ -82,6 +134,7 @@ impl WorkArgs {
         let trained = sweep.train(&self.adapter.choice(), &mut |progress| {
             bar.set_position((f64::from(cli::WHOLE) * progress.share) as u64);
             match progress.event {
+                SweepEvent::Note(line) => bar.suspend(|| cli::note(format_args!("{}: {line}", head(progress)))),
                 SweepEvent::Training(event) => {
                     bar.set_message(state(progress, event));
                     lines.write(|| state(progress, event));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::{self, AdapterArgs, CliError, TuningReporter};
-use crate::files::write_atomic;
+use crate::files::write_new;
 use crate::gpu::Gpu;
 use crate::graph::{Mode, Precision};
 use crate::kernels::Algorithm;
@@ -82,7 +82,7 @@ pub fn tune(args: &Args) -> Result<String, CliError> {
         cli::note(format_args!("tuning cache: {note}"));
     }
     if let Some(to) = &args.export {
-        write_atomic(to, cache.to_text().as_bytes()).map_err(TrainError::from)?;
+        write_new(to, cache.to_text().as_bytes()).map_err(TrainError::from)?;
         return Ok(format!("{}: exported {}\n", to.display(), kernels(cache.len())));
     }
     if args.list {

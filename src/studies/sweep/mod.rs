@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use super::error::StudyError;
 use crate::data::{Batches, Source};
+use crate::files::LockError;
 use crate::graph::Mode;
 use crate::stop::StopToken;
-use crate::train::{Adapter, Config, EpochRow, Event, RunDirectory, Settings, Trainer, checkpoint, input_of};
+use crate::train::{Adapter, Config, EpochRow, Event, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of};
 use crate::tuning::KernelSource;
 
 pub use aggregate::{MedianRange, SeedGroup, groups, median_range};
@@ -150,9 +151,20 @@ pub struct SweepProgress<'a> {
     pub left: Option<Duration>,
 }
 
+/// The points of a sweep that are trained.
+#[derive(Debug, Clone)]
+pub struct SweepResults {
+    /// The points, in the order of the sweep.
+    pub points: Vec<TrainedPoint>,
+    /// The names of the points that other processes are training.
+    pub elsewhere: Vec<String>,
+}
+
 /// What happened to a point.
 #[derive(Debug)]
 pub enum SweepEvent<'a> {
+    /// Its training continues, which the user should know this about.
+    Note(&'a str),
     /// It was trained before.
     Found(&'a TrainedPoint),
     /// Its training continues.
@@ -248,49 +260,71 @@ impl Sweep {
     /// Trains the points that are not trained yet, one after the other, and
     /// reports to `report`. A point that diverges is a result, too.
     ///
+    /// Several processes may train the points of one folder: each takes the next
+    /// point that nobody trains. It ends when all points are trained, or all
+    /// others are being trained elsewhere.
+    ///
     /// # Errors
     /// Where a file or the adapter fails. Runs that were trained before that
     /// are kept.
-    pub fn train(
-        &self,
-        adapter: &Adapter,
-        report: &mut dyn FnMut(&SweepProgress),
-    ) -> Result<Vec<TrainedPoint>, StudyError> {
+    pub fn train(&self, adapter: &Adapter, report: &mut dyn FnMut(&SweepProgress)) -> Result<SweepResults, StudyError> {
         let mut clock = Clock::new(&self.planned);
-        let mut results = Vec::new();
-        for (index, planned) in self.planned.iter().enumerate() {
-            let mut send = |event: SweepEvent, clock: &Clock| {
-                report(&SweepProgress {
-                    number: index + 1,
-                    total: self.planned.len(),
-                    point: &planned.point,
-                    event,
-                    share: clock.share(),
-                    left: clock.left(),
-                });
-            };
-            let found = planned.is_finished();
-            let trained = if found {
-                planned.found()?
-            } else {
-                planned.train(adapter, &self.kernels, &self.stop, &mut |event| {
-                    if let Event::Step { done, .. } = event {
-                        clock.set_steps(index, *done);
+        let mut results: Vec<Option<TrainedPoint>> = vec![None; self.planned.len()];
+        loop {
+            let mut any = false;
+            for (index, planned) in self.planned.iter().enumerate() {
+                if results[index].is_some() {
+                    continue;
+                }
+                let mut send = |event: SweepEvent, clock: &Clock| {
+                    report(&SweepProgress {
+                        number: index + 1,
+                        total: self.planned.len(),
+                        point: &planned.point,
+                        event,
+                        share: clock.share(),
+                        left: clock.left(),
+                    });
+                };
+                let obtained = planned.obtain(adapter, &self.kernels, &self.stop, &mut |event| match event {
+                    PointEvent::Training(event) => {
+                        if let Event::Step { done, .. } = event {
+                            clock.set_steps(index, *done);
+                        }
+                        send(SweepEvent::Training(event), &clock);
                     }
-                    send(SweepEvent::Training(event), &clock);
-                })?
-            };
-            clock.set_steps(index, planned.steps.1);
-            let event = if found {
-                SweepEvent::Found(&trained)
-            } else {
-                SweepEvent::Ended(&trained)
-            };
-            send(event, &clock);
-            results.push(trained);
+                    PointEvent::Note(line) => send(SweepEvent::Note(line), &clock),
+                })?;
+                let Some((trained, found)) = obtained else {
+                    continue;
+                };
+                any = true;
+                clock.set_steps(index, planned.steps.1);
+                let event = match found {
+                    true => SweepEvent::Found(&trained),
+                    false => SweepEvent::Ended(&trained),
+                };
+                send(event, &clock);
+                results[index] = Some(trained);
+            }
+            // Points that were being trained elsewhere may be free by now.
+            if !any || results.iter().all(Option::is_some) {
+                break;
+            }
         }
-        Ok(results)
+        let names = self.planned.iter().map(|planned| &planned.point.name);
+        let missing = names.zip(&results).filter(|(_, result)| result.is_none());
+        Ok(SweepResults {
+            elsewhere: missing.map(|(name, _)| name.clone()).collect(),
+            points: results.into_iter().flatten().collect(),
+        })
     }
+}
+
+/// What happens while a point is trained.
+enum PointEvent<'a> {
+    Training(&'a Event),
+    Note(&'a str),
 }
 
 /// Multiply-adds of `steps` steps and of the evaluation after each epoch. The
@@ -325,6 +359,9 @@ fn steps_done(
             "the run there has other settings than this point: {other}; choose another output directory, or remove \
              the run"
         )));
+    }
+    if run.read_diverged()?.is_some() {
+        return Ok(of);
     }
     // A run that stopped before its first checkpoint starts over.
     if !run.last().exists() {
@@ -367,37 +404,83 @@ impl PlannedPoint {
     fn found(&self) -> Result<TrainedPoint, StudyError> {
         let directory = RunDirectory::open(&self.run)?;
         let adapter = directory.read_made_by()?.adapter;
-        Ok(self.result(directory.read_metrics()?, None, adapter))
+        Ok(self.result(directory.read_metrics()?, directory.read_diverged()?, adapter))
+    }
+
+    /// The point's result, and whether it was trained before; `None` where
+    /// another process is training it.
+    fn obtain(
+        &self,
+        adapter: &Adapter,
+        kernels: &KernelSource,
+        stop: &StopToken,
+        report: &mut dyn FnMut(PointEvent),
+    ) -> Result<Option<(TrainedPoint, bool)>, StudyError> {
+        if self.is_finished() {
+            return Ok(Some((self.found()?, true)));
+        }
+        let Some(directory) = self.own()? else {
+            return Ok(None);
+        };
+        // Another process may have trained it since the plan was made.
+        let settings = self.point.config.settings()?;
+        let (of, per_epoch) = (self.steps.1, self.sizes.steps_per_epoch);
+        if steps_done(&self.point, &settings, &self.run, of, per_epoch)? == of {
+            return Ok(Some((self.found()?, true)));
+        }
+        let trained = self.train(&directory, adapter, kernels, stop, report)?;
+        Ok(Some((trained, false)))
+    }
+
+    /// The directory of the run, if no other process owns it.
+    fn own(&self) -> Result<Option<RunDirectory>, StudyError> {
+        let begun = match RunDirectory::resume(&self.run) {
+            Err(TrainError::NoRun { .. }) => RunDirectory::create(&self.run),
+            begun => begun,
+        };
+        // Begun by another process in between.
+        let begun = match begun {
+            Err(TrainError::RunExists { .. }) => RunDirectory::resume(&self.run),
+            begun => begun,
+        };
+        match begun {
+            Ok(directory) => Ok(Some(directory)),
+            Err(TrainError::Lock(LockError::Held { .. })) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Trains it from its last checkpoint.
     fn train(
         &self,
+        directory: &RunDirectory,
         adapter: &Adapter,
         kernels: &KernelSource,
         stop: &StopToken,
-        report: &mut dyn FnMut(&Event),
+        report: &mut dyn FnMut(PointEvent),
     ) -> Result<TrainedPoint, StudyError> {
         let mut trainer = Trainer::open_config(self.point.config.clone(), adapter)?;
         trainer.heed(stop.clone());
         let name = trainer.made_by().adapter;
-        let (directory, resume) = match RunDirectory::open(&self.run) {
-            Ok(run) => (run, true),
-            Err(_) => (RunDirectory::create(&self.run)?, false),
-        };
         // A run that continues keeps the kernels it began with.
-        if !resume {
-            trainer.choose_kernels(kernels, &mut |_| {})?;
-        }
-        let mut run = if resume {
-            trainer.resume(&directory)?
-        } else {
-            trainer.start(&directory)?
+        let mut run = match RunDirectory::open(&self.run) {
+            Ok(_) => trainer.resume(directory)?,
+            Err(_) => {
+                trainer.choose_kernels(kernels, &mut |_| {})?;
+                trainer.start(directory)?
+            }
         };
-        let diverged = match run.train(report) {
+        for line in run.notes() {
+            report(PointEvent::Note(line));
+        }
+        let diverged = match run.train(|event| report(PointEvent::Training(event))) {
             Ok(()) => None,
             Err(error) => Some(error.diverged_at().ok_or(error)?),
         };
+        // So that neither a later sweep nor another process trains it again.
+        if let Some(step) = diverged {
+            directory.write_diverged(step)?;
+        }
         // Read the rows back, so that a later sweep reports the same values.
         Ok(self.result(directory.read_metrics()?, diverged, name))
     }
