@@ -17,7 +17,10 @@ pub fn foreign_file(directory: &Path) -> Option<PathBuf> {
         return None;
     }
     let entries = std::fs::read_dir(directory).ok()?.flatten();
-    let mut foreign: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_like_ours(path)).collect();
+    let mut foreign: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| is_like_ours(path))
+        .collect();
     foreign.sort();
     foreign.into_iter().next()
 }
@@ -31,7 +34,10 @@ fn has_results(directory: &Path) -> bool {
     };
     let is_study = |text: String| text.starts_with("{\"key\":\"study\",");
     let has_runs = || {
-        let runs = std::fs::read_dir(directory.join("runs")).into_iter().flatten().flatten();
+        let runs = std::fs::read_dir(directory.join("runs"))
+            .into_iter()
+            .flatten()
+            .flatten();
         runs.map(|run| run.path().join("run.toml")).any(|run| run.is_file())
     };
     text("report.json").is_some_and(is_report) || text("results.jsonl").is_some_and(is_study) || has_runs()

@@ -5,6 +5,8 @@ mod curves;
 mod error;
 mod evaluator;
 mod file_name;
+#[cfg(test)]
+mod full_disk;
 mod lesion;
 mod paths;
 mod recalibrate;
@@ -12,8 +14,6 @@ mod result_log;
 pub mod statistics;
 mod stochastic_depth;
 mod sweep;
-#[cfg(test)]
-mod full_disk;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +33,7 @@ pub use recalibrate::Recalibration;
 pub use result_log::ResultLog;
 pub use stochastic_depth::{DepthGrid, DepthStudy, depth_points};
 pub use sweep::{
-    GridSetting, MedianRange, PointSizes, SeedGroup, Sweep, SweepEvent, SweepPoint, SweepProgress, SweepResults, TrainedPoint,
-    describe, grid_points, groups, median_range, split_values, sweep_json, sweep_provenance, sweep_report,
+    GridSetting, MedianRange, PointSizes, SeedGroup, Sweep, SweepEvent, SweepPoint, SweepProgress, SweepResults,
+    TrainedPoint, describe, grid_points, groups, median_range, split_values, sweep_json, sweep_provenance,
+    sweep_report,
 };

@@ -163,15 +163,25 @@ fn of_two_lesion_studies_in_one_directory_one_is_refused() {
     // The second came while the first was there, or found all its results.
     if !second.status.success() {
         assert_eq!(second.status.code(), Some(1));
-        assert!(error_line(&second).contains("in use by process"), "{}", error_line(&second));
+        assert!(
+            error_line(&second).contains("in use by process"),
+            "{}",
+            error_line(&second)
+        );
     }
     let log = fs::read_to_string(folder.path().join("study/results.jsonl")).unwrap();
-    assert_eq!(log.lines().count(), 1 + 1 + 3, "the study, the whole network, three blocks: {log}");
+    assert_eq!(
+        log.lines().count(),
+        1 + 1 + 3,
+        "the study, the whole network, three blocks: {log}"
+    );
     // A directory with files of somebody else is refused before the work begins.
     fs::create_dir(folder.path().join("mine")).unwrap();
     fs::write(folder.path().join("mine/lesions.csv"), "mine").unwrap();
     let mut foreign = program("tools");
-    foreign.current_dir(folder.path()).args(["lesion", "--run", "run", "--out", "mine"]);
+    foreign
+        .current_dir(folder.path())
+        .args(["lesion", "--run", "run", "--out", "mine"]);
     let (code, line) = failure(foreign.args(["--adapter", "reference"]));
     assert_eq!(code, 1, "{line}");
     assert!(line.contains("lesions.csv is there"), "{line}");

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::{self, AdapterArgs, CliError, LogArgs, SettingArgs};
+use crate::report::Report;
 use crate::studies::{
     GridSetting, StudyError, Sweep, SweepEvent, SweepPoint, SweepProgress, SweepResults, TrainedPoint, describe,
     grid_points, sweep_json, sweep_report,
 };
-use crate::report::Report;
 use crate::train::Event;
 use indicatif::HumanDuration;
 use serde_json::Value;
@@ -113,7 +113,7 @@ impl WorkArgs {
         }
         let mut json = sweep_json(points);
         json["elsewhere"] = elsewhere.clone().into();
-        Ok(format!("{json:#}\n"))
+        cli::json_line(&json)
     }
 
     fn plan(&self, points: &[SweepPoint]) -> Result<Sweep, CliError> {

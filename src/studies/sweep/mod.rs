@@ -18,7 +18,9 @@ use crate::data::{Batches, Source};
 use crate::files::LockError;
 use crate::graph::Mode;
 use crate::stop::StopToken;
-use crate::train::{Adapter, Config, EpochRow, Event, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of};
+use crate::train::{
+    Adapter, Config, EpochRow, Event, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of,
+};
 use crate::tuning::KernelSource;
 
 pub use aggregate::{MedianRange, SeedGroup, groups, median_range};
