@@ -308,7 +308,8 @@ mod tests {
             assert!(check_folder(&at(name)).is_err(), "{name}");
         }
         assert!(check_folder(&at(&"a".repeat(300))).is_err());
-        check_file(&at("file")).unwrap();
+        let message = check_file(&at("file")).unwrap_err().to_string();
+        assert!(message.contains("is not replaced"), "{message}");
         check_file(&at("other")).unwrap();
         for path in [
             folder.path().to_path_buf(),
