@@ -135,7 +135,7 @@ fn every_edit_of_a_runs_files_is_refused_or_said() {
         ("run.toml", CutAt("[made-by]"), "made-by"),
         ("run.toml", CutAt("adapter = "), "adapter"),
         ("run.toml", Replaced("seed = 0", "seed = 1"), "seed is 1"),
-        ("run.toml", Replaced("lr = 1e-9", "lr = 0.5"), "lr is 0.5"),
+        ("run.toml", Replaced("lr = 0.000000001", "lr = 0.5"), "lr is 0.5"),
         (
             "run.toml",
             Replaced("momentum = 0.9", "momentum = 0.8"),
