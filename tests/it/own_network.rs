@@ -92,7 +92,10 @@ fn it_trains_resumes_and_is_studied_under_its_own_name() {
 
     let options = TrainedNetworkOptions::from_run(&whole).adapter(Adapter::Reference);
     let refused = options.clone().with_model(other).open().err().unwrap().to_string();
-    assert!(refused.contains("the file says tiny-net:dropout=0.25, not tiny-net:dropout=0.5"), "{refused}");
+    assert!(
+        refused.contains("the file says tiny-net:dropout=0.25, not tiny-net:dropout=0.5"),
+        "{refused}"
+    );
     let foreign = options.open().err().unwrap();
     assert!(matches!(foreign, TrainError::ForeignNetwork { .. }), "{foreign}");
 
