@@ -437,7 +437,8 @@ mod tests {
 
     #[test]
     fn every_setting_is_refused_where_it_has_no_effect() {
-        let without: &[(&str, fn(&mut Config), fn(&mut Config))] = &[
+        type Change = fn(&mut Config);
+        let without: &[(&str, Change, Change)] = &[
             ("epochs", |c| c.steps = Some(3), |c| c.steps = None),
             ("warmup-lr", |c| c.warmup = 0, |c| c.warmup = 5),
             ("nesterov", |c| c.momentum = 0.0, |c| c.momentum = 0.9),
@@ -461,7 +462,7 @@ mod tests {
         assert_eq!(without.len(), SETTINGS.len());
         for (flag, off, on) in without {
             let given = Table::from_iter([(flag.to_string(), toml::Value::Boolean(true))]);
-            let with = |change: &fn(&mut Config)| {
+            let with = |change: &Change| {
                 let mut config = Config::default();
                 change(&mut config);
                 config
