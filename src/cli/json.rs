@@ -113,7 +113,7 @@ mod tests {
             (json!({ "mean_abs": [1.0, f64::NAN] }), "mean_abs"),
         ] {
             let error = json_pretty(&results).unwrap_err();
-            assert_eq!(error.line(), format!("the result '{key}' is not finite"));
+            assert_eq!(error.line(), format!("error: the result '{key}' is not finite"));
             assert_eq!(error.exit_code(), 1);
         }
     }

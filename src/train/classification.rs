@@ -229,13 +229,14 @@ mod tests {
     #[test]
     fn not_a_number_is_treated_as_the_kernel_treats_it() {
         const NAN: f32 = f32::NAN;
-        // The kernel's loop never leaves a NaN that comes first, and never
-        // reaches one that comes later.
-        assert_eq!(predicted(&[NAN, 1.0, 2.0]), 0);
-        assert_eq!(predicted(&[1.0, NAN, 2.0]), 2);
-        assert_eq!(rank(&[1.0, NAN, 2.0], 2), 0);
+        // The first NaN is the largest, as in PyTorch's `argmax`.
+        assert_eq!(predicted(&[NAN, 1.0, NAN]), 0);
+        assert_eq!(predicted(&[1.0, NAN, 2.0]), 1);
+        assert_eq!(rank(&[1.0, NAN, 2.0], 2), 1);
         assert_eq!(rank(&[1.0, NAN, 2.0], 0), 2);
-        assert_eq!(rank(&[1.0, NAN, 2.0], 1), 2);
+        assert_eq!(rank(&[1.0, NAN, 2.0], 1), 0);
+        // The image is wrong all the same: its loss is not finite.
+        assert!(ImageResult::new([NAN, 1.0], &[1.0, NAN, 2.0], 1).is_wrong());
         assert_eq!(rank(&[NAN, NAN, NAN], 0), 0);
         assert_eq!(rank(&[NAN, 1.0, 0.0], 1), 1);
         assert!(probabilities(&[1.0, NAN]).iter().all(|p| p.is_nan()));

@@ -15,8 +15,8 @@ use crate::support::program::{failure, json, printed, program};
 const MODEL: &str = "resnet8";
 const DATA: &str = "synthetic:60,40";
 
-/// Untrained weights after `change`, in a file. The library's own writer refuses
-/// values that are not finite.
+/// Untrained weights after `change`, in a file. The library's own writer would put a
+/// record of the network beside them.
 fn weights(folder: &Path, name: &str, change: impl FnOnce(&mut TensorMap)) -> PathBuf {
     let spec: ModelSpec = MODEL.parse().unwrap();
     let mut engine = open(&Adapter::Reference, &spec.into(), &InputShape::default(), None).unwrap();
@@ -58,8 +58,8 @@ const ADAPTERS: [&[&str]; 2] = [&["--no-autotune"], &["--adapter", "reference"]]
 #[test]
 fn values_that_are_not_finite_end_every_command_with_image_and_layer() {
     let folder = tempfile::tempdir().unwrap();
-    let broken = weights(folder.path(), "nan.safetensors", |tensors| {
-        tensors.get_mut("layer2.0.conv1.weight").unwrap().data[7] = f32::NAN;
+    let broken = weights(folder.path(), "overflow.safetensors", |tensors| {
+        fill(tensors, "layer2.0.conv1.weight", 3e38);
     });
     let npy = folder.path().join("x.npy").display().to_string();
     for adapter in ADAPTERS {
@@ -91,10 +91,10 @@ fn values_that_are_not_finite_end_every_command_with_image_and_layer() {
 }
 
 #[test]
-fn training_from_weights_that_are_not_finite_diverges_at_once() {
+fn training_from_weights_that_overflow_diverges_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let broken = weights(folder.path(), "nan.safetensors", |tensors| {
-        tensors.get_mut("layer2.0.conv1.weight").unwrap().data[7] = f32::NAN;
+    let broken = weights(folder.path(), "overflow.safetensors", |tensors| {
+        fill(tensors, "layer2.0.conv1.weight", 3e38);
     });
     let mut train = program("residua");
     train.args([
@@ -114,7 +114,7 @@ fn training_from_weights_that_are_not_finite_diverges_at_once() {
         .arg(folder.path().join("run"));
     let (code, error) = failure(&mut train);
     assert_eq!(code, 1);
-    assert!(error.contains("diverged: the loss of step 1 is NaN"), "{error}");
+    assert!(error.contains("diverged: the loss of step 1 is"), "{error}");
 }
 
 #[test]
