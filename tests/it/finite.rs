@@ -47,8 +47,7 @@ fn fill(tensors: &mut TensorMap, name: &str, value: f32) {
 /// `command` on the network in `weights`, on the CPU reference or on a device.
 fn on(command: &[&str], weights: &Path, adapter: &[&str]) -> Command {
     let mut run = program("residua");
-    run.args(command)
-        .args(["--model", MODEL, "--data", DATA, "--batch-size", "16"]);
+    run.args(command).args(["--model", MODEL, "--data", DATA]);
     run.args(adapter).arg("--weights").arg(weights);
     run
 }
@@ -69,6 +68,10 @@ fn values_that_are_not_finite_end_every_command_with_image_and_layer() {
             &["paths", "--samples", "2", "--sample-images", "2"],
             &["features", "--layer", "logits", "--out", &npy],
         ] {
+            // In 64 bits a gradient does not overflow.
+            if command[0] == "paths" && adapter.contains(&"reference") {
+                continue;
+            }
             let (code, error) = failure(&mut on(command, &broken, adapter));
             assert_eq!(code, 1, "{command:?}: {error}");
             let place = "not finite, first in the output of layer2.0.conv1";
