@@ -159,8 +159,8 @@ fn hint(error: &TrainError) -> Option<&'static str> {
         }) => "`residua tune MODEL` tunes again, `residua tune --export FILE` writes the result to a file",
         TrainError::Unsaid {
             what: Unsaid::Model, ..
-        } => "--model NAME",
-        TrainError::Unsaid { what: Unsaid::Data, .. } => "--data SPEC, such as cifar10:DIR",
+        } => "name it: --model NAME",
+        TrainError::Unsaid { what: Unsaid::Data, .. } => "name them: --data SPEC, such as cifar10:DIR",
         TrainError::RunExists { .. } => "choose another --out, or continue the run: --resume",
         TrainError::NoRun { .. } => "give the directory of a run that `residua train` made",
         TrainError::NoRuns { .. } => "train a network first (`residua train`), or name weights: --weights FILE",

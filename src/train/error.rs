@@ -163,7 +163,7 @@ pub enum TrainError {
         asked: String,
     },
     /// A weights file that does not say something that it is opened with.
-    #[error("{path}: the file does not say {what}; name it")]
+    #[error("{path}: the file does not say {what}")]
     Unsaid {
         /// The weights file.
         path: PathBuf,

@@ -64,7 +64,7 @@ const CASES: &[Case] = &[
     model("preact-11", ("preact-11:shortcut=A", "shortcut=B", "shortcut=A")),
     model(
         "preact-20:block=bottleneck",
-        ("preact-20", "block=bottleneck", "block=basic"),
+        ("preact-20", "block=bottleneck,shortcut=B", "block=basic,shortcut=A"),
     ),
     model("wrn-10-1", ("wrn-10-1:block=B(3,1)", "block=B(3,3)", "block=B(3,1)")),
     model(
@@ -81,6 +81,33 @@ const CASES: &[Case] = &[
         ("wrn-10-1:dropout=0.3", "dropout-at=end", "dropout-at=between"),
     ),
     model("vgg5-8", ("vgg5-4", "vgg5-8", "vgg5-4")),
+    model(
+        "resnet8:skip=exclusive-gate,gate-bias=-5",
+        (
+            "resnet8:skip=exclusive-gate,gate-bias=-4",
+            "gate-bias=-5",
+            "gate-bias=-4",
+        ),
+    ),
+    model(
+        "resnet8:skip=half-both,se=4",
+        ("resnet8:skip=half-both,se=8", "se=4", "se=8"),
+    ),
+    model("resnet8:bias=yes", ("resnet8", "bias=yes", "bias=no")),
+    model("preact-8:order=original", ("preact-8", "order=original", "order=full")),
+    model(
+        "preact-11:project=raw",
+        ("preact-11", "project=raw", "project=activated"),
+    ),
+    model(
+        "wrn-10-1:stride-at=last",
+        ("wrn-10-1", "stride-at=last", "stride-at=first"),
+    ),
+    model("densenet-10-4", ("densenet-10-8", "densenet-10-4", "densenet-10-8")),
+    model(
+        "fusenet-resnet-8",
+        ("fusenet-plain-5", "fusenet-resnet-8", "fusenet-plain-5"),
+    ),
     setting(|config| depth(config, 0.5, DepthRule::Linear, DepthPer::Batch)),
     setting(|config| depth(config, 0.4, DepthRule::Uniform, DepthPer::Batch)),
     setting(|config| depth(config, 0.5, DepthRule::Linear, DepthPer::Sample)),
@@ -222,11 +249,11 @@ fn a_file_of_another_program_has_its_open_choices_said() {
     for (extra, part) in [
         (
             &["--data", "synthetic:1,2"][..],
-            "does not say which model it is; name it; --model NAME",
+            "does not say which model it is; name it: --model NAME",
         ),
         (
             &["--model", "resnet8"],
-            "does not say which images it was trained on; name it; --data SPEC",
+            "does not say which images it was trained on; name them: --data SPEC",
         ),
     ] {
         let (code, line) = failure(&mut eval(extra));
