@@ -435,7 +435,10 @@ fn files_for_other_programs_have_survival_in_their_weights() {
         assert_eq!(code, 0, "{text}");
         let record = Record::of_file(&out).unwrap();
         assert_eq!(record.stochastic_depth, survival, "{names}");
-        assert!(record.model.unwrap().starts_with("resnet8:shortcut=A,"), "the full name");
+        assert!(
+            record.model.unwrap().starts_with("resnet8:shortcut=A,"),
+            "the full name"
+        );
         let converted = evaluated(TrainedNetworkOptions::from_file(&out), &Adapter::Reference);
         match survival {
             Some(_) => assert_eq!(converted, of_run),
