@@ -10,9 +10,14 @@ use super::arrays::planes;
 use super::picture::{Picture, Preparation};
 use super::{FileError, ImageSet};
 
-/// The largest side of a file's image, in pixels, and the memory to decode it.
+/// The largest side of a file's image, in pixels.
 const MOST_PIXELS: u32 = 1 << 15;
+/// The most memory to decode an image.
 const MOST_MEMORY: u64 = 1 << 29;
+/// The memory to decode any image, and more for each byte of its file: no file
+/// that shows anything has more pixels. A damaged header may claim them.
+const MEMORY: u64 = 4 << 20;
+const MEMORY_PER_BYTE: u64 = 1000;
 
 /// The decoded image of a file with these bytes, as red, green and blue. A grey
 /// image becomes three equal channels, and transparency is left out, as in
@@ -25,7 +30,7 @@ fn decode(bytes: &[u8]) -> Result<Picture<'static>, String> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MOST_PIXELS);
     limits.max_image_height = Some(MOST_PIXELS);
-    limits.max_alloc = Some(MOST_MEMORY);
+    limits.max_alloc = Some(MOST_MEMORY.min(MEMORY + MEMORY_PER_BYTE * bytes.len() as u64));
     reader.limits(limits);
     let colours = reader.decode().map_err(damaged)?.into_rgb8();
     let (width, height) = (colours.width() as usize, colours.height() as usize);

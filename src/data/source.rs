@@ -495,7 +495,9 @@ mod tests {
             source("synthetic").with_preparation(small),
             Err(ArgumentError::PreparedSynthetic)
         );
-        assert!(matches!(source("a").absolute(), Source::Files(files) if files.path.is_absolute()));
+        assert!(matches!(source("a/b").absolute(), Source::Files(files) if files.path.is_absolute()));
+        // A word alone may be a misspelt kind, which is reported as it was written.
+        assert_eq!(source("svnh").absolute(), source("svnh"));
     }
 
     #[test]

@@ -900,15 +900,31 @@ fn models_with_the_same_tensors_know_of_each_other() {
 
 #[test]
 fn a_network_fits_its_own_shapes_and_only_look_alikes_do_besides() {
-    for name in SAMPLES {
-        let model = spec(name);
-        let of = |model: &ModelSpec| {
-            let input = InputShape {
-                classes: 100,
-                ..InputShape::default()
-            };
-            super::shapes_of(&model.build(&input, Mode::Eval).unwrap().graph)
+    let build = |model: &ModelSpec| {
+        let input = InputShape {
+            classes: 100,
+            ..InputShape::default()
         };
+        model.build(&input, Mode::Eval).unwrap().graph
+    };
+    let of = |model: &ModelSpec| super::shapes_of(&build(model));
+    // Variants and sizes that are not looked for: those of no public weights, and
+    // families with two free sizes.
+    let others = [
+        "skip=",
+        "order=",
+        "se=",
+        "bias=",
+        "project=",
+        "stride-at=",
+        "variant=",
+        "fusenet",
+        "densenet-",
+        "resnext-11",
+    ];
+    let looked_for = |name: &&&str| !others.iter().any(|other| name.contains(other));
+    for name in SAMPLES.iter().filter(looked_for) {
+        let model = spec(name);
         let shapes = of(&model);
         let fitting = super::fitting(&shapes);
         // Dropout has no parameters, so shapes never show it.
@@ -916,7 +932,9 @@ fn a_network_fits_its_own_shapes_and_only_look_alikes_do_besides() {
             Ok(model) => model.with("dropout-at", "between").unwrap(),
             Err(_) => model.clone(),
         };
-        assert!(fitting.contains(&without_dropout(&model)), "{name}: {fitting:?}");
+        // The name may leave the stem open, which shapes show.
+        let same = build(&without_dropout(&model));
+        assert!(fitting.iter().any(|other| build(other) == same), "{name}: {fitting:?}");
         assert!(fitting.iter().all(|other| of(other) == shapes), "{name}");
     }
     assert!(super::fitting(&Default::default()).is_empty());
