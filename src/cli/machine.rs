@@ -67,7 +67,6 @@ mod tests {
     #[test]
     fn this_machine_has_a_cpu_and_memory() {
         let machine = machine();
-        println!("{machine:?}");
         assert!(
             machine.memory > 1 << 20 && !machine.cpu.ends_with(", 0 cores"),
             "{machine:?}"

@@ -23,6 +23,9 @@ pub(super) enum Store {
     },
 }
 
+/// The bytes of a file, and how many there are.
+type Opened<'a> = (Box<dyn Read + 'a>, u64);
+
 impl Store {
     pub(super) fn of_folder(path: PathBuf) -> Self {
         Self::Folder(path)
@@ -67,7 +70,7 @@ impl Store {
     }
 
     /// A file and its number of bytes; `None` if there is none.
-    pub(super) fn open(&self, name: &str) -> Result<Option<(Box<dyn Read + '_>, u64)>, FileError> {
+    pub(super) fn open(&self, name: &str) -> Result<Option<Opened<'_>>, FileError> {
         match self {
             Self::Folder(_) if !self.has(name) => Ok(None),
             Self::Folder(path) => {

@@ -15,6 +15,10 @@ use super::source::{Budget, Content, FormatError, Source, damaged};
 pub(crate) type Id = u32;
 
 /// A Python object.
+#[expect(
+    clippy::box_collection,
+    reason = "a pickle has many objects, so each of them is kept small"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Object {
     None,

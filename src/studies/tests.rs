@@ -101,11 +101,11 @@ fn a_lesion_that_diverges_is_said_drawn_and_flagged() {
         .run(&mut small(folder.path()).open().unwrap(), &mut |_| {})
         .unwrap();
     let table = |findings: &LesionFindings, wanted: &str| -> Table {
-        let tables = findings.items().into_iter().filter_map(|item| match item {
+        let mut tables = findings.items().into_iter().filter_map(|item| match item {
             Item::Table(table) if table.name == wanted => Some(table),
             _ => None,
         });
-        tables.last().unwrap()
+        tables.next_back().unwrap()
     };
     let keys = |table: &Table| {
         table

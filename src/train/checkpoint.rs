@@ -61,13 +61,16 @@ pub struct Position {
     pub origin: Option<Origin>,
 }
 
+/// Name and shape of a tensor in a file.
+type Part = (String, Vec<usize>);
+
 /// Every slot of the network, with the names and shapes of the tensors that it
 /// is stored as.
-fn slots(graph: &Graph) -> Vec<(Slot, Vec<(String, Vec<usize>)>)> {
+fn slots(graph: &Graph) -> Vec<(Slot, Vec<Part>)> {
     let mut slots = Vec::new();
     for (index, param) in graph.params.iter().enumerate() {
         let parts = param.tensors();
-        let momentum = |(name, shape): &(String, Vec<usize>)| (format!("momentum.{name}"), shape.clone());
+        let momentum = |(name, shape): &Part| (format!("momentum.{name}"), shape.clone());
         slots.push((Slot::Momentum(ParamId(index)), parts.iter().map(momentum).collect()));
         slots.push((Slot::Param(ParamId(index)), parts.to_vec()));
     }

@@ -404,15 +404,13 @@ fn strip<'a>(names: &[&'a str], prefix: &str, head: Option<&str>) -> Option<Vec<
     names.iter().map(without).collect()
 }
 
+/// Positions of names with their canonical names, and a note for users.
+type Translation = (Vec<(usize, String)>, Option<String>);
+
 /// The positions of the names that have a canonical name in the dialect, and
 /// this name. Names without a rule are left out, with a note, if their tensors
 /// are those of others once more; otherwise the dialect does not fit.
-fn translate(
-    tensors: &TensorMap,
-    names: &[&str],
-    stripped: &[&str],
-    dialect: Dialect,
-) -> Option<(Vec<(usize, String)>, Option<String>)> {
+fn translate(tensors: &TensorMap, names: &[&str], stripped: &[&str], dialect: Dialect) -> Option<Translation> {
     let mut translated = Vec::with_capacity(names.len());
     let mut without = Vec::new();
     for (at, name) in stripped.iter().enumerate() {

@@ -61,15 +61,14 @@ pub fn sweep(args: &Args) -> Result<String, CliError> {
     })
 }
 
+/// Makes the report and the JSON object of trained points.
+type MakeReport<'a> = dyn FnMut(&[TrainedPoint]) -> Result<(Report, Value), StudyError> + 'a;
+
 impl WorkArgs {
     /// Trains the points that are not trained yet. The last program that trains
     /// points of this directory writes the report, which `report` makes from all
     /// of them. Returns what goes to standard output.
-    pub fn run(
-        &self,
-        points: &[SweepPoint],
-        report: &mut dyn FnMut(&[TrainedPoint]) -> Result<(Report, Value), StudyError>,
-    ) -> Result<String, CliError> {
+    pub fn run(&self, points: &[SweepPoint], report: &mut MakeReport) -> Result<String, CliError> {
         // Before anything is made: points that cannot be trained are refused.
         let mut sweep = self.plan(points)?;
         let mut trained = 0;
@@ -91,11 +90,7 @@ impl WorkArgs {
     }
 
     /// The output of a program that is not the last one.
-    fn without_report(
-        &self,
-        results: &SweepResults,
-        report: &mut dyn FnMut(&[TrainedPoint]) -> Result<(Report, Value), StudyError>,
-    ) -> Result<String, CliError> {
+    fn without_report(&self, results: &SweepResults, report: &mut MakeReport) -> Result<String, CliError> {
         let SweepResults { points, elsewhere } = results;
         if elsewhere.is_empty() {
             cli::note("another program trains points of this directory; the last one to end writes the report");
