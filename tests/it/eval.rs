@@ -188,6 +188,10 @@ fn features_are_the_activations_of_the_reference() {
         ("--layer", "layer3.0.bn1", vec![40, 64, 8, 8]),
         ("--layer", "pool", vec![40, 64]),
     ] {
+        // Files that exist are not replaced.
+        for file in [&out, &labels].into_iter().filter(|file| file.exists()) {
+            fs::remove_file(file).unwrap();
+        }
         let mut features = program("tools");
         features
             .arg("features")
