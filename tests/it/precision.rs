@@ -319,11 +319,10 @@ impl Bench<'_> {
             let length = inputs[input].len();
             for _ in 0..(length / 50).clamp(1, 3) {
                 let at = random.below(length as u32) as usize;
-                inputs[input][at] = spoil;
                 // A value that the task reads twice is the same both times.
-                for other in 0..inputs.len() {
-                    if self.task.inputs[other] == self.task.inputs[input] {
-                        inputs[other][at] = spoil;
+                for (values, read) in inputs.iter_mut().zip(&self.task.inputs) {
+                    if *read == self.task.inputs[input] {
+                        values[at] = spoil;
                     }
                 }
             }
