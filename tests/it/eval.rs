@@ -222,11 +222,11 @@ fn features_are_the_activations_of_the_reference() {
 
     for (arguments_of, code, part) in [
         (
-            ["--block", "layer9.0", "--out", "x.npy"],
+            ["--block", "layer9.0", "--out", "z.npy"],
             2,
             "layer1.0, layer2.0, layer3.0",
         ),
-        (["--layer", "conv9", "--out", "x.npy"], 2, "conv1, bn1, layer1.0.conv1"),
+        (["--layer", "conv9", "--out", "z.npy"], 2, "conv1, bn1, layer1.0.conv1"),
         (["--layer", "pool", "--out", "x.safetensors"], 2, ".npy"),
         (["--layer", "pool", "--out", "no/folder/x.npy"], 1, "folder"),
     ] {
@@ -243,7 +243,7 @@ fn features_are_the_activations_of_the_reference() {
         program("tools")
             .arg("features")
             .args(&arguments)
-            .args(["--out", "x.npy"]),
+            .args(["--out", "z.npy"]),
     );
     assert_eq!((code, line.contains("--block")), (2, true), "{line}");
 }
