@@ -151,8 +151,10 @@ fn candidates(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<String> {
         names.extend(SHORTCUTS.map(|shortcut| format!("cifar-resnet{basic}:shortcut={shortcut}")));
         names.push(format!("plain-{basic}"));
         for shortcut in SHORTCUTS {
-            names.push(format!("preact-{basic}:block=basic,shortcut={shortcut}"));
-            names.push(format!("preact-{bottleneck}:block=bottleneck,shortcut={shortcut}"));
+            names.push(format!("cifar-preact-{basic}:block=basic,shortcut={shortcut}"));
+            names.push(format!(
+                "cifar-preact-{bottleneck}:block=bottleneck,shortcut={shortcut}"
+            ));
         }
         let width = shapes["layer1.0.conv1.weight"].first().copied().unwrap_or_default();
         let wide = WIDE.map(|(option, step)| format!("wrn-{}-{}:{option}", step * units + 4, width / 16));

@@ -930,7 +930,7 @@ fn a_network_fits_its_own_shapes_and_only_look_alikes_do_besides() {
         let fitting = super::fitting(&shapes);
         // Dropout has no parameters, so shapes never show it.
         let without_dropout = |model: &ModelSpec| match model.with("dropout", "0") {
-            Ok(model) => model.with("dropout-at", "between").unwrap(),
+            Ok(model) => model.with("dropout-at", "between").unwrap_or(model),
             Err(_) => model.clone(),
         };
         // The name may leave the stem open, which shapes show.
