@@ -19,6 +19,9 @@ use super::mutate::{Random, mutate};
 /// What reading gives: nothing, or an error in one line.
 pub type Outcome = Result<(), String>;
 
+/// What reads bytes and an empty folder for files that it needs.
+type Read = dyn Fn(&[u8], &Path) -> Outcome;
+
 /// A reader and the inputs that are altered for it.
 pub struct Reader {
     pub name: &'static str,
@@ -28,7 +31,7 @@ pub struct Reader {
     /// Alters an input.
     pub alter: fn(&mut Vec<u8>, &Reader, &mut Random),
     /// Reads the bytes; the folder is empty, and for files that are needed.
-    pub read: Box<dyn Fn(&[u8], &Path) -> Outcome>,
+    pub read: Box<Read>,
 }
 
 const PICKLE: &[&[u8]] = &[
