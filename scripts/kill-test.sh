@@ -92,7 +92,7 @@ while [ $done_kills -lt "$kills" ]; do
         job=$!
         sleep "$(awk -v r=$RANDOM -v t=${!limit} 'BEGIN { print r / 32768 * t / 1000 }')"
         kill -"$signal" $job 2>/dev/null
-        wait $job
+        wait $job 2>/dev/null
         code=$?
         case $signal,$code in
         KILL,137 | TERM,143 | INT,130)

@@ -8,7 +8,7 @@ use super::{LesionStudy, StudyError};
 use crate::files::fault;
 use crate::graph::{Graph, GraphError, NodeId, ResidualBlock};
 use crate::models::{Architecture, Model, layers};
-use crate::report::Report;
+use crate::report::{Item, Report};
 use crate::train::{Adapter, RunDirectory, Schedule, Settings, TrainError, TrainedNetworkOptions, Trainer, batch_size};
 
 /// A network with one block, on images of a sixteenth of the size.
@@ -129,7 +129,8 @@ fn a_study_survives_a_full_disk_at_every_operation() {
         let findings = study.run(&mut network, &mut |_| {})?;
         let report = Report {
             title: "Lesions".to_string(),
-            items: findings.items(),
+            // Figures take time, and are written as tables are.
+            items: findings.items().into_iter().filter(is_table).collect(),
             ..Report::default()
         };
         let written = report.write_with(out, "results.json", &findings.json());
@@ -156,6 +157,10 @@ fn a_study_survives_a_full_disk_at_every_operation() {
     });
     let operations = operations.count();
     assert!(operations > 30, "{operations} operations");
+}
+
+fn is_table(item: &Item) -> bool {
+    matches!(item, Item::Table(_))
 }
 
 fn strip_seconds(value: &mut serde_json::Value) {
