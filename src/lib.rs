@@ -129,6 +129,7 @@ pub mod files;
 pub(crate) mod formats;
 pub mod gpu;
 pub mod graph;
+pub(crate) mod hex;
 pub mod kernels;
 pub mod models;
 pub mod random;

@@ -1,8 +1,8 @@
 //! How is a labelled set of images stored?
 
-use std::fmt::Write;
-
 use sha2::{Digest, Sha256};
+
+use crate::hex::hex;
 
 /// One of the two parts of a data set. They have no image in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,7 +79,7 @@ impl ImageSet {
         for label in &self.labels {
             hash.update(label.to_le_bytes());
         }
-        in_hexadecimal(hash)
+        hex(&hash.finalize())
     }
 
     /// The SHA-256 of all pixels, (N, C, H, W), followed by the labels as 32-bit
@@ -90,7 +90,7 @@ impl ImageSet {
         for label in &self.labels {
             hash.update(label.to_le_bytes());
         }
-        in_hexadecimal(hash)
+        hex(&hash.finalize())
     }
 
     /// The first `limit` images, or all if there are fewer.
@@ -100,14 +100,6 @@ impl ImageSet {
         self.labels.truncate(kept);
         self
     }
-}
-
-fn in_hexadecimal(hash: Sha256) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in hash.finalize() {
-        write!(text, "{byte:02x}").expect("a String takes every write");
-    }
-    text
 }
 
 #[cfg(test)]

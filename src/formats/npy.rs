@@ -4,10 +4,13 @@
 //! `numpy.lib.format`). The crate `npyz` multiplies the shape unchecked and
 //! reserves what a header claims, so the header is read here.
 
-const MAGIC: &[u8] = b"\x93NUMPY";
+use std::str::FromStr;
+
+/// The bytes that every file begins with.
+pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// A header is one line with a few words.
-const LONGEST_HEADER: usize = 1 << 16;
+pub(crate) const LONGEST_HEADER: usize = 1 << 16;
 
 /// An array of numbers.
 #[derive(Debug, PartialEq)]
@@ -43,13 +46,15 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Array<'_>, String> {
     let header = str::from_utf8(header).map_err(|_| "its header is no text")?;
     let bytes = &rest[start + length..];
     let array = Array {
-        descr: quoted(after(header, "descr")?).ok_or("its type is no plain number")?,
-        fortran: match after(header, "fortran_order")? {
+        descr: quoted(value(header, "descr")?).ok_or("its type is no plain number")?,
+        fortran: match value(header, "fortran_order")? {
             text if text.starts_with("False") => false,
             text if text.starts_with("True") => true,
             _ => return Err("its order is neither True nor False".into()),
         },
-        shape: shape(after(header, "shape")?).ok_or("its shape is no list of sizes")?,
+        shape: sizes(value(header, "shape")?)
+            .and_then(Iterator::collect)
+            .ok_or("its shape is no list of sizes")?,
         bytes,
     };
     let size = array.value_size()?;
@@ -68,14 +73,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Array<'_>, String> {
 
 const CUT: &str = "it is cut short in its header";
 
+/// As [`after`], of a header that must have the key.
+fn value<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
+    after(header, key).ok_or_else(|| format!("its header has no {key}"))
+}
+
 /// The text after `'key':` in a Python dictionary.
-fn after<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
-    let found = ['\'', '"']
+pub(crate) fn after<'a>(header: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = ['\'', '"']
         .into_iter()
-        .find_map(|quote| header.split_once(&format!("{quote}{key}{quote}")));
-    let rest = found.and_then(|(_, rest)| rest.trim_start().strip_prefix(':'));
-    rest.map(str::trim_start)
-        .ok_or_else(|| format!("its header has no {key}"))
+        .find_map(|quote| header.split_once(&format!("{quote}{key}{quote}")))?;
+    Some(rest.trim_start().strip_prefix(':')?.trim_start())
 }
 
 /// The text between the quotes that `text` begins with.
@@ -84,11 +92,12 @@ fn quoted(text: &str) -> Option<&str> {
     Some(text[1..].split_once(quote)?.0)
 }
 
-/// `(5, 32, 32)`, `(5,)` or `()`; Python 2 writes `5L` for some numbers.
-fn shape(text: &str) -> Option<Vec<usize>> {
+/// The numbers of `(5, 32, 32)`, `(5,)` or `()`, each `None` if it is none;
+/// Python 2 writes `5L` for some.
+pub(crate) fn sizes<T: FromStr>(text: &str) -> Option<impl Iterator<Item = Option<T>> + '_> {
     let (inside, _) = text.strip_prefix('(')?.split_once(')')?;
     let sizes = inside.split(',').map(str::trim).filter(|size| !size.is_empty());
-    sizes.map(|size| size.trim_end_matches('L').parse().ok()).collect()
+    Some(sizes.map(|size| size.trim_end_matches('L').parse().ok()))
 }
 
 impl Array<'_> {

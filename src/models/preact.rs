@@ -186,13 +186,12 @@ impl PreAct {
     /// another option A, or whose projections read another value. The other
     /// orders of layers are left out: no public weights have them.
     pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
-        let shortcuts: Vec<Shortcut> = [self.shortcut].into_iter().chain(self.shortcut.look_alikes()).collect();
         let sources = match self.order {
             Order::Full => vec![false, true],
             _ => vec![self.project_raw],
         };
         let all = sources.into_iter().flat_map(|project_raw| {
-            shortcuts.iter().map(move |&shortcut| PreAct {
+            self.shortcut.with_look_alikes().map(move |shortcut| PreAct {
                 shortcut,
                 project_raw,
                 ..self.clone()

@@ -87,7 +87,7 @@ impl ResNet {
     /// another option A, and the network without shortcuts. The other shortcuts
     /// of 2016 are left out: no public weights have them.
     pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
-        let others = self.shortcut.look_alikes().map(|shortcut| ResNet {
+        let others = self.shortcut.with_look_alikes().skip(1).map(|shortcut| ResNet {
             shortcut,
             ..self.clone()
         });

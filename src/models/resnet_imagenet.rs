@@ -39,6 +39,11 @@ pub(super) fn is_depth(depth: usize) -> bool {
     units_of(depth).is_some()
 }
 
+/// Whether this depth is one of this file's, with bottlenecks.
+pub(super) fn has_bottlenecks(depth: usize) -> bool {
+    units_of(depth).is_some_and(|(_, bottleneck)| bottleneck)
+}
+
 /// Stages for `depth` layers with basic branches or bottlenecks.
 pub(super) fn stages_of(depth: usize) -> Option<(Vec<super::unit::Stage>, bool)> {
     let (units, bottleneck) = units_of(depth)?;
@@ -70,7 +75,7 @@ pub struct ImageNetResNet {
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let wide = ["wide-resnet", "wideresnet", "wrn"];
     if let Some([depth, widening]) = wide.iter().find_map(|family| request.sizes(family)) {
-        let bottleneck = units_of(depth).is_some_and(|(_, bottleneck)| bottleneck);
+        let bottleneck = has_bottlenecks(depth);
         return bottleneck.then(|| ImageNetResNet::new(depth, widening, false, request).map(ModelSpec::ImageNetResNet));
     }
     let (name, first_strided) = match request.name.strip_suffix("-v1") {
@@ -85,7 +90,7 @@ pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, Model
 impl ImageNetResNet {
     fn new(depth: usize, widening: usize, first_strided: bool, request: &mut ModelRequest) -> Result<Self, ModelError> {
         super::limits::check_width(&request.name, "widening factor", widening, 16)?;
-        let bottleneck = units_of(depth).is_some_and(|(_, bottleneck)| bottleneck);
+        let bottleneck = has_bottlenecks(depth);
         let usual = request.name.starts_with("se-").then_some(SqueezeExcite::USUAL);
         Ok(ImageNetResNet {
             depth,
@@ -119,15 +124,14 @@ impl ImageNetResNet {
     /// The models with the same tensors that compute something else: those with
     /// the stride in the other convolution, or another option A.
     pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
-        let bottleneck = units_of(self.depth).is_some_and(|(_, bottleneck)| bottleneck);
+        let bottleneck = has_bottlenecks(self.depth);
         let strides = if bottleneck && self.widening == 1 {
             vec![false, true]
         } else {
             vec![self.first_strided]
         };
-        let shortcuts: Vec<Shortcut> = [self.shortcut].into_iter().chain(self.shortcut.look_alikes()).collect();
         let all = strides.into_iter().flat_map(|first_strided| {
-            shortcuts.iter().map(move |&shortcut| ImageNetResNet {
+            self.shortcut.with_look_alikes().map(move |shortcut| ImageNetResNet {
                 first_strided,
                 shortcut,
                 ..self.clone()

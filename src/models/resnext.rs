@@ -15,7 +15,7 @@ use super::excite::SqueezeExcite;
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::postact::{Bottleneck, Branch, PostAct};
 use super::request::{Choice, ModelRequest};
-use super::resnet_imagenet::{is_depth, stages_of};
+use super::resnet_imagenet::{has_bottlenecks, stages_of};
 use super::shortcut::Shortcut;
 use super::skip::Skip;
 use super::stem::Stem;
@@ -52,7 +52,7 @@ pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, Model
 
 impl ResNeXt {
     fn new([depth, cardinality, width]: [usize; 3], request: &mut ModelRequest) -> Result<Self, ModelError> {
-        let for_imagenet = is_imagenet(depth);
+        let for_imagenet = has_bottlenecks(depth);
         if !for_imagenet {
             check_depth(&request.name, depth, &[DEPTHS])?;
         }
@@ -81,13 +81,13 @@ impl ResNeXt {
 
     /// The value of every option.
     pub(super) fn choices(&self) -> Vec<Choice> {
-        let stem = is_imagenet(self.depth).then(|| Stem::choice(self.stem));
+        let stem = has_bottlenecks(self.depth).then(|| Stem::choice(self.stem));
         stem.into_iter().chain([SqueezeExcite::choice(self.excite)]).collect()
     }
 
     /// `N×C×H×W` images to `N×classes` logits.
     pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        let (stages, stem) = match stages_of(self.depth).filter(|_| is_imagenet(self.depth)) {
+        let (stages, stem) = match stages_of(self.depth).filter(|_| has_bottlenecks(self.depth)) {
             Some((stages, _)) => (stages, Stem::for_images(self.stem, g, images)),
             None => {
                 let units = DEPTHS.units(self.depth).unwrap_or(0);
@@ -111,7 +111,7 @@ impl ResNeXt {
     }
 
     pub(super) fn usual_input(&self) -> InputShape {
-        if is_imagenet(self.depth) {
+        if has_bottlenecks(self.depth) {
             Stem::usual_input(self.stem)
         } else {
             InputShape::default()
@@ -119,12 +119,6 @@ impl ResNeXt {
     }
 
     pub(super) fn note(&self, input: &InputShape) -> Option<String> {
-        is_imagenet(self.depth).then(|| Stem::note(self.stem, &self.base(), input))?
+        has_bottlenecks(self.depth).then(|| Stem::note(self.stem, &self.base(), input))?
     }
-}
-
-/// Whether this depth is one of the networks for ImageNet: those with
-/// bottlenecks.
-fn is_imagenet(depth: usize) -> bool {
-    is_depth(depth) && depth >= 50
 }

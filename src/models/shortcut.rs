@@ -47,10 +47,12 @@ impl Shortcut {
         Self::PARAMETER_FREE.contains(&self)
     }
 
-    /// The other shortcuts with the same parameters: with none.
-    pub fn look_alikes(self) -> impl Iterator<Item = Shortcut> {
-        let others = Self::PARAMETER_FREE.into_iter().filter(move |&other| other != self);
-        others.filter(move |_| self.is_parameter_free())
+    /// This shortcut, then the others with the same parameters.
+    pub fn with_look_alikes(self) -> impl Iterator<Item = Shortcut> + Clone {
+        let others = Self::PARAMETER_FREE
+            .into_iter()
+            .filter(move |&other| self.is_parameter_free() && other != self);
+        [self].into_iter().chain(others)
     }
 
     /// The shortcut of `unit` from `x`. Projections are named `downsample.0`;

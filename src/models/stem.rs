@@ -48,7 +48,8 @@ impl Stem {
         asked.unwrap_or(Stem::of_size(height.min(width)))
     }
 
-    fn of_size(side: usize) -> Stem {
+    /// The stem for images whose shorter side has `side` pixels.
+    pub fn of_size(side: usize) -> Stem {
         if side <= SMALL { Stem::Cifar } else { Stem::ImageNet }
     }
 

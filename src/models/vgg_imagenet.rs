@@ -10,6 +10,7 @@
 
 use super::layers::{ConvOptions, batch_norm, conv_with, linear, removable};
 use super::request::{Choice, ModelRequest, name_of};
+use super::stem::Stem;
 use super::{InputShape, ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId, Pool};
 
@@ -40,6 +41,16 @@ enum Head {
     Linear,
     /// Global average pooling and two hidden layers of 512 with dropout.
     Hidden,
+}
+
+impl Head {
+    /// The head of a network for images that other networks have this stem for.
+    fn of(stem: Stem) -> Self {
+        match stem {
+            Stem::Cifar => Head::Linear,
+            Stem::ImageNet => Head::ImageNet,
+        }
+    }
 }
 
 /// The values of the option `head`; `auto` chooses by the size of the images.
@@ -85,15 +96,11 @@ fn groups(depth: usize) -> Option<[usize; 5]> {
 impl ImageNetVgg {
     fn new(depth: usize, normed: bool, request: &mut ModelRequest) -> Result<Self, ModelError> {
         let head = request.choose("head", &HEADS)?.flatten();
-        let stem = super::stem::Stem::read(request)?;
-        let by_stem = stem.map(|stem| match stem {
-            super::stem::Stem::Cifar => Head::Linear,
-            super::stem::Stem::ImageNet => Head::ImageNet,
-        });
+        let stem = Stem::read(request)?;
         Ok(ImageNetVgg {
             depth,
             normed,
-            head: head.or(by_stem),
+            head: head.or(stem.map(Head::of)),
             bias: request.yes_or_no("bias")?.unwrap_or(true),
             last_pool: request.yes_or_no("last-pool")?.unwrap_or(true),
         })
@@ -132,7 +139,7 @@ impl ImageNetVgg {
             }
             index += 1;
         }
-        match self.head.unwrap_or(Self::head_for(height.min(width))) {
+        match self.head.unwrap_or(Head::of(Stem::of_size(height.min(width)))) {
             Head::ImageNet => Self::classifier(g, x, 4096, classes),
             Head::Hidden => {
                 let x = g.global_avg_pool(x);
@@ -167,10 +174,6 @@ impl ImageNetVgg {
         Ok(linear(g, "classifier.6", x, classes))
     }
 
-    fn head_for(side: usize) -> Head {
-        if side <= 64 { Head::Linear } else { Head::ImageNet }
-    }
-
     pub(super) fn usual_input(&self) -> InputShape {
         match self.head {
             None | Some(Head::ImageNet) => InputShape::IMAGENET,
@@ -179,7 +182,7 @@ impl ImageNetVgg {
     }
 
     pub(super) fn note(&self, input: &InputShape) -> Option<String> {
-        let small = Self::head_for(input.height.min(input.width)) == Head::Linear;
+        let small = Head::of(Stem::of_size(input.height.min(input.width))) == Head::Linear;
         (self.head.is_none() && small).then(|| {
             let name = self.base();
             format!("{name} on {input} images has one linear layer as its head; the other one is {name}:head=imagenet")

@@ -18,6 +18,7 @@ use super::result_log::ResultLog;
 use super::statistics::wilson;
 use crate::files::write_atomic;
 use crate::graph::{Graph, Route};
+use crate::hex::hex;
 use crate::train::{
     Engine, ImageResult, Outcome, Split, TrainError, TrainedNetwork, evaluate, first_not_finite, rank_images,
 };
@@ -360,8 +361,7 @@ impl<'a> Evaluator<'a> {
         let mut name = route.name.replace(' ', "-");
         if name.len() > LONGEST_NAME {
             // The names of routes are ASCII, and this one is still its own.
-            let hash = Sha256::digest(&name);
-            let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            let hash = hex(&Sha256::digest(&name)[..8]);
             name.truncate(LONGEST_NAME - hash.len() - 1);
             name = format!("{name}-{hash}");
         }

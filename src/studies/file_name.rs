@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
+
 /// The largest number of characters of a name. File systems allow 255 bytes.
 const MOST_CHARACTERS: usize = 120;
 
@@ -17,6 +19,5 @@ pub fn file_name(text: &str) -> String {
         return name;
     }
     let hash = Sha256::digest(text.as_bytes());
-    let hex: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{hex}", &name[..MOST_CHARACTERS])
+    format!("{}-{}", &name[..MOST_CHARACTERS], hex(&hash[..6]))
 }

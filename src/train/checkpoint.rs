@@ -18,7 +18,7 @@ use crate::graph::{Graph, Op, ParamId, StateId};
 use crate::kernels::LossScale;
 use crate::models::{Model, ModelSpec};
 use crate::shown::shown_path;
-use crate::weights::{self, CanonicalWeights, Container, Layout, NameOptions, Tensor, TensorMap};
+use crate::weights::{self, CanonicalWeights, Container, Layout, Loaded, NameOptions, Tensor, TensorMap};
 
 /// How far training has progressed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -348,18 +348,37 @@ fn head(engine: &mut dyn Engine) -> Result<TensorMap, TrainError> {
     Ok(tensors)
 }
 
-/// Reads a checkpoint into the network: weights, momenta and loss scale. Returns
-/// the position of training.
-pub fn resume(engine: &mut dyn Engine, path: &Path, model: &str) -> Result<Position, TrainError> {
-    let bytes = weights::bytes_of(path)?;
-    let loaded = weights::read_bytes(path, &bytes)?;
-    let position = position_of(&loaded.metadata, path, model)?;
-    set_tensors(engine, &loaded.tensors, true, path, model)?;
-    set_exact_tensors(engine, &weights::exact(&bytes));
-    if let Some(loss_scale) = position.loss_scale {
-        engine.set_loss_scale(loss_scale);
+/// A checkpoint that was read, once for all that is taken from it.
+pub struct Checkpoint<'a> {
+    path: &'a Path,
+    bytes: Vec<u8>,
+    loaded: Loaded,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Reads the checkpoint at `path`.
+    pub fn read(path: &'a Path) -> Result<Self, TrainError> {
+        let bytes = weights::bytes_of(path)?;
+        let loaded = weights::read_bytes(path, &bytes)?;
+        Ok(Checkpoint { path, bytes, loaded })
     }
-    Ok(position)
+
+    /// What it says about the training.
+    pub fn record(&self) -> Result<Record, TrainError> {
+        Record::read(&self.loaded.metadata, self.path)
+    }
+
+    /// Sets weights, momenta and loss scale of the network, which is of `model`.
+    /// Returns the position of training.
+    pub fn resume(&self, engine: &mut dyn Engine, model: &str) -> Result<Position, TrainError> {
+        let position = position_of(&self.loaded.metadata, self.path, model)?;
+        set_tensors(engine, &self.loaded.tensors, true, self.path, model)?;
+        set_exact_tensors(engine, &weights::exact(&self.bytes));
+        if let Some(loss_scale) = position.loss_scale {
+            engine.set_loss_scale(loss_scale);
+        }
+        Ok(position)
+    }
 }
 
 /// The position of training of `model` in the checkpoint at `path`.

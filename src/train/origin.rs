@@ -4,7 +4,6 @@
 //! would change the run is refused, what changes its bits only is said.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::config::Config;
 use super::directory::MadeBy;
 use crate::data::Splits;
+use crate::hex::hex;
 use crate::tuning::TuningCache;
 
 /// Settings that may differ: where files are, how far a run goes, how much is
@@ -124,7 +124,7 @@ impl TableRows {
         }
         TableRows {
             count,
-            sha256: hex(hash),
+            sha256: hex(&hash.finalize()),
         }
     }
 
@@ -160,13 +160,5 @@ fn hash_of_kernels(cache: &TuningCache) -> String {
             hash.update(format!("{work}, {batch}: {}\n", tuned.algorithm));
         }
     }
-    hex(hash)
-}
-
-fn hex(hash: Sha256) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in hash.finalize() {
-        write!(text, "{byte:02x}").expect("a String takes every write");
-    }
-    text
+    hex(&hash.finalize())
 }

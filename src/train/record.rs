@@ -195,8 +195,8 @@ impl Record {
         record
     }
 
-    /// What a run's configuration says: what files of runs before version 0.2
-    /// have instead of a record.
+    /// What a run's configuration says: it stands in for the record that files of
+    /// earlier versions do not have.
     pub(super) fn of_config(config: &Config) -> Self {
         let default = config.source().ok().and_then(|data| data.published_normalization());
         let normalization = default.and_then(|default| config.normalization(&default).ok());

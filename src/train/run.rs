@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::TrainError;
-use super::checkpoint::{self, Position};
+use super::checkpoint::{self, Checkpoint, Position};
 use super::config::Config;
 use super::curves::curves;
 use super::directory::{EpochRow, Extension, GradientRow, RunDirectory, StepRow};
@@ -19,8 +19,7 @@ use super::origin::{Origin, TableRows};
 use super::rate::Rate;
 use super::record::Record;
 use super::settings::Settings;
-use crate::data::Split;
-use crate::data::{Batches, ImageOrder, Normalization, Splits};
+use crate::data::{Batches, ImageOrder, Normalization, Split, Splits};
 use crate::kernels::LossScale;
 use crate::schedule::Update;
 use crate::weights::{self, WeightsError};
@@ -163,14 +162,15 @@ impl<'a> Run<'a> {
             let problem = "the file is missing, so the run cannot continue; restore it from a copy, or start a new run";
             return Err(self.problem("last.safetensors", problem.to_string()));
         } else {
-            let recorded = Record::of_file(&last)?.data;
+            let checkpoint = Checkpoint::read(&last)?;
+            let recorded = checkpoint.record()?.data;
             if let Some(problem) = recorded.and_then(|data| data.difference(splits)) {
                 return Err(TrainError::OtherImages {
                     source_name: self.config.data.clone(),
                     problem,
                 });
             }
-            self.position = checkpoint::resume(self.engine, &last, &model)?;
+            self.position = checkpoint.resume(self.engine, &model)?;
             let (taken, per_epoch) = (self.position.step, self.rate.steps_per_epoch);
             if taken > self.rate.steps {
                 let (setting, length) = match self.config.steps {

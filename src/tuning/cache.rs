@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::CacheError;
 use crate::gpu::AdapterInfo;
+use crate::hex::hex;
 use crate::kernels;
 use crate::schedule::{KernelChoices, Timing, TunedKernel};
 use crate::shown::{shown, shown_sentence};
@@ -66,7 +67,7 @@ fn kernels_version() -> String {
     for (_, text) in kernels::files().filter(|(name, _)| is_tunable(name)) {
         hash.update(text);
     }
-    hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..6])
 }
 
 /// Chosen kernels for several devices: what a file holds.

@@ -5,13 +5,11 @@ use super::container::{Container, Format, LeftOut, Table};
 use super::error::Damage;
 use super::tables::{fortran_strides, numpy_type};
 use super::view::{MOST_AXES, Type, Values, View};
+use crate::formats::npy::{LONGEST_HEADER, MAGIC, after, sizes};
 use crate::formats::source::{Budget, Content, FormatError, Source, damaged};
 use crate::formats::zip::Archive;
 
-const MAGIC: &[u8] = b"\x93NUMPY";
 const ENDING: &str = ".npy";
-/// A header is one line with a few words.
-const LONGEST_HEADER: usize = 1 << 16;
 /// Memory of an entry of a table beside its name.
 const ENTRY: u64 = 300;
 
@@ -81,12 +79,8 @@ fn view(header: &str) -> Option<View> {
         None => "V",
     };
     let is_fortran = after(header, "fortran_order")?.starts_with("True");
-    let sizes = after(header, "shape")?.strip_prefix('(')?.split_once(')')?.0;
-    let sizes = sizes.split(',').map(str::trim).filter(|size| !size.is_empty());
-    let shape: Vec<i64> = sizes
-        .take(MOST_AXES + 1)
-        .map(|size| size.trim_end_matches('L').parse().ok())
-        .collect::<Option<_>>()?;
+    let sizes = sizes(after(header, "shape")?)?;
+    let shape: Vec<i64> = sizes.take(MOST_AXES + 1).collect::<Option<_>>()?;
     (shape.len() <= MOST_AXES).then(|| View {
         kind: numpy_type(descr),
         big_endian: descr.starts_with('>'),
@@ -98,11 +92,4 @@ fn view(header: &str) -> Option<View> {
         },
         shape,
     })
-}
-
-/// The text after `'key':`.
-fn after<'a>(header: &'a str, key: &str) -> Option<&'a str> {
-    let quoted = ['\'', '"'].map(|quote| format!("{quote}{key}{quote}"));
-    let (_, rest) = quoted.iter().find_map(|key| header.split_once(key.as_str()))?;
-    Some(rest.trim_start().strip_prefix(':')?.trim_start())
 }

@@ -1,6 +1,5 @@
 //! How is a weights file read, whatever its format?
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -14,6 +13,7 @@ use super::{Loaded, WeightsError, folder, foreign, npz, pth, safetensors};
 use crate::files::{open_regular, read_open};
 use crate::formats::source::{Budget, FormatError, Source};
 use crate::formats::zip::{self, Archive};
+use crate::hex::hex;
 
 /// The bytes of a file that show its format.
 const BEGINNING: usize = 512;
@@ -168,12 +168,7 @@ pub fn hash(path: &Path) -> Result<String, WeightsError> {
     Source::of_file(&file, size)
         .each_part(|part| digest.update(part))
         .map_err(|error| in_file(path, "weights", error.into()))?;
-    let digest = digest.finalize();
-    let mut hex = String::with_capacity(2 * digest.len());
-    for byte in digest {
-        write!(hex, "{byte:02x}").expect("a String takes every write");
-    }
-    Ok(hex)
+    Ok(hex(&digest.finalize()))
 }
 
 fn open(path: &Path) -> Result<(File, u64), WeightsError> {

@@ -4,12 +4,11 @@
 //! SHA-256 of the whole file, with zeros in the place of the checksum itself.
 //! A file of another program has none, and is read without one.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest, Sha256};
 
 use super::error::Damage;
 use crate::formats::source::{Budget, FormatError, Source, damaged};
+use crate::hex::hex;
 
 /// The key of the checksum in the metadata.
 pub(super) const KEY: &str = "residua-sha256";
@@ -30,7 +29,7 @@ pub(super) fn seal(bytes: &mut [u8]) {
     let place = place_in(&bytes[LENGTH..]).expect("the writer leaves a place for the checksum");
     let mut hash = Sha256::new();
     hash.update(&bytes);
-    let checksum = hex(hash);
+    let checksum = hex(&hash.finalize());
     bytes[place..][..DIGITS].copy_from_slice(checksum.as_bytes());
 }
 
@@ -59,7 +58,7 @@ pub(super) fn check(source: Source, header: Source, budget: &Budget) -> Result<(
         hash.update(&part[ends..]);
         at += part.len();
     })?;
-    match hex(hash).as_bytes() == checksum {
+    match hex(&hash.finalize()).as_bytes() == checksum {
         true => Ok(()),
         false => damaged("its checksum is not that of its bytes").map_err(Damage::from),
     }
@@ -70,14 +69,6 @@ fn place_in(header: &[u8]) -> Option<usize> {
     let begins = header.windows(BEFORE.len()).position(|window| window == BEFORE)?;
     let place = begins + BEFORE.len();
     header.get(place..place + DIGITS).map(|_| LENGTH + place)
-}
-
-fn hex(hash: Sha256) -> String {
-    let mut text = String::with_capacity(DIGITS);
-    for byte in hash.finalize() {
-        write!(text, "{byte:02x}").expect("a String takes every write");
-    }
-    text
 }
 
 #[cfg(test)]
