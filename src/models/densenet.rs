@@ -11,6 +11,7 @@
 //!
 //! Each layer is a block: where it is deleted, its k channels are zeros.
 
+use super::family::Family;
 use super::layers::{batch_norm_relu, conv, linear};
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::request::{Choice, ModelRequest};
@@ -65,6 +66,9 @@ enum Kind {
     Bottleneck,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "densenet-<3n+4>-<k>, densenet-bc-<6n+4>-<k>, densenet121";
+
 /// Reads a request for a DenseNet.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let of_imagenet = |depth| IMAGENET.iter().find(|(known, ..)| *known == depth);
@@ -101,23 +105,6 @@ impl DenseNet {
         })
     }
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
-        let DenseNet { depth, growth, .. } = self;
-        match self.kind {
-            Kind::ImageNet => format!("densenet{depth}"),
-            Kind::Plain => format!("densenet-{depth}-{growth}"),
-            Kind::Bottleneck => format!("densenet-bc-{depth}-{growth}"),
-        }
-    }
-
-    /// The value of every option.
-    pub(super) fn choices(&self) -> Vec<Choice> {
-        let stem = (self.kind == Kind::ImageNet).then(|| Stem::choice(self.stem));
-        let dropout = Choice::new("dropout", self.dropout.to_string(), "0");
-        stem.into_iter().chain([dropout]).collect()
-    }
-
     /// Layers in each dense block.
     fn layers(&self) -> Vec<usize> {
         let of_cifar = |depths: Depths| vec![depths.units(self.depth).unwrap_or(0); 3];
@@ -129,13 +116,6 @@ impl DenseNet {
                 found.map(|(.., layers)| layers.to_vec()).unwrap_or_default()
             }
         }
-    }
-
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        let features = g.scoped("features", |g| self.features(g, images))?;
-        let pooled = g.global_avg_pool(features);
-        Ok(linear(g, "classifier", pooled, classes))
     }
 
     fn features(&self, g: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
@@ -228,15 +208,38 @@ impl DenseNet {
         };
         g.avg_pool(y, HALVE)
     }
+}
 
-    pub(super) fn usual_input(&self) -> InputShape {
+impl Family for DenseNet {
+    fn base(&self) -> String {
+        let DenseNet { depth, growth, .. } = self;
+        match self.kind {
+            Kind::ImageNet => format!("densenet{depth}"),
+            Kind::Plain => format!("densenet-{depth}-{growth}"),
+            Kind::Bottleneck => format!("densenet-bc-{depth}-{growth}"),
+        }
+    }
+
+    fn choices(&self) -> Vec<Choice> {
+        let stem = (self.kind == Kind::ImageNet).then(|| Stem::choice(self.stem));
+        let dropout = Choice::new("dropout", self.dropout.to_string(), "0");
+        stem.into_iter().chain([dropout]).collect()
+    }
+
+    fn usual_input(&self) -> InputShape {
         match self.kind {
             Kind::ImageNet => Stem::usual_input(self.stem),
             _ => InputShape::default(),
         }
     }
 
-    pub(super) fn note(&self, input: &InputShape) -> Option<String> {
+    fn note(&self, input: &InputShape) -> Option<String> {
         (self.kind == Kind::ImageNet).then(|| Stem::note(self.stem, &self.base(), input))?
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let features = g.scoped("features", |g| self.features(g, images))?;
+        let pooled = g.global_avg_pool(features);
+        Ok(linear(g, "classifier", pooled, classes))
     }
 }

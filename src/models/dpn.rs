@@ -15,6 +15,7 @@
 //! Each unit has two blocks: its addition to the residual path, and its
 //! addition to the dense path, whose channels are zeros where it is deleted.
 
+use super::family::Family;
 use super::layers::{ConvOptions, batch_norm, batch_norm_relu, conv, conv_with, linear};
 use super::request::{Choice, ModelRequest, name_of};
 use super::stem::{POOL, Stem};
@@ -123,6 +124,9 @@ pub struct DualPath {
     stem: Option<Stem>,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "dpn68 to 131";
+
 /// Reads a request for a dual path network.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let rest = request.name.strip_prefix("dpn")?;
@@ -154,21 +158,31 @@ impl DualPath {
         }
         Ok(DualPath { name, variant, stem })
     }
+}
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
+impl Family for DualPath {
+    fn base(&self) -> String {
         format!("dpn{}", self.name)
     }
 
-    /// The value of every option.
-    pub(super) fn choices(&self) -> Vec<Choice> {
+    fn choices(&self) -> Vec<Choice> {
         let stem = (self.variant == Variant::Paper).then(|| Stem::choice(self.stem));
         let variant = Choice::new("variant", name_of(self.variant, &VARIANTS), "paper");
         stem.into_iter().chain([variant]).collect()
     }
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn usual_input(&self) -> InputShape {
+        match self.variant {
+            Variant::Paper => Stem::usual_input(self.stem),
+            Variant::KuangLiu => InputShape::default(),
+        }
+    }
+
+    fn note(&self, input: &InputShape) -> Option<String> {
+        (self.variant == Variant::Paper).then(|| Stem::note(self.stem, &self.base(), input))?
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         if self.variant == Variant::KuangLiu {
             let ported = PORTED.iter().find(|(name, _)| *name == self.name);
             return ported_network(g, images, classes, ported.map(|(_, units)| *units).unwrap_or_default());
@@ -180,17 +194,6 @@ impl DualPath {
         let features = g.scoped("features", |g| design.features(g, images, stem))?;
         let pooled = g.global_avg_pool(features);
         Ok(linear(g, "classifier", pooled, classes))
-    }
-
-    pub(super) fn usual_input(&self) -> InputShape {
-        match self.variant {
-            Variant::Paper => Stem::usual_input(self.stem),
-            Variant::KuangLiu => InputShape::default(),
-        }
-    }
-
-    pub(super) fn note(&self, input: &InputShape) -> Option<String> {
-        (self.variant == Variant::Paper).then(|| Stem::note(self.stem, &self.base(), input))?
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be wrong with a model that is asked for?
 
-use super::{InputShape, NAMES, limits};
+use super::{InputShape, limits, names};
 use crate::graph::GraphError;
 use crate::shown::shown;
 
@@ -9,7 +9,7 @@ use crate::shown::shown;
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ModelError {
     /// No family has the name.
-    #[error("unknown model '{}': there are {NAMES}", shown(.name))]
+    #[error("unknown model '{}': there are {}", shown(.name), names())]
     UnknownModel {
         /// The name asked for.
         name: String,

@@ -13,6 +13,7 @@
 //! branches to it. Each line of a block is a block of its own for studies:
 //! `layer1.0.line1`, `layer1.0.line2`.
 
+use super::family::Family;
 use super::layers::{ConvOptions, conv_with, linear, removable};
 use super::limits::{MAX_CHANNELS, MAX_DEPTH, check_width};
 use super::request::{ModelRequest, name_of};
@@ -61,6 +62,9 @@ pub struct FuseNet {
     widening: usize,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "fusenet-<fusion>-<depth>, dmrnet-<depth>";
+
 /// Reads a request for a fused network.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let with_width = |family: &str| {
@@ -108,15 +112,6 @@ impl FuseNet {
         Ok(network)
     }
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
-        let width = match self.widening {
-            1 => String::new(),
-            widening => format!("-{widening}"),
-        };
-        format!("fusenet-{}-{}{width}", name_of(self.fusion, &FUSIONS), self.depth)
-    }
-
     /// Layers of the plain network that a block has.
     fn step(&self) -> usize {
         match self.fusion {
@@ -136,28 +131,6 @@ impl FuseNet {
             left -= blocks;
             blocks
         })
-    }
-
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        let width = 16 * self.widening;
-        let x = Layer::new("conv1", "bn1").relu().build(g, images, width)?;
-        let mut lines = [x, x];
-        let blocks = self.blocks();
-        for (index, &count) in blocks.iter().enumerate() {
-            for number in 0..count {
-                let place = Place {
-                    stage: index + 1,
-                    number,
-                    width: width << index,
-                    stride: if index > 0 && number == 0 { 2 } else { 1 },
-                    last: index + 1 == blocks.len() && number + 1 == count,
-                };
-                lines = self.fuse(g, &place, lines)?;
-            }
-        }
-        let pooled = g.global_avg_pool(lines[0]);
-        Ok(linear(g, "fc", pooled, classes))
     }
 
     /// One block. Networks with one line have it twice.
@@ -210,6 +183,37 @@ impl FuseNet {
             };
             Ok([y, y])
         })
+    }
+}
+
+impl Family for FuseNet {
+    fn base(&self) -> String {
+        let width = match self.widening {
+            1 => String::new(),
+            widening => format!("-{widening}"),
+        };
+        format!("fusenet-{}-{}{width}", name_of(self.fusion, &FUSIONS), self.depth)
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let width = 16 * self.widening;
+        let x = Layer::new("conv1", "bn1").relu().build(g, images, width)?;
+        let mut lines = [x, x];
+        let blocks = self.blocks();
+        for (index, &count) in blocks.iter().enumerate() {
+            for number in 0..count {
+                let place = Place {
+                    stage: index + 1,
+                    number,
+                    width: width << index,
+                    stride: if index > 0 && number == 0 { 2 } else { 1 },
+                    last: index + 1 == blocks.len() && number + 1 == count,
+                };
+                lines = self.fuse(g, &place, lines)?;
+            }
+        }
+        let pooled = g.global_avg_pool(lines[0]);
+        Ok(linear(g, "fc", pooled, classes))
     }
 }
 

@@ -23,6 +23,7 @@ mod densenet;
 mod dpn;
 mod error;
 mod excite;
+mod family;
 mod fit;
 mod fusenet;
 mod input;
@@ -47,31 +48,13 @@ mod wrn;
 use std::{fmt, str::FromStr};
 
 use crate::graph::{Graph, GraphError, Mode, NodeId, Op};
+use family::{Family, Reader};
 use request::{Choice, ModelRequest, written};
 
 pub use architecture::{Architecture, Model};
-pub use densenet::DenseNet;
-pub use dpn::DualPath;
 pub use error::ModelError;
 pub use fit::{fitting, shapes_of};
-pub use fusenet::FuseNet;
 pub use input::InputShape;
-pub use plain::Plain;
-pub use preact::PreAct;
-pub use resnet::ResNet;
-pub use resnet_imagenet::ImageNetResNet;
-pub use resnext::ResNeXt;
-pub use vgg::Vgg;
-pub use vgg_imagenet::ImageNetVgg;
-pub use wrn::WideResNet;
-
-/// The names of built-in networks, for error messages and help.
-pub const NAMES: &str = "resnet<6n+2>, resnet18, 34, 50, 101, 152 (cifar-resnet<6n+2> for 50 and 152), \
-                         wide-resnet-50-<k>, resnext-<9n+2>-<groups>x<width>d, resnext-50-32x4d, plain-<6n+2>, \
-                         preact-<6n+2 or 9n+2>, preact-18 to 200, wrn-<6n+4>-<k>, vgg<5n>-<channels>, vgg11 to 19 \
-                         (vgg16-bn), densenet-<3n+4>-<k>, densenet-bc-<6n+4>-<k>, densenet121, dpn68 to 131, \
-                         fusenet-<fusion>-<depth>, dmrnet-<depth>; for example resnet20, plain-56, preact-164, \
-                         wrn-28-10, resnext-29-8x64d, vgg15-128";
 
 /// The options of all families. A sweep can vary each of them like a setting of
 /// training.
@@ -94,45 +77,77 @@ pub const OPTIONS: &[&str] = &[
     "variant",
 ];
 
-/// A built-in network: its name and options, checked.
-///
-/// Written as `name` or `name:key=value,key=value`; commas inside parentheses
-/// belong to the value. [`fmt::Display`] writes the canonical form, which has
-/// only the options that differ from their default. Reading it gives the same
-/// spec.
-///
-/// ```
-/// use residua::models::ModelSpec;
-///
-/// let spec: ModelSpec = "wrn-40-2:dropout=0.30,block=B(1,3,1)".parse()?;
-/// assert_eq!(spec.to_string(), "wrn-40-2:block=B(1,3,1),dropout=0.3");
-/// # Ok::<(), residua::models::ModelError>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub enum ModelSpec {
-    /// ResNet for small images (He et al. 2015).
-    ResNet(ResNet),
-    /// ResNet-18 to -152, and wide ones (He et al. 2015, Zagoruyko and
-    /// Komodakis 2016).
-    ImageNetResNet(ImageNetResNet),
-    /// ResNeXt (Xie et al. 2017).
-    ResNeXt(ResNeXt),
-    /// The same layers without shortcuts.
-    Plain(Plain),
-    /// Pre-activation ResNet (He et al. 2016).
-    PreAct(PreAct),
-    /// Wide residual network (Zagoruyko and Komodakis 2016).
-    WideResNet(WideResNet),
-    /// The VGG of equal widths of the lesion study (Veit et al. 2016).
-    Vgg(Vgg),
-    /// VGG-11 to -19 (Simonyan and Zisserman 2014).
-    ImageNetVgg(ImageNetVgg),
-    /// DenseNet and DenseNet-BC (Huang et al. 2017).
-    DenseNet(DenseNet),
-    /// Dual path networks (Chen et al. 2017).
-    DualPath(DualPath),
-    /// Fused and merge-and-run networks (Zhao et al. 2017).
-    FuseNet(FuseNet),
+/// The built-in families: the module and the type of each. A family's module
+/// has its `NAMES` for messages and its reader.
+macro_rules! families {
+    ($(#[$spec:meta])+ pub enum ModelSpec { $($(#[$about:meta])+ $module:ident::$family:ident,)+ }) => {
+        $(pub use $module::$family;)+
+
+        $(#[$spec])+
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum ModelSpec {
+            $($(#[$about])+ $family($family),)+
+        }
+
+        impl ModelSpec {
+            fn family(&self) -> &dyn Family {
+                match self {
+                    $(ModelSpec::$family(network) => network,)+
+                }
+            }
+        }
+
+        /// Every family's reader.
+        const READERS: &[Reader] = &[$($module::read),+];
+
+        /// The names of built-in networks, for error messages and help.
+        pub fn names() -> String {
+            let names = [$($module::NAMES),+].join(", ");
+            format!("{names}; for example resnet20, plain-56, preact-164, wrn-28-10, resnext-29-8x64d, vgg15-128")
+        }
+    };
+}
+
+families! {
+    /// A built-in network: its name and options, checked.
+    ///
+    /// Written as `name` or `name:key=value,key=value`; commas inside parentheses
+    /// belong to the value. [`fmt::Display`] writes the canonical form, which has
+    /// only the options that differ from their default. Reading it gives the same
+    /// spec.
+    ///
+    /// ```
+    /// use residua::models::ModelSpec;
+    ///
+    /// let spec: ModelSpec = "wrn-40-2:dropout=0.30,block=B(1,3,1)".parse()?;
+    /// assert_eq!(spec.to_string(), "wrn-40-2:block=B(1,3,1),dropout=0.3");
+    /// # Ok::<(), residua::models::ModelError>(())
+    /// ```
+    pub enum ModelSpec {
+        /// ResNet for small images (He et al. 2015).
+        resnet::ResNet,
+        /// ResNet-18 to -152, and wide ones (He et al. 2015, Zagoruyko and
+        /// Komodakis 2016).
+        resnet_imagenet::ImageNetResNet,
+        /// ResNeXt (Xie et al. 2017).
+        resnext::ResNeXt,
+        /// The same layers without shortcuts.
+        plain::Plain,
+        /// Pre-activation ResNet (He et al. 2016).
+        preact::PreAct,
+        /// Wide residual network (Zagoruyko and Komodakis 2016).
+        wrn::WideResNet,
+        /// The VGG of equal widths of the lesion study (Veit et al. 2016).
+        vgg::Vgg,
+        /// VGG-11 to -19 (Simonyan and Zisserman 2014).
+        vgg_imagenet::ImageNetVgg,
+        /// DenseNet and DenseNet-BC (Huang et al. 2017).
+        densenet::DenseNet,
+        /// Dual path networks (Chen et al. 2017).
+        dpn::DualPath,
+        /// Fused and merge-and-run networks (Zhao et al. 2017).
+        fusenet::FuseNet,
+    }
 }
 
 /// The graph of a network, from the images to the loss.
@@ -161,24 +176,6 @@ impl Network {
     }
 }
 
-/// Reads a request; `None` if its name is not of the family.
-type Reader = fn(&mut ModelRequest) -> Option<Result<ModelSpec, ModelError>>;
-
-/// Every family's reader.
-const READERS: &[Reader] = &[
-    resnet::read,
-    resnet_imagenet::read,
-    resnext::read,
-    plain::read,
-    preact::read,
-    wrn::read,
-    vgg::read,
-    vgg_imagenet::read,
-    densenet::read,
-    dpn::read,
-    fusenet::read,
-];
-
 impl ModelSpec {
     /// This model with `option` set to `value`: `wrn-16-1` with `dropout` set
     /// to `0.3` is `wrn-16-1:dropout=0.3`.
@@ -204,37 +201,13 @@ impl ModelSpec {
 
     /// The images that the network is made for: those of CIFAR-10 or ImageNet.
     pub fn usual_input(&self) -> InputShape {
-        match self {
-            ModelSpec::ImageNetResNet(model) => model.usual_input(),
-            ModelSpec::ResNeXt(model) => model.usual_input(),
-            ModelSpec::PreAct(model) => model.usual_input(),
-            ModelSpec::ImageNetVgg(model) => model.usual_input(),
-            ModelSpec::DenseNet(model) => model.usual_input(),
-            ModelSpec::DualPath(model) => model.usual_input(),
-            ModelSpec::ResNet(_)
-            | ModelSpec::Plain(_)
-            | ModelSpec::WideResNet(_)
-            | ModelSpec::Vgg(_)
-            | ModelSpec::FuseNet(_) => InputShape::default(),
-        }
+        self.family().usual_input()
     }
 
     /// What the name leaves open and images of shape `input` decide, as a line
     /// for users: which stem or head.
     pub fn note(&self, input: &InputShape) -> Option<String> {
-        match self {
-            ModelSpec::ImageNetResNet(model) => model.note(input),
-            ModelSpec::ResNeXt(model) => model.note(input),
-            ModelSpec::PreAct(model) => model.note(input),
-            ModelSpec::ImageNetVgg(model) => model.note(input),
-            ModelSpec::DenseNet(model) => model.note(input),
-            ModelSpec::DualPath(model) => model.note(input),
-            ModelSpec::ResNet(_)
-            | ModelSpec::Plain(_)
-            | ModelSpec::WideResNet(_)
-            | ModelSpec::Vgg(_)
-            | ModelSpec::FuseNet(_) => None,
-        }
+        self.family().note(input)
     }
 
     /// The name with every option, also those that have their default:
@@ -288,51 +261,17 @@ impl ModelSpec {
     /// shapes, that compute something else. Weights alone do not show which of
     /// them they belong to.
     pub fn look_alikes(&self) -> Vec<ModelSpec> {
-        match self {
-            ModelSpec::ResNet(model) => model.look_alikes(),
-            ModelSpec::ImageNetResNet(model) => model.look_alikes(),
-            ModelSpec::Plain(model) => model.look_alikes(),
-            ModelSpec::PreAct(model) => model.look_alikes(),
-            ModelSpec::WideResNet(model) => model.look_alikes(),
-            ModelSpec::ResNeXt(_)
-            | ModelSpec::Vgg(_)
-            | ModelSpec::ImageNetVgg(_)
-            | ModelSpec::DenseNet(_)
-            | ModelSpec::DualPath(_)
-            | ModelSpec::FuseNet(_) => Vec::new(),
-        }
+        self.family().look_alikes()
     }
 
     /// The name without options.
     fn base(&self) -> String {
-        match self {
-            ModelSpec::ResNet(model) => model.base(),
-            ModelSpec::ImageNetResNet(model) => model.base(),
-            ModelSpec::ResNeXt(model) => model.base(),
-            ModelSpec::Plain(model) => model.base(),
-            ModelSpec::PreAct(model) => model.base(),
-            ModelSpec::WideResNet(model) => model.base(),
-            ModelSpec::Vgg(model) => model.base(),
-            ModelSpec::ImageNetVgg(model) => model.base(),
-            ModelSpec::DenseNet(model) => model.base(),
-            ModelSpec::DualPath(model) => model.base(),
-            ModelSpec::FuseNet(model) => model.base(),
-        }
+        self.family().base()
     }
 
     /// The value of every option, in the order in which they are written.
     fn choices(&self) -> Vec<Choice> {
-        match self {
-            ModelSpec::ResNet(model) => model.choices(),
-            ModelSpec::ImageNetResNet(model) => model.choices(),
-            ModelSpec::ResNeXt(model) => model.choices(),
-            ModelSpec::PreAct(model) => model.choices(),
-            ModelSpec::WideResNet(model) => model.choices(),
-            ModelSpec::ImageNetVgg(model) => model.choices(),
-            ModelSpec::DenseNet(model) => model.choices(),
-            ModelSpec::DualPath(model) => model.choices(),
-            ModelSpec::Plain(_) | ModelSpec::Vgg(_) | ModelSpec::FuseNet(_) => Vec::new(),
-        }
+        self.family().choices()
     }
 
     fn read(mut request: ModelRequest) -> Result<ModelSpec, ModelError> {
@@ -351,19 +290,7 @@ impl Architecture for ModelSpec {
     }
 
     fn forward(&self, graph: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        match self {
-            ModelSpec::ResNet(model) => model.forward(graph, images, classes),
-            ModelSpec::ImageNetResNet(model) => model.forward(graph, images, classes),
-            ModelSpec::ResNeXt(model) => model.forward(graph, images, classes),
-            ModelSpec::Plain(model) => model.forward(graph, images, classes),
-            ModelSpec::PreAct(model) => model.forward(graph, images, classes),
-            ModelSpec::WideResNet(model) => model.forward(graph, images, classes),
-            ModelSpec::Vgg(model) => model.forward(graph, images, classes),
-            ModelSpec::ImageNetVgg(model) => model.forward(graph, images, classes),
-            ModelSpec::DenseNet(model) => model.forward(graph, images, classes),
-            ModelSpec::DualPath(model) => model.forward(graph, images, classes),
-            ModelSpec::FuseNet(model) => model.forward(graph, images, classes),
-        }
+        self.family().forward(graph, images, classes)
     }
 }
 

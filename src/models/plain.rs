@@ -7,6 +7,7 @@
 //! can be deleted like a residual block, as the control of a lesion study. The
 //! first layers of stages 2 and 3 cannot be deleted.
 
+use super::family::Family;
 use super::layers::{batch_norm_relu, conv, head, removable};
 use super::limits::check_depth;
 use super::request::ModelRequest;
@@ -21,6 +22,9 @@ pub struct Plain {
     depth: usize,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "plain-<6n+2>";
+
 /// Reads a request for a plain network.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let [depth] = request.sizes("plain")?;
@@ -33,19 +37,18 @@ impl Plain {
     pub(super) fn of_depth(depth: usize) -> Self {
         Plain { depth }
     }
+}
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
+impl Family for Plain {
+    fn base(&self) -> String {
         format!("plain-{}", self.depth)
     }
 
-    /// The models with the same tensors that compute something else.
-    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+    fn look_alikes(&self) -> Vec<ModelSpec> {
         ResNet::without_projections(self.depth)
     }
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
         let mut x = batch_norm_relu(g, "bn1", stem);
         for unit in units(&stages(&WIDTHS, &[DEPTHS.units(self.depth).unwrap_or(0); 3])) {

@@ -11,6 +11,7 @@
 //! The other orders of activations that the paper compares are an option.
 //! [`super::tower::Tower`] has the layers.
 
+use super::family::Family;
 use super::limits::{Depths, check_depth};
 use super::request::{Choice, ModelRequest, name_of};
 use super::resnet_imagenet::stages_of;
@@ -115,6 +116,9 @@ pub struct PreAct {
     project_raw: bool,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "preact-<6n+2 or 9n+2>, preact-18 to 200";
+
 /// Reads a request for a pre-activation ResNet.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let spellings = ["preact", "preact-resnet", "preactresnet", "preresnet"];
@@ -160,14 +164,29 @@ impl PreAct {
         })
     }
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
+    /// Which convolution of a branch has the unit's stride. The authors' code
+    /// has it in the first one for CIFAR; the code for ImageNet in the 3×3 of a
+    /// bottleneck.
+    fn strided(&self) -> usize {
+        usize::from(self.for_imagenet && self.branch == Branch::Bottleneck)
+    }
+
+    fn default_shortcut(&self) -> Shortcut {
+        if self.for_imagenet {
+            Shortcut::Project
+        } else {
+            self.branch.default_shortcut()
+        }
+    }
+}
+
+impl Family for PreAct {
+    fn base(&self) -> String {
         let ambiguous = !self.for_imagenet && imagenet_stages(self.depth).is_some();
         format!("{}preact-{}", if ambiguous { "cifar-" } else { "" }, self.depth)
     }
 
-    /// The value of every option.
-    pub(super) fn choices(&self) -> Vec<Choice> {
+    fn choices(&self) -> Vec<Choice> {
         let usual = Branch::of_depth(self.depth);
         let shortcut = |shortcut| name_of(shortcut, PREACT_SHORTCUTS);
         let first = match self.for_imagenet {
@@ -185,7 +204,7 @@ impl PreAct {
     /// The models with the same tensors that compute something else: those with
     /// another option A, or whose projections read another value. The other
     /// orders of layers are left out: no public weights have them.
-    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+    fn look_alikes(&self) -> Vec<ModelSpec> {
         let sources = match self.order {
             Order::Full => vec![false, true],
             _ => vec![self.project_raw],
@@ -200,8 +219,19 @@ impl PreAct {
         all.filter(|other| other != self).map(ModelSpec::PreAct).collect()
     }
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn usual_input(&self) -> InputShape {
+        if self.for_imagenet {
+            Stem::usual_input(self.stem)
+        } else {
+            InputShape::default()
+        }
+    }
+
+    fn note(&self, input: &InputShape) -> Option<String> {
+        self.for_imagenet.then(|| Stem::note(self.stem, &self.base(), input))?
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let (stages, stem, stem_width) = match imagenet_stages(self.depth).filter(|_| self.for_imagenet) {
             Some((stages, _)) => (stages, Stem::for_images(self.stem, g, images), 64),
             None => {
@@ -222,32 +252,5 @@ impl PreAct {
             bias: false,
         };
         tower.forward(g, images, classes)
-    }
-
-    /// Which convolution of a branch has the unit's stride. The authors' code
-    /// has it in the first one for CIFAR; the code for ImageNet in the 3×3 of a
-    /// bottleneck.
-    fn strided(&self) -> usize {
-        usize::from(self.for_imagenet && self.branch == Branch::Bottleneck)
-    }
-
-    fn default_shortcut(&self) -> Shortcut {
-        if self.for_imagenet {
-            Shortcut::Project
-        } else {
-            self.branch.default_shortcut()
-        }
-    }
-
-    pub(super) fn usual_input(&self) -> InputShape {
-        if self.for_imagenet {
-            Stem::usual_input(self.stem)
-        } else {
-            InputShape::default()
-        }
-    }
-
-    pub(super) fn note(&self, input: &InputShape) -> Option<String> {
-        self.for_imagenet.then(|| Stem::note(self.stem, &self.base(), input))?
     }
 }

@@ -7,6 +7,7 @@
 //! follows the sum.
 
 use super::excite::SqueezeExcite;
+use super::family::Family;
 use super::layers::{ConvOptions, batch_norm_relu, conv_with};
 use super::limits::{Depths, check_depth};
 use super::plain::Plain;
@@ -42,6 +43,9 @@ pub struct ResNet {
     bias: bool,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "resnet<6n+2>";
+
 /// Reads a request for a ResNet.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let explicit = request.sizes("cifar-resnet");
@@ -65,38 +69,6 @@ impl ResNet {
         })
     }
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
-        let family = match resnet_imagenet::is_depth(self.depth) {
-            true => "cifar-resnet",
-            false => "resnet",
-        };
-        format!("{family}{}", self.depth)
-    }
-
-    /// The value of every option.
-    pub(super) fn choices(&self) -> Vec<Choice> {
-        let mut choices = vec![Choice::new("shortcut", name_of(self.shortcut, &SHORTCUTS), "A")];
-        choices.extend(self.skip.choices());
-        choices.push(SqueezeExcite::choice(self.excite));
-        choices.push(Choice::yes_or_no("bias", self.bias, false));
-        choices
-    }
-
-    /// The models with the same tensors that compute something else: those with
-    /// another option A, and the network without shortcuts. The other shortcuts
-    /// of 2016 are left out: no public weights have them.
-    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
-        let others = self.shortcut.with_look_alikes().skip(1).map(|shortcut| ResNet {
-            shortcut,
-            ..self.clone()
-        });
-        let as_published = self.skip == Skip::IDENTITY && self.excite.is_none() && !self.bias;
-        let plain =
-            (self.shortcut.is_parameter_free() && as_published).then(|| ModelSpec::Plain(Plain::of_depth(self.depth)));
-        others.map(ModelSpec::ResNet).chain(plain).collect()
-    }
-
     /// The network of this depth with option A in each of its variants.
     pub(super) fn without_projections(depth: usize) -> Vec<ModelSpec> {
         let of_shortcut = |shortcut| {
@@ -110,9 +82,40 @@ impl ResNet {
         };
         Shortcut::PARAMETER_FREE.into_iter().map(of_shortcut).collect()
     }
+}
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+impl Family for ResNet {
+    fn base(&self) -> String {
+        let family = match resnet_imagenet::is_depth(self.depth) {
+            true => "cifar-resnet",
+            false => "resnet",
+        };
+        format!("{family}{}", self.depth)
+    }
+
+    fn choices(&self) -> Vec<Choice> {
+        let mut choices = vec![Choice::new("shortcut", name_of(self.shortcut, &SHORTCUTS), "A")];
+        choices.extend(self.skip.choices());
+        choices.push(SqueezeExcite::choice(self.excite));
+        choices.push(Choice::yes_or_no("bias", self.bias, false));
+        choices
+    }
+
+    /// The models with the same tensors that compute something else: those with
+    /// another option A, and the network without shortcuts. The other shortcuts
+    /// of 2016 are left out: no public weights have them.
+    fn look_alikes(&self) -> Vec<ModelSpec> {
+        let others = self.shortcut.with_look_alikes().skip(1).map(|shortcut| ResNet {
+            shortcut,
+            ..self.clone()
+        });
+        let as_published = self.skip == Skip::IDENTITY && self.excite.is_none() && !self.bias;
+        let plain =
+            (self.shortcut.is_parameter_free() && as_published).then(|| ModelSpec::Plain(Plain::of_depth(self.depth)));
+        others.map(ModelSpec::ResNet).chain(plain).collect()
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let conv = ConvOptions {
             bias: self.bias,
             ..ConvOptions::new(3, 1)

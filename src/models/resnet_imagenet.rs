@@ -7,6 +7,7 @@
 //! with 64 channels. Parameter names are torchvision's.
 
 use super::excite::SqueezeExcite;
+use super::family::Family;
 use super::postact::{Bottleneck, Branch, PostAct};
 use super::request::{Choice, ModelRequest, name_of};
 use super::shortcut::{SHORTCUTS, Shortcut};
@@ -71,6 +72,9 @@ pub struct ImageNetResNet {
     excite: Option<SqueezeExcite>,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "resnet18, 34, 50, 101, 152 (cifar-resnet<6n+2> for 50 and 152), wide-resnet-50-<k>";
+
 /// Reads a request for a ResNet for ImageNet.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let wide = ["wide-resnet", "wideresnet", "wrn"];
@@ -102,9 +106,10 @@ impl ImageNetResNet {
             excite: SqueezeExcite::read(request, usual)?,
         })
     }
+}
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
+impl Family for ImageNetResNet {
+    fn base(&self) -> String {
         let version = if self.first_strided { "-v1" } else { "" };
         match self.widening {
             1 => format!("resnet{}{version}", self.depth),
@@ -112,8 +117,7 @@ impl ImageNetResNet {
         }
     }
 
-    /// The value of every option.
-    pub(super) fn choices(&self) -> Vec<Choice> {
+    fn choices(&self) -> Vec<Choice> {
         vec![
             Stem::choice(self.stem),
             Choice::new("shortcut", name_of(self.shortcut, &SHORTCUTS), "B"),
@@ -123,7 +127,7 @@ impl ImageNetResNet {
 
     /// The models with the same tensors that compute something else: those with
     /// the stride in the other convolution, or another option A.
-    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+    fn look_alikes(&self) -> Vec<ModelSpec> {
         let bottleneck = has_bottlenecks(self.depth);
         let strides = if bottleneck && self.widening == 1 {
             vec![false, true]
@@ -142,8 +146,15 @@ impl ImageNetResNet {
             .collect()
     }
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn usual_input(&self) -> InputShape {
+        Stem::usual_input(self.stem)
+    }
+
+    fn note(&self, input: &InputShape) -> Option<String> {
+        Stem::note(self.stem, &self.base(), input)
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let (stages, bottleneck) = stages_of(self.depth).unwrap_or_default();
         let x = Stem::for_images(self.stem, g, images).normed(g, images, WIDTHS[0])?;
         let inner = Bottleneck {
@@ -164,13 +175,5 @@ impl ImageNetResNet {
             bias: false,
         };
         network.forward(g, x, classes)
-    }
-
-    pub(super) fn usual_input(&self) -> InputShape {
-        Stem::usual_input(self.stem)
-    }
-
-    pub(super) fn note(&self, input: &InputShape) -> Option<String> {
-        Stem::note(self.stem, &self.base(), input)
     }
 }

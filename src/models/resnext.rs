@@ -12,6 +12,7 @@
 //! pre-activation blocks; the authors report that this form is better.)
 
 use super::excite::SqueezeExcite;
+use super::family::Family;
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::postact::{Bottleneck, Branch, PostAct};
 use super::request::{Choice, ModelRequest};
@@ -41,6 +42,9 @@ pub struct ResNeXt {
     stem: Option<Stem>,
     excite: Option<SqueezeExcite>,
 }
+
+/// Its names, for messages.
+pub(super) const NAMES: &str = "resnext-<9n+2>-<groups>x<width>d, resnext-50-32x4d";
 
 /// Reads a request for a ResNeXt.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
@@ -73,20 +77,31 @@ impl ResNeXt {
             excite: SqueezeExcite::read(request, usual)?,
         })
     }
+}
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
+impl Family for ResNeXt {
+    fn base(&self) -> String {
         format!("resnext-{}-{}x{}d", self.depth, self.cardinality, self.width)
     }
 
-    /// The value of every option.
-    pub(super) fn choices(&self) -> Vec<Choice> {
+    fn choices(&self) -> Vec<Choice> {
         let stem = has_bottlenecks(self.depth).then(|| Stem::choice(self.stem));
         stem.into_iter().chain([SqueezeExcite::choice(self.excite)]).collect()
     }
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn usual_input(&self) -> InputShape {
+        if has_bottlenecks(self.depth) {
+            Stem::usual_input(self.stem)
+        } else {
+            InputShape::default()
+        }
+    }
+
+    fn note(&self, input: &InputShape) -> Option<String> {
+        has_bottlenecks(self.depth).then(|| Stem::note(self.stem, &self.base(), input))?
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let (stages, stem) = match stages_of(self.depth).filter(|_| has_bottlenecks(self.depth)) {
             Some((stages, _)) => (stages, Stem::for_images(self.stem, g, images)),
             None => {
@@ -108,17 +123,5 @@ impl ResNeXt {
             bias: false,
         };
         network.forward(g, x, classes)
-    }
-
-    pub(super) fn usual_input(&self) -> InputShape {
-        if has_bottlenecks(self.depth) {
-            Stem::usual_input(self.stem)
-        } else {
-            InputShape::default()
-        }
-    }
-
-    pub(super) fn note(&self, input: &InputShape) -> Option<String> {
-        has_bottlenecks(self.depth).then(|| Stem::note(self.stem, &self.base(), input))?
     }
 }

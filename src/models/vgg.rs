@@ -14,6 +14,7 @@
 //! them. All are blocks but the first, which changes the number of channels:
 //! block 1 is `conv2`.
 
+use super::family::Family;
 use super::layers::{batch_norm_relu, biased_conv, head, removable};
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::request::ModelRequest;
@@ -38,6 +39,9 @@ pub struct Vgg {
     width: usize,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "vgg<5n>-<channels>";
+
 /// Reads a request for a VGG of equal widths.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let [depth, width] = request.sizes("vgg")?;
@@ -51,13 +55,18 @@ impl Vgg {
         Ok(Vgg { depth, width })
     }
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
+    fn layer(&self, g: &mut Graph, number: usize, x: NodeId) -> Result<NodeId, GraphError> {
+        let y = biased_conv(g, &format!("conv{number}"), x, self.width)?;
+        Ok(batch_norm_relu(g, &format!("bn{number}"), y))
+    }
+}
+
+impl Family for Vgg {
+    fn base(&self) -> String {
         format!("vgg{}-{}", self.depth, self.width)
     }
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let stage_length = self.depth / STAGES;
         let mut x = self.layer(g, 1, images)?;
         for number in 2..=self.depth {
@@ -69,10 +78,5 @@ impl Vgg {
             x = removable(g, &format!("conv{number}"), before / stage_length + 1, x, y)?;
         }
         Ok(head(g, x, classes))
-    }
-
-    fn layer(&self, g: &mut Graph, number: usize, x: NodeId) -> Result<NodeId, GraphError> {
-        let y = biased_conv(g, &format!("conv{number}"), x, self.width)?;
-        Ok(batch_norm_relu(g, &format!("bn{number}"), y))
     }
 }

@@ -8,6 +8,7 @@
 //! shape is a block, named as its convolution, which a lesion study can delete.
 //! [`super::Vgg`] is the network of equal widths of the lesion study.
 
+use super::family::Family;
 use super::layers::{ConvOptions, batch_norm, conv_with, linear, removable};
 use super::request::{Choice, ModelRequest, name_of};
 use super::stem::Stem;
@@ -76,6 +77,9 @@ pub struct ImageNetVgg {
     last_pool: bool,
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "vgg11 to 19 (vgg16-bn)";
+
 /// Reads a request for a VGG.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let (name, normed) = match request.name.strip_suffix("-bn") {
@@ -106,13 +110,35 @@ impl ImageNetVgg {
         })
     }
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
+    fn layer(&self, g: &mut Graph, index: usize, x: NodeId, filters: usize) -> Result<NodeId, GraphError> {
+        let options = ConvOptions {
+            bias: self.bias,
+            ..ConvOptions::new(3, 1)
+        };
+        let mut y = conv_with(g, &format!("features.{index}"), x, filters, options)?;
+        if self.normed {
+            y = batch_norm(g, &format!("features.{}", index + 1), y);
+        }
+        Ok(g.relu(y))
+    }
+
+    fn classifier(g: &mut Graph, x: NodeId, hidden: usize, classes: usize) -> Result<NodeId, GraphError> {
+        let mut x = x;
+        for name in ["classifier.0", "classifier.3"] {
+            let y = linear(g, name, x, hidden);
+            let y = g.relu(y);
+            x = g.dropout(y, 0.5)?;
+        }
+        Ok(linear(g, "classifier.6", x, classes))
+    }
+}
+
+impl Family for ImageNetVgg {
+    fn base(&self) -> String {
         format!("vgg{}{}", self.depth, if self.normed { "-bn" } else { "" })
     }
 
-    /// The value of every option.
-    pub(super) fn choices(&self) -> Vec<Choice> {
+    fn choices(&self) -> Vec<Choice> {
         vec![
             Choice::new("head", name_of(self.head, &HEADS), "auto"),
             Choice::yes_or_no("bias", self.bias, true),
@@ -120,8 +146,22 @@ impl ImageNetVgg {
         ]
     }
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn usual_input(&self) -> InputShape {
+        match self.head {
+            None | Some(Head::ImageNet) => InputShape::IMAGENET,
+            _ => InputShape::default(),
+        }
+    }
+
+    fn note(&self, input: &InputShape) -> Option<String> {
+        let small = Head::of(Stem::of_size(input.height.min(input.width))) == Head::Linear;
+        (self.head.is_none() && small).then(|| {
+            let name = self.base();
+            format!("{name} on {input} images has one linear layer as its head; the other one is {name}:head=imagenet")
+        })
+    }
+
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let (height, width) = g.shape(images).plane();
         let groups = groups(self.depth).unwrap_or_default();
         let mut x = images;
@@ -150,42 +190,5 @@ impl ImageNetVgg {
                 Ok(linear(g, "classifier", x, classes))
             }
         }
-    }
-
-    fn layer(&self, g: &mut Graph, index: usize, x: NodeId, filters: usize) -> Result<NodeId, GraphError> {
-        let options = ConvOptions {
-            bias: self.bias,
-            ..ConvOptions::new(3, 1)
-        };
-        let mut y = conv_with(g, &format!("features.{index}"), x, filters, options)?;
-        if self.normed {
-            y = batch_norm(g, &format!("features.{}", index + 1), y);
-        }
-        Ok(g.relu(y))
-    }
-
-    fn classifier(g: &mut Graph, x: NodeId, hidden: usize, classes: usize) -> Result<NodeId, GraphError> {
-        let mut x = x;
-        for name in ["classifier.0", "classifier.3"] {
-            let y = linear(g, name, x, hidden);
-            let y = g.relu(y);
-            x = g.dropout(y, 0.5)?;
-        }
-        Ok(linear(g, "classifier.6", x, classes))
-    }
-
-    pub(super) fn usual_input(&self) -> InputShape {
-        match self.head {
-            None | Some(Head::ImageNet) => InputShape::IMAGENET,
-            _ => InputShape::default(),
-        }
-    }
-
-    pub(super) fn note(&self, input: &InputShape) -> Option<String> {
-        let small = Head::of(Stem::of_size(input.height.min(input.width))) == Head::Linear;
-        (self.head.is_none() && small).then(|| {
-            let name = self.base();
-            format!("{name} on {input} images has one linear layer as its head; the other one is {name}:head=imagenet")
-        })
     }
 }

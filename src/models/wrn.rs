@@ -5,6 +5,7 @@
 //! With k = 1 the first stage has the stem's 16 channels and no projection;
 //! the name stays the same.
 
+use super::family::Family;
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::preact::PROJECTED;
 use super::request::{Choice, ModelRequest, name_of};
@@ -125,6 +126,9 @@ impl Default for WideResNet {
     }
 }
 
+/// Its names, for messages.
+pub(super) const NAMES: &str = "wrn-<6n+4>-<k>";
+
 /// Reads a request for a wide residual network.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let spellings = ["wrn", "wide-resnet", "wideresnet"];
@@ -147,15 +151,16 @@ impl WideResNet {
             bias: request.yes_or_no("bias")?.unwrap_or(false),
         })
     }
+}
 
-    /// The name without options.
-    pub(super) fn base(&self) -> String {
+impl Family for WideResNet {
+    fn base(&self) -> String {
         format!("wrn-{}-{}", self.depth, self.widening)
     }
 
     /// The value of every option. `block` and `l` exclude each other, so there
     /// is one of them.
-    pub(super) fn choices(&self) -> Vec<Choice> {
+    fn choices(&self) -> Vec<Choice> {
         let body = match TYPES.iter().any(|(_, body)| *body == self.body) {
             true => Choice::new("block", name_of(self.body, &TYPES), "B(3,3)"),
             false => Choice::new("l", name_of(self.body, &LENGTHS), "2"),
@@ -174,7 +179,7 @@ impl WideResNet {
     /// The models with the same tensors that compute something else: those whose
     /// projections read another value, or with the stride in another
     /// convolution.
-    pub(super) fn look_alikes(&self) -> Vec<ModelSpec> {
+    fn look_alikes(&self) -> Vec<ModelSpec> {
         let strides = match self.body.kernels.len() {
             1 => vec![self.last_strided],
             _ => vec![false, true],
@@ -189,8 +194,7 @@ impl WideResNet {
         all.filter(|other| other != self).map(ModelSpec::WideResNet).collect()
     }
 
-    /// `N×C×H×W` images to `N×classes` logits.
-    pub(super) fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let widths = [16, 32, 64].map(|width| width * self.widening);
         let units = self.body.depths().units(self.depth).unwrap_or(0);
         let branch = self.body.layers();
