@@ -27,7 +27,7 @@ mod trained;
 mod tuning;
 
 use args::{AdapterArgs, NetworkArgs, range};
-use deliver::{command_line, cost, deliver, deliver_as, results_of};
+use deliver::{command_line, cost, deliver, deliver_as, quoted, results_of};
 use exit::{CliError, study_error};
 use json::json_line;
 use knobs::check_settings;

@@ -121,6 +121,7 @@ fn both_programs_have_every_command_and_its_help() {
         "stochastic-depth",
         "features",
         "curves",
+        "models",
         "inspect",
         "bench",
         "tune",

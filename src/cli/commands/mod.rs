@@ -12,6 +12,7 @@ mod inspect;
 mod inspect_file;
 mod lesion;
 mod man;
+mod models;
 mod paths;
 mod plan;
 mod stochastic_depth;
@@ -57,6 +58,9 @@ enum Command {
     Features(Box<features::Args>),
     /// Compare the test and training error of several runs
     Curves(curves::Args),
+    /// List the networks that have names, with their sizes and published errors; or
+    /// all that is known about one, with the recipe of its paper
+    Models(models::Args),
     /// Show a model's blocks, parameters, multiply-adds and memory; or what is in a
     /// weights file
     Inspect(inspect::Args),
@@ -100,6 +104,7 @@ impl CommandLine {
             Command::Data(_)
             | Command::Devices(_)
             | Command::Curves(_)
+            | Command::Models(_)
             | Command::Inspect(_)
             | Command::Bench(_)
             | Command::Tune(_)
@@ -123,6 +128,7 @@ impl CommandLine {
             Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(args),
             Command::Features(args) => features::features(args),
             Command::Curves(args) => curves::curves(args),
+            Command::Models(args) => models::models(args),
             Command::Inspect(args) => inspect::inspect(args),
             Command::Bench(args) => bench::bench(args),
             Command::Tune(args) => tune::tune(args),
