@@ -7,7 +7,7 @@ use super::survival::fold_survival;
 use super::{Depth, TrainError};
 use crate::graph::Mode;
 use crate::models::{InputShape, Model};
-use crate::weights::{Dialect, TensorMap, from_canonical};
+use crate::weights::{Dialect, Exported, Layout, TensorMap, to_dialect};
 
 /// Renames `tensors` (canonical names) of `model` to those of `dialect`, and
 /// changes `record` to what then describes them.
@@ -26,25 +26,34 @@ pub fn export(
     model: Option<&Model>,
     input: &InputShape,
     path: &Path,
-) -> Result<TensorMap, TrainError> {
+) -> Result<Exported, TrainError> {
+    let graph = match model {
+        Some(model) => Some(model.build(input, Mode::Eval)?.graph),
+        None => None,
+    };
     let depth = record.depth()?;
     if dialect != Dialect::Canonical && depth != Depth::Constant {
         let refuse = |problem: String| TrainError::Record {
             path: path.to_path_buf(),
             problem,
         };
-        let Some(model) = model else {
+        let Some(graph) = &graph else {
             return Err(refuse(
                 "it has survival probabilities, but no model of this program".to_string(),
             ));
         };
-        let graph = model.build(input, Mode::Eval)?.graph;
-        fold_survival(&graph, &depth.test_route(&graph), &mut tensors).map_err(|problem| {
+        fold_survival(graph, &depth.test_route(graph), &mut tensors).map_err(|problem| {
             refuse(format!(
                 "its survival probabilities cannot become part of the weights: {problem}; use the canonical names"
             ))
         })?;
         record.set_depth(Depth::Constant);
     }
-    Ok(from_canonical(tensors, dialect)?)
+    let layout = graph.as_ref().map(Layout::of);
+    Ok(to_dialect(
+        tensors,
+        dialect,
+        layout.as_ref(),
+        record.step.unwrap_or(0).into(),
+    )?)
 }

@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use super::choose::{choose, rank};
-use super::dialect::{is_head, split};
+use super::dialect::{Scheme, is_head, is_linear, split};
 use super::layout::{Layer, Layout, layers_of};
 use super::rename::{new_name, rename};
 use super::tensor::check_finite;
@@ -199,6 +199,9 @@ pub fn canonical(
         },
     };
     notes.extend(fold::fold_biases(&mut canonical, &follows));
+    if layout.is_some() {
+        notes.extend(fold::without_zero_biases(&mut canonical, &follows));
+    }
     if !found.prefix.is_empty() {
         notes.push(format!(
             "the names begin with '{}', which is left out",
@@ -245,12 +248,19 @@ fn has_group(table: &Table, group: &str) -> bool {
     table.tensors.keys().any(begins)
 }
 
-/// Some programs store the last linear layer as a 1×1 convolution.
+/// Some programs store a linear layer as a convolution over the whole plane.
 fn as_layer(name: &str, mut tensor: Tensor) -> Tensor {
-    if let ("fc.weight", &[outputs, inputs, 1, 1]) = (name, &tensor.shape[..]) {
-        tensor.shape = vec![outputs, inputs];
-    }
+    tensor.shape = layer_shape(name, &tensor.shape);
     tensor
+}
+
+fn layer_shape(name: &str, shape: &[usize]) -> Vec<usize> {
+    match (split(name), shape) {
+        ((layer, "weight"), &[outputs, inputs, height, width]) if is_linear(layer) => {
+            vec![outputs, inputs * height * width]
+        }
+        _ => shape.to_vec(),
+    }
 }
 
 /// What names stand for.
@@ -265,8 +275,12 @@ struct Found {
 impl Found {
     /// Whether these are the tensors of a network from its images to its classes.
     fn is_whole(&self) -> bool {
-        let has = |wanted: &str| self.names.values().any(|name| name == wanted);
-        has("conv1.weight") && has("fc.weight")
+        const FIRST: [&str; 4] = ["conv1", "features.0", "features.conv0", "features.conv1_1.conv"];
+        const LAST: [&str; 4] = ["fc", "linear", "classifier", "classifier.6"];
+        let layers: HashSet<&str> = self.names.values().map(|name| split(name).0).collect();
+        [FIRST, LAST]
+            .iter()
+            .all(|ends| ends.iter().any(|end| layers.contains(end)))
     }
 }
 
@@ -335,6 +349,7 @@ fn by_prefixes(
     notes: &mut Vec<String>,
 ) -> Result<Option<Found>, WeightsError> {
     let own: Option<BTreeMap<String, Vec<usize>>> = layout.map(Layout::tensors);
+    let mut first = None;
     let head = only_linear(tensors, names);
     let body = names
         .iter()
@@ -370,14 +385,51 @@ fn by_prefixes(
                 )));
             }
         }
-        for dialect in Dialect::ALL {
-            if let Some((translated, note)) = translate(tensors, names, &stripped, dialect) {
-                notes.extend(note);
-                return Ok(Some(found(Naming::Dialect(dialect), translated)));
+        for (dialect, scheme) in candidates(&stripped, prefix) {
+            let Some((translated, note)) = translate(tensors, names, &stripped, scheme) else {
+                continue;
+            };
+            // Of the dialects with these names, the one that has the model.
+            let is_own = own
+                .as_ref()
+                .is_none_or(|own| has_shapes(tensors, names, &translated, own));
+            if is_own || first.is_none() {
+                first = Some((found(Naming::Dialect(dialect), translated), note));
             }
+            if is_own {
+                break;
+            }
+        }
+        if let Some((found, note)) = first {
+            notes.extend(note);
+            return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// The dialects that one of the names is a mark of, those with the file's head
+/// and prefix first.
+fn candidates(stripped: &[&str], prefix: &str) -> Vec<(Dialect, &'static Scheme)> {
+    let layers: HashSet<&str> = stripped.iter().map(|name| split(name).0).collect();
+    let marked = Dialect::all_schemes().filter(|(_, scheme)| scheme.is_marked(stripped));
+    let mut candidates: Vec<_> = marked.collect();
+    candidates.sort_by_key(|(_, scheme)| (!layers.contains(scheme.head.0), scheme.prefix.concat() != prefix));
+    candidates
+}
+
+/// Whether the translated tensors have the names and shapes of the model's.
+fn has_shapes(
+    tensors: &TensorMap,
+    names: &[&str],
+    translated: &[(usize, String)],
+    own: &BTreeMap<String, Vec<usize>>,
+) -> bool {
+    let shapes = translated
+        .iter()
+        .map(|(at, name)| (&name[..], layer_shape(name, &tensors[names[*at]].shape)));
+    let shapes: HashMap<&str, Vec<usize>> = shapes.collect();
+    own.iter().all(|(name, shape)| shapes.get(&name[..]) == Some(shape))
 }
 
 /// The only linear layer, which is the last one whatever its name is.
@@ -407,20 +459,25 @@ fn strip<'a>(names: &[&'a str], prefix: &str, head: Option<&str>) -> Option<Vec<
 /// Positions of names with their canonical names, and a note for users.
 type Translation = (Vec<(usize, String)>, Option<String>);
 
-/// The positions of the names that have a canonical name in the dialect, and
+/// The positions of the names that have a canonical name in the scheme, and
 /// this name. Names without a rule are left out, with a note, if their tensors
-/// are those of others once more; otherwise the dialect does not fit.
-fn translate(tensors: &TensorMap, names: &[&str], stripped: &[&str], dialect: Dialect) -> Option<Translation> {
+/// are those of others once more; otherwise the scheme does not fit.
+fn translate(tensors: &TensorMap, names: &[&str], stripped: &[&str], scheme: &Scheme) -> Option<Translation> {
     let mut translated = Vec::with_capacity(names.len());
     let mut without = Vec::new();
     for (at, name) in stripped.iter().enumerate() {
-        match dialect.canonical_of(name) {
+        match scheme.canonical_of(name) {
             Some(new) => translated.push((at, new)),
             None => without.push(at),
         }
     }
     let known: Vec<&str> = translated.iter().map(|(at, _)| stripped[*at]).collect();
-    if !dialect.fits(&known) || !norms_fit(tensors, names, &translated) {
+    let shape_of = |layer: &str| {
+        let mut found = translated.iter().filter(|(_, name)| split(name) == (layer, "weight"));
+        found.next().map(|(at, _)| tensors[names[*at]].shape.as_slice())
+    };
+    let fits = scheme.shapes.is_none_or(|fit| fit(&shape_of));
+    if !scheme.is_marked(&known) || !fits || !norms_fit(tensors, names, &translated) {
         return None;
     }
     if without.is_empty() {
@@ -592,12 +649,12 @@ fn repeated(tensors: &TensorMap, layers: &[Layer]) -> BTreeSet<String> {
 }
 
 fn no_rule(tensors: &TensorMap, all: &[&str], reason: String) -> WeightsError {
-    // The names that the dialect with the fewest of them has no rule for.
-    let without = |dialect: Dialect| -> Vec<&str> {
+    // The names that the scheme with the fewest of them has no rule for.
+    let without = |(_, scheme): (Dialect, &Scheme)| -> Vec<&str> {
         let names = all.iter().copied();
-        names.filter(|name| dialect.canonical_of(name).is_none()).collect()
+        names.filter(|name| scheme.canonical_of(name).is_none()).collect()
     };
-    let names = Dialect::ALL.into_iter().map(without).filter(|names| !names.is_empty());
+    let names = Dialect::all_schemes().map(without).filter(|names| !names.is_empty());
     let names = names.min_by_key(Vec::len).unwrap_or_else(|| all.to_vec());
     let first = names.first().copied().unwrap_or_default();
     WeightsError::UnknownDialect {

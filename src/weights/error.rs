@@ -149,7 +149,7 @@ pub enum WeightsError {
         "{names} of {tensors} tensor names follow no known dialect (the first is '{}'), and the layers do not decide: \
          {reason}; rename them as one of {}",
         shown(first),
-        Dialect::CHOICES
+        Dialect::choices()
     )]
     UnknownDialect {
         /// The first name without a rule.
@@ -208,8 +208,9 @@ pub enum WeightsError {
     },
     /// A tensor that a dialect has no name for.
     #[error(
-        "tensor '{}' has no name in the {dialect} dialect: use the canonical one",
-        shown(name)
+        "tensor '{}' has no name in the {dialect} dialect, which is for {}: choose another dialect",
+        shown(name),
+        dialect.networks()
     )]
     NoName {
         /// The canonical name.
@@ -217,8 +218,48 @@ pub enum WeightsError {
         /// The dialect asked for.
         dialect: Dialect,
     },
+    /// A layer that all networks of a dialect have, and this one lacks.
+    #[error(
+        "the network has no layer '{layer}', which the networks of the {dialect} dialect have ({}): choose another \
+         dialect",
+        dialect.networks()
+    )]
+    NoLayer {
+        /// The canonical name of the layer.
+        layer: &'static str,
+        /// The dialect asked for.
+        dialect: Dialect,
+    },
+    /// A bias that the networks of a dialect lack, and no batch norm can take.
+    #[error(
+        "convolutions of the {dialect} dialect have no biases, and no batch norm follows '{}' that could take it: \
+         choose another dialect",
+        shown(tensor)
+    )]
+    NoBias {
+        /// The canonical name of the bias.
+        tensor: String,
+        /// The dialect asked for.
+        dialect: Dialect,
+    },
+    /// A linear layer that cannot be the convolution that a dialect has for it.
+    #[error(
+        "tensor '{}' of shape {shape:?} cannot be a {kernel}×{kernel} convolution, which the {dialect} dialect has for \
+         it: choose another dialect",
+        shown(tensor)
+    )]
+    NoForm {
+        /// The canonical name.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The kernel size.
+        kernel: usize,
+        /// The dialect asked for.
+        dialect: Dialect,
+    },
     /// A dialect that does not exist.
-    #[error("unknown dialect '{}': choose {}", shown(given), Dialect::CHOICES)]
+    #[error("unknown dialect '{}': choose {}", shown(given), Dialect::choices())]
     NoDialect {
         /// What was asked for.
         given: String,

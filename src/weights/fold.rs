@@ -202,9 +202,30 @@ pub(super) fn fold_biases(tensors: &mut TensorMap, layout: &Layout) -> Option<St
     (folded > 0).then(|| format!("{folded} biases of convolutions are folded into the batch norms behind them"))
 }
 
-/// The batch norm that follows each convolution of a residual network, by the
-/// canonical names alone: `bn1` after `conv1`, or before it where a final norm
-/// shows a pre-activation network.
+/// Removes biases of convolutions that `layout` has no bias for and that are all
+/// zero. Returns a note.
+pub(super) fn without_zero_biases(tensors: &mut TensorMap, layout: &Layout) -> Option<String> {
+    let is_idle = |name: &&String| {
+        let (layer, part) = split(name);
+        let of_conv = || {
+            tensors
+                .get(&format!("{layer}.weight"))
+                .is_some_and(|weight| weight.shape.len() == 4)
+        };
+        part == "bias"
+            && !layout.conv_biases.contains(*name)
+            && of_conv()
+            && tensors[*name].data.iter().all(|&value| value == 0.0)
+    };
+    let idle: Vec<String> = tensors.keys().filter(is_idle).cloned().collect();
+    idle.iter().for_each(|name| drop(tensors.remove(name)));
+    (!idle.is_empty()).then(|| format!("left out: {} biases of convolutions that are zero", idle.len()))
+}
+
+/// The batch norm that follows each convolution with a bias of a residual network,
+/// by the canonical names alone: `bn1` after `conv1`, or before it where a final
+/// norm shows a pre-activation network. None where one of them is followed by no
+/// norm: then the network has biases.
 pub(super) fn norms_by_name(tensors: &TensorMap) -> BTreeMap<String, String> {
     let blocks = tensors.keys().any(|name| name.starts_with("layer"));
     let preactivation = tensors.contains_key("bn.weight");
@@ -224,14 +245,15 @@ pub(super) fn norms_by_name(tensors: &TensorMap) -> BTreeMap<String, String> {
         }
         let norm = match last.strip_prefix("conv").map(str::parse::<usize>) {
             Some(Ok(number)) if preactivation && !block.is_empty() => dotted(format!("bn{}", number + 1)),
-            Some(Ok(_)) if preactivation => continue,
+            Some(Ok(_)) if preactivation => String::new(),
             Some(Ok(number)) => dotted(format!("bn{number}")),
             _ if last == "0" && block.ends_with("downsample") => dotted("1".into()),
             _ => continue,
         };
-        if tensors.contains_key(&format!("{norm}.running_mean")) {
-            follows.insert(conv.to_owned(), norm);
+        if !tensors.contains_key(&format!("{norm}.running_mean")) {
+            return BTreeMap::new();
         }
+        follows.insert(conv.to_owned(), norm);
     }
     follows
 }

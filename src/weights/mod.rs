@@ -3,7 +3,7 @@
 //!
 //! [`contents`] gives everything in a file, [`read`] its [`TensorMap`] with the
 //! names in the file. [`canonical`] chooses a table and translates the names to
-//! those of this library, [`from_canonical`] translates them to those of a
+//! those of this library, [`to_dialect`] translates them to those of a
 //! [`Dialect`]. [`read_canonical`] reads and translates.
 
 mod canonical;
@@ -11,6 +11,7 @@ mod choose;
 mod container;
 mod dialect;
 mod error;
+mod export;
 mod float;
 mod fold;
 mod folder;
@@ -31,12 +32,13 @@ mod view;
 
 pub use canonical::{CanonicalWeights, NameOptions, Naming, canonical, ends_of, read_canonical};
 pub use container::{Container, Format, LeftOut, Table};
-pub use dialect::{Dialect, from_canonical};
+pub use dialect::Dialect;
 pub use error::WeightsError;
+pub use export::{Exported, to_dialect};
 pub use layout::{Layer, LayerKind, Layout};
 pub use read::{bytes_of, contents, contents_of_bytes, hash, read, read_bytes};
 pub use rename::Rename;
-pub use safetensors::{exact, write, write_exact};
+pub use safetensors::{exact, write, write_exact, write_exported};
 pub use tensor::{Loaded, Tensor, TensorMap};
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::error::Damage;
 use super::float::Float;
 use super::tensor::{check_finite, check_shapes};
 use super::view::{Type, Values, View};
-use super::{TensorMap, WeightsError, seal};
+use super::{Exported, Tensor, TensorMap, WeightsError, seal};
 use crate::files::write_atomic;
 use crate::formats::source::{Budget, FormatError, Reader, Source, damaged};
 use crate::shown::shown;
@@ -130,7 +130,7 @@ fn parse_header(header: Source, budget: &Budget) -> Result<Header, FormatError> 
     let reader = BufReader::with_capacity(1 << 16, Reader::new(header));
     let mut json = serde_json::Deserializer::from_reader(reader);
     let full = Cell::new(false);
-    let entries = Entries { budget, full: &full };
+    let entries = HeaderVisitor { budget, full: &full };
     let parsed = json
         .deserialize_map(entries)
         .and_then(|header| json.end().map(|()| header));
@@ -142,14 +142,14 @@ fn parse_header(header: Source, budget: &Budget) -> Result<Header, FormatError> 
     }
 }
 
-/// The entries of a header, whose memory is taken from the budget.
-struct Entries<'a> {
+/// Reads the entries of a header, whose memory is taken from the budget.
+struct HeaderVisitor<'a> {
     budget: &'a Budget,
     /// Set when the budget does not suffice.
     full: &'a Cell<bool>,
 }
 
-impl Entries<'_> {
+impl HeaderVisitor<'_> {
     fn charge<E: serde::de::Error>(&self, bytes: usize) -> Result<(), E> {
         if self.budget.take(ENTRY + bytes as u64) {
             return Ok(());
@@ -159,7 +159,7 @@ impl Entries<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Entries<'_> {
+impl<'de> Visitor<'de> for HeaderVisitor<'_> {
     type Value = Header;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -232,13 +232,79 @@ pub fn write_exact(
     exact: &BTreeMap<String, Vec<f64>>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), WeightsError> {
+    let mut entries = entries(tensors);
+    for (name, values) in exact {
+        if let Some((_, entry)) = entries.get_mut(name.as_str()) {
+            *entry = Entry::F64(values);
+        }
+    }
+    write_entries(path, tensors, &entries, metadata)
+}
+
+/// As [`write`], with the counters of `exported` as I64.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_exported(
+    path: &Path,
+    exported: &Exported,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), WeightsError> {
+    let mut entries = entries(&exported.tensors);
+    for (name, &count) in &exported.counters {
+        entries.insert(name, (&[], Entry::I64(count)));
+    }
+    write_entries(path, &exported.tensors, &entries, metadata)
+}
+
+/// The values of a tensor, as they are stored.
+enum Entry<'a> {
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+    I64(i64),
+}
+
+impl Entry<'_> {
+    /// Bytes of one value.
+    fn width(&self) -> usize {
+        match self {
+            Entry::F32(_) => 4,
+            Entry::F64(_) | Entry::I64(_) => 8,
+        }
+    }
+}
+
+/// Shapes and values by name.
+type Entries<'a> = BTreeMap<&'a str, (&'a [usize], Entry<'a>)>;
+
+fn entries(tensors: &TensorMap) -> Entries<'_> {
+    let entries = tensors.iter();
+    entries
+        .map(|(name, tensor)| (name.as_str(), (&tensor.shape[..], Entry::F32(&tensor.data))))
+        .collect()
+}
+
+/// The entries in the order of their values in the file: the widest types first,
+/// so that each begins at a multiple of its width, as PyTorch's reader needs.
+fn in_order<'a>(entries: &'a Entries) -> impl Iterator<Item = (&'a str, &'a (&'a [usize], Entry<'a>))> {
+    let of_width = |width| entries.iter().filter(move |(_, (_, entry))| entry.width() == width);
+    of_width(8).chain(of_width(4)).map(|(name, entry)| (*name, entry))
+}
+
+fn write_entries(
+    path: &Path,
+    tensors: &TensorMap,
+    entries: &Entries,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), WeightsError> {
     check_shapes(tensors)?;
     check_finite(path, tensors)?;
-    let mut bytes = header(tensors, exact, metadata);
-    for (name, tensor) in tensors {
-        match exact.get(name) {
-            Some(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-            None => bytes.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes())),
+    let mut bytes = header(entries, metadata);
+    for (_, (_, values)) in in_order(entries) {
+        match values {
+            Entry::F32(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            Entry::F64(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            Entry::I64(count) => bytes.extend(count.to_le_bytes()),
         }
     }
     seal::seal(&mut bytes);
@@ -271,23 +337,24 @@ pub fn exact(bytes: &[u8]) -> BTreeMap<String, Vec<f64>> {
 
 /// The length of the header, and the header. Spaces at its end let the values
 /// begin at a multiple of 8 bytes, as the format requires.
-fn header(tensors: &TensorMap, exact: &BTreeMap<String, Vec<f64>>, metadata: &BTreeMap<String, String>) -> Vec<u8> {
+fn header(entries: &Entries, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut metadata = metadata.clone();
     metadata.insert(seal::KEY.to_owned(), seal::unknown());
-    let mut entries = Map::new();
-    entries.insert(METADATA.to_owned(), json!(metadata));
+    let mut header = Map::new();
+    header.insert(METADATA.to_owned(), json!(metadata));
     let mut end = 0;
-    for (name, tensor) in tensors {
+    for (name, (shape, values)) in in_order(entries) {
         let start = end;
-        let (dtype, size) = match exact.contains_key(name) {
-            true => ("F64", 8),
-            false => ("F32", 4),
+        let (dtype, count) = match values {
+            Entry::F32(values) => ("F32", values.len()),
+            Entry::F64(values) => ("F64", values.len()),
+            Entry::I64(_) => ("I64", 1),
         };
-        end += size * tensor.data.len();
-        let entry = json!({ "dtype": dtype, "shape": tensor.shape, "data_offsets": [start, end] });
-        entries.insert(name.clone(), entry);
+        end += values.width() * count;
+        let entry = json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] });
+        header.insert(name.to_owned(), entry);
     }
-    let mut text = Value::Object(entries).to_string().into_bytes();
+    let mut text = Value::Object(header).to_string().into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.append(&mut text);
@@ -297,7 +364,7 @@ fn header(tensors: &TensorMap, exact: &BTreeMap<String, Vec<f64>>, metadata: &BT
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::{Loaded, Tensor, hash, read};
+    use crate::weights::{Loaded, hash, read};
     use proptest::prelude::*;
     use std::fs;
     use tempfile::TempDir;

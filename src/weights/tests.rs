@@ -85,6 +85,189 @@ fn invented(name: &str) -> String {
     format!("{layer}.{part}")
 }
 
+/// The tensors of a model with their shapes and one value each, all different:
+/// nothing here reads more of them.
+fn sketch(layout: &Layout) -> TensorMap {
+    let shapes = layout.tensors().into_iter().enumerate();
+    shapes
+        .map(|(number, (name, shape))| {
+            let data = vec![1.0 + number as f32];
+            (name, Tensor { shape, data })
+        })
+        .collect()
+}
+
+fn layout_of(model: &str) -> Layout {
+    let spec: ModelSpec = model.parse().unwrap();
+    let input = InputShape {
+        height: 64,
+        width: 64,
+        ..InputShape::default()
+    };
+    Layout::of(&spec.build(&input, Mode::Eval).unwrap().graph)
+}
+
+/// Dialects with a network of each family that they have names for.
+const EXPORTED: [(&str, &[&str]); 18] = [
+    (
+        "canonical",
+        &[
+            "densenet-bc-22-12",
+            "dpn68b",
+            "dpn26:variant=kuangliu",
+            "preact-20",
+            "dmrnet-32",
+        ],
+    ),
+    (
+        "torchvision",
+        &[
+            "resnet18",
+            "resnet50-v1",
+            "resnext-50-32x4d",
+            "wide-resnet-50-2",
+            "resnet20:shortcut=B",
+            "densenet121",
+            "vgg16:head=hidden",
+            "vgg11-bn:head=hidden",
+        ],
+    ),
+    ("torchvision-old", &["densenet121"]),
+    (
+        "timm",
+        &["resnet50", "se-resnet50", "densenet121", "dpn68", "dpn68b", "dpn92"],
+    ),
+    ("chenyaofo", &["resnet20:shortcut=B", "vgg16-bn:head=hidden"]),
+    ("akamaster", &["resnet20", "resnet20:shortcut=B"]),
+    (
+        "kuangliu",
+        &[
+            "resnet18",
+            "resnet50",
+            "resnext-29-2x64d",
+            "vgg11-bn:head=linear",
+            "dpn26:variant=kuangliu",
+        ],
+    ),
+    ("xternalz", &["wrn-16-2", "wrn-10-1"]),
+    ("meliketoy", &["wrn-16-2:bias=yes", "wrn-16-1:bias=yes"]),
+    ("szagoruyko", &["wrn-16-2"]),
+    (
+        "bearpaw",
+        &[
+            "preact-20:shortcut=B",
+            "resnet20",
+            "resnext-29-2x64d",
+            "densenet-bc-22-12",
+            "vgg11-bn:head=linear",
+        ],
+    ),
+    ("prlz77", &["resnext-29-2x64d"]),
+    (
+        "cadene",
+        &["resnet50", "densenet121", "vgg11:head=hidden", "dpn68", "dpn92"],
+    ),
+    ("weiaicunzai", &["resnet18", "resnet50"]),
+    ("transformers", &["resnet50"]),
+    ("dnddnjs", &["resnet20"]),
+    ("sequential", &["resnet20:shortcut=B"]),
+    ("unnumbered-stem", &["resnet18"]),
+];
+
+#[test]
+fn networks_come_back_from_every_dialect() {
+    for (dialect, models) in EXPORTED {
+        let dialect: Dialect = dialect.parse().unwrap();
+        for model in models {
+            let layout = layout_of(model);
+            let tensors = sketch(&layout);
+            let exported = to_dialect(tensors.clone(), dialect, Some(&layout), 7).unwrap();
+            assert_eq!(
+                (exported.tensors.len(), &exported.notes[..]),
+                (tensors.len(), &[][..]),
+                "{model}"
+            );
+            let norms = tensors.keys().filter(|name| name.ends_with("running_mean")).count();
+            let counters = [0, norms][usize::from(!exported.counters.is_empty())];
+            assert_eq!(exported.counters.len(), counters, "{dialect} {model}");
+            for known in [None, Some(&layout)] {
+                let read = read_back(exported.tensors.clone(), known)
+                    .unwrap_or_else(|error| panic!("{dialect} {model}: {error}"));
+                assert!(
+                    matches!(read.naming, Naming::Dialect(_) | Naming::Own),
+                    "{dialect} {model}"
+                );
+                assert!(read.tensors == tensors, "{dialect} {model}");
+            }
+        }
+    }
+    assert!(
+        Dialect::ALL
+            .iter()
+            .all(|dialect| EXPORTED.iter().any(|(word, _)| *word == dialect.to_string()))
+    );
+}
+
+#[test]
+fn what_a_dialect_lacks_is_refused_with_the_reason() {
+    for (dialect, model, reason) in [
+        (
+            "torchvision",
+            "preact-8",
+            "'bn.bias' has no name in the torchvision dialect",
+        ),
+        ("torchvision", "se-resnet50", "'layer1.0.se.fc1.bias' has no name"),
+        (
+            "torchvision",
+            "densenet-bc-22-12",
+            "'features.norm_final.bias' has no name",
+        ),
+        (
+            "torchvision",
+            "dpn68",
+            "has no name in the torchvision dialect, which is for ResNet",
+        ),
+        ("torchvision", "vgg15-16", "has no name"),
+        ("xternalz", "resnet8", "'bn1.bias' has no name"),
+        ("prlz77", "resnet20:shortcut=B", "no layer 'layer1.0.conv3'"),
+        ("bearpaw", "densenet121", "has no name"),
+        ("kuangliu", "vgg11:head=hidden", "'classifier.0.bias' has no name"),
+        ("torchvision", "vgg11-bn:head=linear", "has no name"),
+        ("timm", "vgg11-bn:head=hidden", "cannot be a 7×7 convolution"),
+        ("xternalz", "wrn-16-1:bias=yes", "no batch norm follows"),
+        ("timm", "fusenet-cross-26", "has no name"),
+    ] {
+        let layout = layout_of(model);
+        let error = to_dialect(sketch(&layout), dialect.parse().unwrap(), Some(&layout), 0).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains(reason) && !error.contains('\n'),
+            "{dialect} {model}: {error}"
+        );
+    }
+}
+
+#[test]
+fn biases_are_those_of_the_program() {
+    let wide = layout_of("wrn-16-2");
+    let tensors = sketch(&wide);
+    let exported = to_dialect(tensors.clone(), Dialect::Meliketoy, Some(&wide), 0).unwrap();
+    assert!(exported.notes[0].contains("16 are added"), "{:?}", exported.notes);
+    assert_eq!(exported.tensors["layer1.0.shortcut.0.bias"].data, [0.0; 32]);
+    assert!(read_back(exported.tensors, Some(&wide)).unwrap().tensors == tensors);
+
+    // A post-activation network has a norm behind each convolution.
+    let biased = layout_of("resnet8:bias=yes");
+    let exported = to_dialect(sketch(&biased), Dialect::Torchvision, Some(&biased), 0).unwrap();
+    let plain = layout_of("resnet8");
+    let names: Vec<&String> = exported.tensors.keys().collect();
+    let shapes = plain.tensors();
+    assert_eq!(names, shapes.keys().collect::<Vec<_>>());
+    let bias = &sketch(&biased)["layer1.0.conv1.bias"].data[0];
+    let mean = &sketch(&biased)["layer1.0.bn1.running_mean"].data[0];
+    assert_eq!(exported.tensors["layer1.0.bn1.running_mean"].data, [mean - bias]);
+}
+
 #[test]
 fn invented_names_are_matched_by_structure() {
     for model in [

@@ -12,6 +12,7 @@ mod data;
 mod engines;
 mod eval;
 mod finite;
+mod foreign;
 mod kernels;
 mod knobs;
 mod memory;

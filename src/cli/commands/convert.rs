@@ -17,11 +17,12 @@ pub struct Args {
     input: PathBuf,
     /// Weights file to write (.safetensors); an existing file is not overwritten
     output: PathBuf,
-    /// Parameter names to write: canonical, torchvision, akamaster, xternalz,
-    /// szagoruyko, weiaicunzai, transformers, dnddnjs, sequential or
-    /// unnumbered-stem
-    #[arg(long, value_name = "DIALECT", default_value = "canonical")]
-    names: String,
+    /// Parameter names to write: canonical, torchvision, torchvision-old, timm,
+    /// chenyaofo, akamaster, kuangliu, xternalz, meliketoy, szagoruyko, bearpaw,
+    /// prlz77, cadene, weiaicunzai, transformers, dnddnjs, sequential or
+    /// unnumbered-stem; docs/weights.md says which networks each of them has
+    #[arg(long = "to", alias = "names", value_name = "DIALECT", default_value = "canonical")]
+    dialect: String,
     /// Check that the tensors are those of this model, and match them with its
     /// layers where the names follow no dialect [default: the file's, if it says]
     #[arg(long, value_name = "NAME")]
@@ -31,7 +32,7 @@ pub struct Args {
 }
 
 pub fn convert(args: &Args) -> Result<String, CliError> {
-    let dialect: Dialect = args.names.parse()?;
+    let dialect: Dialect = args.dialect.parse()?;
     require_output("the output", &args.output, "safetensors")?;
     let given: Option<ModelSpec> = args.model.as_deref().map(str::parse).transpose()?;
     let (input, output) = (shown_path(&args.input), shown_path(&args.output));
@@ -65,7 +66,7 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
     }
     let count = weights.tensors.len();
     record.complete(model.as_ref(), weights.normalization);
-    let renamed = export(
+    let exported = export(
         weights.tensors,
         dialect,
         &mut record,
@@ -73,7 +74,10 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
         &shape,
         &args.input,
     )?;
-    weights::write(&args.output, &renamed, &record.metadata())?;
+    for text in &exported.notes {
+        note(format_args!("{text}"));
+    }
+    weights::write_exported(&args.output, &exported, &record.metadata())?;
     Ok(format!(
         "{output}: {count} tensors, {} names to {dialect} names\n",
         weights.naming
