@@ -21,6 +21,7 @@ use crate::graph::{Precision, Recompute};
 use crate::models::ModelSpec;
 use crate::schedule::Footprint;
 use crate::shown::shown_path;
+use crate::studies::Comparison;
 use crate::train::{
     Config, Decay, Depth, DepthPer, DepthRule, Event, Record, Run, RunDirectory, Trainer, absolute_data, input_of,
     read_config,
@@ -454,8 +455,15 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         .engine
         .device_session()
         .and_then(|session| session.gpu().reported());
+    let test = &trainer.splits.test;
+    let wrong = (last.test_error * test.len() as f64).round() as usize;
+    let preparation = settings.data.preparation();
+    let beside = settings
+        .model
+        .spec()
+        .and_then(|spec| Comparison::new(spec, settings.depth, test, &preparation, wrong));
     if args.json {
-        return json_line(&serde_json::json!({
+        let mut results = serde_json::json!({
             "run": directory.path().to_string_lossy(),
             "model": config.model,
             "epochs": last.epoch,
@@ -471,10 +479,15 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
                 "reported": reported.map(|reported| reported.used),
                 "reserved": reported.map(|reported| reported.reserved),
             })),
-        }));
+        });
+        if let Some(beside) = beside {
+            results["published"] = beside.json();
+        }
+        return json_line(&results);
     }
+    let beside = beside.map_or_else(String::new, |beside| format!("{}\n", beside.line()));
     Ok(format!(
-        "{}: test error {:.2} % (best epoch {:.2} %)\n",
+        "{}: test error {:.2} % (best epoch {:.2} %)\n{beside}",
         shown_path(directory.path()),
         100.0 * last.test_error,
         100.0 * best

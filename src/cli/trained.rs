@@ -9,7 +9,7 @@ use super::train::note_measured;
 use super::tuning::TuningReporter;
 use crate::data::DataError;
 use crate::shown::shown_path;
-use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions};
+use crate::train::{RunDirectory, TrainedNetwork, TrainedNetworkOptions, input_of};
 
 /// The folder of runs, unless another is given.
 pub const RUNS: &str = "runs";
@@ -75,6 +75,10 @@ pub fn open_network(options: &TrainedNetworkOptions) -> Result<TrainedNetwork, C
         .notes
         .iter()
         .for_each(|note| super::note(format_args!("{}: {note}", shown_path(&network.weights))));
+    let spec = network.model.spec();
+    if let Some(line) = spec.and_then(|spec| spec.note(&input_of(&network.test.images))) {
+        super::note(line);
+    }
     if network.test.measured && network.normalization == network.test.normalization {
         note_measured(&network.normalization, "data set's");
     }

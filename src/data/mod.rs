@@ -22,6 +22,7 @@ mod idx;
 mod image_folder;
 mod images;
 mod kind;
+mod known;
 mod normalization;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -38,6 +39,7 @@ pub use error::{ArgumentError, DataError, FileError};
 pub use gather::gather;
 pub use images::{ImageSet, Split};
 pub use kind::Kind;
+pub use known::DataSet;
 pub use normalization::Normalization;
 pub use picture::{Preparation, Resize};
 pub use source::{Files, Source, Splits, TestSplit};

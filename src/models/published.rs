@@ -125,6 +125,23 @@ pub struct PublishedError {
     pub sample_blocks: Option<usize>,
 }
 
+impl PublishedError {
+    /// Top-1 error as a fraction.
+    pub fn error_fraction(&self) -> f64 {
+        fraction(self.error)
+    }
+
+    /// Top-5 error as a fraction.
+    pub fn top5_fraction(&self) -> Option<f64> {
+        self.top5.map(fraction)
+    }
+}
+
+/// Per cent as a fraction, without the digits that a division adds.
+fn fraction(percent: f64) -> f64 {
+    (percent * 1e4).round() / 1e6
+}
+
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     let facts = include_str!("published.toml");
     toml::from_str(facts).unwrap_or_else(|error| panic!("published.toml, which is a part of the program: {error}"))

@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::ModelError;
+use super::{ModelError, spelling};
 
 /// A name, and the options that the family has not read yet.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl FromStr for ModelRequest {
             options.push((option, value));
         }
         Ok(ModelRequest {
-            name: name.trim().to_ascii_lowercase().replace('_', "-"),
+            name: spelling::usual(name),
             options,
             known: Vec::new(),
         })

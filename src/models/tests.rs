@@ -93,64 +93,66 @@ fn refusal(text: &str) -> String {
 
 /// Exact numbers of parameters. Those of published networks agree with the
 /// papers and with weights that others published.
+const PARAMETERS: &[(&str, usize)] = &[
+    ("resnet20", 269_722),
+    ("resnet20:shortcut=A-end", 269_722),
+    ("resnet20:shortcut=A-avg", 269_722),
+    ("resnet20:shortcut=B", 272_474),
+    ("resnet20:shortcut=C", 283_962),
+    ("resnet32", 464_154),
+    ("resnet32:shortcut=B", 466_906),
+    ("resnet44", 658_586),
+    ("resnet44:shortcut=B", 661_338),
+    ("resnet56", 853_018),
+    ("resnet56:shortcut=B", 855_770),
+    ("resnet110", 1_727_962),
+    ("resnet110:shortcut=B", 1_730_714),
+    ("resnet1202", 19_421_274),
+    ("plain-20", 269_722),
+    ("plain-32", 464_154),
+    ("plain-44", 658_586),
+    ("plain-56", 853_018),
+    ("plain-110", 1_727_962),
+    ("preact-110", 1_727_962),
+    ("preact-110:shortcut=B", 1_730_522),
+    ("preact-164", 1_703_258),
+    ("preact-1001", 10_327_706),
+    ("wrn-16-1", 175_066),
+    ("wrn-16-4", 2_748_890),
+    ("wrn-16-8", 10_961_370),
+    ("wrn-16-10", 17_116_634),
+    ("wrn-22-8", 17_158_106),
+    ("wrn-22-10", 26_797_914),
+    ("wrn-28-1", 369_498),
+    ("wrn-28-2", 1_467_610),
+    ("wrn-28-10", 36_479_194),
+    ("wrn-28-10:dropout=0.3", 36_479_194),
+    ("wrn-28-12", 52_517_850),
+    ("wrn-28-20", 145_815_514),
+    ("wrn-40-1", 563_930),
+    ("wrn-40-2", 2_243_546),
+    ("wrn-40-4", 8_949_210),
+    ("wrn-40-8", 35_748_314),
+    ("wrn-40-10", 55_841_754),
+    ("wrn-40-14", 109_416_410),
+    // Table 2 of the WRN paper.
+    ("wrn-40-2:block=B(1,3,1)", 1_429_082),
+    ("wrn-40-2:block=B(3,1)", 1_211_354),
+    ("wrn-40-2:block=B(1,3)", 1_297_370),
+    ("wrn-40-2:block=B(3,1,1)", 1_343_066),
+    ("wrn-28-2:block=B(3,3)", 1_467_610),
+    ("wrn-22-2:block=B(3,1,3)", 1_145_498),
+    // Table 3.
+    ("wrn-40-2:l=1", 2_243_546),
+    ("wrn-40-2:l=2", 2_243_546),
+    ("wrn-40-2:l=3", 2_243_546),
+    ("wrn-40-2:l=4", 2_243_546),
+    ("vgg15-128", 2_069_760 + 3_840 + 1_290),
+];
+
 #[test]
 fn parameters_of_known_networks() {
-    for (name, parameters) in [
-        ("resnet20", 269_722),
-        ("resnet20:shortcut=A-end", 269_722),
-        ("resnet20:shortcut=A-avg", 269_722),
-        ("resnet20:shortcut=B", 272_474),
-        ("resnet20:shortcut=C", 283_962),
-        ("resnet32", 464_154),
-        ("resnet32:shortcut=B", 466_906),
-        ("resnet44", 658_586),
-        ("resnet44:shortcut=B", 661_338),
-        ("resnet56", 853_018),
-        ("resnet56:shortcut=B", 855_770),
-        ("resnet110", 1_727_962),
-        ("resnet110:shortcut=B", 1_730_714),
-        ("resnet1202", 19_421_274),
-        ("plain-20", 269_722),
-        ("plain-32", 464_154),
-        ("plain-44", 658_586),
-        ("plain-56", 853_018),
-        ("plain-110", 1_727_962),
-        ("preact-110", 1_727_962),
-        ("preact-110:shortcut=B", 1_730_522),
-        ("preact-164", 1_703_258),
-        ("preact-1001", 10_327_706),
-        ("wrn-16-1", 175_066),
-        ("wrn-16-4", 2_748_890),
-        ("wrn-16-8", 10_961_370),
-        ("wrn-16-10", 17_116_634),
-        ("wrn-22-8", 17_158_106),
-        ("wrn-22-10", 26_797_914),
-        ("wrn-28-1", 369_498),
-        ("wrn-28-2", 1_467_610),
-        ("wrn-28-10", 36_479_194),
-        ("wrn-28-10:dropout=0.3", 36_479_194),
-        ("wrn-28-12", 52_517_850),
-        ("wrn-28-20", 145_815_514),
-        ("wrn-40-1", 563_930),
-        ("wrn-40-2", 2_243_546),
-        ("wrn-40-4", 8_949_210),
-        ("wrn-40-8", 35_748_314),
-        ("wrn-40-10", 55_841_754),
-        ("wrn-40-14", 109_416_410),
-        // Table 2 of the WRN paper.
-        ("wrn-40-2:block=B(1,3,1)", 1_429_082),
-        ("wrn-40-2:block=B(3,1)", 1_211_354),
-        ("wrn-40-2:block=B(1,3)", 1_297_370),
-        ("wrn-40-2:block=B(3,1,1)", 1_343_066),
-        ("wrn-28-2:block=B(3,3)", 1_467_610),
-        ("wrn-22-2:block=B(3,1,3)", 1_145_498),
-        // Table 3.
-        ("wrn-40-2:l=1", 2_243_546),
-        ("wrn-40-2:l=2", 2_243_546),
-        ("wrn-40-2:l=3", 2_243_546),
-        ("wrn-40-2:l=4", 2_243_546),
-        ("vgg15-128", 2_069_760 + 3_840 + 1_290),
-    ] {
+    for &(name, parameters) in PARAMETERS {
         assert_eq!(graph(name).parameter_count(), parameters, "{name}");
     }
 }
@@ -164,63 +166,159 @@ fn usual(name: &str, mode: Mode) -> Network {
 
 /// Exact numbers of parameters for images and classes that the name stands for.
 /// Those of torchvision and timm are the same.
+const USUAL_PARAMETERS: &[(&str, usize)] = &[
+    ("resnet18", 11_689_512),
+    ("resnet34", 21_797_672),
+    ("resnet50", 25_557_032),
+    ("resnet50-v1", 25_557_032),
+    ("resnet101", 44_549_160),
+    ("resnet152", 60_192_808),
+    ("wide-resnet-50-2", 68_883_240),
+    ("wide-resnet-101-2", 126_886_696),
+    ("resnext-50-32x4d", 25_028_904),
+    ("resnext-101-32x4d", 44_177_704),
+    ("resnext-101-32x8d", 88_791_336),
+    ("resnext-101-64x4d", 83_455_272),
+    ("resnext-29-8x64d", 34_426_698),
+    ("resnext-29-16x64d", 68_155_210),
+    ("resnext-29-32x4d", 4_775_754),
+    ("resnext-29-4x64d", 17_562_442),
+    ("resnext-29-2x64d", 9_130_314),
+    ("resnext-29-1x64d", 4_914_250),
+    ("densenet-40-12", 1_019_722),
+    ("densenet-100-12", 6_979_642),
+    ("densenet-100-24", 27_249_082),
+    ("densenet-bc-100-12", 769_162),
+    ("densenet-bc-250-24", 15_324_406),
+    ("densenet-bc-190-40", 25_624_430),
+    ("densenet121", 7_978_856),
+    ("densenet169", 14_149_480),
+    ("densenet201", 20_013_928),
+    ("densenet161", 28_681_000),
+    ("densenet264", 33_337_704),
+    ("dpn68", 12_611_602),
+    ("dpn68b", 12_611_602),
+    ("dpn92", 37_668_392),
+    ("dpn98", 61_570_728),
+    ("dpn131", 79_254_504),
+    ("dpn107", 86_917_800),
+    ("dpn26:variant=kuangliu", 11_574_842),
+    ("dpn92:variant=kuangliu", 34_236_634),
+    ("vgg11-bn:head=linear", 9_231_114),
+    ("vgg13-bn:head=linear", 9_416_010),
+    ("vgg16-bn:head=linear", 14_728_266),
+    ("vgg19-bn:head=linear", 20_040_522),
+    ("vgg19-bn:head=linear,bias=no", 20_035_018),
+    ("vgg16-bn:head=hidden", 15_253_578),
+    ("vgg16", 138_357_544),
+    ("vgg19-bn", 143_678_248),
+    ("dmrnet-56", 1_710_426),
+    ("dmrnet-32-4", 14_851_402),
+    ("dmrnet-50-4", 24_151_882),
+    ("resnet110:shortcut=A-avg,bias=yes", 1_732_010),
+    ("cifar-resnet152:shortcut=A-avg,bias=yes", 2_414_090),
+    ("wrn-28-10:project=raw,stride-at=last,bias=yes", 36_489_290),
+    ("preact-110:order=original", 1_727_962),
+];
+
 #[test]
 fn parameters_of_networks_for_imagenet_and_of_ports() {
-    for (name, parameters) in [
-        ("resnet18", 11_689_512),
-        ("resnet34", 21_797_672),
-        ("resnet50", 25_557_032),
-        ("resnet50-v1", 25_557_032),
-        ("resnet101", 44_549_160),
-        ("resnet152", 60_192_808),
-        ("wide-resnet-50-2", 68_883_240),
-        ("wide-resnet-101-2", 126_886_696),
-        ("resnext-50-32x4d", 25_028_904),
-        ("resnext-101-32x4d", 44_177_704),
-        ("resnext-101-32x8d", 88_791_336),
-        ("resnext-101-64x4d", 83_455_272),
-        ("resnext-29-8x64d", 34_426_698),
-        ("resnext-29-16x64d", 68_155_210),
-        ("resnext-29-32x4d", 4_775_754),
-        ("resnext-29-4x64d", 17_562_442),
-        ("resnext-29-2x64d", 9_130_314),
-        ("resnext-29-1x64d", 4_914_250),
-        ("densenet-40-12", 1_019_722),
-        ("densenet-100-12", 6_979_642),
-        ("densenet-100-24", 27_249_082),
-        ("densenet-bc-100-12", 769_162),
-        ("densenet-bc-250-24", 15_324_406),
-        ("densenet-bc-190-40", 25_624_430),
-        ("densenet121", 7_978_856),
-        ("densenet169", 14_149_480),
-        ("densenet201", 20_013_928),
-        ("densenet161", 28_681_000),
-        ("densenet264", 33_337_704),
-        ("dpn68", 12_611_602),
-        ("dpn68b", 12_611_602),
-        ("dpn92", 37_668_392),
-        ("dpn98", 61_570_728),
-        ("dpn131", 79_254_504),
-        ("dpn107", 86_917_800),
-        ("dpn26:variant=kuangliu", 11_574_842),
-        ("dpn92:variant=kuangliu", 34_236_634),
-        ("vgg11-bn:head=linear", 9_231_114),
-        ("vgg13-bn:head=linear", 9_416_010),
-        ("vgg16-bn:head=linear", 14_728_266),
-        ("vgg19-bn:head=linear", 20_040_522),
-        ("vgg19-bn:head=linear,bias=no", 20_035_018),
-        ("vgg16-bn:head=hidden", 15_253_578),
-        ("vgg16", 138_357_544),
-        ("vgg19-bn", 143_678_248),
-        ("dmrnet-56", 1_710_426),
-        ("dmrnet-32-4", 14_851_402),
-        ("dmrnet-50-4", 24_151_882),
-        ("resnet110:shortcut=A-avg,bias=yes", 1_732_010),
-        ("cifar-resnet152:shortcut=A-avg,bias=yes", 2_414_090),
-        ("wrn-28-10:bias=yes,project=raw", 36_489_290),
-        ("preact-110:order=original", 1_727_962),
-    ] {
+    for &(name, parameters) in USUAL_PARAMETERS {
         assert_eq!(usual(name, Mode::Eval).graph.parameter_count(), parameters, "{name}");
+    }
+}
+
+/// Every network whose number of parameters is known stands in the catalogue, with
+/// this number; networks that the catalogue does not tell apart share a row.
+#[test]
+fn the_catalogue_lists_every_known_network() {
+    let catalogue = published::Catalogue::built_in();
+    let names = |entry: &published::Entry| -> Vec<ModelSpec> {
+        let names = std::iter::once(&entry.name).chain(&entry.also);
+        names.map(|name| spec(name)).collect()
+    };
+    let listed: Vec<(ModelSpec, Vec<ModelSpec>)> = catalogue
+        .entries()
+        .map(|(_, entry)| (spec(&entry.name), names(entry)))
+        .collect();
+    for (name, parameters) in PARAMETERS.iter().chain(USUAL_PARAMETERS) {
+        let known = spec(name);
+        let row = listed.iter().find(|(_, names)| names.contains(&known));
+        let (listed, _) = row.unwrap_or_else(|| panic!("{name} is not in the catalogue"));
+        let count = usual(&listed.to_string(), Mode::Eval).graph.parameter_count();
+        assert_eq!(count, *parameters, "{name}, listed as {listed}");
+    }
+}
+
+#[test]
+fn a_network_is_known_by_every_spelling_of_its_name() {
+    for (name, spellings) in [
+        (
+            "wrn-28-10",
+            "wrn_28_10 WRN-28-10 wrn28_10 wrn28-10 wrn28x10 wide-resnet-28-10 wide_resnet_28_10 WideResNet28x10",
+        ),
+        (
+            "wide-resnet-50-2",
+            "wide_resnet50_2 wrn_50_2 WRN-50-2-bottleneck wideresnet50-2",
+        ),
+        ("resnet20", "resnet_20 resnet-20 ResNet20 RESNET-20 cifar_resnet20"),
+        (
+            "resnet50",
+            "resnet-50 resnet_50 resnet50_v1_5 resnet50v1.5 resnet50-v1.5",
+        ),
+        ("resnet50-v1", "resnet50_v1 resnet-50-v1"),
+        ("cifar-resnet50", "cifar_resnet50 cifar-resnet-50"),
+        ("plain-20", "plain20 plain_20 plainnet-20"),
+        (
+            "preact-20",
+            "preresnet-20 preresnet20 pre-resnet-20 preact_resnet20 pre-act-resnet-20 PreActResNet20",
+        ),
+        ("preact-18", "preact_resnet18 preresnet18 PreActResNet18"),
+        (
+            "preact-164",
+            "pre-resnet-164 preresnet164 pre_act_resnet_164 pre-act-164",
+        ),
+        (
+            "resnext-29-8x64d",
+            "resnext29_8x64d ResNeXt29-8x64d resnext-29-8-64 resnext_29_8x64d",
+        ),
+        ("resnext-50-32x4d", "resnext50_32x4d ResNeXt-50-32x4d"),
+        ("resnet50:se=16", "se_resnet50 se-resnet-50 seresnet50 SE-ResNet50"),
+        ("resnext-50-32x4d:se=16", "se_resnext50_32x4d seresnext50_32x4d"),
+        (
+            "densenet-bc-100-12",
+            "densenet_bc_100_12 DenseNet-BC-100-12 densenet-bc-L100-k12 densenet_100_12_bc",
+        ),
+        ("densenet-40-12", "densenet_40_12 densenet40-12 densenet-L40-k12"),
+        ("densenet121", "densenet-121 densenet_121 DenseNet121"),
+        ("vgg16-bn", "vgg16_bn vgg16bn VGG-16-BN"),
+        ("vgg16", "vgg-16 VGG_16"),
+        ("vgg15-128", "vgg_15_128 vgg-15-128"),
+        ("dpn68b", "dpn-68b DPN_68B"),
+        ("dpn92", "dpn-92 dpn_92"),
+        ("fusenet-cross-110", "dmrnet-56 dmrnet_56 DFN-MR-56 fusenet_cross_110"),
+    ] {
+        for spelling in spellings.split(' ') {
+            assert_eq!(spec(spelling), spec(name), "{spelling}");
+        }
+        assert_eq!(spec(name).to_string(), name);
+    }
+    assert_eq!(spec("ResNeXt-29, 8×64d"), spec("resnext-29-8x64d"));
+    assert_eq!(spec("WRN 28 10:dropout=0.3"), spec("wrn-28-10:dropout=0.3"));
+}
+
+#[test]
+fn spellings_that_are_offered_are_read() {
+    for name in SAMPLES {
+        let spellings = spec(name).spellings();
+        assert!(!spellings.contains(&spec(name).to_string()), "{name}: {spellings:?}");
+        for spelling in spellings {
+            assert_eq!(spec(&spelling), spec(name), "{spelling}");
+        }
+    }
+    let wide = spec("wrn-28-10").spellings();
+    for spelling in ["wrn_28_10", "wrn28_10", "wide-resnet-28-10", "wide_resnet_28_10"] {
+        assert!(wide.contains(&spelling.to_string()), "{wide:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::error::StudyError;
+use super::published::{Comparison, comparison_table};
 use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Table};
 use crate::train::{Config, EpochRow, RunDirectory};
 
@@ -15,6 +16,8 @@ pub struct RunCurve {
     pub config: Config,
     /// The results of each epoch.
     pub epochs: Vec<EpochRow>,
+    /// What is published for the same network on the same images.
+    pub published: Option<Comparison>,
 }
 
 impl RunCurve {
@@ -35,6 +38,7 @@ impl RunCurve {
             name: name.to_string_lossy().into_owned(),
             config: run.read_config()?,
             epochs,
+            published: Comparison::of_run(run),
         })
     }
 
@@ -72,10 +76,14 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
                 })
             })
             .collect();
-        json!({
+        let mut results = json!({
             "run": run.name, "model": run.config.model, "depth": run.depth(), "best_test_error": run.best(),
             "epochs": epochs,
-        })
+        });
+        if let Some(published) = &run.published {
+            results["published"] = published.json();
+        }
+        results
     };
     json!({ "runs": runs.iter().map(run).collect::<Vec<_>>() })
 }
@@ -132,7 +140,11 @@ pub fn curves_items(runs: &[RunCurve]) -> Vec<Item> {
             },
         ))
     };
-    vec![
+    let compared = runs
+        .iter()
+        .filter_map(|run| Some((run.name.clone(), run.published.clone()?)));
+    let compared = comparison_table(&compared.collect::<Vec<_>>());
+    let items = vec![
         Item::heading("Error"),
         curve("test", "error", "%", 100.0, &percent, |row| row.test_error),
         curve("training", "error", "%", 100.0, &percent, |row| row.train_error),
@@ -143,7 +155,8 @@ pub fn curves_items(runs: &[RunCurve]) -> Vec<Item> {
         Item::Figure(rate_figure(runs)),
         Item::heading("All runs"),
         Item::Table(table(runs)),
-    ]
+    ];
+    items.into_iter().chain(compared.map(Item::Table)).collect()
 }
 
 /// What a figure shows of each epoch.

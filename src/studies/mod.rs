@@ -9,6 +9,7 @@ mod file_name;
 mod full_disk;
 mod lesion;
 mod paths;
+mod published;
 mod recalibrate;
 mod result_log;
 pub mod statistics;
@@ -29,6 +30,7 @@ pub use paths::{
     PathFindings, PathNorms, PathSampling, PathStudy, contributions, effective_range, lengths_in_blocks,
     lengths_in_convolutions, path_norms, share_of_paths,
 };
+pub use published::{Comparison, comparison_table};
 pub use recalibrate::Recalibration;
 pub use result_log::ResultLog;
 pub use stochastic_depth::{DepthGrid, DepthStudy, depth_points};

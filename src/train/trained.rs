@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::depth::Depth;
 use super::directory::RunDirectory;
 use super::engine::Engine;
 use super::error::{TrainError, Unsaid};
@@ -438,13 +439,15 @@ impl FoundNetwork<'_> {
             Some(_) => {}
             None => notes.push(open_choices(&normalization, (!says_model).then_some(&model))),
         }
+        let depth = record.depth()?;
         engine.load(Split::Test, &images.test.images, &normalization)?;
         if let Some(train) = &images.train {
             engine.load(Split::Train, train, &normalization)?;
         }
         Ok(TrainedNetwork {
             hash: OnceCell::new(),
-            route: record.depth()?.test_route(engine.graph()),
+            depth,
+            route: depth.test_route(engine.graph()),
             training_images: images.train.map_or(0, |train| train.len()),
             engine,
             model,
@@ -637,6 +640,8 @@ pub struct TrainedNetwork {
     pub batch_size: NonZeroUsize,
     /// The run, if the weights are a run's.
     pub run: Option<RunDirectory>,
+    /// Which blocks ran in training, as the file says: all, where it does not.
+    pub depth: Depth,
     /// The route of the whole network. In a network trained with stochastic
     /// depth, the branches are scaled by their survival probabilities.
     pub route: Route,

@@ -10,6 +10,7 @@ use crate::cli::{self, AdapterArgs, CliError, NetworkArgs};
 use crate::data::ImageSet;
 use crate::files::AtomicFile;
 use crate::report::{Column, Item, Report, Table};
+use crate::studies::Comparison;
 use crate::train::{
     CALIBRATION_BINS, ClassificationReport, ImageResult, Outcome, Split, evaluate_with_logits, probabilities,
     require_finite,
@@ -21,7 +22,9 @@ const LISTED: usize = 20;
 
 const AFTER_HELP: &str = "\
 Prints the top-1 error and the mean loss, then the top-5 error (for more than 5 classes), the expected calibration \
-error (15 bins of equal width, Guo et al. 2017), and the error by class. --json has the confusion matrix, too: \
+error (15 bins of equal width, Guo et al. 2017), and the error by class. On all test images of CIFAR-10, CIFAR-100, SVHN or \
+ImageNet the published errors of the same network stand beside its own, with a 95 % Wilson interval (`published` in \
+--json). --json has the confusion matrix, too: \
 `confusion` is a list of rows, one for each true class, with the number of images for each predicted class.";
 
 #[derive(Debug, clap::Args)]
@@ -77,8 +80,13 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
         predictions.0.finish()?;
     }
     let outcome = Outcome::new(each);
+    let (test, preparation) = (&network.test.images, &network.preparation);
+    let beside = network
+        .model
+        .spec()
+        .and_then(|spec| Comparison::new(spec, network.depth, test, preparation, outcome.wrong));
     if args.json {
-        return cli::json_line(&json!({
+        let mut results = json!({
             "images": outcome.images,
             "wrong": outcome.wrong,
             "error": outcome.error,
@@ -91,9 +99,13 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
             "weights": network.weights,
             "data": network.source,
             "adapter": network.engine.name(),
-        }));
+        });
+        if let Some(beside) = beside {
+            results["published"] = beside.json();
+        }
+        return cli::json_line(&results);
     }
-    Ok(text(&outcome, &report, &network.test.images.class_names))
+    Ok(text(&outcome, &report, beside.as_ref(), &test.class_names))
 }
 
 /// The file that `--predictions` names.
@@ -135,7 +147,7 @@ impl Predictions {
     }
 }
 
-fn text(outcome: &Outcome, report: &ClassificationReport, names: &[String]) -> String {
+fn text(outcome: &Outcome, report: &ClassificationReport, beside: Option<&Comparison>, names: &[String]) -> String {
     let mut text = format!(
         "{} of {} images wrong: error {:.2} %, loss {:.4} nats\n",
         outcome.wrong,
@@ -147,9 +159,13 @@ fn text(outcome: &Outcome, report: &ClassificationReport, names: &[String]) -> S
         text.push_str(&format!("top-5: {wrong} images wrong: error {:.2} %\n", 100.0 * error));
     }
     text.push_str(&format!(
-        "expected calibration error: {:.2} % ({CALIBRATION_BINS} bins)\n\n",
+        "expected calibration error: {:.2} % ({CALIBRATION_BINS} bins)\n",
         100.0 * report.ece()
     ));
+    if let Some(beside) = beside {
+        text.push_str(&format!("{}\n", beside.line()));
+    }
+    text.push('\n');
     let table = Report {
         items: vec![Item::Table(by_class(report, names))],
         ..Report::default()
@@ -221,7 +237,7 @@ mod tests {
     fn people_read_the_error_of_each_class() {
         let (report, names) = report(6);
         let each = vec![[0.5, 1.0], [0.5, 1.0], [0.5, 1.0], [0.5, 0.0], [0.5, 0.0], [0.5, 0.0]];
-        let text = text(&Outcome::new(each), &report, &names);
+        let text = text(&Outcome::new(each), &report, None, &names);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "3 of 6 images wrong: error 50.00 %, loss 0.5000 nats");
         assert_eq!(lines[1], "top-5: 0 images wrong: error 0.00 %");

@@ -102,6 +102,9 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
     batch_size(args.batch_size)?;
     let spec: ModelSpec = args.model.to_string_lossy().parse()?;
     let input = cli::args::input_for(&spec, args.input.as_deref(), args.classes)?;
+    if let Some(line) = spec.note(&input) {
+        cli::note(line);
+    }
     let mut train = spec.build(&input, Mode::Train)?.graph;
     let mut eval = spec.build(&input, Mode::Eval)?.graph;
     let blocks: Vec<BlockRow> = eval

@@ -6,27 +6,21 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{self, CliError};
+use crate::data::DataSet;
 use crate::graph::Mode;
 use crate::models::published::{Catalogue, Entry, Family, PublishedError, Recipe, Seen};
 use crate::models::{self, InputShape, ModelError, ModelSpec};
 use crate::report::{Column, Item, Report, Table};
 use crate::shown::shown;
 
-/// Data sets with published errors: the key of facts, the name in print, and the
-/// shape of the images.
-const DATA: [(&str, &str, InputShape); 4] = [
-    ("cifar10", "CIFAR-10", small(10)),
-    ("cifar100", "CIFAR-100", small(100)),
-    ("svhn", "SVHN", small(10)),
-    ("imagenet", "ImageNet", InputShape::IMAGENET),
-];
-
-const fn small(classes: usize) -> InputShape {
+/// The images that a network for this data set is built for.
+fn input_of(data: DataSet) -> InputShape {
+    let [channels, height, width] = data.shape();
     InputShape {
-        channels: 3,
-        height: 32,
-        width: 32,
-        classes,
+        channels,
+        height,
+        width,
+        classes: data.classes(),
     }
 }
 
@@ -133,17 +127,12 @@ struct Fact<'a> {
     sample_blocks: Option<usize>,
 }
 
-/// Per cent as a fraction, without the digits that a division adds.
-fn fraction(percent: f64) -> f64 {
-    (percent * 1e4).round() / 1e6
-}
-
 impl<'a> Fact<'a> {
     fn of(fact: &'a PublishedError) -> Self {
         Fact {
             data: &fact.data,
-            error: fraction(fact.error),
-            top5_error: fact.top5.map(fraction),
+            error: fact.error_fraction(),
+            top5_error: fact.top5_fraction(),
             source: Catalogue::built_in().cite(&fact.source),
             at: fact.at.as_deref(),
             seen: fact.seen,
@@ -208,21 +197,19 @@ fn list(entries: Vec<(&'static Family, &'static Entry)>, json: bool) -> Result<S
 }
 
 fn family_table(rows: &[Row]) -> Table {
-    let data: Vec<&(&str, &str, InputShape)> = DATA
-        .iter()
-        .filter(|(key, ..)| rows.iter().any(|row| row.entry.first(key).is_some()))
-        .collect();
+    let is_used = |data: &DataSet| rows.iter().any(|row| row.entry.first(data.key()).is_some());
+    let used: Vec<DataSet> = DataSet::ALL.into_iter().filter(is_used).collect();
     let mut columns = vec![
         Column::plain("model", "model"),
         Column::count("parameters", "parameters"),
         macs_column(),
         Column::plain("blocks", "blocks"),
     ];
-    columns.extend(data.iter().map(|(key, name, _)| Column::number(key, name, 2)));
+    columns.extend(used.iter().map(|data| Column::number(data.key(), &data.to_string(), 2)));
     let row = |row: &Row| {
-        let errors = data
+        let errors = used
             .iter()
-            .map(|(key, ..)| json!(row.entry.first(key).map(|fact| fact.error)));
+            .map(|data| json!(row.entry.first(data.key()).map(|fact| fact.error)));
         let mut cells = vec![
             json!(row.entry.name),
             json!(row.size.parameters),
@@ -257,7 +244,7 @@ fn sources_of(rows: &[Row]) -> String {
     let mut places: Vec<(&str, Vec<&str>)> = Vec::new();
     let facts = rows
         .iter()
-        .flat_map(|row| DATA.iter().filter_map(|(key, ..)| row.entry.first(key)));
+        .flat_map(|row| DataSet::ALL.into_iter().filter_map(|data| row.entry.first(data.key())));
     for fact in facts {
         let known = places.iter().position(|(source, _)| *source == fact.source);
         let index = known.unwrap_or_else(|| {
@@ -288,9 +275,8 @@ fn sources_of(rows: &[Row]) -> String {
 /// A network with all that is known about it.
 struct Description<'a> {
     spec: &'a ModelSpec,
-    /// For each data set that the network is for: its key, its name in print, and
-    /// the network's size there.
-    sizes: Vec<(&'static str, &'static str, Size)>,
+    /// The network's size for each data set that it is for.
+    sizes: Vec<(DataSet, Size)>,
     families: Vec<&'static Family>,
     published: Vec<&'static PublishedError>,
     recipes: Vec<&'static Recipe>,
@@ -307,18 +293,19 @@ impl<'a> Description<'a> {
             published: Vec::new(),
             recipes: Vec::new(),
         };
-        for (key, name, input) in &DATA {
+        for data in DataSet::ALL {
+            let input = &input_of(data);
             // A name that leaves its stem open stands for two networks.
             let is_usual = (input.height, input.width) == (usual.height, usual.width);
             if !is_usual && spec.note(input).is_none() {
                 continue;
             }
-            found.sizes.push((key, name, Size::of(spec, input)?));
+            found.sizes.push((data, Size::of(spec, input)?));
             for (family, entry) in catalogue.of(spec, input) {
-                let facts = entry.published.iter().filter(|fact| fact.data == *key);
+                let facts = entry.published.iter().filter(|fact| fact.data == data.key());
                 found.published.extend(facts);
                 let recipes = catalogue.recipes(family, entry).into_iter();
-                for recipe in recipes.filter(|recipe| recipe.data.iter().any(|data| data == key)) {
+                for recipe in recipes.filter(|recipe| recipe.data.iter().any(|key| key == data.key())) {
                     if !found.recipes.contains(&recipe) {
                         found.recipes.push(recipe);
                     }
@@ -346,8 +333,8 @@ impl<'a> Description<'a> {
         let sizes: Vec<Value> = self
             .sizes
             .iter()
-            .map(|(key, _, size)| {
-                json!({ "data": key, "input": size.input, "classes": size.classes,
+            .map(|(data, size)| {
+                json!({ "data": data.key(), "input": size.input, "classes": size.classes,
                 "parameters": size.parameters, "macs": size.macs, "blocks": size.blocks })
             })
             .collect();
@@ -445,14 +432,14 @@ impl<'a> Description<'a> {
 
     /// The network's size for each data set, those of one size in one row.
     fn size_table(&self) -> Table {
-        let mut rows: Vec<(Vec<&str>, &Size)> = Vec::new();
-        for (_, name, size) in &self.sizes {
+        let mut rows: Vec<(Vec<String>, &Size)> = Vec::new();
+        for (data, size) in &self.sizes {
             match rows.iter_mut().find(|(_, known)| *known == size) {
-                Some((names, _)) => names.push(name),
-                None => rows.push((vec![name], size)),
+                Some((names, _)) => names.push(data.to_string()),
+                None => rows.push((vec![data.to_string()], size)),
             }
         }
-        let row = |(names, size): &(Vec<&str>, &Size)| {
+        let row = |(names, size): &(Vec<String>, &Size)| {
             vec![
                 json!(names.join(", ")),
                 json!(size.images()),
@@ -523,8 +510,10 @@ fn cited(source: &str, at: Option<&str>) -> String {
 
 /// The names in print of data sets.
 fn names_of(data: &[String]) -> String {
-    let named = DATA.iter().filter(|(key, ..)| data.iter().any(|known| known == key));
-    named.map(|(_, name, _)| *name).collect::<Vec<_>>().join(" and ")
+    let named = DataSet::ALL
+        .into_iter()
+        .filter(|set| data.iter().any(|key| key == set.key()));
+    named.map(|set| set.to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 /// A command in lines of a terminal's width, each but the last with a backslash
@@ -547,4 +536,140 @@ fn describe(spec: &ModelSpec, json: bool) -> Result<String, CliError> {
         return cli::json_line(&json!({ "models": [found.json()?] }));
     }
     Ok(found.text()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches};
+
+    use super::*;
+    use crate::cli::{SettingArgs, check_settings};
+
+    fn models(name: Option<&str>, json: bool) -> Result<String, CliError> {
+        super::models(&Args {
+            name: name.map(str::to_string),
+            json,
+        })
+    }
+
+    fn listed(name: Option<&str>) -> Vec<Value> {
+        let text = models(name, true).unwrap();
+        let object: Value = serde_json::from_str(&text).unwrap();
+        object["models"].as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn every_recipe_is_a_command_that_train_takes() {
+        for (family, entry) in Catalogue::built_in().entries() {
+            let spec: ModelSpec = entry.name.parse().unwrap();
+            let description = Description::of(&spec).unwrap();
+            for recipe in Catalogue::built_in().recipes(family, entry) {
+                assert!(!recipe.data.is_empty(), "{}", recipe.id);
+                let command = description.command(recipe).join(" ").replace('\'', "");
+                let words = command.split(' ').skip(1);
+                let matches = SettingArgs::augment_args(Command::new("train"))
+                    .try_get_matches_from(words)
+                    .unwrap_or_else(|error| panic!("{command}: {error}"));
+                let settings = SettingArgs::from_arg_matches(&matches).unwrap();
+                let config = settings.config().unwrap();
+                assert!(
+                    check_settings(&settings.given().unwrap(), std::iter::once(&config)).is_ok(),
+                    "{command}"
+                );
+                assert!(config.settings().is_ok(), "{command}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_name_lists_and_a_name_describes() {
+        let all = listed(None);
+        assert!(all.len() > 150, "{}", all.len());
+        let wide = listed(Some("WRN"));
+        let names: Vec<&str> = wide.iter().filter_map(|model| model["name"].as_str()).collect();
+        assert!(names.contains(&"wrn-28-10") && names.len() < all.len(), "{names:?}");
+        assert!(names.iter().all(|name| name.contains("wrn")), "{names:?}");
+        assert_eq!(listed(Some("wrn-28")).len(), listed(Some("WRN_28")).len());
+        let one = &listed(Some("ResNet_110"))[0];
+        assert_eq!(
+            (&one["name"], &one["parameters"], &one["blocks"], &one["classes"]),
+            (&json!("resnet110"), &json!(1_727_962), &json!(54), &json!(10))
+        );
+        assert_eq!(
+            (&one["input"], &one["macs"]),
+            (&json!([3, 32, 32]), &json!(252_887_680))
+        );
+        let paper = &one["published"][0];
+        assert_eq!((&paper["data"], &paper["error"]), (&json!("cifar10"), &json!(0.0643)));
+        assert_eq!(paper["source"], "He et al. 2015, arXiv:1512.03385");
+        assert_eq!(one["sizes"][1]["classes"], 100);
+        assert!(
+            one["recipes"][0]["command"].as_str().unwrap().contains("--warmup 400"),
+            "{one}"
+        );
+    }
+
+    #[test]
+    fn a_network_without_a_stem_in_its_name_is_described_for_both_sizes() {
+        let model = &listed(Some("resnet18"))[0];
+        assert_eq!(
+            (&model["parameters"], &model["classes"]),
+            (&json!(11_689_512), &json!(1000))
+        );
+        let data: Vec<&Value> = model["published"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|fact| &fact["data"])
+            .collect();
+        assert!(
+            data.contains(&&json!("cifar10")) && data.contains(&&json!("imagenet")),
+            "{data:?}"
+        );
+        let text = models(Some("resnet18"), false).unwrap();
+        assert!(text.contains("11 173 962") && text.contains("11 689 512"), "{text}");
+    }
+
+    #[test]
+    fn a_network_that_is_not_listed_has_a_name_and_a_size_too() {
+        let text = models(Some("resnet26:shortcut=B"), false).unwrap();
+        assert!(
+            text.contains("369 690 parameters") && text.contains("No error of this network"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn text_fits_a_terminal_of_eighty_columns_but_for_tables_of_long_names() {
+        let text = models(None, false).unwrap();
+        let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 88).collect();
+        assert!(wide.len() < 12, "{}", wide.join("\n"));
+        for name in ["resnet110", "wrn-28-10", "resnet50"] {
+            let text = models(Some(name), false).unwrap();
+            let commands: Vec<&str> = text
+                .lines()
+                .skip_while(|line| !line.starts_with("    residua"))
+                .collect();
+            assert!(commands[0].ends_with('\\'), "{text}");
+            assert!(commands.iter().all(|line| line.chars().count() <= 88), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_found_says_what_there_is() {
+        for (name, part) in [
+            ("alexnet", "`residua models` lists all: resnet<6n+2>"),
+            ("resnet51", "6n+2; take 50 or 56"),
+            ("wrn-28-10:droput=1", "no option 'droput'"),
+            ("", "lists all"),
+        ] {
+            let error = models(Some(name), false).unwrap_err();
+            assert_eq!(
+                (error.exit_code(), error.line().contains(part)),
+                (2, true),
+                "{}",
+                error.line()
+            );
+        }
+    }
 }

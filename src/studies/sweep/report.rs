@@ -8,6 +8,8 @@ use super::aggregate::SeedGroup;
 use super::grid::{SEED, describe};
 use super::{MedianRange, TrainedPoint, groups};
 use crate::report::{Axis, Cell, Column, Figure, Item, Layer, Mark, Report, Table, number_or_word};
+use crate::studies::published::{Comparison, comparison_table};
+use crate::train::RunDirectory;
 
 /// The report of a sweep: a table with one row per point, where runs that
 /// differ only in their seed are aggregated to median and range; test error by
@@ -26,6 +28,10 @@ pub fn sweep_report(command: &str, results: &[TrainedPoint]) -> Report {
     if aggregated {
         items.push(Item::Table(runs_table(results)));
     }
+    let compared = results
+        .iter()
+        .filter_map(|run| Some((run.point.name.clone(), published(run)?)));
+    items.extend(comparison_table(&compared.collect::<Vec<_>>()).map(Item::Table));
     if let [first, second] = varying(&groups, &keys)[..] {
         let title = format!("Test error by {first} and {second}");
         let (columns, rows) = (distinct(&groups, first), distinct(&groups, second));
@@ -136,6 +142,12 @@ fn existing(mut object: Value) -> Value {
     object
 }
 
+/// What is published for the network of a run on its images.
+fn published(run: &TrainedPoint) -> Option<Comparison> {
+    run.test_error()?;
+    Comparison::of_run(&RunDirectory::open(&run.run).ok()?)
+}
+
 fn run_json(run: &TrainedPoint) -> Value {
     existing(json!({
         "name": run.point.name,
@@ -154,6 +166,7 @@ fn run_json(run: &TrainedPoint) -> Value {
         "images_per_second": run.images_per_second(),
         "seconds": run.seconds(),
         "diverged": run.diverged,
+        "published": published(run).map(|published| published.json()),
     }))
 }
 
