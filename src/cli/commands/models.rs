@@ -1,6 +1,8 @@
 //! `models`: which networks have names, how large are they, and which errors are
 //! published for them?
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -221,7 +223,9 @@ fn family_table(rows: &[Row]) -> Table {
     };
     Table {
         name: "models".into(),
-        title: rows.first().map_or_else(String::new, |row| row.family.title.clone()),
+        title: rows
+            .first()
+            .map_or_else(String::new, |row| format!("{}: {}", row.family.title, row.family.names)),
         columns,
         rows: rows.iter().map(row).collect(),
         file_only: false,
@@ -236,40 +240,30 @@ fn macs_column() -> Column {
     }
 }
 
-/// How the names of a family are written, and where its errors are published.
+/// Where the errors of a table are published, and the paper of its networks.
 fn sources_of(rows: &[Row]) -> String {
     let Some(first) = rows.first() else {
         return String::new();
     };
-    let mut places: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut places: Vec<(&str, BTreeSet<&str>)> = Vec::new();
+    // The paper comes first.
+    places.push((&first.family.source, BTreeSet::new()));
     let facts = rows
         .iter()
         .flat_map(|row| DataSet::ALL.into_iter().filter_map(|data| row.entry.first(data.key())));
     for fact in facts {
         let known = places.iter().position(|(source, _)| *source == fact.source);
         let index = known.unwrap_or_else(|| {
-            places.push((&fact.source, Vec::new()));
+            places.push((&fact.source, BTreeSet::new()));
             places.len() - 1
         });
-        if let Some(at) = fact.at.as_deref().filter(|at| !places[index].1.contains(at)) {
-            places[index].1.push(at);
-        }
+        places[index].1.extend(fact.at.as_deref());
     }
-    let catalogue = Catalogue::built_in();
-    let place = |(source, at): &(&str, Vec<&str>)| {
-        let at: Vec<&str> = std::iter::once(catalogue.cite(source))
-            .chain(at.iter().copied())
-            .collect();
-        at.join(", ")
+    let place = |(source, at): &(&str, BTreeSet<&str>)| {
+        let at: Vec<&str> = at.iter().copied().collect();
+        cited(source, (!at.is_empty()).then(|| at.join(", ")).as_deref())
     };
-    let introduced = catalogue.cite(&first.family.source);
-    let places: Vec<String> = places.iter().map(place).collect();
-    let errors = if places.is_empty() {
-        String::new()
-    } else {
-        format!(" Errors: {}.", places.join("; "))
-    };
-    format!("{}. {introduced}.{errors}", first.family.names)
+    places.iter().map(place).collect::<Vec<_>>().join("; ") + "."
 }
 
 /// A network with all that is known about it.
@@ -417,15 +411,16 @@ impl<'a> Description<'a> {
             let source = cited(&recipe.source, recipe.at.as_deref());
             text.push_str(&format!("\nRecipe for {} ({source})\n\n", names_of(&recipe.data)));
             text.push_str(&folded(&self.command(recipe)));
-            let missing = match recipe.missing.is_empty() {
-                true => "This program has all of it.".to_string(),
-                false => format!("What differs: {}.", recipe.missing.join("; ")),
-            };
-            let note = Report {
-                items: vec![Item::text(missing)],
-                ..Report::default()
-            };
-            text.push_str(&format!("\n{}", note.text()));
+            if !recipe.missing.is_empty() {
+                text.push_str("\nWhat this program does in another way:\n");
+            }
+            for difference in &recipe.missing {
+                let item = Report {
+                    items: vec![Item::text(format!("- {difference}"))],
+                    ..Report::default()
+                };
+                text.push_str(&item.text());
+            }
         }
         Ok(text)
     }
