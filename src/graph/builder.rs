@@ -4,8 +4,8 @@
 //! returns an error for inputs that do not fit.
 
 use super::{
-    Block, Conv, Gains, Graph, Init, Node, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool, Shape, State,
-    StateId, window_count,
+    Block, BlockId, Conv, Gains, Graph, Init, MeanJoin, Node, NodeId, Op, PadShortcut, Param, ParamId, ParamKind,
+    PathDropping, Pool, Shape, State, StateId, window_count,
 };
 
 /// What a graph is built for.
@@ -440,7 +440,7 @@ impl Graph {
             return Err(self.mismatch("join", branch, shortcut));
         }
         let shape = self.shape(branch).clone();
-        let id = super::BlockId(self.blocks.len());
+        let id = BlockId(self.blocks.len());
         let join = self.push(Op::Join(id), &[branch, shortcut], shape);
         let output = if info.relu { self.relu(join) } else { join };
         self.blocks.push(Block {
@@ -455,6 +455,27 @@ impl Graph {
             default: info.default,
         });
         Ok(output)
+    }
+
+    /// Makes the last blocks the paths of one join, whose output is the mean of
+    /// their branches: one block for each of `columns`, the column (from 1) that
+    /// the path is a part of. The first of them was built with zeros as shortcut,
+    /// each other one with the output of the one before.
+    pub fn join_by_mean(&mut self, columns: &[usize]) {
+        let first = self.blocks.len().saturating_sub(columns.len());
+        let mean = MeanJoin {
+            blocks: first..self.blocks.len(),
+            columns: columns.to_vec(),
+        };
+        for (BlockId(block), gains) in mean.gains(|_| true) {
+            self.blocks[block].default = gains;
+        }
+        self.means.push(mean);
+    }
+
+    /// Says which paths of its joins training leaves out.
+    pub fn drop_paths_of_joins(&mut self, dropping: PathDropping) {
+        self.path_dropping = dropping;
     }
 
     /// Softmax cross-entropy of the logits against the labels: the last node

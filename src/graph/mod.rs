@@ -13,6 +13,7 @@
 mod active;
 mod autodiff;
 mod builder;
+mod mean;
 mod names;
 mod op;
 mod precision;
@@ -23,6 +24,7 @@ mod shape;
 pub use active::Active;
 pub use autodiff::Gradients;
 pub use builder::{BlockInfo, GraphError, Mode, ResidualBlock};
+pub use mean::{MeanJoin, PathDropping};
 pub use names::NameError;
 pub use op::{Conv, Op, PadShortcut, Pool, Side};
 pub use precision::Precision;
@@ -192,6 +194,10 @@ pub struct Graph {
     pub states: Vec<State>,
     /// Blocks in the order of the forward pass; block number l is `blocks[l-1]`.
     pub blocks: Vec<Block>,
+    /// The joins whose output is the mean of several blocks' branches.
+    pub means: Vec<MeanJoin>,
+    /// Which paths of these joins training leaves out.
+    pub path_dropping: PathDropping,
     /// Whether batch norm uses the batch's statistics and dropout drops.
     pub mode: Mode,
     /// The storage format of activations.
@@ -212,6 +218,8 @@ impl Graph {
             params: Vec::new(),
             states: Vec::new(),
             blocks: Vec::new(),
+            means: Vec::new(),
+            path_dropping: PathDropping::default(),
             mode,
             precision: Precision::default(),
             scope: Vec::new(),
@@ -407,7 +415,13 @@ impl Graph {
 
     /// The default route: every block with its default gains.
     pub fn default_route(&self) -> Route {
-        Route::new(self.blocks.iter().map(|block| block.default).collect())
+        Route::of_network(self.blocks.iter().map(|block| block.default).collect(), &self.means)
+    }
+
+    /// Whether a block has a shortcut of its own: it is no layer of a plain or
+    /// dense network and no path of a mean.
+    pub fn has_shortcut(&self, block: BlockId) -> bool {
+        self.blocks[block.0].default.shortcut != 0.0 && !self.means.iter().any(|mean| mean.blocks.contains(&block.0))
     }
 
     /// The parameter that node `id` holds, if it is an [`Op::Param`].

@@ -6,8 +6,9 @@
 //! path gradients are all routes of one graph.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use super::{Block, BlockId, Graph};
+use super::{Block, BlockId, Graph, MeanJoin};
 
 /// The gains of one block. A side with gain 0 is not computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,6 +50,8 @@ pub struct Route {
     /// The block whose parameters each block uses: itself, unless blocks are
     /// reordered.
     takes: Vec<BlockId>,
+    /// The joins by a mean, whose paths share the gain.
+    means: Arc<[MeanJoin]>,
 }
 
 /// A route that does not fit the network.
@@ -88,6 +91,12 @@ pub enum RouteError {
         /// The number of the other.
         right: usize,
     },
+    /// A path of a join by a mean has no shortcut that could be removed.
+    #[error("block {number} is a path of a mean: it has no shortcut")]
+    NoShortcut {
+        /// The block's number.
+        number: usize,
+    },
     /// Routes that share a forward pass must have the same forward gains.
     #[error("routes for gradients of one forward pass differ in their forward gains")]
     ForwardDiffers,
@@ -99,9 +108,15 @@ pub enum RouteError {
 impl Route {
     /// A route with the given gains, block 1 first.
     pub fn new(gains: Vec<Gains>) -> Self {
+        Route::of_network(gains, &[])
+    }
+
+    /// A route with the given gains for a network with the joins `means`.
+    pub(super) fn of_network(gains: Vec<Gains>, means: &[MeanJoin]) -> Self {
         Route {
             takes: (0..gains.len()).map(BlockId).collect(),
             gains,
+            means: means.into(),
         }
     }
 
@@ -196,9 +211,12 @@ impl Route {
     /// branch. The control experiment of a lesion.
     ///
     /// # Errors
-    /// When the block does not exist.
+    /// When the block does not exist, or is a path of a mean.
     pub fn without_shortcut(mut self, number: usize) -> Result<Self, RouteError> {
         let index = self.index(number)?;
+        if self.means.iter().any(|mean| mean.blocks.contains(&index)) {
+            return Err(RouteError::NoShortcut { number });
+        }
         (self.gains[index].shortcut, self.gains[index].back_shortcut) = (0.0, 0.0);
         Ok(self)
     }
@@ -211,7 +229,8 @@ impl Route {
     }
 
     /// This route with the blocks `numbers` (from 1) deleted: only their shortcuts
-    /// remain.
+    /// remain. A join by a mean becomes the mean of the paths that remain, and
+    /// zeros if there are none.
     ///
     /// # Errors
     /// When a block does not exist.
@@ -220,7 +239,25 @@ impl Route {
             let index = self.index(number)?;
             self.gains[index] = Gains::DELETED;
         }
+        for mean in self.means.clone().iter() {
+            if numbers.iter().any(|number| mean.blocks.contains(&(number - 1))) {
+                let remains: Vec<bool> = mean
+                    .blocks
+                    .clone()
+                    .map(|index| self.gains[index].branch != 0.0)
+                    .collect();
+                self.keep_paths(mean, |path| remains[path]);
+            }
+        }
         Ok(self)
+    }
+
+    /// Leaves the paths of `mean` whose index (from 0) `keeps` accepts; its output
+    /// is their mean.
+    pub fn keep_paths(&mut self, mean: &MeanJoin, keeps: impl Fn(usize) -> bool) {
+        for (block, gains) in mean.gains(keeps) {
+            self.set(block, gains);
+        }
     }
 
     /// Checks that all gains are finite, and that no block has gain 0 on both sides.

@@ -198,10 +198,17 @@ impl Family for DualPath {
 }
 
 /// The values between two units.
-#[derive(Clone, Copy)]
 struct Paths {
     residual: NodeId,
-    dense: NodeId,
+    /// The channels of the dense path, as the units have added them.
+    dense: Vec<NodeId>,
+}
+
+impl Paths {
+    /// Both paths as one value.
+    fn concat(&self, g: &mut Graph) -> Result<NodeId, GraphError> {
+        g.concat(&[&[self.residual], &self.dense[..]].concat())
+    }
 }
 
 impl Design {
@@ -224,7 +231,7 @@ impl Design {
             for unit in 1..=units {
                 let name = format!("conv{}_{unit}", index + 2);
                 let next = g.scoped(&name, |g| self.unit(g, index, input, paths.filter(|_| unit > 1)))?;
-                input = g.concat(&[next.residual, next.dense])?;
+                input = next.concat(g)?;
                 paths = Some(next);
             }
         }
@@ -237,7 +244,8 @@ impl Design {
         let width = self.residual << index;
         let increment = self.increments[index];
         let (grouped, groups) = (self.grouped.0 << index, self.grouped.1);
-        let stride = if paths.is_none() && index > 0 { 2 } else { 1 };
+        let is_first = paths.is_none();
+        let stride = if is_first && index > 0 { 2 } else { 1 };
         let path = g.path("");
         let path = path.trim_end_matches('.').to_string();
         let old = match paths {
@@ -247,7 +255,7 @@ impl Design {
                 let projected = norm_relu_conv(g, name, input, width + 2 * increment, ConvOptions::new(1, stride))?;
                 Paths {
                     residual: g.slice(projected, 0, width)?,
-                    dense: g.slice(projected, width, 2 * increment)?,
+                    dense: vec![g.slice(projected, width, 2 * increment)?],
                 }
             }
         };
@@ -271,14 +279,12 @@ impl Design {
             path: &path,
             stage: index + 1,
             input,
-            downsamples: paths.is_none(),
+            downsamples: is_first,
         };
         let residual = halves.residual(g, added, old.residual)?;
-        let appended = halves.dense(g, appended)?;
-        Ok(Paths {
-            residual,
-            dense: g.concat(&[old.dense, appended])?,
-        })
+        let mut dense = old.dense;
+        dense.push(halves.dense(g, appended)?);
+        Ok(Paths { residual, dense })
     }
 }
 

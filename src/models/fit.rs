@@ -170,6 +170,7 @@ fn candidates(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<String> {
             .iter()
             .flat_map(|name| stems.map(|stem| format!("{name}:stem={stem}"))),
     );
+    names.push("dmrnet-imagenet-50".to_string());
     let heads = ["imagenet", "linear", "hidden"];
     let with_norms = VGG
         .iter()

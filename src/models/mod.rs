@@ -25,10 +25,12 @@ mod error;
 mod excite;
 mod family;
 mod fit;
+mod fractalnet;
 mod fusenet;
 mod input;
 pub mod layers;
 mod limits;
+mod merge_run;
 mod plain;
 mod postact;
 mod preact;
@@ -63,6 +65,8 @@ pub use input::InputShape;
 pub const OPTIONS: &[&str] = &[
     "bias",
     "block",
+    "drop-global",
+    "drop-path",
     "dropout",
     "dropout-at",
     "gate-bias",
@@ -70,6 +74,7 @@ pub const OPTIONS: &[&str] = &[
     "l",
     "last-pool",
     "order",
+    "pool",
     "project",
     "se",
     "shortcut",
@@ -149,6 +154,10 @@ families! {
         dpn::DualPath,
         /// Fused and merge-and-run networks (Zhao et al. 2017).
         fusenet::FuseNet,
+        /// The merge-and-run network for ImageNet (Zhao et al. 2017).
+        merge_run::ImageNetMergeRun,
+        /// FractalNet (Larsson et al. 2017).
+        fractalnet::FractalNet,
     }
 }
 
@@ -248,12 +257,12 @@ impl ModelSpec {
         (own != others).then(|| (only_in(&own, &others), only_in(&others, &own)))
     }
 
-    /// Whether `other` is this network but for its dropout, which has no
-    /// parameters and no effect after training.
+    /// Whether `other` is this network but for its dropout and drop-path, which
+    /// have no parameters and no effect after training.
     pub fn is_but_for_dropout(&self, other: &ModelSpec) -> bool {
         let lasting = |spec: &ModelSpec| {
             let mut choices = spec.choices();
-            choices.retain(|choice| !choice.option.starts_with("dropout"));
+            choices.retain(|choice| !choice.option.starts_with("drop"));
             (spec.base(), choices)
         };
         lasting(self) == lasting(other)

@@ -62,6 +62,9 @@ const SAMPLES: &[&str] = &[
     "fusenet-cross-14-2",
     "fusenet-fuse3-8",
     "fusenet-fuse6-14",
+    "dmrnet-imagenet-50",
+    "fractalnet-2-4",
+    "fractalnet-3-4:pool=join,dropout=0.4,drop-path=0.15,drop-global=0.5",
 ];
 
 fn spec(text: &str) -> ModelSpec {
@@ -215,6 +218,10 @@ const USUAL_PARAMETERS: &[(&str, usize)] = &[
     ("dmrnet-56", 1_710_426),
     ("dmrnet-32-4", 14_851_402),
     ("dmrnet-50-4", 24_151_882),
+    ("dmrnet-imagenet-50", 46_395_048),
+    ("fractalnet-3", 33_724_618),
+    ("fractalnet-4", 76_106_634),
+    ("fractalnet-6-16", 21_083_466),
     ("resnet110:shortcut=A-avg,bias=yes", 1_732_010),
     ("cifar-resnet152:shortcut=A-avg,bias=yes", 2_414_090),
     ("wrn-28-10:project=raw,stride-at=last,bias=yes", 36_489_290),
@@ -331,6 +338,7 @@ fn parameters_for_a_hundred_classes() {
         ("wrn-28-10", 36_536_884),
         ("resnext-29-8x64d", 34_518_948),
         ("resnext-29-16x64d", 68_247_460),
+        ("fractalnet-3", 33_770_788),
         ("resnet110:shortcut=A-avg,bias=yes", 1_737_860),
     ] {
         let network = build(name, 100, Mode::Eval);
@@ -372,6 +380,8 @@ fn multiply_adds_of_networks_for_imagenet() {
         ("resnext-50-32x4d", 3, "4.230"),
         ("wide-resnet-50-2", 2, "11.40"),
         ("resnext-29-8x64d", 2, "5.39"),
+        ("fractalnet-3", 6, "0.845223"),
+        ("fractalnet-4", 6, "2.036078"),
         ("resnext-29-16x64d", 2, "10.69"),
         ("dpn68", 1, "2.3"),
         ("dpn92", 1, "6.5"),
@@ -427,6 +437,13 @@ fn blocks_are_counted_as_the_papers_do() {
         ("dmrnet-56", 54, &[19, 20, 37, 38]),
         ("fusenet-half-14", 6, &[3, 4, 5, 6]),
         ("vgg16", 9, &[]),
+        ("dmrnet-imagenet-50", 24, &[]),
+        ("fractalnet-2", 10, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (
+            "fractalnet-3:pool=join",
+            25,
+            &[1, 2, 3, 6, 7, 8, 11, 12, 13, 16, 17, 18],
+        ),
     ] {
         let graph = graph(name);
         assert_eq!(graph.blocks.len(), blocks, "{name}");
@@ -455,6 +472,18 @@ fn blocks_are_named_as_in_weights_files() {
     );
     assert_eq!(names("densenet-10-4")[0], "features.denseblock1.denselayer1");
     assert_eq!(names("dmrnet-8")[..2], ["layer1.0.line1", "layer1.0.line2"]);
+    assert_eq!(names("dmrnet-imagenet-50")[0], "layer2.1.line1");
+    assert_eq!(
+        names("fractalnet-3")[..5],
+        [
+            "join1.column2",
+            "join1.column3",
+            "join2.column1",
+            "join2.column2",
+            "join2.column3"
+        ]
+        .map(|path| format!("block1.{path}"))
+    );
     let stages: Vec<usize> = graph("vgg15-128").blocks.iter().map(|block| block.stage).collect();
     assert_eq!(stages, [1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]);
 }
@@ -636,6 +665,10 @@ fn canonical_names_are_read_back() {
         ("dpn-68b", "dpn68b"),
         ("dmrnet-56", "fusenet-cross-110"),
         ("dmrnet-32-4", "fusenet-cross-62-4"),
+        ("FractalNet", "fractalnet-3"),
+        ("fractalnet20", "fractalnet-3"),
+        ("fractalnet-40:dropout=0.4", "fractalnet-4:dropout=0.4"),
+        ("fractalnet-3-64:pool=paths", "fractalnet-3"),
     ] {
         assert_eq!(spec(written).to_string(), canonical, "{written}");
         assert_eq!(spec(canonical), spec(written), "{written}");
@@ -706,6 +739,10 @@ fn refusals_say_what_exists() {
         ("resnet20:shortcut=A,shortcut=B", "given twice"),
         ("vgg16-128", "5n; take 15 or 20"),
         ("vgg15-0", "number of channels must be 1 to 4096"),
+        ("fractalnet-9", "number of columns must be 1 to 8"),
+        ("fractalnet-3:drop-global=1.5", "drop-global is a share from 0 to 1"),
+        ("fractalnet-3:drop-path=1", "at least 0 and less than 1"),
+        ("dmrnet-imagenet-101", "unknown model"),
     ] {
         let message = refusal(text);
         assert!(message.contains(words), "{text}: {message}");
@@ -1017,6 +1054,7 @@ fn a_network_fits_its_own_shapes_and_only_look_alikes_do_besides() {
         "stride-at=",
         "variant=",
         "fusenet",
+        "fractalnet",
         "densenet-",
         "resnext-11",
         "stem=imagenet,shortcut=A",

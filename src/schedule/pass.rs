@@ -68,6 +68,11 @@ impl Purpose {
     }
 }
 
+/// Whether routes of `graph` usually have backward gains other than 0 and 1.
+pub(super) fn has_fractions(graph: &Graph) -> bool {
+    !graph.means.is_empty()
+}
+
 /// The loss node of a graph that a model built.
 pub(super) fn loss_of(graph: &Graph) -> NodeId {
     graph.loss().expect("a model's graph ends with its loss")
@@ -118,11 +123,11 @@ pub(super) fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Reco
         }
     };
     let request = PlanRequest {
+        scaled: has_fractions(&graph),
         graph,
         gradients,
         keep,
         batch,
-        scaled: false,
         choices: KernelChoices::default(),
     };
     match pass {

@@ -12,7 +12,7 @@ use super::footprint::Footprint;
 use super::kernel_choices::KernelChoices;
 use super::memory::BufferPool;
 use super::memory_plan::MemoryPlan;
-use super::pass::{Pass, Purpose, check_storage, loss_of, request};
+use super::pass::{Pass, Purpose, check_storage, has_fractions, loss_of, request};
 use super::plan::{Kernel, Plan};
 use super::request::PlanRequest;
 use super::resident_set::{Batch, Crop, Gathering, ResidentSet};
@@ -251,7 +251,7 @@ impl Session {
             return Err(RouteError::Reordered.into());
         }
         let purpose = Purpose {
-            scaled: !route.is_binary_backward(),
+            scaled: self.scales(route),
             ..Purpose::of(Pass::Train, batch.draws.len())
         };
         self.prepare(purpose)?;
@@ -432,7 +432,7 @@ impl Session {
                 return Err(RouteError::ForwardDiffers.into());
             }
         }
-        let scaled = routes.iter().any(|route| !route.is_binary_backward());
+        let scaled = routes.iter().any(|route| self.scales(route));
         let purpose = Purpose {
             scaled,
             ..Purpose::of(Pass::InputGradient(mode), batch.draws.len())
@@ -509,6 +509,12 @@ impl Session {
             }
         }
         Ok(self.gpu.check()?)
+    }
+
+    /// Whether a plan for `route` multiplies gradients by backward gains. All
+    /// routes of a network with means share one plan.
+    fn scales(&self, route: &Route) -> bool {
+        has_fractions(&self.eval) || !route.is_binary_backward()
     }
 
     /// The forward graph that `pass` goes through.
@@ -685,7 +691,7 @@ impl Session {
         let purpose = Purpose {
             pass: Pass::step(training),
             size,
-            scaled: training && !route.is_binary_backward(),
+            scaled: training && self.scales(route),
             resumable: false,
         };
         self.prepare(purpose)?;

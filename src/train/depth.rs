@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use crate::graph::{BlockId, Gains, Graph, Route};
+use crate::graph::{BlockId, Gains, Graph, PathDropping, Route};
 use crate::models::Network;
 use crate::random::{Philox, Stream};
 
@@ -171,7 +171,8 @@ impl Depth {
         let blocks = graph.blocks.len();
         let philox = Philox::new(seed);
         match self {
-            Depth::Constant | Depth::BySample { .. } => {}
+            Depth::Constant => drop_paths_of_joins(&mut route, graph, &philox, step),
+            Depth::BySample { .. } => {}
             Depth::Stochastic { p_last, rule } => {
                 for index in 0..blocks {
                     let mut draws = philox.draws(Stream::StochasticDepth, step, index as u32);
@@ -224,6 +225,37 @@ impl Depth {
             }
         }
         route
+    }
+}
+
+/// Leaves out paths of joins by a mean, as the network says. The draws depend on
+/// (seed, step, join).
+fn drop_paths_of_joins(route: &mut Route, graph: &Graph, philox: &Philox, step: u32) {
+    let PathDropping { local, global } = graph.path_dropping;
+    if local == 0.0 && global == 0.0 {
+        return;
+    }
+    let mut draws = philox.draws(Stream::StochasticDepth, step, u32::MAX);
+    let alone = (draws.unit() < global).then(|| {
+        let columns = graph.means.iter().flat_map(|mean| mean.columns.iter().copied()).max();
+        draws.below(columns.unwrap_or(0) as u32) as usize + 1
+    });
+    for (join, mean) in graph.means.iter().enumerate() {
+        let kept: Vec<bool> = match alone {
+            // The output of a join without this column is not read.
+            Some(column) if mean.columns.contains(&column) => mean.columns.iter().map(|own| *own == column).collect(),
+            Some(_) => continue,
+            None => {
+                let mut draws = philox.draws(Stream::StochasticDepth, step, join as u32);
+                let mut kept: Vec<bool> = mean.columns.iter().map(|_| draws.unit() >= local).collect();
+                if !kept.contains(&true) {
+                    let last = draws.below(kept.len() as u32) as usize;
+                    kept[last] = true;
+                }
+                kept
+            }
+        };
+        route.keep_paths(mean, |path| kept[path]);
     }
 }
 
@@ -308,6 +340,58 @@ mod tests {
             assert_eq!(running(&Depth::Sampled(23).training_route(&graph, 1, step)), 23);
         }
         assert_eq!(running(&Depth::Sampled(99).training_route(&graph, 1, 0)), 54);
+    }
+
+    /// For each join, the gain of each of its paths.
+    fn paths(graph: &Graph, route: &Route) -> Vec<Vec<f32>> {
+        let gain = |block| route.gains(BlockId(block)).branch;
+        let of = |mean: &crate::graph::MeanJoin| mean.blocks.clone().map(gain).collect();
+        graph.means.iter().map(of).collect()
+    }
+
+    #[test]
+    fn joins_lose_paths_at_random_but_not_all() {
+        let graph = graph("fractalnet-3-4:drop-path=0.4");
+        let (mut left_out, mut all) = (0, 0);
+        for step in 0..400 {
+            let route = Depth::Constant.training_route(&graph, 5, step);
+            assert_eq!(route, Depth::Constant.training_route(&graph, 5, step));
+            for gains in paths(&graph, &route) {
+                let kept = gains.iter().filter(|gain| **gain > 0.0).count();
+                assert!(gains.iter().all(|gain| *gain == 0.0 || *gain == 1.0 / kept as f32));
+                assert!((gains.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+                left_out += gains.len() - kept;
+                all += gains.len();
+            }
+        }
+        // With two paths 0.4 − 0.4²/2 of them, with three 0.4 − 0.4³/3.
+        let expected = (2.0 * (0.4 - 0.16 / 2.0) + 3.0 * (0.4 - 0.064 / 3.0)) / 5.0;
+        let share = f64::from(left_out as u32) / f64::from(all as u32);
+        assert!((share - expected).abs() < 0.02, "{share}, expected {expected}");
+        assert_eq!(Depth::Constant.test_route(&graph), graph.default_route());
+    }
+
+    #[test]
+    fn one_column_of_a_fractal_runs_alone() {
+        let network = graph("fractalnet-3-4:drop-global=1");
+        let mut seen = [0; 3];
+        for step in 0..60 {
+            let route = Depth::Constant.training_route(&network, 1, step);
+            let gains = paths(&network, &route);
+            // Every second join has all three columns.
+            let column = gains[1].iter().position(|gain| *gain == 1.0).unwrap();
+            seen[column] += 1;
+            let wanted = [network.loss().unwrap()];
+            let runs = crate::graph::Active::new(&network, &route, &wanted, &[]);
+            let is_conv = |id: &crate::graph::NodeId| matches!(network.node(*id).op, Op::Conv(_)) && runs.runs(*id);
+            // The layers of this column alone: 5, 10 or 20.
+            assert_eq!(network.ids().filter(is_conv).count(), 5 << column);
+        }
+        assert!(seen.iter().all(|count| *count > 8), "{seen:?}");
+        let half = graph("fractalnet-3-4:drop-global=0.5");
+        let whole = |step: &u32| Depth::Constant.training_route(&half, 1, *step) == half.default_route();
+        let count = (0..200).filter(whole).count();
+        assert!((70..130).contains(&count), "{count}");
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
             compiled: HashSet::new(),
             origin,
         };
-        run.settings.check_blocks(run.engine.graph().blocks.len())?;
+        run.settings.check_blocks(run.engine.graph())?;
         run.set_weights(resume, splits)?;
         Ok(run)
     }

@@ -10,7 +10,7 @@ use super::depth::Depth;
 use super::open::TrainOptions;
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source, Splits};
-use crate::graph::{Param, ParamKind, Precision, Recompute};
+use crate::graph::{Graph, Param, ParamKind, Precision, Recompute};
 use crate::models::Model;
 
 /// The largest number of images in a batch.
@@ -234,13 +234,24 @@ impl Settings {
         }
     }
 
-    /// Checks that a model with `blocks` blocks can be trained with these
-    /// settings.
+    /// Checks that a model with the evaluation graph `graph` can be trained with
+    /// these settings.
     ///
     /// # Errors
-    /// If more blocks are to be sampled than there are.
-    pub fn check_blocks(&self, blocks: usize) -> Result<(), TrainError> {
+    /// If more blocks are to be sampled than there are, or blocks are to be left
+    /// out that are paths of a mean.
+    pub fn check_blocks(&self, graph: &Graph) -> Result<(), TrainError> {
+        let blocks = graph.blocks.len();
         match self.depth {
+            Depth::Constant => Ok(()),
+            _ if !graph.means.is_empty() => {
+                let setting = match self.depth {
+                    Depth::Sampled(_) => "sample-blocks",
+                    _ => "stochastic-depth",
+                };
+                let problem = "the blocks of the model are paths of means; leave out paths by its option drop-path";
+                Err(TrainError::value(setting, problem))
+            }
             Depth::Sampled(count) if count > blocks => Err(TrainError::value(
                 "sample-blocks",
                 format!("{count} is too many: the model has {blocks} blocks"),
@@ -271,6 +282,8 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Mode;
+    use crate::models::InputShape;
     use crate::train::Config;
 
     #[test]
@@ -301,6 +314,28 @@ mod tests {
         assert!(with(|s| s.seed = u64::MAX).contains("seed 18446744073709551615"));
         let none = |s: &mut Settings| s.depth = Depth::Sampled(0);
         assert!(with(none).contains("sample blocks 0"));
+    }
+
+    #[test]
+    fn blocks_that_are_paths_of_a_mean_are_left_out_by_the_model() {
+        let problem = |model: &str, depth: Depth| {
+            let model: Model = model.parse().unwrap();
+            let graph = model.build(&InputShape::default(), Mode::Eval).unwrap().graph;
+            let settings = Settings {
+                depth,
+                ..Settings::default()
+            };
+            settings.check_blocks(&graph).err().map(|error| error.to_string())
+        };
+        let rule = crate::train::DepthRule::Linear;
+        let stochastic = Depth::Stochastic { p_last: 0.5, rule };
+        for depth in [stochastic, Depth::BySample { p_last: 0.5, rule }, Depth::Sampled(1)] {
+            let refused = problem("fractalnet-2-4", depth).unwrap();
+            assert!(refused.contains("option drop-path"), "{refused}");
+            assert_eq!(problem("resnet8", depth), None);
+        }
+        assert_eq!(problem("fractalnet-2-4", Depth::Constant), None);
+        assert!(problem("resnet8", Depth::Sampled(4)).unwrap().contains("4 is too many"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     ComparedNetwork, LesionFindings, RandomDeletions, Trials, all_pairs, delete, delete_random, deletion, greedy,
     reorder, responses, without_shortcut,
 };
-use crate::graph::Block;
+use crate::graph::{Block, BlockId};
 use crate::studies::error::StudyError;
 use crate::studies::evaluator::{Evaluator, StudyProgress};
 use crate::studies::recalibrate::Recalibration;
@@ -284,7 +284,7 @@ impl LesionStudy {
         let greedy = greedy(evaluator, route, self.greedy)?;
         evaluator.begin("removing shortcuts");
         let controls = if self.without_shortcut {
-            let with_shortcut = |number: &usize| blocks[number - 1].default.shortcut != 0.0;
+            let with_shortcut = |number: &usize| evaluator.graph().has_shortcut(BlockId(number - 1));
             let numbers: Vec<usize> = (1..=blocks.len()).filter(with_shortcut).collect();
             without_shortcut(evaluator, route, &numbers)?
         } else {

@@ -204,7 +204,7 @@ impl Sweep {
             let ((input, train_images, test_images), normalization) = images;
             config.normalization(normalization)?;
             let graph = settings.model.build(input, Mode::Eval)?.graph;
-            settings.check_blocks(graph.blocks.len())?;
+            settings.check_blocks(&graph)?;
             let sizes = PointSizes {
                 parameters: graph.parameter_count(),
                 macs: graph.macs(),
