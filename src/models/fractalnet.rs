@@ -114,7 +114,7 @@ impl FractalNet {
     fn block(&self, g: &mut Graph, stage: usize, x: NodeId) -> Result<NodeId, GraphError> {
         // What each column has so far, column 1 first.
         let mut values = vec![x; self.columns];
-        let joins = 1 << self.columns.saturating_sub(2);
+        let joins = 1_usize << self.columns.saturating_sub(2);
         for join in 1..=joins {
             // Every join has the two deepest columns, every second one the three
             // deepest, and so on.

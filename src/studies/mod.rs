@@ -27,8 +27,8 @@ pub use lesion::{
     without_shortcut,
 };
 pub use paths::{
-    PathFindings, PathNorms, PathSampling, PathStudy, contributions, effective_range, lengths_in_blocks,
-    lengths_in_convolutions, path_norms, share_of_paths,
+    LengthUnit, PathFindings, PathLengths, PathNorms, PathSampling, PathStudy, contributions, effective_range,
+    lengths_in_blocks, lengths_in_convolutions, path_lengths, path_norms, share_of_paths,
 };
 pub use published::{Comparison, comparison_table};
 pub use recalibrate::Recalibration;

@@ -15,6 +15,7 @@ mod finite;
 mod foreign;
 mod kernels;
 mod knobs;
+mod lesions;
 mod memory;
 mod own_network;
 mod owners;

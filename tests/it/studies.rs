@@ -300,6 +300,45 @@ fn paths_are_counted_sampled_and_resumed() {
 }
 
 #[test]
+fn paths_are_counted_where_blocks_are_no_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, log2, lengths, reason) in [
+        (
+            "dmrnet-8",
+            36_f64.log2(),
+            4,
+            "block 1 (layer1.0.line1) is not on every path",
+        ),
+        (
+            "fractalnet-2-2",
+            5.0,
+            6,
+            "block 1 (block1.join1.column1) has no shortcut",
+        ),
+    ] {
+        let run = folder.path().join(model);
+        train(model, "synthetic:32,16", &["--steps", "1"], &run);
+        let paths = |extra: &[&str]| {
+            let mut command = program("tools");
+            command.arg("paths").arg("--run").arg(&run).args(extra);
+            command
+        };
+        let out = folder.path().join(format!("{model}-paths"));
+        let counted = ["--samples", "0", "--json", "--out", out.to_str().unwrap()];
+        let found = json(&mut paths(&counted));
+        assert!((found["log2_paths"].as_f64().unwrap() - log2).abs() < 1e-12);
+        let shares = found["lengths"].as_array().unwrap().iter();
+        let shares: Vec<f64> = shares.map(|row| row["share_of_paths"].as_f64().unwrap()).collect();
+        assert_eq!(shares.len(), lengths, "{shares:?}");
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        // Without the figure of what deletions leave of a binomial distribution.
+        check_page(&out.join("report.html"), 2);
+        let (code, line) = failure(&mut paths(&[]));
+        assert_eq!((code, line.contains(reason)), (2, true), "{line}");
+    }
+}
+
+#[test]
 fn curves_of_runs_are_drawn_together() {
     let folder = tempfile::tempdir().unwrap();
     let sampled = folder.path().join("sampled");

@@ -64,7 +64,7 @@ pub(super) fn off_the_chain(graph: &Graph) -> Option<usize> {
     let mut reached = vec![false; graph.nodes.len()];
     let mut useful = vec![false; graph.nodes.len()];
     useful[end.0] = true;
-    for id in (0..=end.0).rev().map(NodeId).filter(|_| true) {
+    for id in (0..=end.0).rev().map(NodeId) {
         if useful[id.0] {
             sources(graph, id).for_each(|source| useful[source.0] = true);
         }
@@ -98,7 +98,9 @@ fn sources(graph: &Graph, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         // The others are weights, statistics and gates.
         _ => index == 0,
     };
-    (0..node.inputs.len()).filter(move |&index| open(index)).map(|index| node.inputs[index])
+    (0..node.inputs.len())
+        .filter(move |&index| open(index))
+        .map(|index| node.inputs[index])
 }
 
 /// The paths to a value, for each of the concatenated parts that it still
@@ -258,15 +260,18 @@ mod tests {
         let PathLengths { shares, log2_paths } = path_lengths(&graph(model), unit);
         let count = |share: &f64| {
             let count = share * log2_paths.exp2();
-            assert!((count - count.round()).abs() < 1e-6 * count.max(1.0), "{model}: {count}");
+            assert!(
+                (count - count.round()).abs() < 1e-6 * count.max(1.0),
+                "{model}: {count}"
+            );
             count.round() as u64
         };
         shares.iter().map(count).collect()
     }
 
     /// The coefficients of a product of polynomials.
-    fn product(factors: &[&[u64]]) -> Vec<u64> {
-        factors.iter().fold(vec![1], |product, factor| {
+    fn product(factors: impl IntoIterator<Item = Vec<u64>>) -> Vec<u64> {
+        factors.into_iter().fold(vec![1], |product, factor| {
             let mut next = vec![0; product.len() + factor.len() - 1];
             for (i, a) in product.iter().enumerate() {
                 for (j, b) in factor.iter().enumerate() {
@@ -277,37 +282,85 @@ mod tests {
         })
     }
 
+    fn power(factor: &[u64], exponent: usize) -> Vec<u64> {
+        product(vec![factor.to_vec(); exponent])
+    }
+
     #[test]
     fn paths_of_small_networks_are_those_counted_by_hand() {
         use LengthUnit::{Blocks, Convolutions};
         // A layer of a dense block is taken or not: three blocks of two layers.
-        assert_eq!(counts("densenet-10-4", Blocks), product(&[&[1, 1]; 6]));
+        assert_eq!(counts("densenet-10-4", Blocks), power(&[1, 1], 6));
         // The stem and two transitions are on every path.
+        let outside = vec![0, 0, 0, 1];
         assert_eq!(
             counts("densenet-10-4", Convolutions),
-            product(&[&[0, 0, 0, 1], &product(&[&[1, 1]; 6])])
+            product([outside, power(&[1, 1], 6)])
         );
         // The fractal of three columns: x + x² for two columns, then
         // (x + x²)² + x, in each of five blocks.
-        let of_three: &[u64] = &[0, 1, 1, 2, 1];
-        assert_eq!(counts("fractalnet-3-4", Convolutions), product(&[of_three; 5]));
-        assert_eq!(counts("fractalnet-3-4:pool=join", Convolutions), product(&[of_three; 5]));
-        // In blocks, column 3 and column 2 are one between two joins.
-        assert_eq!(counts("fractalnet-3-4", Blocks), product(&[&[0, 1, 4]; 5]));
-        assert_eq!(counts("fractalnet-2-4", Convolutions), product(&[&[0, 1, 1]; 5]));
-        // Two lines with one mean: each of two units doubles the lines' paths by the
-        // mean of both, (a + b) or a with one block more; the last adds both branches.
-        let first = [[1, 1], [1, 1]];
-        let second = |line: usize| -> Vec<u64> {
-            let mean = [first[0][0] + first[1][0], first[0][1] + first[1][1], 0];
-            let branch = [0, first[line][0], first[line][1]];
-            (0..3).map(|length| mean[length] + branch[length]).collect()
-        };
-        // The first unit: both lines are the stem, so the mean has two paths.
-        assert_eq!(first[0][0] + first[1][0], 2);
-        let _ = second;
+        for model in ["fractalnet-3-4", "fractalnet-3-4:pool=join"] {
+            assert_eq!(counts(model, Convolutions), power(&[0, 1, 1, 2, 1], 5));
+            // In blocks, column 3 and column 2 are one between two joins.
+            assert_eq!(counts(model, Blocks), power(&[0, 1, 4], 5));
+        }
+        assert_eq!(counts("fractalnet-2-4", Convolutions), power(&[0, 1, 1], 5));
+        // Merge and run, three units. In the first both lines are the stem s, and
+        // the mean has two paths: each line is xs + 2s. In the second each is
+        // x(x + 2) + 2(x + 2). The last adds both branches to the mean.
+        assert_eq!(counts("fusenet-cross-14", Blocks), [8, 16, 10, 2]);
+        // A branch has two convolutions, a projection one.
+        let units = [vec![2, 0, 1], vec![0, 2, 1], vec![0, 2, 2]];
+        assert_eq!(
+            counts("fusenet-cross-14", Convolutions),
+            product([vec![0, 1]].into_iter().chain(units))
+        );
+        // A dual path network: the first unit of a stage projects its input to both
+        // paths and adds to both, each other unit adds to both.
+        let stage = |units: usize| product([vec![2, 2], power(&[1, 2], units - 1)]);
+        assert_eq!(
+            counts("dpn26:variant=kuangliu", Blocks),
+            product([2, 2, 2, 2].map(stage))
+        );
+        assert_eq!(counts("dpn68", Blocks), product([3, 4, 12, 3].map(stage)));
         // Half: identity and two branches in each of three blocks.
-        assert_eq!(counts("fusenet-half-14", Blocks), product(&[&[1, 2]; 3]));
-        assert_eq!(counts("fusenet-plain-5", Blocks).iter().sum::<u64>(), 1);
+        assert_eq!(counts("fusenet-half-14", Blocks), power(&[1, 2], 3));
+        // A chain has one path. A gate is no way for one.
+        assert_eq!(counts("plain-8", Blocks), [0, 0, 0, 0, 1]);
+        assert_eq!(counts("resnet8:skip=shortcut-gate,se=4", Blocks), [1, 3, 3, 1]);
+    }
+
+    #[test]
+    fn numbers_too_large_for_a_float_have_logarithms() {
+        let lengths = path_lengths(&graph("preact-1001"), LengthUnit::Blocks);
+        assert_eq!(lengths.log2_paths, 333.0);
+        // Near the middle the binomial distribution is a normal one.
+        let middle = lengths.shares[166] * (std::f64::consts::PI * 333.0 / 2.0).sqrt();
+        assert!((middle - 1.0).abs() < 0.01, "{middle}");
+        let deep = path_lengths(&graph("cifar-resnet3602"), LengthUnit::Blocks);
+        assert_eq!(deep.log2_paths, 1800.0);
+        assert!((deep.shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn only_in_a_chain_is_every_block_on_every_path() {
+        for name in [
+            "resnet8:shortcut=C",
+            "preact-8:shortcut=B",
+            "plain-8",
+            "resnet8:skip=exclusive-gate",
+            "vgg5-8",
+        ] {
+            assert_eq!(off_the_chain(&graph(name)), None, "{name}");
+        }
+        for (name, block) in [
+            ("dmrnet-8", 0),
+            ("fusenet-half-14", 0),
+            ("densenet-10-4", 0),
+            ("dpn26:variant=kuangliu", 0),
+            ("fractalnet-2-4", 0),
+        ] {
+            assert_eq!(off_the_chain(&graph(name)), Some(block), "{name}");
+        }
     }
 }

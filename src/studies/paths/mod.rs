@@ -1,95 +1,36 @@
 //! How long are the paths of a network, and which lengths carry the gradient?
 //!
-//! A network with n blocks is a sum over 2ⁿ paths. Each path takes the branch
-//! or the shortcut of every block (Veit, Wilber and Belongie 2016,
-//! arXiv:1605.06431). [`PathStudy`] runs the whole study.
+//! A chain of n residual blocks is a sum over 2ⁿ paths. Each path takes the
+//! branch or the shortcut of every block (Veit, Wilber and Belongie 2016,
+//! arXiv:1605.06431). In other networks, too, paths are counted (`lengths.rs`);
+//! the gradient on single paths is for chains. [`PathStudy`] runs the whole study.
 
 mod gradient;
+mod lengths;
 mod report;
 mod study;
 
 use std::ops::RangeInclusive;
 
-use crate::graph::{Block, Graph, NodeId, Op};
+use crate::graph::Graph;
 
 pub use gradient::{PathNorms, PathSampling, path_norms};
+pub use lengths::{LengthUnit, PathLengths, path_lengths};
 pub use report::PathFindings;
 pub use study::PathStudy;
 
 /// The share of paths of each length, from length 0. The length of a path is
-/// the number of branches it takes. The distribution is binomial if all blocks
-/// are residual. A block without a shortcut is part of every path.
+/// the number of branches it takes. The distribution is binomial if the blocks
+/// are residual and form a chain. A layer without a shortcut is part of every
+/// path.
 pub fn lengths_in_blocks(graph: &Graph) -> Vec<f64> {
-    let sides = graph.blocks.iter().map(|block| sides(block, 1, 0));
-    convolve(sides)
+    path_lengths(graph, LengthUnit::Blocks).shares
 }
 
 /// As [`lengths_in_blocks`], but the length is the number of convolutions on
 /// the path. Convolutions in projections and outside blocks count.
 pub fn lengths_in_convolutions(graph: &Graph) -> Vec<f64> {
-    let sides = graph.blocks.iter().map(|block| {
-        let count = |side| convolutions(graph, side, block.input);
-        sides(block, count(block.branch), count(block.shortcut))
-    });
-    let mut lengths = convolve(sides);
-    let all = graph
-        .ids()
-        .filter(|&id| matches!(graph.node(id).op, Op::Conv(_)))
-        .count();
-    let in_blocks: usize = graph
-        .blocks
-        .iter()
-        .map(|block| convolutions(graph, block.branch, block.input) + convolutions(graph, block.shortcut, block.input))
-        .sum();
-    // The convolutions outside blocks are on every path. `in_blocks` counts
-    // those that both sides of a block share twice; the difference must not
-    // become negative.
-    let mut shifted = vec![0.0; all.saturating_sub(in_blocks)];
-    shifted.append(&mut lengths);
-    shifted
-}
-
-/// The lengths and probabilities of the two sides of a block.
-fn sides(block: &Block, branch: usize, shortcut: usize) -> Vec<(usize, f64)> {
-    let open = |gain: f32| f64::from(u8::from(gain != 0.0));
-    let (a, b) = (open(block.default.branch), open(block.default.shortcut));
-    vec![(branch, a / (a + b).max(1.0)), (shortcut, b / (a + b).max(1.0))]
-}
-
-/// The distribution of a sum of independent lengths.
-fn convolve(sides: impl Iterator<Item = Vec<(usize, f64)>>) -> Vec<f64> {
-    let mut lengths = vec![1.0];
-    for sides in sides {
-        let longest = sides.iter().map(|&(length, _)| length).max().unwrap_or(0);
-        let mut next = vec![0.0; lengths.len() + longest];
-        for (length, probability) in sides {
-            for (index, before) in lengths.iter().enumerate() {
-                next[index + length] += probability * before;
-            }
-        }
-        lengths = next;
-    }
-    while lengths.len() > 1 && lengths.last() == Some(&0.0) {
-        lengths.pop();
-    }
-    lengths
-}
-
-/// Number of convolutions between `input` and `end`.
-fn convolutions(graph: &Graph, end: NodeId, input: NodeId) -> usize {
-    let mut reached = vec![false; graph.nodes.len()];
-    reached[end.0] = true;
-    let mut count = 0;
-    for index in (input.0 + 1..=end.0).rev().filter(|_| end != input) {
-        if reached[index] {
-            let node = &graph.nodes[index];
-            count += usize::from(matches!(node.op, Op::Conv(_)));
-            for input in &node.inputs {
-                reached[input.0] = true;
-            }
-        }
-    }
-    count
+    path_lengths(graph, LengthUnit::Convolutions).shares
 }
 
 /// The contribution of each length to the gradient: its share of paths times

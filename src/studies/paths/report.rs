@@ -17,8 +17,14 @@ const SHARE: f64 = 0.95;
 pub struct PathFindings {
     /// The network's name.
     pub label: String,
+    /// Number of blocks.
+    pub blocks: usize,
     /// Number of blocks with a shortcut.
     pub residual_blocks: usize,
+    /// Whether every block is on every path.
+    pub is_chain: bool,
+    /// The binary logarithm of the number of paths.
+    pub log2_paths: f64,
     /// The share of paths by number of branches.
     pub in_blocks: Vec<f64>,
     /// The share of paths by number of convolutions.
@@ -106,6 +112,7 @@ impl PathFindings {
         });
         json!({
             "blocks": self.residual_blocks,
+            "log2_paths": self.log2_paths,
             "lengths": lengths,
             "lengths_in_convolutions": self.in_convolutions,
             "effective": effective,
@@ -126,8 +133,12 @@ impl PathFindings {
             },
             Item::Figure(self.length_figure()),
             Item::Figure(self.convolution_figure()),
-            Item::Figure(self.remaining_figure()),
         ];
+        // What deletions leave of paths that do not pass all blocks is no binomial
+        // distribution.
+        if self.is_chain {
+            items.push(Item::Figure(self.remaining_figure()));
+        }
         if self.sampled.is_some() {
             items.push(Item::Heading {
                 text: "Gradient by path length".into(),
@@ -158,16 +169,28 @@ impl PathFindings {
         }
         let middle = effective_range(&self.in_blocks, SHARE);
         format!(
-            "{} of the 2^{longest} paths of {} are {} to {} blocks long.",
+            "{} of the {} paths of {} are {} to {} blocks long.",
             share_words(share_of_paths(&self.in_blocks, &middle)),
+            self.count_words(),
             self.label,
             middle.start(),
             middle.end()
         )
     }
 
+    /// The number of paths: `2^54`, `3125`, `about 1.3e40`.
+    fn count_words(&self) -> String {
+        match self.log2_paths {
+            log2 if log2 == log2.round() => format!("2^{log2}"),
+            log2 if log2 < 50.0 => format!("{}", log2.exp2().round()),
+            log2 => {
+                let log10 = log2 * 2_f64.log10();
+                format!("about {:.1}e{}", 10_f64.powf(log10.fract()), log10.floor())
+            }
+        }
+    }
+
     fn count_text(&self) -> String {
-        let n = self.residual_blocks;
         let middle = effective_range(&self.in_blocks, SHARE);
         let held = share_of_paths(&self.in_blocks, &middle);
         let activation = if self.post_activation {
@@ -177,8 +200,13 @@ impl PathFindings {
         } else {
             ""
         };
+        let blocks = match self.is_chain {
+            true => format!("{} residual blocks", self.residual_blocks),
+            false => format!("{} blocks", self.blocks),
+        };
         format!(
-            "{n} residual blocks give 2^{n} paths. {:.2} % of them are {} to {} blocks long.{activation}",
+            "{blocks} give {} paths. {:.2} % of them are {} to {} blocks long.{activation}",
+            self.count_words(),
             100.0 * held,
             middle.start(),
             middle.end()
@@ -219,7 +247,9 @@ impl PathFindings {
         Figure {
             name: "lengths".into(),
             title: format!("{}: length of its paths", self.label),
-            caption: "Share of paths by the number of branches that they take: binomial for residual blocks.".into(),
+            caption:
+                "Share of paths by the number of branches that they take: binomial for a chain of residual blocks."
+                    .into(),
             emphasis: String::new(),
             x: Axis::linear("path length (blocks)"),
             y: Axis::linear("share of all paths (%)"),

@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::{PathFindings, PathNorms, PathSampling, lengths_in_blocks, lengths_in_convolutions, path_norms};
-use crate::graph::Mode;
+use super::lengths::off_the_chain;
+use super::{LengthUnit, PathFindings, PathLengths, PathNorms, PathSampling, path_lengths, path_norms};
+use crate::graph::{BlockId, Graph, Mode};
 use crate::studies::error::StudyError;
 use crate::studies::evaluator::StudyProgress;
 use crate::studies::result_log::ResultLog;
@@ -71,7 +72,22 @@ impl PathStudy {
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<PathFindings, StudyError> {
         let graph = network.engine.graph().clone();
-        let in_blocks = lengths_in_blocks(&graph);
+        if graph.blocks.is_empty() {
+            return Err(StudyError::value(
+                "model",
+                format!("{}: it has no blocks, so its paths have no length", network.model),
+            ));
+        }
+        let PathLengths {
+            shares: in_blocks,
+            log2_paths,
+        } = path_lengths(&graph, LengthUnit::Blocks);
+        if !log2_paths.is_finite() {
+            return Err(StudyError::value(
+                "model",
+                format!("{}: no path leads from its images to its logits", network.model),
+            ));
+        }
         let longest = in_blocks.len() - 1;
         let lengths = self.lengths.clone().unwrap_or(0..=longest);
         if *lengths.end() > longest {
@@ -81,14 +97,16 @@ impl PathStudy {
                 format!("{from}..{to}: the longest path has {longest} blocks"),
             ));
         }
-        let has_shortcut = |block: &&crate::graph::Block| block.default.shortcut != 0.0;
-        let residual_blocks = graph.blocks.iter().filter(has_shortcut).count();
-        if residual_blocks < graph.blocks.len() && self.samples > 0 {
+        let has_shortcut = |index: &usize| graph.has_shortcut(BlockId(*index));
+        let residual_blocks = (0..graph.blocks.len()).filter(has_shortcut).count();
+        let off = off_the_chain(&graph);
+        if self.samples > 0
+            && let Some(reason) = no_single_paths(&graph, off)
+        {
             return Err(StudyError::value(
                 "samples",
                 format!(
-                    "{}: {} has blocks without a shortcut, so it has no paths to sample; use a residual model, or \
-                     sample 0 paths",
+                    "{}: {} has no single paths to sample: {reason}; sample 0 paths for their lengths alone",
                     self.samples, network.model
                 ),
             ));
@@ -99,8 +117,11 @@ impl PathStudy {
         };
         Ok(PathFindings {
             label: network.label(),
+            blocks: graph.blocks.len(),
             residual_blocks,
-            in_convolutions: lengths_in_convolutions(&graph),
+            is_chain: off.is_none(),
+            log2_paths,
+            in_convolutions: path_lengths(&graph, LengthUnit::Convolutions).shares,
             in_blocks,
             sampled,
             post_activation: graph.blocks.iter().any(|block| block.output != block.join),
@@ -159,4 +180,13 @@ impl PathStudy {
         identity.insert("seed".into(), self.seed.into());
         ResultLog::open(&out.join("results.jsonl"), &identity.into())
     }
+}
+
+/// Why a choice between branch and shortcut of each block is no single path;
+/// `off` is a block that is not on every path.
+fn no_single_paths(graph: &Graph, off: Option<usize>) -> Option<String> {
+    let named = |index: usize| format!("block {} ({})", index + 1, graph.blocks[index].name);
+    let plain = (0..graph.blocks.len()).find(|&index| !graph.has_shortcut(BlockId(index)));
+    let plain = plain.map(|index| format!("{} has no shortcut", named(index)));
+    plain.or_else(|| Some(format!("its blocks are no chain, {} is not on every path", named(off?))))
 }
