@@ -209,6 +209,9 @@ fn range(facts: &[&PublishedError]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Source;
+    use crate::train::{EpochRow, Fingerprint, RecordedData};
+    use crate::weights::{self, Tensor, TensorMap};
 
     fn comparison(model: &str, depth: Depth, data: DataSet) -> Option<Comparison> {
         let [channels, height, width] = data.shape();
@@ -233,6 +236,79 @@ mod tests {
         assert_eq!(table.rows[0][5..7], [json!(0.0875), json!("8.27 to 8.29")]);
         assert!(table.rows.iter().all(|row| row.len() == table.columns.len()));
         assert_eq!(comparison_table(&[]), None);
+    }
+
+    #[test]
+    fn a_run_is_compared_by_its_record_and_its_last_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let compare = |name: &str, images: usize, sha256: &str| {
+            let run = RunDirectory::create(&folder.path().join(name)).unwrap();
+            let row = EpochRow {
+                epoch: 1,
+                train_loss: 0.1,
+                train_error: 0.02,
+                test_loss: 0.3,
+                test_error: 0.086,
+                lr: 0.1,
+                images_per_second: 1.0,
+                seconds: 1.0,
+            };
+            run.write_metrics(&[row]).unwrap();
+            let data = RecordedData {
+                source: "/somewhere/else".into(),
+                limit_train: None,
+                limit_test: None,
+                resize: None,
+                crop: None,
+                pad: None,
+                channels: None,
+                train: None,
+                test: Some(Fingerprint {
+                    images,
+                    sha256: sha256.into(),
+                }),
+            };
+            let classes = "airplane automobile bird cat deer dog frog horse ship truck";
+            let record = Record {
+                version: Some("1".into()),
+                model: Some("resnet20:shortcut=A,skip=identity,se=0,bias=no".into()),
+                input: Some([3, 32, 32]),
+                classes: Some(classes.split(' ').map(str::to_string).collect()),
+                data: Some(data),
+                ..Record::default()
+            };
+            let bias = Tensor {
+                shape: vec![1],
+                data: vec![0.5],
+            };
+            let tensors = TensorMap::from([("fc.bias".to_string(), bias)]);
+            weights::write(&run.last(), &tensors, &record.metadata()).unwrap();
+            Comparison::of_run(&run)
+        };
+        let labels = "51a50c4cea171dc3425be401c02a6c78beeef979aa1a98e7fe9ac3e4742e3ce1";
+        let found = compare("all", 10_000, labels).unwrap();
+        assert_eq!(
+            (found.wrong, found.data, found.published.len()),
+            (860, DataSet::Cifar10, 3)
+        );
+        assert_eq!(compare("part", 5000, labels), None);
+        assert_eq!(compare("other", 10_000, "00"), None);
+    }
+
+    /// The labels of the real data set are those that it is known by.
+    #[test]
+    fn only_all_real_test_images_are_cifar_10() {
+        let Some(folder) = crate::files::test_data("cifar-10-batches-bin") else {
+            return;
+        };
+        let source: Source = folder.to_string_lossy().parse().unwrap();
+        let mut set = source.load_test(None, 0).unwrap().images;
+        let model = "resnet20".parse().unwrap();
+        let compare = |set: &ImageSet| Comparison::new(&model, Depth::Constant, set, &Preparation::default(), 827);
+        assert!(compare(&set).unwrap().line().contains("8.27 % wrong"));
+        assert_eq!(compare(&set.clone().take(9999)), None);
+        set.name = "CIFAR-10-C fog, severity 3, test".into();
+        assert_eq!(compare(&set), None);
     }
 
     #[test]

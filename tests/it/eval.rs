@@ -47,6 +47,9 @@ fn evaluation_agrees_with_pytorch() {
         let (found, truth) = (found[key].as_f64().unwrap(), truth[key].as_f64().unwrap());
         assert!((found - truth).abs() < tolerance, "{key}: {found} is not {truth}");
     }
+    // Published errors are of all test images.
+    let published = &found["published"]["errors"][0]["error"];
+    assert_eq!(published.as_f64(), all.then_some(0.0875), "{found}");
     let per_image = |key: &str| found[key].as_u64().unwrap() as f64 / images as f64;
     assert_eq!(found["top5_error"].as_f64().unwrap(), per_image("top5_wrong"));
 }
