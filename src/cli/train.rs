@@ -38,8 +38,8 @@ use crate::tuning::{KernelSource, read_tuning_file};
 #[derive(Debug, clap::Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SettingArgs {
-    /// Model: resnetD, plain-D, preact-D, wrn-D-K or vgg15-128, followed by its
-    /// options, as in resnet20:shortcut=B [default: wrn-16-1]
+    /// Model, followed by its options, as in resnet20:shortcut=B; `residua models`
+    /// lists the names [default: wrn-16-1]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Images: synthetic, or a folder or file, whose kind is recognised by what lies

@@ -12,7 +12,7 @@ use super::error::StudyError;
 use super::file_name::file_name;
 use super::sweep::{
     SEED, SeedGroup, SweepPoint, TrainedPoint, curves_figure, groups, heat_cells, heat_figure, median_range,
-    sweep_cost, sweep_json, sweep_provenance,
+    published_table, sweep_cost, sweep_json, sweep_provenance,
 };
 use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Report, Table, number_or_word};
 use crate::train::{Config, DepthRule, RunDirectory};
@@ -168,6 +168,7 @@ impl<'a> DepthStudy<'a> {
             },
             Item::Table(self.table()),
         ];
+        items.extend(published_table(self.results).map(Item::Table));
         if let Some(first) = models.first() {
             items.extend(self.rules_figure(first).map(Item::Figure));
         }

@@ -26,7 +26,9 @@ use crate::tuning::KernelSource;
 pub use aggregate::{MedianRange, SeedGroup, groups, median_range};
 use grid::distinct;
 pub use grid::{GridSetting, SEED, SweepPoint, describe, grid_points, split_values};
-pub use report::{curves_figure, heat_cells, heat_figure, sweep_cost, sweep_json, sweep_provenance, sweep_report};
+pub use report::{
+    curves_figure, heat_cells, heat_figure, published_table, sweep_cost, sweep_json, sweep_provenance, sweep_report,
+};
 
 /// The folder of the runs within a sweep's folder.
 const RUNS: &str = "runs";

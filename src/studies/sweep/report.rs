@@ -28,10 +28,7 @@ pub fn sweep_report(command: &str, results: &[TrainedPoint]) -> Report {
     if aggregated {
         items.push(Item::Table(runs_table(results)));
     }
-    let compared = results
-        .iter()
-        .filter_map(|run| Some((run.point.name.clone(), published(run)?)));
-    items.extend(comparison_table(&compared.collect::<Vec<_>>()).map(Item::Table));
+    items.extend(published_table(results).map(Item::Table));
     if let [first, second] = varying(&groups, &keys)[..] {
         let title = format!("Test error by {first} and {second}");
         let (columns, rows) = (distinct(&groups, first), distinct(&groups, second));
@@ -140,6 +137,14 @@ fn existing(mut object: Value) -> Value {
         object.retain(|key, value| !value.is_null() || key == "diverged");
     }
     object
+}
+
+/// The runs beside published errors, as a table; `None` where nothing is published.
+pub fn published_table(results: &[TrainedPoint]) -> Option<Table> {
+    let compared = results
+        .iter()
+        .filter_map(|run| Some((run.point.name.clone(), published(run)?)));
+    comparison_table(&compared.collect::<Vec<_>>())
 }
 
 /// What is published for the network of a run on its images.
