@@ -161,8 +161,8 @@ impl Catalogue {
 
     /// Every listed network with its family.
     pub fn entries(&self) -> impl Iterator<Item = (&Family, &Entry)> {
-        let entries = |family| Family::entries(family).map(move |entry| (family, entry));
-        self.families.iter().flat_map(entries)
+        let families = self.families.iter();
+        families.flat_map(|family| family.models.iter().map(move |entry| (family, entry)))
     }
 
     /// The entries of the network `spec` for images of shape `input`. There can
@@ -177,12 +177,6 @@ impl Catalogue {
         let ids = entry.recipes.as_ref().unwrap_or(&family.recipes);
         let recipe = |id: &String| self.recipes.iter().find(|recipe| recipe.id == *id);
         ids.iter().filter_map(recipe).collect()
-    }
-}
-
-impl Family {
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.models.iter()
     }
 }
 
