@@ -70,15 +70,20 @@ pub fn models(args: &Args) -> Result<String, CliError> {
     }
 }
 
-/// Whether the name of an entry, or the title of its family, contains `part`, in
-/// any spelling.
+/// Whether the name of an entry, in one of its spellings, or the title of its
+/// family contains `part`.
 fn contains(family: &Family, entry: &Entry, part: &str) -> bool {
     let plain = |text: &str| -> String {
         let kept = text.chars().filter(|c| !matches!(c, '-' | '_' | ' '));
         kept.flat_map(char::to_lowercase).collect()
     };
     let part = plain(part);
-    !part.is_empty() && (plain(&entry.name).contains(&part) || plain(&family.title).contains(&part))
+    let spellings = entry.name.parse().map(|spec: ModelSpec| spec.spellings());
+    let mut names = spellings
+        .into_iter()
+        .flatten()
+        .chain([entry.name.clone(), family.title.clone()]);
+    !part.is_empty() && names.any(|name| plain(&name).contains(&part))
 }
 
 /// How large a network is for images of one shape.
@@ -583,7 +588,15 @@ mod tests {
         let wide = listed(Some("WRN"));
         let names: Vec<&str> = wide.iter().filter_map(|model| model["name"].as_str()).collect();
         assert!(names.contains(&"wrn-28-10") && names.len() < all.len(), "{names:?}");
-        assert!(names.iter().all(|name| name.contains("wrn")), "{names:?}");
+        assert!(
+            names.iter().all(|name| name.contains("wrn") || name.contains("wide")),
+            "{names:?}"
+        );
+        assert!(
+            listed(Some("preresnet"))
+                .iter()
+                .any(|model| model["name"] == "preact-164")
+        );
         assert_eq!(listed(Some("wrn-28")).len(), listed(Some("WRN_28")).len());
         let one = &listed(Some("ResNet_110"))[0];
         assert_eq!(
