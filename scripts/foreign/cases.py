@@ -36,7 +36,7 @@ def timm(name):
 
 def cadene_dpn():
     # timm's module is Cadene's code but for the name of the head.
-    return classes.LastLinear(timm("dpn68")(), "classifier")
+    return classes.last_linear(timm("dpn68")(), "classifier")
 
 
 CIFAR_WIDTHS = [16, 32, 64]
@@ -57,8 +57,8 @@ CASES = [
     photographs("timm", "dpn68" + STEM, timm("dpn68")),
     photographs("timm", "dpn68b" + STEM, timm("dpn68b")),
     photographs("timm", "dpn92" + STEM, timm("dpn92")),
-    photographs("cadene", "resnet50" + STEM, lambda: classes.LastLinear(torchvision("resnet50")(), "fc")),
-    photographs("cadene", "densenet121" + STEM, lambda: classes.LastLinear(torchvision("densenet121")(), "classifier")),
+    photographs("cadene", "resnet50" + STEM, lambda: classes.last_linear(torchvision("resnet50")(), "fc")),
+    photographs("cadene", "densenet121" + STEM, lambda: classes.last_linear(torchvision("densenet121")(), "classifier")),
     photographs("cadene", "vgg11:head=imagenet", lambda: classes.cadene_vgg(torchvision("vgg11")()), 224),
     photographs("cadene", "dpn68" + STEM, cadene_dpn),
     cifar("chenyaofo", "resnet20:shortcut=B", lambda: classes.ResNet(CIFAR_WIDTHS, [3] * 3, "fc", shortcut="downsample")),

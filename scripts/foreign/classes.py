@@ -379,13 +379,17 @@ def cadene_vgg(module):
     return module
 
 
-class LastLinear(nn.Module):
+def last_linear(module, head):
     """A module with its last layer under the name `last_linear`, as in Cadene's
     code."""
+    last = getattr(module, head)
+    module.add_module("last_linear", last)
+    setattr(module, head, nn.Identity())
+    forward = type(module).forward
 
-    def __new__(cls, module, head):
-        module.add_module("last_linear", getattr(module, head))
-        setattr(module, head, nn.Identity())
-        forward = type(module).forward
-        module.forward = lambda x: module.last_linear(forward(module, x))
-        return module
+    def with_head(x):
+        x = forward(module, x)
+        return last(x[..., None, None]).flatten(1) if isinstance(last, nn.Conv2d) else last(x)
+
+    module.forward = with_head
+    return module

@@ -160,6 +160,9 @@ fn hint(error: &TrainError) -> Option<&'static str> {
         TrainError::Unsaid {
             what: Unsaid::Model, ..
         } => "name it: --model NAME",
+        TrainError::SeveralModels { .. } => {
+            "name one of them: --model NAME (`residua inspect FILE --data SPEC` compares their errors)"
+        }
         TrainError::Unsaid { what: Unsaid::Data, .. } => "name them: --data SPEC, such as cifar10:DIR",
         TrainError::RunExists { .. } => "choose another --out, or continue the run: --resume",
         TrainError::NoRun { .. } => "give the directory of a run that `residua train` made",

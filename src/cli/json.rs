@@ -61,6 +61,17 @@ pub fn json_line(results: &impl Serialize) -> Result<String, CliError> {
     Ok(serde_json::to_string(results).map_err(CliError::failure)? + "\n")
 }
 
+/// As [`json_line`], where the keys of `absent` may be `null`, too.
+///
+/// # Errors
+/// As [`json_line`].
+pub fn json_line_where(results: &Value, absent: &[&str]) -> Result<String, CliError> {
+    match null_key(results, "", absent) {
+        None => Ok(format!("{results}\n")),
+        Some(key) => Err(not_finite(&key)),
+    }
+}
+
 /// `results` as a JSON object for people to read.
 ///
 /// # Errors
@@ -76,18 +87,22 @@ pub fn json_pretty(results: &impl Serialize) -> Result<String, CliError> {
 /// Names its key.
 pub fn require_numbers(results: &impl Serialize) -> Result<(), CliError> {
     let value = serde_json::to_value(results).map_err(CliError::failure)?;
-    match null_key(&value, "") {
+    match null_key(&value, "", &[]) {
         None => Ok(()),
-        Some(key) => Err(CliError::failure(format!("the result '{key}' is not finite"))),
+        Some(key) => Err(not_finite(&key)),
     }
 }
 
+fn not_finite(key: &str) -> CliError {
+    CliError::failure(format!("the result '{key}' is not finite"))
+}
+
 /// The key of the first `null` that must not be one.
-fn null_key(value: &Value, key: &str) -> Option<String> {
+fn null_key(value: &Value, key: &str, absent: &[&str]) -> Option<String> {
     match value {
-        Value::Null => (!MAY_BE_NULL.contains(&key)).then(|| key.to_string()),
-        Value::Array(values) => values.iter().find_map(|value| null_key(value, key)),
-        Value::Object(object) => object.iter().find_map(|(key, value)| null_key(value, key)),
+        Value::Null => (!MAY_BE_NULL.contains(&key) && !absent.contains(&key)).then(|| key.to_string()),
+        Value::Array(values) => values.iter().find_map(|value| null_key(value, key, absent)),
+        Value::Object(object) => object.iter().find_map(|(key, value)| null_key(value, key, absent)),
         _ => None,
     }
 }
@@ -112,6 +127,8 @@ mod tests {
             ),
             (json!({ "mean_abs": [1.0, f64::NAN] }), "mean_abs"),
         ] {
+            let of_file = json_line_where(&results, &["mean"]).unwrap_err();
+            assert!(of_file.line().contains(key));
             let error = json_pretty(&results).unwrap_err();
             assert_eq!(error.line(), format!("error: the result '{key}' is not finite"));
             assert_eq!(error.exit_code(), 1);

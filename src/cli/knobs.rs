@@ -297,6 +297,16 @@ const SETTINGS: &[SettingKnob] = &[
         why: "without --stochastic-depth",
     },
     SettingKnob {
+        flag: "table",
+        works: |config| config.init.is_some(),
+        why: "without --init",
+    },
+    SettingKnob {
+        flag: "rename",
+        works: |config| config.init.is_some(),
+        why: "without --init",
+    },
+    SettingKnob {
         flag: "padding",
         works: |config| config.augment == "crop-flip",
         why: "without --augment crop-flip",
@@ -453,6 +463,8 @@ mod tests {
                 |c| c.stochastic_depth = None,
                 |c| c.stochastic_depth = Some(0.5),
             ),
+            ("table", |c| c.init = None, |c| c.init = Some("file".into())),
+            ("rename", |c| c.init = None, |c| c.init = Some("file".into())),
             (
                 "padding",
                 |c| c.augment = "flip".into(),

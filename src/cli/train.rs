@@ -23,10 +23,11 @@ use crate::schedule::Footprint;
 use crate::shown::shown_path;
 use crate::studies::Comparison;
 use crate::train::{
-    Config, Decay, Depth, DepthPer, DepthRule, Event, Record, Run, RunDirectory, Trainer, absolute_data, input_of,
-    read_config,
+    Config, Decay, Depth, DepthPer, DepthRule, Event, ReadWeights, Record, Run, RunDirectory, Trainer, absolute_data,
+    input_of, only_model, read_config,
 };
 use crate::tuning::{KernelSource, read_tuning_file};
+use crate::weights::{self, NameOptions, Rename, WeightsError};
 
 /// The settings of a training run. What is not given is taken from --config, else
 /// from the default.
@@ -152,6 +153,15 @@ pub struct SettingArgs {
     /// classes, the last layer starts anew [default: drawn from the seed]
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
+    /// Of the weights of --init: key of the table of tensors, such as state_dict, or
+    /// the first part of their names [default: the most usual one]
+    #[arg(long, value_name = "KEY")]
+    table: Option<String>,
+    /// Of the weights of --init: read the tensors or layers named FROM as TO; may be
+    /// repeated. A FROM that ends with a dot is a beginning of names [default: none]
+    #[arg(long, value_name = "FROM=TO", action = clap::ArgAction::Append)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rename: Vec<String>,
     /// Random changes to training images: none, flip (left-right), crop-flip
     /// (padded by 4 pixels) [default: crop-flip]
     #[arg(long, value_name = "KIND")]
@@ -219,26 +229,48 @@ fn not(switch: &bool) -> bool {
 impl SettingArgs {
     /// The settings that were asked for.
     pub fn config(&self) -> Result<Config, CliError> {
+        Ok(self.config_and_init()?.0)
+    }
+
+    /// The settings, and the weights of `init` where its file was read for them.
+    fn config_and_init(&self) -> Result<(Config, Option<ReadWeights>), CliError> {
         let mut base = match &self.config {
             Some(file) => read_config(file)?,
             None => Config::for_data(self.data.as_deref().unwrap_or("synthetic")),
         };
-        if let (Some(init), None) = (&self.init, &self.config) {
-            self.start_from(&expanded(init)?, &mut base)?;
-        }
+        let read = match (&self.init, &self.config) {
+            (Some(init), None) => Some(self.start_from(&expanded(init)?, &mut base)?),
+            _ => None,
+        };
         let mut config = self.over(base)?;
         config.data = settled(&config.data)?;
         if let Some(init) = &mut config.init {
             *init = expanded(init)?;
         }
-        Ok(config)
+        Ok((config, read))
     }
 
     /// Lets `config` have what the record of the weights file `init` says and
-    /// no flag does: model, normalisation, stochastic depth.
-    fn start_from(&self, init: &Path, config: &mut Config) -> Result<(), CliError> {
-        let record = Record::of_file(init)?;
+    /// no flag does: model, normalisation, stochastic depth. Where neither says the
+    /// model, it is the one that has the file's tensors. Returns what was read.
+    fn start_from(&self, init: &Path, config: &mut Config) -> Result<ReadWeights, CliError> {
+        let contents = weights::contents(init)?;
+        let record = Record::read(&contents.facts, init)?;
         let mut taken = Vec::new();
+        let read = match (&record.model, &self.model) {
+            (None, None) => {
+                let renames: Result<Vec<Rename>, WeightsError> = self.rename.iter().map(|text| text.parse()).collect();
+                let names = NameOptions {
+                    table: self.table.clone(),
+                    renames: renames.map_err(CliError::argument)?,
+                };
+                let (model, weights, line) = only_model(contents, &names, init)?;
+                note(format_args!("{}: {line}", shown_path(init)));
+                config.model = model.to_string();
+                ReadWeights::Canonical(weights)
+            }
+            _ => ReadWeights::Contents(contents),
+        };
         let model = record.model.as_deref().and_then(|name| name.parse::<ModelSpec>().ok());
         if let (Some(model), None) = (model, &self.model) {
             config.model = model.to_string();
@@ -263,7 +295,7 @@ impl SettingArgs {
         if !taken.is_empty() {
             note(format_args!("as {} says: {}", shown_path(init), taken.join("; ")));
         }
-        Ok(())
+        Ok(read)
     }
 
     /// The settings that were given, by their flags.
@@ -328,7 +360,7 @@ const LENGTH: [&str; 2] = ["epochs", "steps"];
 
 /// Trains a new run, or continues one; returns what goes to standard output.
 pub fn train(args: &TrainArgs) -> Result<String, CliError> {
-    let (config, directory) = match &args.resume {
+    let (config, directory, init) = match &args.resume {
         Some(path) => {
             let given = args.settings.given()?;
             let out = args.out.is_some().then_some("out");
@@ -354,10 +386,10 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
                     "--no-autotune has no effect with --resume: the run keeps the kernels of its tuning.toml",
                 ));
             }
-            (config, run)
+            (config, run, None)
         }
         None => {
-            let config = args.settings.config()?;
+            let (config, init) = args.settings.config_and_init()?;
             check_settings(&args.settings.given()?, std::iter::once(&config))?;
             config.settings()?;
             // The directory is this run's before anything that takes time.
@@ -365,7 +397,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
                 Some(out) => RunDirectory::create(out)?,
                 None => RunDirectory::create_under(Path::new(RUNS), &config.model, &config.data)?,
             };
-            (config, directory)
+            (config, directory, init)
         }
     };
     if let Some(line) = directory.note() {
@@ -374,6 +406,9 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     let resume = args.resume.is_some();
     let mut trainer = Trainer::open_config(config, &args.adapter.choice())?;
     trainer.heed(signals::stop());
+    if let Some(init) = init {
+        trainer.start_from(init);
+    }
     let (config, settings, made_by) = (trainer.config().clone(), trainer.settings.clone(), trainer.made_by());
     if trainer.splits.measured && config.mean.is_none() && config.std.is_none() {
         note_measured(&trainer.splits.normalization, "training");
@@ -594,6 +629,7 @@ mod tests {
             "depth-per" => "sample",
             "recompute" => "blocks",
             "init" => "weights.safetensors",
+            "rename" => "encoder.=",
             "augment" => "flip",
             "padding" => "reflect",
             "lr" | "warmup-lr" | "momentum" | "weight-decay" | "dropout" | "stochastic-depth" => "0.25",

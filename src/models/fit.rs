@@ -1,6 +1,6 @@
 //! Which built-in networks have parameters of these names and shapes?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{InputShape, ModelSpec};
 use crate::graph::{Graph, Mode, Param, State};
@@ -46,11 +46,8 @@ pub fn fitting(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<ModelSpec> {
     let mut fitting: Vec<ModelSpec> = Vec::new();
     for name in candidates(shapes) {
         let Ok(spec) = name.parse::<ModelSpec>() else { continue };
-        if fitting.contains(&spec) {
-            continue;
-        }
         // Only hidden layers on the whole plane depend on its size.
-        let plane = if name.ends_with("head=imagenet") {
+        let plane = if name.contains("head=imagenet") {
             224
         } else {
             input.height
@@ -61,7 +58,9 @@ pub fn fitting(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<ModelSpec> {
             ..input
         };
         let network = spec.build(&images, Mode::Eval);
-        if network.is_ok_and(|network| shapes_of(&network.graph) == *shapes) {
+        let fits = network.is_ok_and(|network| shapes_of(&network.graph) == *shapes);
+        // A network may have two names.
+        if fits && fitting.iter().all(|known| known.difference(&spec).is_some()) {
             fitting.push(spec);
         }
     }
@@ -103,9 +102,9 @@ fn input_of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<InputShape> {
     })
 }
 
-/// Networks without numbers to vary, each with what leaves no trace in the
-/// shapes as it usually is.
-const NAMED: &[&str] = &[
+/// Networks with stages and without numbers to vary, each with what leaves no
+/// trace in the shapes as it usually is.
+const STAGED: &[&str] = &[
     "resnet18",
     "resnet34",
     "resnet50",
@@ -116,65 +115,168 @@ const NAMED: &[&str] = &[
     "resnet152-v1",
     "wide-resnet-50-2",
     "wide-resnet-101-2",
-    "resnext-50-32x4d",
-    "resnext-101-32x4d",
-    "resnext-101-32x8d",
-    "resnext-101-64x4d",
     "preact-18",
     "preact-34",
     "preact-50",
     "preact-101",
     "preact-152",
     "preact-200",
+];
+
+/// DenseNets for ImageNet.
+const DENSE: [&str; 5] = [
     "densenet121",
     "densenet161",
     "densenet169",
     "densenet201",
-    "dpn68",
-    "dpn68b",
-    "dpn92",
-    "dpn98",
-    "dpn107",
-    "dpn131",
+    "densenet264",
 ];
+
+/// Dual Path Networks of the paper, and those of the port for CIFAR.
+const DUAL_PATH: [&str; 6] = ["dpn68", "dpn68b", "dpn92", "dpn98", "dpn107", "dpn131"];
+const PORTED: [&str; 2] = ["dpn26", "dpn92"];
 
 /// The networks of [`super::ImageNetVgg`] without batch norm.
 const VGG: [&str; 4] = ["vgg11", "vgg13", "vgg16", "vgg19"];
 
+/// Fused networks: how layers are fused, and the layers of the plain network that
+/// a block has, where it is always the same number.
+const FUSED: [(&str, Option<usize>); 7] = [
+    ("plain", Some(1)),
+    ("resnet", Some(2)),
+    ("half", Some(4)),
+    ("side", Some(4)),
+    ("cross", Some(4)),
+    ("fuse3", None),
+    ("fuse6", None),
+];
+
+const STEMS: [&str; 2] = ["imagenet", "cifar"];
+
+type Shapes = BTreeMap<String, Vec<usize>>;
+
 /// Names of networks with as many blocks, or with as many layers.
-fn candidates(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<String> {
-    let count = |wanted: &dyn Fn(usize) -> String| (0..).take_while(|&at| shapes.contains_key(&wanted(at))).count();
-    let units = count(&|at| format!("layer1.{at}.conv1.weight"));
+fn candidates(shapes: &Shapes) -> Vec<String> {
+    let with = |layer: &str| shapes.contains_key(&format!("{layer}.weight"));
+    let mut names = staged(shapes);
+    names.push("dmrnet-imagenet-50".to_owned());
+    if with("conv1") && with("conv2") {
+        let layers = count(shapes, |at| format!("conv{}", at + 1));
+        names.push(format!("vgg{layers}-{}", filters(shapes, "conv1")));
+    }
+    let stems = |name: &&str| STEMS.map(|stem| format!("{name}:stem={stem}"));
+    if with("features.conv0") {
+        names.extend(DENSE.iter().flat_map(stems));
+        let layers = count(shapes, |at| format!("features.denseblock1.denselayer{}.conv1", at + 1));
+        let last = |conv: &str| filters(shapes, &format!("features.denseblock1.denselayer1.{conv}"));
+        names.push(format!("densenet-bc-{}-{}", 6 * layers + 4, last("conv2")));
+        names.push(format!("densenet-{}-{}", 3 * layers + 4, last("conv1")));
+    }
+    if with("features.conv1_1.conv") {
+        names.extend(DUAL_PATH.iter().flat_map(stems));
+    }
+    if with("layer1.0.shortcut.0") {
+        names.extend(PORTED.map(|name| format!("{name}:variant=kuangliu")));
+    }
+    if with("features.0") {
+        let with_norms = VGG
+            .iter()
+            .flat_map(|name| ["", "-bn"].map(|norms| format!("{name}{norms}")));
+        let heads = ["imagenet", "linear", "hidden"];
+        let headed = with_norms.flat_map(|name| heads.map(|head| format!("{name}:head={head}")));
+        names.extend(headed.flat_map(|name| ["yes", "no"].map(|bias| format!("{name},bias={bias}"))));
+    }
+    names
+}
+
+/// Networks of stages of residual units, and fused ones.
+fn staged(shapes: &Shapes) -> Vec<String> {
+    let with = |layer: &str| shapes.contains_key(&format!("{layer}.weight"));
     let mut names = Vec::new();
+    let units = count(shapes, |at| format!("layer1.{at}.conv1"));
     if units > 0 {
         let [basic, bottleneck] = [6 * units + 2, 9 * units + 2];
         names.extend(SHORTCUTS.map(|shortcut| format!("cifar-resnet{basic}:shortcut={shortcut}")));
         names.push(format!("plain-{basic}"));
+        let width = filters(shapes, "layer1.0.conv1");
+        names.extend(WIDE.map(|(option, step)| format!("wrn-{}-{}:{option}", step * units + 4, width / 16)));
         for shortcut in SHORTCUTS {
             names.push(format!("cifar-preact-{basic}:block=basic,shortcut={shortcut}"));
             names.push(format!(
                 "cifar-preact-{bottleneck}:block=bottleneck,shortcut={shortcut}"
             ));
         }
-        let width = shapes["layer1.0.conv1.weight"].first().copied().unwrap_or_default();
-        let wide = WIDE.map(|(option, step)| format!("wrn-{}-{}:{option}", step * units + 4, width / 16));
-        names.extend(wide);
     }
-    if let Some(stem) = shapes.get("conv1.weight") {
-        let layers = count(&|at| format!("conv{}.weight", at + 1));
-        names.push(format!("vgg{layers}-{}", stem.first().copied().unwrap_or_default()));
+    if with("layer4.0.conv1") {
+        names.extend(
+            STAGED
+                .iter()
+                .flat_map(|name| STEMS.map(|stem| format!("{name}:stem={stem}"))),
+        );
     }
-    let stems = ["imagenet", "cifar"];
-    names.extend(
-        NAMED
-            .iter()
-            .flat_map(|name| stems.map(|stem| format!("{name}:stem={stem}"))),
-    );
-    names.push("dmrnet-imagenet-50".to_string());
-    let heads = ["imagenet", "linear", "hidden"];
-    let with_norms = VGG
-        .iter()
-        .flat_map(|name| ["", "-bn"].map(|norms| format!("{name}{norms}")));
-    names.extend(with_norms.flat_map(|name| heads.map(|head| format!("{name}:head={head}"))));
+    if let Some(&[inner, of_group, 3, 3]) = shapes.get("layer1.0.conv2.weight").map(Vec::as_slice)
+        && of_group > 0
+    {
+        let groups = inner / of_group;
+        names.push(format!("resnext-{}-{groups}x{of_group}d", 9 * units + 2));
+        // With one group it is a ResNet.
+        let deep = [50, 101, 152].into_iter().filter(|_| groups > 1);
+        names.extend(
+            deep.flat_map(|depth| STEMS.map(|stem| format!("resnext-{depth}-{groups}x{of_group}d:stem={stem}"))),
+        );
+    }
+    // What shapes show of the options that these families have.
+    let mut options = Vec::new();
+    let mut squeezed = shapes.iter().filter(|(name, _)| name.ends_with(".se.fc1.weight"));
+    if let Some((_, &[narrow, channels])) = squeezed.next_back().map(|(name, shape)| (name, &shape[..]))
+        && narrow > 0
+    {
+        options.push(format!("se={}", channels / narrow));
+    }
+    if shapes.contains_key("conv1.bias") {
+        options.push("bias=yes".to_owned());
+    }
+    for name in &mut names {
+        for option in &options {
+            name.push(if name.contains(':') { ',' } else { ':' });
+            name.push_str(option);
+        }
+    }
+    names.extend(fused(shapes));
     names
+}
+
+fn fused(shapes: &Shapes) -> Vec<String> {
+    const FIRST: [&str; 5] = ["conv", "branch.conv1", "branch1.conv1", "line1.conv1", "shortcut.conv"];
+    let has = |layer: &&str| shapes.contains_key(&format!("layer1.0.{layer}.weight"));
+    if !FIRST.iter().any(has) {
+        return Vec::new();
+    }
+    let block = |name: &String| {
+        let mut parts = name.strip_prefix("layer")?.split('.');
+        Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
+    };
+    let blocks = shapes.keys().filter_map(block).collect::<BTreeSet<_>>().len();
+    let own_step = count(shapes, |at| format!("layer1.0.conv{}", at + 1));
+    let width = match filters(shapes, "conv1") / 16 {
+        1 => String::new(),
+        widening => format!("-{widening}"),
+    };
+    let name = |(fusion, step): (&str, Option<usize>)| {
+        let depth = blocks * step.unwrap_or(own_step) + 2;
+        format!("fusenet-{fusion}-{depth}{width}")
+    };
+    FUSED.map(name).to_vec()
+}
+
+/// How many of the layers with these names there are, from 0 on.
+fn count(shapes: &Shapes, name: impl Fn(usize) -> String) -> usize {
+    let known = (0..).take_while(|&at| shapes.contains_key(&format!("{}.weight", name(at))));
+    known.count()
+}
+
+/// The output channels of a convolution.
+fn filters(shapes: &Shapes, layer: &str) -> usize {
+    let shape = shapes.get(&format!("{layer}.weight"));
+    shape.and_then(|shape| shape.first().copied()).unwrap_or_default()
 }

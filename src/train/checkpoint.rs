@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::engine::{Engine, Slot};
 use super::origin::{Origin, TableRows};
+use super::read_weights::ReadWeights;
 use super::record::Record;
 use super::trained::agree;
 use crate::graph::{Graph, Op, ParamId, StateId};
 use crate::kernels::LossScale;
 use crate::models::{Model, ModelSpec};
 use crate::shown::shown_path;
-use crate::weights::{self, CanonicalWeights, Container, Layout, Loaded, NameOptions, Tensor, TensorMap};
+use crate::weights::{self, CanonicalWeights, Layout, Loaded, NameOptions, Tensor, TensorMap};
 
 /// How far training has progressed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -262,16 +263,16 @@ pub(super) struct Read {
     pub notes: Vec<String>,
 }
 
-/// Reads the contents of the weights file `path` into the network, whatever
-/// its program names the tensors.
-pub(super) fn set_contents(
+/// Reads the weights of the file `path` into the network, whatever its program
+/// names the tensors.
+pub(super) fn set_read(
     engine: &mut dyn Engine,
-    contents: Container,
+    read: ReadWeights,
     path: &Path,
     model: &str,
     names: &NameOptions,
 ) -> Result<Read, TrainError> {
-    let weights = canonical(engine.graph(), contents, path, names)?;
+    let weights = canonical(engine.graph(), read, path, names)?;
     set_tensors(engine, &weights.tensors, false, path, model)?;
     Ok(Read {
         normalization: weights.normalization,
@@ -281,25 +282,43 @@ pub(super) fn set_contents(
 
 fn canonical(
     graph: &Graph,
-    contents: Container,
+    read: ReadWeights,
     path: &Path,
     names: &NameOptions,
 ) -> Result<CanonicalWeights, TrainError> {
-    let weights = weights::canonical(contents, names, Some(&Layout::of(graph))).map_err(|error| error.of(path))?;
+    let weights = match read {
+        ReadWeights::Canonical(weights) => weights,
+        ReadWeights::Contents(contents) => {
+            weights::canonical(contents, names, Some(&Layout::of(graph))).map_err(|error| error.of(path))?
+        }
+    };
     weights.check_finite(path)?;
     Ok(weights)
 }
 
 /// Reads the weights file `path` into a network of `model` that is to be
-/// trained. Where the file has another number of classes, the last linear layer
-/// keeps the values that it has. Returns what a user should know, one line each.
+/// trained; `read` has what was read of it already. Where the file has another
+/// number of classes, the last linear layer keeps the values that it has. Returns
+/// what a user should know, one line each.
 ///
 /// # Errors
 /// Where the file says that it is of another model, but for dropout, or its
 /// tensors do not fit.
-pub(super) fn start_from(engine: &mut dyn Engine, path: &Path, model: &Model) -> Result<Vec<String>, TrainError> {
-    let contents = weights::contents(path)?;
-    let recorded = Record::read(&contents.facts, path)?.model;
+pub(super) fn start_from(
+    engine: &mut dyn Engine,
+    path: &Path,
+    model: &Model,
+    names: &NameOptions,
+    read: Option<ReadWeights>,
+) -> Result<Vec<String>, TrainError> {
+    let read = match read {
+        Some(read) => read,
+        None => ReadWeights::Contents(weights::contents(path)?),
+    };
+    let recorded = match &read {
+        ReadWeights::Contents(contents) => Record::read(&contents.facts, path)?.model,
+        ReadWeights::Canonical(_) => None,
+    };
     if let Some(recorded) = &recorded {
         let but_for_dropout = match (recorded.parse::<ModelSpec>(), model.spec()) {
             (Ok(said), Some(spec)) => said.is_but_for_dropout(spec),
@@ -311,7 +330,7 @@ pub(super) fn start_from(engine: &mut dyn Engine, path: &Path, model: &Model) ->
     }
     let CanonicalWeights {
         mut tensors, mut notes, ..
-    } = canonical(engine.graph(), contents, path, &NameOptions::default())?;
+    } = canonical(engine.graph(), read, path, names)?;
     let own = head(engine)?;
     let classes = |tensors: &TensorMap| own.keys().find_map(|name| tensors.get(name)?.shape.first().copied());
     if let (Some(found), Some(needed)) = (classes(&tensors), classes(&own))

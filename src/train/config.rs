@@ -11,6 +11,7 @@ use super::settings::{Decay, Settings, batch_size};
 use crate::data::{ArgumentError, DataError, Normalization, Preparation, Source};
 use crate::graph::{Precision, Recompute};
 use crate::models::Model;
+use crate::weights::{NameOptions, Rename, WeightsError};
 
 /// All settings of a training run as text and numbers, as `run.toml` stores
 /// them. [`Settings`] has the same as typed values.
@@ -75,6 +76,11 @@ pub struct Config {
     pub limit_test: Option<usize>,
     /// Weights file to start from.
     pub init: Option<PathBuf>,
+    /// The table of tensors of that file to take.
+    pub table: Option<String>,
+    /// Names of that file to translate, as FROM=TO.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rename: Vec<String>,
     /// Random changes to training images.
     pub augment: String,
     /// How crops are padded.
@@ -132,6 +138,8 @@ impl From<&Settings> for Config {
             limit_train: settings.limit_train,
             limit_test: settings.limit_test,
             init: settings.init.clone(),
+            table: settings.init_names.table.clone(),
+            rename: settings.init_names.renames.iter().map(Rename::to_string).collect(),
             augment: settings.augment.to_string(),
             padding: settings.padding.to_string(),
             shuffle: settings.shuffle,
@@ -204,6 +212,8 @@ impl Config {
             limit_train,
             limit_test,
             init,
+            table,
+            rename,
             augment,
             padding,
             shuffle,
@@ -211,6 +221,7 @@ impl Config {
             log_gradients,
             checkpoint_every,
         } = self;
+        let renames: Result<Vec<Rename>, _> = rename.iter().map(|text| text.parse()).collect();
         let depth = Depth::of_settings(*stochastic_depth, *rule, *depth_per, *sample_blocks)?;
         let data = self.source()?;
         let normalization = match (mean, std) {
@@ -250,6 +261,10 @@ impl Config {
             limit_train: *limit_train,
             limit_test: *limit_test,
             init: init.clone(),
+            init_names: NameOptions {
+                table: table.clone(),
+                renames: renames.map_err(|error: WeightsError| TrainError::value("rename", error.to_string()))?,
+            },
             augment: augment.parse().map_err(argument)?,
             padding: padding.parse().map_err(argument)?,
             shuffle: *shuffle,

@@ -11,6 +11,7 @@ use crate::graph::{NameError, RouteError};
 use crate::models::ModelError;
 use crate::reference::ReferenceError;
 use crate::schedule::SessionError;
+use crate::shown::shown_path;
 use crate::tuning::TuningError;
 use crate::weights::WeightsError;
 
@@ -170,6 +171,17 @@ pub enum TrainError {
         /// What is missing.
         what: Unsaid,
     },
+    /// A weights file that does not say which of several models it is of.
+    #[error(
+        "{}: the file does not say its model, and these have its tensors: {models}; they differ in what has no parameters",
+        shown_path(path)
+    )]
+    SeveralModels {
+        /// The weights file.
+        path: PathBuf,
+        /// The models.
+        models: String,
+    },
     /// Images that are not those of the run, which is to continue with them.
     #[error("{source_name} does not hold the images of this run: {problem}; continue it with its own")]
     OtherImages {
@@ -285,6 +297,7 @@ impl TrainError {
             | TrainError::Value { .. }
             | TrainError::Contradiction { .. }
             | TrainError::Unsaid { .. }
+            | TrainError::SeveralModels { .. }
             | TrainError::Unfit { .. } => true,
             TrainError::Tuning(error) => matches!(error, TuningError::OtherDevices { .. }),
             TrainError::Data(error) => matches!(error, DataError::Argument(_)),

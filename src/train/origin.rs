@@ -16,7 +16,16 @@ use crate::tuning::TuningCache;
 
 /// Settings that may differ: where files are, how far a run goes, how much is
 /// written and recomputed. None of them changes a step that is taken.
-const FREE: [&str; 6] = ["data", "init", "epochs", "steps", "checkpoint-every", "recompute"];
+const FREE: [&str; 8] = [
+    "data",
+    "init",
+    "table",
+    "rename",
+    "epochs",
+    "steps",
+    "checkpoint-every",
+    "recompute",
+];
 
 /// What a run depends on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

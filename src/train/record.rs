@@ -15,7 +15,7 @@ use super::{Config, TrainError};
 use crate::data::{ImageSet, Normalization, Preparation, Source, Splits};
 use crate::graph::Precision;
 use crate::models::{InputShape, Model, ModelSpec};
-use crate::weights;
+use crate::weights::{self, Container};
 
 /// The format that this version writes. A change that older programs would
 /// misread increases it; a new key does not.
@@ -368,6 +368,20 @@ impl Record {
     /// Where the file cannot be read, and as [`Self::read`].
     pub fn of_file(path: &Path) -> Result<Self, TrainError> {
         Self::read(&weights::contents(path)?.facts, path)
+    }
+
+    /// The images and classes that the file says, else those that the tensors of
+    /// `contents` have.
+    pub fn shape(&self, contents: &Container) -> InputShape {
+        let mut shape = InputShape::default();
+        let mut tables = contents.tables.iter();
+        if let Some([channels, classes]) = tables.find_map(|table| weights::ends_of(&table.tensors)) {
+            (shape.channels, shape.classes) = (channels, classes);
+        }
+        if let Some([channels, height, width]) = self.input {
+            (shape.channels, shape.height, shape.width) = (channels, height, width);
+        }
+        shape
     }
 
     /// The record in the `metadata` of the file at `path`. Keys that this

@@ -17,6 +17,7 @@ use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
 use super::origin::{Origin, TableRows};
 use super::rate::Rate;
+use super::read_weights::ReadWeights;
 use super::record::Record;
 use super::settings::Settings;
 use crate::data::{Batches, ImageOrder, Normalization, Split, Splits};
@@ -77,9 +78,9 @@ const READ_SECONDS: f64 = 1.0;
 
 impl<'a> Run<'a> {
     /// Prepares a run: loads the images, then the weights from the
-    /// configuration's `init`, from its seed, or, to `resume`, from the last
-    /// checkpoint. `settings` is the checked `config`, `origin` what the run
-    /// depends on.
+    /// configuration's `init` (`init`, if it was read already), from its seed, or, to
+    /// `resume`, from the last checkpoint. `settings` is the checked `config`,
+    /// `origin` what the run depends on.
     ///
     /// # Errors
     /// Where the images or the weights do not fit, and where the files of the
@@ -92,6 +93,7 @@ impl<'a> Run<'a> {
         splits: &Splits,
         origin: Origin,
         resume: bool,
+        init: Option<ReadWeights>,
     ) -> Result<Self, TrainError> {
         let normalization: Normalization = config.normalization(&splits.normalization)?;
         engine.load(Split::Train, &splits.train, &normalization)?;
@@ -137,11 +139,11 @@ impl<'a> Run<'a> {
             origin,
         };
         run.settings.check_blocks(run.engine.graph())?;
-        run.set_weights(resume, splits)?;
+        run.set_weights(resume, splits, init)?;
         Ok(run)
     }
 
-    fn set_weights(&mut self, resume: bool, splits: &Splits) -> Result<(), TrainError> {
+    fn set_weights(&mut self, resume: bool, splits: &Splits, read: Option<ReadWeights>) -> Result<(), TrainError> {
         initialise(self.engine, self.config.seed);
         self.engine.set_loss_scale(LossScale::INITIAL);
         let model = self.settings.model.to_string();
@@ -149,7 +151,8 @@ impl<'a> Run<'a> {
         let begins = !resume || (self.directory.has_no_checkpoint() && self.directory.read_metrics()?.len() < 2);
         // What a run began with no longer matters once it has a checkpoint.
         if let Some(init) = self.config.init.as_ref().filter(|_| begins) {
-            self.notes = checkpoint::start_from(self.engine, init, &self.settings.model)?;
+            let Settings { model, init_names, .. } = &self.settings;
+            self.notes = checkpoint::start_from(self.engine, init, model, init_names, read)?;
         }
         if !resume {
             return Ok(());

@@ -12,6 +12,7 @@ use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Normalization, Padding, Source, Splits};
 use crate::graph::{Graph, Param, ParamKind, Precision, Recompute};
 use crate::models::Model;
+use crate::weights::NameOptions;
 
 /// The largest number of images in a batch.
 const LARGEST_BATCH: usize = 65_536;
@@ -126,6 +127,8 @@ pub struct Settings {
     pub limit_test: Option<usize>,
     /// Weights file to start from; `None`: weights are drawn from the seed.
     pub init: Option<PathBuf>,
+    /// How the names in that file are to be understood.
+    pub init_names: NameOptions,
     /// Random changes to training images.
     pub augment: Augment,
     /// How crops are padded.
@@ -164,6 +167,7 @@ impl Default for Settings {
             limit_train: None,
             limit_test: None,
             init: None,
+            init_names: NameOptions::default(),
             augment: Augment::CropFlip,
             padding: Padding::Zero,
             shuffle: true,

@@ -11,6 +11,7 @@ use super::directory::RunDirectory;
 use super::engine::Engine;
 use super::error::{TrainError, Unsaid};
 use super::open::{Adapter, TrainOptions, open};
+use super::read_weights::{ReadWeights, only_model};
 use super::record::{Record, RecordedData, absolute_data};
 use super::run::weights_of;
 use super::settings::batch_size;
@@ -22,7 +23,7 @@ use crate::graph::{BlockId, Route};
 use crate::models::{Model, ModelError, ModelSpec};
 use crate::stop::StopToken;
 use crate::tuning::{KernelSource, TuningEvent, Workload};
-use crate::weights::{self, Container, NameOptions, hash};
+use crate::weights::{NameOptions, WeightsFile};
 
 /// Images per batch unless another number is given.
 const BATCH_SIZE: u32 = 128;
@@ -271,8 +272,9 @@ impl TrainedNetworkOptions {
     /// Reads the weights and finds out which model they belong to.
     ///
     /// # Errors
-    /// Where a file cannot be read, or does not say its model and none is given
-    /// ([`TrainError::Unsaid`]); where it says another model
+    /// Where a file cannot be read; where it does not say its model, none is given,
+    /// and no built-in model ([`TrainError::Unsaid`]) or several
+    /// ([`TrainError::SeveralModels`]) have its tensors; where it says another model
     /// ([`TrainError::Contradiction`]); where the name is unknown
     /// ([`TrainError::ForeignNetwork`] for a recorded one).
     pub fn find(&self) -> Result<FoundNetwork<'_>, TrainError> {
@@ -285,7 +287,8 @@ impl TrainedNetworkOptions {
             WeightsSource::File(path) => (None, path.clone()),
         };
         let config = run.as_ref().map(RunDirectory::read_config).transpose()?;
-        let contents = weights::contents(&path)?;
+        let file = WeightsFile::open(&path)?;
+        let contents = file.contents()?;
         let mut record = Record::read(&contents.facts, &path)?;
         if let Some(config) = &config {
             // Files of versions without a record leave this to the run.
@@ -306,14 +309,22 @@ impl TrainedNetworkOptions {
                 problem: format!("its run.toml says {asked}, but its weights say {said}; restore what was changed"),
             });
         }
-        let model = self.resolve_model(record.model.as_deref(), &path)?;
+        let (model, read, note) = match self.resolve_model(record.model.as_deref(), &path)? {
+            Some(model) => (model, ReadWeights::Contents(contents), None),
+            None => {
+                let (model, weights, note) = only_model(contents, &self.names, &path)?;
+                (model.into(), ReadWeights::Canonical(weights), Some(note))
+            }
+        };
         Ok(FoundNetwork {
             options: self,
             run,
             path,
-            contents,
+            file,
+            read,
             record,
             model,
+            note,
         })
     }
 
@@ -326,18 +337,14 @@ impl TrainedNetworkOptions {
         }
     }
 
-    fn resolve_model(&self, recorded: Option<&str>, path: &Path) -> Result<Model, TrainError> {
+    /// The model that was asked for or recorded, if there is one.
+    fn resolve_model(&self, recorded: Option<&str>, path: &Path) -> Result<Option<Model>, TrainError> {
         let (name, path) = match (self.asked_model()?, recorded) {
-            (Some(asked), _) => return Ok(asked),
+            (Some(asked), _) => return Ok(Some(asked)),
             (None, Some(name)) => (name.to_string(), path.to_path_buf()),
-            (None, None) => {
-                return Err(TrainError::Unsaid {
-                    path: path.to_path_buf(),
-                    what: Unsaid::Model,
-                });
-            }
+            (None, None) => return Ok(None),
         };
-        name.parse().map_err(|error| match error {
+        name.parse().map(Some).map_err(|error| match error {
             ModelError::UnknownModel { .. } => TrainError::ForeignNetwork { path, name },
             error => TrainError::Model(error),
         })
@@ -375,9 +382,12 @@ pub struct FoundNetwork<'a> {
     options: &'a TrainedNetworkOptions,
     run: Option<RunDirectory>,
     path: PathBuf,
-    contents: Container,
+    file: WeightsFile,
+    read: ReadWeights,
     record: Record,
     model: Model,
+    /// What to say about the model.
+    note: Option<String>,
 }
 
 impl FoundNetwork<'_> {
@@ -400,16 +410,19 @@ impl FoundNetwork<'_> {
         let FoundNetwork {
             run,
             path,
-            contents,
+            file,
+            read,
             mut record,
             model,
+            note,
             ..
         } = self;
+        notes.extend(note);
         let says_model = record.model.is_some();
         let input = input_of(&images.test.images);
         let training = options.training_images.then(TrainOptions::default);
         let mut engine = open(&options.adapter, &model.without_dropout(), &input, training)?;
-        let read = checkpoint::set_contents(engine.as_mut(), contents, &path, &model.to_string(), &options.names)?;
+        let read = checkpoint::set_read(engine.as_mut(), read, &path, &model.to_string(), &options.names)?;
         notes.extend(read.notes);
         engine.heed(options.stop.clone());
         if let (None, Some([mean, std])) = (record.normalization(), read.normalization) {
@@ -446,6 +459,7 @@ impl FoundNetwork<'_> {
         }
         Ok(TrainedNetwork {
             hash: OnceCell::new(),
+            file,
             depth,
             route: depth.test_route(engine.graph()),
             training_images: images.train.map_or(0, |train| train.len()),
@@ -647,6 +661,8 @@ pub struct TrainedNetwork {
     pub route: Route,
     /// What a user should know about how the weights were read, one line each.
     pub notes: Vec<String>,
+    /// The weights file as it was read.
+    file: WeightsFile,
     hash: OnceCell<String>,
 }
 
@@ -713,12 +729,12 @@ impl TrainedNetwork {
         Ok(facts.map(|(name, value)| (name.to_string(), value)).to_vec())
     }
 
-    /// The hash of the weights file, which is read for it only once.
+    /// The hash of the weights file that was read, computed when it is first needed.
     fn weights_hash(&self) -> Result<String, TrainError> {
         if let Some(known) = self.hash.get() {
             return Ok(known.clone());
         }
-        let hash = hash(&self.weights)?;
+        let hash = self.file.hash()?;
         Ok(self.hash.get_or_init(|| hash).clone())
     }
 }

@@ -7,6 +7,7 @@ use super::directory::{MadeBy, RunDirectory};
 use super::engine::Engine;
 use super::open::{Adapter, open};
 use super::origin::Origin;
+use super::read_weights::ReadWeights;
 use super::run::Run;
 use super::settings::Settings;
 use super::tuning::{choose_kernels, replay_run};
@@ -27,6 +28,8 @@ pub struct Trainer {
     /// The network; [`Trainer::start`] and [`Trainer::resume`] set its weights.
     pub engine: Box<dyn Engine>,
     choices: KernelChoices,
+    /// The weights to start from, where they were read already.
+    init: Option<ReadWeights>,
 }
 
 impl Trainer {
@@ -61,7 +64,14 @@ impl Trainer {
             splits,
             engine,
             choices: KernelChoices::default(),
+            init: None,
         })
+    }
+
+    /// The weights of the settings' `init`, which were read already: they are not
+    /// read again.
+    pub fn start_from(&mut self, init: ReadWeights) {
+        self.init = Some(init);
     }
 
     /// From now on training and tuning end once `stop` asks to: a run writes its
@@ -175,6 +185,7 @@ impl Trainer {
             &self.splits,
             origin,
             resume,
+            self.init.take(),
         )?;
         // Only now is the run known to be possible.
         if !resume {

@@ -91,6 +91,14 @@ pub fn read_canonical(
 }
 
 impl CanonicalWeights {
+    /// The shapes of the tensors by their canonical names.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shapes = self.tensors.iter();
+        shapes
+            .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
+            .collect()
+    }
+
     /// Refuses values that are infinite or not a number, and says that `path`
     /// holds them.
     ///

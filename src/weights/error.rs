@@ -25,6 +25,12 @@ pub enum WeightsError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The file was written to while it was read.
+    #[error("{} has changed since it was opened; start again", shown_path(path))]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is incomplete or has another format.
     #[error(
         "{} is not a whole {format} file: {problem}; copy or download it again",

@@ -103,7 +103,6 @@ fn with_biases_of(
         .collect();
     let mut notes = Vec::new();
     match scheme.biases {
-        Biases::Any => {}
         Biases::All => {
             let mut added = 0;
             for (name, channels) in convs {

@@ -44,37 +44,46 @@ pub(super) fn read(folder: &Path) -> Result<Container, WeightsError> {
 }
 
 fn read_weights(folder: &Path) -> Result<Container, WeightsError> {
-    for name in ["model.safetensors", "pytorch_model.bin"] {
-        let path = folder.join(name);
-        if path.exists() {
-            return contents(&path);
-        }
-    }
-    for name in ["model.safetensors.index.json", "pytorch_model.bin.index.json"] {
-        let path = folder.join(name);
-        if path.exists() {
-            return read_index(&path);
-        }
-    }
-    Err(WeightsError::Foreign {
+    contents(&weights_of(folder)?)
+}
+
+/// The file or index in a folder that has its weights.
+fn weights_of(folder: &Path) -> Result<PathBuf, WeightsError> {
+    const NAMES: [&str; 4] = [
+        "model.safetensors",
+        "pytorch_model.bin",
+        "model.safetensors.index.json",
+        "pytorch_model.bin.index.json",
+    ];
+    let mut paths = NAMES.into_iter().map(|name| folder.join(name));
+    paths.find(|path| path.exists()).ok_or_else(|| WeightsError::Foreign {
         path: folder.to_path_buf(),
         what: "a folder without model.safetensors or pytorch_model.bin: give the weights file".into(),
     })
 }
 
+/// The files that a folder or an index is read from.
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+    if is_index(path) {
+        let mut files = shards_of(path)?;
+        files.insert(0, path.to_path_buf());
+        return Ok(files);
+    }
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let configs = CONFIGS.iter().map(|(name, _)| path.join(name));
+    let mut all: Vec<PathBuf> = configs.filter(|path| path.exists()).collect();
+    all.extend(files(&weights_of(path)?)?);
+    Ok(all)
+}
+
 /// Reads the shards of an index: `{"weight_map": {name: file}}`.
 pub(super) fn read_index(path: &Path) -> Result<Container, WeightsError> {
-    let index = json(path)?;
-    let problem = |problem: String| WeightsError::Unusable {
-        path: path.to_path_buf(),
-        format: "index of shards",
-        problem,
-    };
-    let Some(Value::Object(map)) = index.get("weight_map") else {
-        return Err(problem("it has no weight_map; give the weights file".into()));
-    };
+    let map = weight_map(path)?;
+    let problem = |problem| unusable(path, problem);
     let mut whole: Option<Container> = None;
-    for shard in shards(map, path).map_err(problem)? {
+    for shard in shards(&map, path).map_err(problem)? {
         let mut part = contents(&shard)?;
         match &mut whole {
             None => {
@@ -96,6 +105,27 @@ pub(super) fn read_index(path: &Path) -> Result<Container, WeightsError> {
         ))),
         None => Ok(whole),
     }
+}
+
+/// The file of each tensor, by an index.
+fn weight_map(index: &Path) -> Result<serde_json::Map<String, Value>, WeightsError> {
+    match json(index)?.get_mut("weight_map").map(Value::take) {
+        Some(Value::Object(map)) => Ok(map),
+        _ => Err(unusable(index, "it has no weight_map; give the weights file".into())),
+    }
+}
+
+fn unusable(index: &Path, problem: String) -> WeightsError {
+    WeightsError::Unusable {
+        path: index.to_path_buf(),
+        format: "index of shards",
+        problem,
+    }
+}
+
+/// The paths of the shards of an index.
+fn shards_of(index: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+    shards(&weight_map(index)?, index).map_err(|problem| unusable(index, problem))
 }
 
 /// The paths of the files that an index names, which lie beside it.

@@ -36,7 +36,7 @@ pub use dialect::Dialect;
 pub use error::WeightsError;
 pub use export::{Exported, to_dialect};
 pub use layout::{Layer, LayerKind, Layout};
-pub use read::{bytes_of, contents, contents_of_bytes, hash, read, read_bytes};
+pub use read::{WeightsFile, bytes_of, contents, contents_of_bytes, hash, read, read_bytes};
 pub use rename::Rename;
 pub use safetensors::{exact, write, write_exact, write_exported};
 pub use tensor::{Loaded, Tensor, TensorMap};

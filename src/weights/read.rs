@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -79,14 +80,96 @@ fn loaded(path: &Path, mut container: Container) -> Result<Loaded, WeightsError>
 /// If the file is missing, incomplete or damaged, has another format, or has no
 /// tensors.
 pub fn contents(path: &Path) -> Result<Container, WeightsError> {
-    if path.is_dir() {
-        return folder::read(path);
+    WeightsFile::open(path)?.contents()
+}
+
+/// A weights file that is open. Its contents and its hash are of one state of the
+/// file, also where another one takes its name meanwhile.
+#[derive(Debug)]
+pub struct WeightsFile {
+    path: PathBuf,
+    /// `None` for a folder or an index of shards, which are several files.
+    file: Option<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    size: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Opened {
+    fn source(&self) -> Source<'_> {
+        Source::of_file(&self.file, self.size)
     }
-    if folder::is_index(path) {
-        return folder::read_index(path);
+
+    /// Whether nobody has written to the file since it was opened.
+    fn is_unchanged(&self) -> bool {
+        let now = self.file.metadata();
+        now.is_ok_and(|now| now.len() == self.size && now.modified().ok() == self.modified)
     }
-    let (file, size) = open(path)?;
-    contents_of(path, Source::of_file(&file, size))
+}
+
+impl WeightsFile {
+    /// Opens the file, folder or index at `path`.
+    ///
+    /// # Errors
+    /// If it is missing, no regular file, or cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let file = if path.is_dir() || folder::is_index(path) {
+            None
+        } else {
+            let (file, size) = open(path)?;
+            let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
+            Some(Opened { file, size, modified })
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+        })
+    }
+
+    /// Everything in the file, see [`contents`].
+    ///
+    /// # Errors
+    /// As [`contents`].
+    pub fn contents(&self) -> Result<Container, WeightsError> {
+        match &self.file {
+            Some(opened) => contents_of(&self.path, opened.source()),
+            None if self.path.is_dir() => folder::read(&self.path),
+            None => folder::read_index(&self.path),
+        }
+    }
+
+    /// The SHA-256 of the file's bytes, in hexadecimal; of a folder or an index, of
+    /// the names and hashes of the files that it is read from.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or was written to since it was opened.
+    pub fn hash(&self) -> Result<String, WeightsError> {
+        let mut digest = Sha256::new();
+        match &self.file {
+            Some(opened) => {
+                opened
+                    .source()
+                    .each_part(|part| digest.update(part))
+                    .map_err(|error| in_file(&self.path, "weights", error.into()))?;
+                if !opened.is_unchanged() {
+                    return Err(WeightsError::Changed {
+                        path: self.path.clone(),
+                    });
+                }
+            }
+            None => {
+                for part in folder::files(&self.path)? {
+                    let name = part.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    digest.update(format!("{}  {name}\n", hash(&part)?));
+                }
+            }
+        }
+        Ok(hex(&digest.finalize()))
+    }
 }
 
 /// As [`contents`], of a file whose bytes are in memory; `path` is for errors. An
@@ -163,12 +246,7 @@ fn decode_zip(source: Source, budget: &Budget) -> Result<Decoded, Damage> {
 /// # Errors
 /// If the file is missing or cannot be read.
 pub fn hash(path: &Path) -> Result<String, WeightsError> {
-    let (file, size) = open(path)?;
-    let mut digest = Sha256::new();
-    Source::of_file(&file, size)
-        .each_part(|part| digest.update(part))
-        .map_err(|error| in_file(path, "weights", error.into()))?;
-    Ok(hex(&digest.finalize()))
+    WeightsFile::open(path)?.hash()
 }
 
 fn open(path: &Path) -> Result<(File, u64), WeightsError> {
@@ -334,6 +412,32 @@ mod tests {
         file.as_file().set_len(100 << 30).unwrap();
         let error = contents(file.path()).unwrap_err().to_string();
         assert!(error.contains("is not a whole"), "{error}");
+    }
+
+    #[test]
+    fn contents_and_hash_are_of_the_file_that_was_opened() {
+        let Some(folder) = test_data("cifar10-weights") else {
+            return;
+        };
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("weights.safetensors");
+        fs::copy(folder.join("resnet20.safetensors"), &path).unwrap();
+        let whole = hash(&path).unwrap();
+        let opened = WeightsFile::open(&path).unwrap();
+        let other = place.path().join("other");
+        fs::copy(folder.join("resnet32.safetensors"), &other).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(
+            opened.contents().unwrap().tables[0].tensors["module.linear.bias"].shape,
+            [10]
+        );
+        assert_eq!(opened.hash().unwrap(), whole);
+        assert_ne!(hash(&path).unwrap(), whole);
+        // A file that is written to has no hash of what was read.
+        let opened = WeightsFile::open(&path).unwrap();
+        fs::write(&path, b"shorter").unwrap();
+        let error = opened.hash().unwrap_err().to_string();
+        assert!(error.contains("has changed"), "{error}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::error::Damage;
 use super::float::Float;
 use super::tensor::{check_finite, check_shapes};
 use super::view::{Type, Values, View};
-use super::{Exported, Tensor, TensorMap, WeightsError, seal};
+use super::{Exported, TensorMap, WeightsError, seal};
 use crate::files::write_atomic;
 use crate::formats::source::{Budget, FormatError, Reader, Source, damaged};
 use crate::shown::shown;
@@ -364,7 +364,7 @@ fn header(entries: &Entries, metadata: &BTreeMap<String, String>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::{Loaded, hash, read};
+    use crate::weights::{Loaded, Tensor, hash, read};
     use proptest::prelude::*;
     use std::fs;
     use tempfile::TempDir;

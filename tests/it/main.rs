@@ -13,6 +13,7 @@ mod engines;
 mod eval;
 mod finite;
 mod foreign;
+mod json;
 mod kernels;
 mod knobs;
 mod lesions;

@@ -6,10 +6,10 @@ use super::require_output;
 use crate::cli::args::NameArgs;
 use crate::cli::{CliError, note};
 use crate::graph::Mode;
-use crate::models::{InputShape, Model, ModelSpec};
+use crate::models::{Model, ModelSpec, fitting};
 use crate::shown::shown_path;
 use crate::train::{Record, export};
-use crate::weights::{self, Container, Dialect, Layout};
+use crate::weights::{self, Dialect, Layout};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -47,8 +47,8 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
         record.check_model(&given.clone().into(), &args.input)?;
     }
     let recorded = record.model.as_deref().and_then(|name| name.parse().ok());
-    let model: Option<Model> = given.or(recorded).map(|spec: ModelSpec| spec.into());
-    let shape = shape_of(&record, &contents);
+    let mut model: Option<Model> = given.or(recorded).map(|spec: ModelSpec| spec.into());
+    let shape = record.shape(&contents);
     let layout = match &model {
         Some(model) => Some(Layout::of(&model.build(&shape, Mode::Eval)?.graph)),
         None => None,
@@ -64,6 +64,24 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
     for text in &weights.notes {
         note(format_args!("{input}: {text}"));
     }
+    if model.is_none() && record.model.is_none() {
+        // The names alone do not need a model; what is written may.
+        let models = fitting(&weights.shapes());
+        let names: Vec<String> = models.iter().map(ModelSpec::to_string).collect();
+        match &models[..] {
+            [] => {}
+            [only] => {
+                note(format_args!(
+                    "{input}: the file does not say its model: it is {only} by its tensors"
+                ));
+                model = Some(only.clone().into());
+            }
+            _ => note(format_args!(
+                "{input}: these models have its tensors: {}; --model says which it is",
+                names.join(", ")
+            )),
+        }
+    }
     let count = weights.tensors.len();
     record.complete(model.as_ref(), weights.normalization);
     let exported = export(
@@ -77,6 +95,13 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
     for text in &exported.notes {
         note(format_args!("{text}"));
     }
+    if let Some(text) = model
+        .as_ref()
+        .and_then(Model::spec)
+        .and_then(|spec| other_function(spec, dialect))
+    {
+        note(format_args!("{text}"));
+    }
     weights::write_exported(&args.output, &exported, &record.metadata())?;
     Ok(format!(
         "{output}: {count} tensors, {} names to {dialect} names\n",
@@ -84,15 +109,59 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
     ))
 }
 
-/// The images and classes that the file says, else those that its tensors have.
-fn shape_of(record: &Record, contents: &Container) -> InputShape {
-    let mut shape = InputShape::default();
-    let tables = &contents.tables;
-    if let Some([channels, classes]) = tables.iter().find_map(|table| weights::ends_of(&table.tensors)) {
-        (shape.channels, shape.classes) = (channels, classes);
+/// Says it where the code of the dialect's program computes something else with
+/// the weights of `spec`.
+fn other_function(spec: &ModelSpec, dialect: Dialect) -> Option<String> {
+    let full = spec.in_full();
+    let options = full.split_once(':').map_or("", |(_, options)| options);
+    let of = |option: &str| {
+        options
+            .split(',')
+            .find_map(|pair| pair.strip_prefix(option)?.strip_prefix('='))
+    };
+    let differs = |&(option, values): &(&str, &'static [&'static str])| {
+        let own = of(option).filter(|own| !values.contains(own))?;
+        Some(format!(
+            "{option}={own}, and {dialect}'s own code has {option}={}",
+            values.join(" or ")
+        ))
+    };
+    let differences: Vec<String> = dialect.function().iter().filter_map(differs).collect();
+    (!differences.is_empty()).then(|| {
+        let differences = differences.join("; ");
+        format!("{spec} has {differences}: there these weights are of another function")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_that_computes_something_else_is_named() {
+        let said = |model: &str, dialect: &str| other_function(&model.parse().unwrap(), dialect.parse().unwrap());
+        assert_eq!(
+            said("wrn-16-2", "meliketoy").unwrap(),
+            "wrn-16-2 has project=activated, and meliketoy's own code has project=raw; stride-at=first, and meliketoy's \
+             own code has stride-at=last: there these weights are of another function"
+        );
+        for (model, dialect) in [
+            ("wrn-16-2", "xternalz"),
+            ("wrn-16-2:project=raw,stride-at=last,bias=yes", "meliketoy"),
+            ("resnet20", "akamaster"),
+            ("resnet50", "torchvision"),
+            ("vgg16", "torchvision"),
+            ("dpn92", "timm"),
+            ("preact-20:shortcut=B,project=raw", "bearpaw"),
+            ("wrn-16-2", "canonical"),
+        ] {
+            assert_eq!(said(model, dialect), None);
+        }
+        assert!(said("resnet20", "torchvision").unwrap().contains("shortcut=A"));
+        assert!(
+            said("resnet20:shortcut=A-end", "akamaster")
+                .unwrap()
+                .contains("shortcut=A or B")
+        );
     }
-    if let Some([channels, height, width]) = record.input {
-        (shape.channels, shape.height, shape.width) = (channels, height, width);
-    }
-    shape
 }

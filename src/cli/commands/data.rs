@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::CliError;
 use crate::cli::args::PreparationArgs;
+use crate::cli::json::json_line_where;
 use crate::data::{DataError, FileError, ImageSet, Normalization, Preparation, Source, Split};
 
 const AFTER_HELP: &str = "\
@@ -69,7 +70,8 @@ pub fn data(args: &Args) -> Result<String, CliError> {
             "train": train.as_ref().map(in_json),
             "test": test.as_ref().map(in_json),
         });
-        return Ok(format!("{value}\n"));
+        // A folder may lack one of the two.
+        return json_line_where(&value, &["train", "test"]);
     }
     let mut text = format!(
         "{kind}: images of {}×{}×{}, {} classes\n",

@@ -7,18 +7,38 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::inspect::Args;
+use crate::cli::json::json_line_where;
 use crate::cli::{CliError, note};
 use crate::data::Normalization;
+use crate::graph::Mode;
 use crate::models::{ModelSpec, fitting};
 use crate::report::{Column, Item, Report, Table};
 use crate::shown::{shown, shown_path};
 use crate::train::{Record, Split, TrainedNetworkOptions, evaluate};
-use crate::weights::{self, CanonicalWeights, Naming, TensorMap};
+use crate::weights::{self, CanonicalWeights, Layout, Naming, TensorMap};
 
 /// The weights of a run's directory.
 const OF_A_RUN: &str = "last.safetensors";
 /// Normalisations that `--data` tries, beside the file's and the data set's own.
 const NORMALIZATIONS: [&str; 4] = ["cifar10", "cifar10-legacy", "imagenet", "none"];
+/// Keys that are `null` where the file does not say it, or its names are not
+/// understood.
+const MAY_BE_NULL: [&str; 14] = [
+    "table",
+    "prefix",
+    "names",
+    "problem",
+    "tensors",
+    "parameters",
+    "blocks",
+    "channels",
+    "classes",
+    "mean",
+    "std",
+    "model",
+    "mapping",
+    "shape",
+];
 /// The most facts that are shown, and the longest text of one, in characters.
 const MOST_FACTS: usize = 40;
 
@@ -61,18 +81,21 @@ pub(super) fn inspect(given: &Path, args: &Args) -> Result<String, CliError> {
         .collect();
     let facts = contents.facts.clone();
     let container_notes = contents.notes.clone();
+    // What the file records is not open.
+    let recorded = Record::read(&facts, &path)?;
+    let shape = recorded.shape(&contents);
+    let recorded: Option<ModelSpec> = recorded.model.and_then(|name| name.parse().ok());
+    let network = recorded.as_ref().and_then(|spec| spec.build(&shape, Mode::Eval).ok());
+    let layout = network.map(|network| Layout::of(&network.graph));
     // A file whose names say nothing is described as far as it can be read.
-    let understood = weights::canonical(contents, &args.names.options(), None);
+    let understood = weights::canonical(contents, &args.names.options(), layout.as_ref());
     let (weights, problem) = match understood {
         Ok(weights) => (Some(weights), None),
         Err(error) => (None, Some(error.to_string())),
     };
     let models = weights
         .as_ref()
-        .map_or_else(Vec::new, |weights| fitting(&shapes(&weights.tensors)));
-    // What the file records is not open.
-    let recorded = Record::read(&facts, &path)?.model;
-    let recorded: Option<ModelSpec> = recorded.and_then(|name| name.parse().ok());
+        .map_or_else(Vec::new, |weights| fitting(&weights.shapes()));
     let open = recorded.clone().map_or_else(|| models.clone(), |known| vec![known]);
     let ranks = match (&args.data, &weights) {
         (Some(data), Some(weights)) => rank(&path, args, data, &open, weights)?,
@@ -93,7 +116,7 @@ pub(super) fn inspect(given: &Path, args: &Args) -> Result<String, CliError> {
         ranks,
     };
     if args.json {
-        return Ok(format!("{}\n", seen.json()));
+        return json_line_where(&seen.json(), &MAY_BE_NULL);
     }
     Ok(seen.report().text())
 }
@@ -305,13 +328,6 @@ fn ranks_of(ranks: &[Rank]) -> Table {
         columns,
         ranks.iter().map(row).collect(),
     )
-}
-
-fn shapes(tensors: &TensorMap) -> BTreeMap<String, Vec<usize>> {
-    tensors
-        .iter()
-        .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
-        .collect()
 }
 
 fn count_values(tensors: &TensorMap) -> usize {

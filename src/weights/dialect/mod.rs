@@ -116,6 +116,27 @@ impl Dialect {
         self.about().networks
     }
 
+    /// What the program's own code computes, where models with the same names may
+    /// compute something else: options of models, and their values there.
+    pub fn function(self) -> &'static [(&'static str, &'static [&'static str])] {
+        match self {
+            Self::Torchvision | Self::Timm | Self::Cadene | Self::Chenyaofo => {
+                &[("shortcut", &["B"]), ("skip", &["identity"]), ("last-pool", &["yes"])]
+            }
+            Self::Akamaster => &[("shortcut", &["A", "B"]), ("skip", &["identity"])],
+            Self::Kuangliu | Self::Weiaicunzai | Self::Transformers => &[("shortcut", &["B"]), ("skip", &["identity"])],
+            Self::Xternalz | Self::Szagoruyko => &[("project", &["activated"]), ("stride-at", &["first"])],
+            Self::Meliketoy => &[("project", &["raw"]), ("stride-at", &["last"])],
+            Self::Bearpaw => &[("shortcut", &["B"]), ("project", &["raw"]), ("skip", &["identity"])],
+            Self::Canonical
+            | Self::TorchvisionOld
+            | Self::Prlz77
+            | Self::Dnddnjs
+            | Self::Sequential
+            | Self::UnnumberedStem => &[],
+        }
+    }
+
     fn about(self) -> About {
         use others::*;
         use residual as res;

@@ -43,8 +43,6 @@ pub(in crate::weights) type ShapeOf<'a> = dyn Fn(&str) -> Option<&'a [usize]> + 
 pub(in crate::weights) enum Biases {
     None,
     All,
-    /// As the model has them.
-    Any,
 }
 
 impl Scheme {
