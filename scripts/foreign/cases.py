@@ -70,6 +70,7 @@ CASES = [
         "resnet50:stem=cifar",
         lambda: classes.ResNet([64, 128, 256, 512], [3, 4, 6, 3], "linear", bottleneck=True),
     ),
+    cifar("kuangliu", "preact-18:stem=cifar,last-norm=no", classes.PreActResNet),
     cifar("kuangliu", "vgg11-bn:head=linear", classes.Vgg),
     cifar("kuangliu", "dpn26:variant=kuangliu", classes.DualPath),
     cifar("xternalz", "wrn-16-2", lambda: classes.Xternalz(2, 2)),

@@ -113,6 +113,21 @@ class PreActivated(nn.Module):
         return x + y
 
 
+class PreActResNet(nn.Module):
+    """kuangliu's pre-activation ResNet-18: no norm before the head."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        self.conv1 = conv(3, 64, 3)
+        widths = [64, 128, 256, 512]
+        made, inputs = stages(PreActivated, 64, widths, [2] * 4, [1, 2, 2, 2], shortcut="shortcut")
+        self.layer1, self.layer2, self.layer3, self.layer4 = made
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        return self.linear(pooled(self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))))
+
+
 class Wide(nn.Module):
     """meliketoy's wide network: `bn1` before the head, biases, the stride in the
     second convolution, projections of the unit's input."""

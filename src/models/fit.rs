@@ -91,7 +91,11 @@ const ENDS: [(&str, &str); 6] = [
 /// and width of images leave no trace in the shapes.
 fn input_of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<InputShape> {
     let of = |layer: &str| shapes.get(&format!("{layer}.weight"));
-    let (first, last) = ENDS.iter().find_map(|&(first, last)| Some((of(first)?, of(last)?)))?;
+    let ends = ENDS.iter().map(|&(first, last)| (first.to_owned(), last));
+    let fractal = deepest_column(shapes).map(|(_, layer)| (layer, "fc"));
+    let (first, last) = ends
+        .chain(fractal)
+        .find_map(|(first, last)| Some((of(&first)?, of(last)?)))?;
     let (&[_, channels, _, _], &[classes, _]) = (&first[..], &last[..]) else {
         return None;
     };
@@ -160,6 +164,9 @@ fn candidates(shapes: &Shapes) -> Vec<String> {
     let with = |layer: &str| shapes.contains_key(&format!("{layer}.weight"));
     let mut names = staged(shapes);
     names.push("dmrnet-imagenet-50".to_owned());
+    if let Some((columns, layer)) = deepest_column(shapes) {
+        names.push(format!("fractalnet-{columns}-{}", filters(shapes, &layer)));
+    }
     if with("conv1") && with("conv2") {
         let layers = count(shapes, |at| format!("conv{}", at + 1));
         names.push(format!("vgg{layers}-{}", filters(shapes, "conv1")));
@@ -236,6 +243,9 @@ fn staged(shapes: &Shapes) -> Vec<String> {
     if shapes.contains_key("conv1.bias") {
         options.push("bias=yes".to_owned());
     }
+    if !with("bn") && !with("bn1") {
+        options.push("last-norm=no".to_owned());
+    }
     for name in &mut names {
         for option in &options {
             name.push(if name.contains(':') { ',' } else { ':' });
@@ -267,6 +277,16 @@ fn fused(shapes: &Shapes) -> Vec<String> {
         format!("fusenet-{fusion}-{depth}{width}")
     };
     FUSED.map(name).to_vec()
+}
+
+/// The deepest column of a fractal network, and its first layer.
+fn deepest_column(shapes: &Shapes) -> Option<(usize, String)> {
+    const MOST: usize = 8;
+    let columns = (1..=MOST)
+        .rev()
+        .map(|column| (column, format!("block1.join1.column{column}.conv1")));
+    let mut known = columns.filter(|(_, layer)| shapes.contains_key(&format!("{layer}.weight")));
+    known.next()
 }
 
 /// How many of the layers with these names there are, from 0 on.

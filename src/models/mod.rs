@@ -72,6 +72,7 @@ pub const OPTIONS: &[&str] = &[
     "gate-bias",
     "head",
     "l",
+    "last-norm",
     "last-pool",
     "order",
     "pool",

@@ -102,6 +102,8 @@ fn imagenet_stages(depth: usize) -> Option<(Vec<Stage>, Branch)> {
 /// (default), `original`, `no-relu-after-add`, `bn-after-add`,
 /// `relu-before-add` or `relu-only`: the paper's figure 4 and an ablation.
 /// `project` = `activated` (default) or `raw`: what a projection reads.
+/// `last-norm` = `yes` (default) or `no`: whether batch norm and ReLU come before
+/// the head in the order `full`; one public implementation has none.
 /// For CIFAR `block` = `basic` or `bottleneck`; the default is bottleneck if
 /// the depth is 9n+2 and either at least 164 or not also 6n+2, else basic.
 /// For ImageNet `stem` = `cifar` or `imagenet`, by default by the images' size.
@@ -114,6 +116,7 @@ pub struct PreAct {
     shortcut: Shortcut,
     order: Order,
     project_raw: bool,
+    last_norm: bool,
 }
 
 /// Its names, for messages.
@@ -153,14 +156,24 @@ impl PreAct {
                 (branch, None, branch.default_shortcut())
             }
         };
+        let order = request.choose("order", &ORDERS)?.unwrap_or(Order::Full);
+        let last_norm = request.yes_or_no("last-norm")?.unwrap_or(true);
+        if order != Order::Full && !last_norm {
+            return Err(ModelError::Conflict {
+                model: request.name.clone(),
+                first: "last-norm",
+                second: "an order other than full",
+            });
+        }
         Ok(PreAct {
             depth,
             for_imagenet,
             stem,
             branch,
             shortcut: request.choose("shortcut", PREACT_SHORTCUTS)?.unwrap_or(usual),
-            order: request.choose("order", &ORDERS)?.unwrap_or(Order::Full),
+            order,
             project_raw: request.choose("project", &PROJECTED)?.unwrap_or(false),
+            last_norm,
         })
     }
 
@@ -198,6 +211,7 @@ impl Family for PreAct {
             Choice::new("shortcut", shortcut(self.shortcut), shortcut(self.default_shortcut())),
             Choice::new("order", name_of(self.order, &ORDERS), "full"),
             Choice::new("project", name_of(self.project_raw, &PROJECTED), "activated"),
+            Choice::yes_or_no("last-norm", self.last_norm, true),
         ]
     }
 
@@ -247,6 +261,7 @@ impl Family for PreAct {
             strided: self.strided(),
             shortcut: self.shortcut,
             project_raw: self.project_raw,
+            last_norm: self.last_norm,
             dropout: Dropout::NONE,
             order: self.order,
             bias: false,

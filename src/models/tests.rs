@@ -45,6 +45,7 @@ const SAMPLES: &[&str] = &[
     "preact-11:order=relu-before-add",
     "preact-8:order=relu-only",
     "preact-11:project=raw",
+    "preact-18:last-norm=no",
     "wrn-10-2:dropout=0.3,dropout-at=before-bn,project=raw,stride-at=last,bias=yes",
     "vgg11",
     "vgg11-bn:head=hidden",
@@ -945,7 +946,7 @@ fn a_full_name_has_every_option_and_is_the_same_network() {
     );
     assert_eq!(
         spec("preact-11").in_full(),
-        "preact-11:block=bottleneck,shortcut=B,order=full,project=activated"
+        "preact-11:block=bottleneck,shortcut=B,order=full,project=activated,last-norm=yes"
     );
     assert_eq!(
         spec("wrn-13-2:l=3").in_full(),
@@ -1050,7 +1051,8 @@ fn a_network_fits_its_own_shapes_and_only_look_alikes_do_besides() {
         "project=",
         "stride-at=",
         "ensemble",
-        "fractal",
+        "drop-",
+        "pool=join",
         "stem=imagenet,shortcut=A",
     ];
     let looked_for = |name: &&&str| !others.iter().any(|other| name.contains(other));

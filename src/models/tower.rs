@@ -99,6 +99,8 @@ pub(super) struct Tower<'a> {
     /// Whether that shortcut reads the unit's input before its first batch
     /// norm and ReLU.
     pub project_raw: bool,
+    /// Whether batch norm and ReLU come before the head in the order `Full`.
+    pub last_norm: bool,
     /// Dropout inside the branches, in the order `Full`.
     pub dropout: Dropout,
     /// The order of the layers.
@@ -118,7 +120,7 @@ impl Tower<'_> {
             };
         }
         let x = match self.order {
-            Order::Full => batch_norm_relu(g, "bn", x),
+            Order::Full if self.last_norm => batch_norm_relu(g, "bn", x),
             Order::ReluOnly => g.relu(x),
             _ => x,
         };

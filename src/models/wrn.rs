@@ -206,6 +206,7 @@ impl Family for WideResNet {
             strided: if self.last_strided { branch.len() - 1 } else { 0 },
             shortcut: Shortcut::Project,
             project_raw: self.project_raw,
+            last_norm: true,
             dropout: self.dropout,
             order: Order::Full,
             bias: self.bias,

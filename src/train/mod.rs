@@ -47,7 +47,7 @@ pub use rate::{Rate, Schedule, WarmUp};
 pub use read_weights::{ReadWeights, only_model};
 pub use record::{Fingerprint, Record, RecordedData, absolute_data};
 pub use reference_engine::ReferenceEngine;
-pub use run::{Event, Run};
+pub use run::{Begin, Event, Run};
 pub use settings::{Decay, Settings, batch_size};
 pub use survival::fold_survival;
 pub use trained::{TrainedNetwork, TrainedNetworkOptions};

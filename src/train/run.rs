@@ -76,11 +76,18 @@ const READ_EVERY: u32 = 128;
 /// The longest time between two reads of the losses, seconds.
 const READ_SECONDS: f64 = 1.0;
 
+/// Where the weights of a run begin.
+pub enum Begin {
+    /// At the settings' `init`, which may have been read already, or their seed.
+    New(Option<ReadWeights>),
+    /// At its last checkpoint.
+    Resumed,
+}
+
 impl<'a> Run<'a> {
     /// Prepares a run: loads the images, then the weights from the
-    /// configuration's `init` (`init`, if it was read already), from its seed, or, to
-    /// `resume`, from the last checkpoint. `settings` is the checked `config`,
-    /// `origin` what the run depends on.
+    /// configuration's `init`, from its seed, or from the last checkpoint, as `begin`
+    /// says. `settings` is the checked `config`, `origin` what the run depends on.
     ///
     /// # Errors
     /// Where the images or the weights do not fit, and where the files of the
@@ -92,8 +99,7 @@ impl<'a> Run<'a> {
         directory: RunDirectory,
         splits: &Splits,
         origin: Origin,
-        resume: bool,
-        init: Option<ReadWeights>,
+        begin: Begin,
     ) -> Result<Self, TrainError> {
         let normalization: Normalization = config.normalization(&splits.normalization)?;
         engine.load(Split::Train, &splits.train, &normalization)?;
@@ -139,11 +145,15 @@ impl<'a> Run<'a> {
             origin,
         };
         run.settings.check_blocks(run.engine.graph())?;
-        run.set_weights(resume, splits, init)?;
+        run.set_weights(begin, splits)?;
         Ok(run)
     }
 
-    fn set_weights(&mut self, resume: bool, splits: &Splits, read: Option<ReadWeights>) -> Result<(), TrainError> {
+    fn set_weights(&mut self, begin: Begin, splits: &Splits) -> Result<(), TrainError> {
+        let (resume, read) = match begin {
+            Begin::New(read) => (false, read),
+            Begin::Resumed => (true, None),
+        };
         initialise(self.engine, self.config.seed);
         self.engine.set_loss_scale(LossScale::INITIAL);
         let model = self.settings.model.to_string();

@@ -8,7 +8,7 @@ use super::engine::Engine;
 use super::open::{Adapter, open};
 use super::origin::Origin;
 use super::read_weights::ReadWeights;
-use super::run::Run;
+use super::run::{Begin, Run};
 use super::settings::Settings;
 use super::tuning::{choose_kernels, replay_run};
 use crate::data::{ImageSet, Splits};
@@ -177,6 +177,10 @@ impl Trainer {
         };
         let kernels = tuning.clone().unwrap_or_default();
         let origin = Origin::new(&self.config, &made_by, &self.splits, &kernels);
+        let begin = match resume {
+            true => Begin::Resumed,
+            false => Begin::New(self.init.take()),
+        };
         let run = Run::prepare(
             self.engine.as_mut(),
             &self.config,
@@ -184,8 +188,7 @@ impl Trainer {
             directory.clone(),
             &self.splits,
             origin,
-            resume,
-            self.init.take(),
+            begin,
         )?;
         // Only now is the run known to be possible.
         if !resume {

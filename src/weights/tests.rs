@@ -117,6 +117,7 @@ const EXPORTED: [(&str, &[&str]); 18] = [
             "dpn26:variant=kuangliu",
             "preact-20",
             "dmrnet-32",
+            "fractalnet-3-16",
         ],
     ),
     (
@@ -146,6 +147,7 @@ const EXPORTED: [(&str, &[&str]); 18] = [
             "resnet50",
             "resnext-29-2x64d",
             "vgg11-bn:head=linear",
+            "preact-18:last-norm=no",
             "dpn26:variant=kuangliu",
         ],
     ),

@@ -99,6 +99,7 @@ const CASES: &[Case] = &[
         "preact-11:project=raw",
         ("preact-11", "project=raw", "project=activated"),
     ),
+    model("preact-8:last-norm=no", ("preact-8", "last-norm=no", "last-norm=yes")),
     model(
         "wrn-10-1:stride-at=last",
         ("wrn-10-1", "stride-at=last", "stride-at=first"),

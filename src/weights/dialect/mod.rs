@@ -124,7 +124,12 @@ impl Dialect {
                 &[("shortcut", &["B"]), ("skip", &["identity"]), ("last-pool", &["yes"])]
             }
             Self::Akamaster => &[("shortcut", &["A", "B"]), ("skip", &["identity"])],
-            Self::Kuangliu | Self::Weiaicunzai | Self::Transformers => &[("shortcut", &["B"]), ("skip", &["identity"])],
+            Self::Kuangliu => &[
+                ("shortcut", &["B"]),
+                ("skip", &["identity"]),
+                ("project", &["activated"]),
+            ],
+            Self::Weiaicunzai | Self::Transformers => &[("shortcut", &["B"]), ("skip", &["identity"])],
             Self::Xternalz | Self::Szagoruyko => &[("project", &["activated"]), ("stride-at", &["first"])],
             Self::Meliketoy => &[("project", &["raw"]), ("stride-at", &["last"])],
             Self::Bearpaw => &[("shortcut", &["B"]), ("project", &["raw"]), ("skip", &["identity"])],
@@ -144,7 +149,15 @@ impl Dialect {
             Self::Canonical => (
                 "canonical",
                 "all networks",
-                &[&res::OWN, &OWN_DENSENET, &VGG, &SHORT_VGG, &OWN_DPN, &KUANGLIU_DPN],
+                &[
+                    &res::OWN,
+                    &OWN_DENSENET,
+                    &VGG,
+                    &SHORT_VGG,
+                    &OWN_DPN,
+                    &KUANGLIU_DPN,
+                    &OWN_FRACTALNET,
+                ],
             ),
             Self::Torchvision => (
                 "torchvision",

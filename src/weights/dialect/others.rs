@@ -1,4 +1,4 @@
-//! How do programs name the layers of VGG, DenseNet and Dual Path Networks?
+//! How do programs name the layers of VGG, DenseNet, Dual Path and fractal networks?
 //!
 //! Canonical names are torchvision's, and for Dual Path Networks timm's.
 
@@ -8,6 +8,16 @@ use super::scheme::{Biases, Scheme, ShapeOf};
 const fn same(name: &'static str) -> (&'static str, &'static str) {
     (name, name)
 }
+
+/// This library's fractal networks.
+pub const OWN_FRACTALNET: Scheme = Scheme {
+    layers: &[
+        same("block{s}.join{j}.column{c}.conv{n}"),
+        same("block{s}.join{j}.column{c}.bn{n}"),
+    ],
+    marks: &["block{s}.join{j}.column{c}.conv{n}"],
+    ..Scheme::BASE
+};
 
 /// VGG with two hidden layers.
 pub const VGG: Scheme = Scheme {
