@@ -16,14 +16,15 @@ const STRIDE: u32 = 2u;
 // Whether a pixel is the mean of a STRIDE × STRIDE window, not its first pixel.
 const AVERAGE: bool = false;
 const WG: u32 = 64u;
-// An element in memory.
+// An element in memory, of x and of y.
 alias Stored = f32;
+alias Out = f32;
 
 // Side of the window that a pixel depends on.
 const WINDOW: u32 = select(1u, STRIDE, AVERAGE);
 
 @group(0) @binding(0) var<storage, read> x: array<Stored>;
-@group(0) @binding(1) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(1) var<storage, read_write> y: array<Out>;
 
 // Narrow to wide: subsampled, with zeros in the other channels.
 // Grid: x, folded into y, over the elements of y (N, WIDE_C, OH, OW).
@@ -45,7 +46,7 @@ fn pad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
             }
         }
     }
-    y[index] = Stored(sum / f32(WINDOW * WINDOW));
+    y[index] = Out(sum / f32(WINDOW * WINDOW));
 }
 
 // The gradient of `pad`: wide to narrow.
@@ -65,7 +66,7 @@ fn pad_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
     if (iy % STRIDE < WINDOW && ix % STRIDE < WINDOW && iy / STRIDE < OH && ix / STRIDE < OW) {
         value = f32(x[((n * WIDE_C + FIRST_CHANNEL + c) * OH + iy / STRIDE) * OW + ix / STRIDE]);
     }
-    y[index] = Stored(value / f32(WINDOW * WINDOW));
+    y[index] = Out(value / f32(WINDOW * WINDOW));
 }
 
 // Copies one input of a concatenation to its channels of the wide output.
@@ -78,5 +79,5 @@ fn place(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     if (n >= arrayLength(&y) / (H * W * WIDE_C)) {
         return;
     }
-    y[(n * WIDE_C + FIRST_CHANNEL) * (H * W) + index % (H * W * C)] = x[index];
+    y[(n * WIDE_C + FIRST_CHANNEL) * (H * W) + index % (H * W * C)] = Out(x[index]);
 }

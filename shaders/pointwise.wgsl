@@ -7,8 +7,9 @@
 // What an invocation computes at once: four neighbours, or one element where
 // tensors do not divide by four.
 alias V = vec4f;
-// The same in memory.
+// The same in memory, in inputs and in the output.
 alias Stored = V;
+alias Out = V;
 // Elements of type V per invocation, WG apart.
 const ITEMS: u32 = 1u;
 // Whether a ReLU follows the join.
@@ -22,7 +23,7 @@ const WG: u32 = 64u;
 
 @group(0) @binding(0) var<storage, read> a: array<Stored>;
 @group(0) @binding(1) var<storage, read> b: array<Stored>;
-@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> y: array<Out>;
 @group(0) @binding(3) var<storage, read> gains: array<vec4f>; // of one block
 
 // The element of a.
@@ -44,7 +45,7 @@ fn relu(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = Stored(relu_of(first_input(at)));
+            y[at] = Out(relu_of(first_input(at)));
         }
     }
 }
@@ -57,7 +58,7 @@ fn relu_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = Stored(where_active(first_input(at), V(b[at])));
+            y[at] = Out(where_active(first_input(at), V(b[at])));
         }
     }
 }
@@ -81,7 +82,7 @@ fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             if (RELU) { // static
                 v = relu_of(v);
             }
-            y[at] = Stored(v);
+            y[at] = Out(v);
         }
     }
 }
@@ -95,7 +96,7 @@ fn scale(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = Stored(gain * first_input(at));
+            y[at] = Out(gain * first_input(at));
         }
     }
 }
@@ -108,7 +109,7 @@ fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = Stored(V(a[at]) + V(b[at]));
+            y[at] = Out(V(a[at]) + V(b[at]));
         }
     }
 }
@@ -121,7 +122,7 @@ fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = Stored(V(y[at]) + V(a[at]));
+            y[at] = Out(V(y[at]) + V(a[at]));
         }
     }
 }
@@ -134,7 +135,7 @@ fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = 0u; i < ITEMS; i++) { // unroll
         let at = first + i * WG;
         if (at < arrayLength(&y)) {
-            y[at] = a[at];
+            y[at] = Out(a[at]);
         }
     }
 }

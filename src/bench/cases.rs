@@ -1,7 +1,8 @@
 //! Which kernels are measured, at which shapes?
 //!
 //! Those of a training step of ResNet-20, of WRN-16-4 and of the first stage
-//! of WRN-28-10. They are the same on every device, so that results can be
+//! of WRN-28-10, the grouped convolutions of ResNeXt, a depthwise one, and the
+//! stem of networks for ImageNet. They are the same on every device, so that results can be
 //! compared. In names, `-dgrad` is the input gradient and `-wgrad` the weight
 //! gradient.
 
@@ -125,6 +126,7 @@ struct Layer {
     channels: (usize, usize),
     kernel: usize,
     stride: usize,
+    groups: usize,
     /// Input rows and columns.
     side: usize,
     /// Whether it is the first layer, whose input gradient is not needed.
@@ -138,12 +140,20 @@ const fn layer(name: &'static str, batch: usize, channels: (usize, usize), side:
         channels,
         kernel: 3,
         stride: 1,
+        groups: 1,
         side,
         stem: false,
     }
 }
 
-const CONVOLUTIONS: [Layer; 10] = [
+const fn grouped(name: &'static str, batch: usize, channels: usize, side: usize, groups: usize) -> Layer {
+    Layer {
+        groups,
+        ..layer(name, batch, (channels, channels), side)
+    }
+}
+
+const CONVOLUTIONS: [Layer; 19] = [
     Layer {
         stem: true,
         ..layer("conv-stem", 128, (3, 16), 32)
@@ -174,6 +184,24 @@ const CONVOLUTIONS: [Layer; 10] = [
         stride: 2,
         ..layer("conv1x1-64-128ch-32-s2", 32, (64, 128), 32)
     },
+    // Each stage of ResNeXt-29 4×64d, and the convolution without groups that
+    // has as many multiply-adds.
+    grouped("conv-256ch-32-g4", 16, 256, 32, 4),
+    layer("conv-128ch-32", 16, (128, 128), 32),
+    grouped("conv-512ch-16-g4", 16, 512, 16, 4),
+    layer("conv-256ch-16", 16, (256, 256), 16),
+    grouped("conv-1024ch-8-g4", 16, 1024, 8, 4),
+    layer("conv-512ch-8", 16, (512, 512), 8),
+    // The first stage of ResNeXt-50 32×4d.
+    grouped("conv-128ch-56-g32", 4, 128, 56, 32),
+    grouped("conv-128ch-32-depthwise", 32, 128, 32, 128),
+    // The stem of networks for ImageNet.
+    Layer {
+        kernel: 7,
+        stride: 2,
+        stem: true,
+        ..layer("conv7x7-3-64ch-224-s2", 4, (3, 64), 224)
+    },
 ];
 
 impl Layer {
@@ -183,18 +211,22 @@ impl Layer {
             kernel: self.kernel,
             stride: self.stride,
             padding: self.kernel / 2,
-            groups: 1,
+            groups: self.groups,
         };
-        let (c, k) = self.channels;
+        let (c, k) = (self.channels.0 / self.groups, self.channels.1);
         let side = self.side.div_ceil(self.stride);
-        let x = Shape::batched(&[c, self.side, self.side]);
+        let x = Shape::batched(&[self.channels.0, self.side, self.side]);
         let y = Shape::batched(&[k, side, side]);
         let weight = Shape::fixed(&[k, c, self.kernel, self.kernel]);
         let window = match (self.kernel, self.stride) {
             (kernel, 1) => format!("{kernel}×{kernel}"),
             (kernel, stride) => format!("{kernel}×{kernel}/{stride}"),
         };
-        let shape = format!("{} → {}, {window}", dims(&x, self.batch), dims(&y, self.batch));
+        let groups = match self.groups {
+            1 => String::new(),
+            groups => format!(", {groups} groups"),
+        };
+        let shape = format!("{} → {}, {window}{groups}", dims(&x, self.batch), dims(&y, self.batch));
         let macs = (self.batch * y.per_image() * c * self.kernel * self.kernel) as u64;
         let case = |suffix: &str, work: Work, inputs: &[&Shape], output: &Shape| Case {
             shape: shape.clone(),

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::timing::TimingSummary;
 use super::{BenchBudget, BenchError, BenchProgress, ProgressCallback};
-use crate::data::{Draw, Padding, Source};
+use crate::data::{Draw, ImageSet, Normalization, Padding};
 use crate::gpu::Gpu;
 use crate::graph::{Mode, Recompute, Route};
 use crate::models::{InputShape, ModelSpec};
+use crate::random::{Philox, Stream};
 use crate::schedule::{Update, memory, target};
 use crate::train::{DeviceEngine, Engine, Split, StepPlan, TrainError, initialise};
 
@@ -26,7 +27,8 @@ pub struct NetworkCase {
     pub batch: usize,
 }
 
-/// How fast one network is, on 3×32×32 images of ten classes.
+/// How fast one network is, on images of the size and with the number of
+/// classes that are usual for the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NetworkRates {
     /// The model.
@@ -122,10 +124,25 @@ struct Times {
     recording: Vec<f64>,
 }
 
+/// `count` images of random bytes.
+fn random_images(input: &InputShape, count: usize) -> ImageSet {
+    let mut draws = Philox::new(0).draws(Stream::Synthetic, 0, 0);
+    let pixels = count * input.channels * input.height * input.width;
+    ImageSet {
+        name: "random".to_string(),
+        channels: input.channels,
+        height: input.height,
+        width: input.width,
+        class_names: (0..input.classes).map(|class| class.to_string()).collect(),
+        images: (0..pixels).map(|_| draws.word() as u8).collect(),
+        labels: (0..count).map(|_| draws.below(input.classes as u32)).collect(),
+    }
+}
+
 impl NetworkRunner {
     fn open(gpu: &Arc<Gpu>, network: &NetworkCase) -> Result<Self, TrainError> {
         let NetworkCase { model, batch } = network;
-        let input = InputShape::default();
+        let input = model.usual_input();
         let before = gpu.allocated();
         let (train, eval) = (model.build(&input, Mode::Train)?, model.build(&input, Mode::Eval)?);
         let parameters = 4 * eval.graph.parameter_count() as u64;
@@ -133,13 +150,10 @@ impl NetworkRunner {
         let route = eval.graph.default_route();
         let mut engine = DeviceEngine::new(gpu.clone(), Some(train), eval, |_| true)?;
         initialise(&mut engine, 0);
-        let source = Source::Synthetic {
-            train: *batch,
-            test: *batch,
-        };
-        let splits = source.load(None, None, 0)?;
-        engine.load(Split::Train, &splits.train, &splits.normalization)?;
-        engine.load(Split::Test, &splits.test, &splits.normalization)?;
+        let images = random_images(&input, *batch);
+        let normalization = Normalization::measured(&images);
+        engine.load(Split::Train, &images, &normalization)?;
+        engine.load(Split::Test, &images, &normalization)?;
         let mut macs = |training: bool| {
             let kernels = engine.session().kernels(training, *batch, &route)?;
             Ok::<u64, TrainError>(kernels.iter().map(|kernel| kernel.macs).sum())

@@ -50,6 +50,8 @@ algorithms! {
     /// Convolution by register tiles that share halos and weights within a
     /// subgroup.
     Subgroup(conv::subgroup::Subgroup),
+    /// Depthwise convolution by tiles of one channel.
+    Depthwise(conv::depthwise::Depthwise),
     /// Matrix product by tiles in workgroup memory: a convolution, its
     /// gradients, or a linear layer.
     Gemm(conv::gemm::Gemm),
@@ -123,6 +125,7 @@ mod tests {
             "subgroup output-stationary 8x4x16 channels 2 wg 32",
             "subgroup input-stationary 8x4x64 channels 16 wg 8",
             "subgroup winograd 8x4x64 channels 16 wg 32",
+            "depthwise 16x4 wg 32",
             "gemm 64x32x8 reg 4x8 buffers 1 splits 1",
             "gemm 64x32x8 reg 4x8 buffers 2 splits 32",
             "wgrad strips 8x8x2 splits 2048 wg 64",
@@ -150,6 +153,7 @@ mod tests {
             "direct 8x4x16 wg 32 ",
             "direct 8x4x16 wg 2000000",
             "subgroup 8x4x16 channels 2 wg 32",
+            "depthwise 16x4x4 wg 32",
             "gemm 64x64x8",
             "gemm 64x64x8 reg 4x4 buffers 2",
             "gemm 64x64x8 reg 4x4 splits 32 buffers 2",

@@ -197,6 +197,12 @@ impl Lowered {
         }
     }
 
+    /// Whether each binding is at most as large as `target` allows.
+    pub fn fits(&self, target: &Target) -> bool {
+        let mut args = self.calls.iter().flat_map(|call| &call.args);
+        args.all(|arg| arg.size <= target.binding)
+    }
+
     /// The same work where an input and the output are the same memory. The
     /// kernel then reads the input through the output's binding, because a
     /// buffer that is written cannot be bound twice.

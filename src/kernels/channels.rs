@@ -20,7 +20,9 @@ struct ChannelCopy<'a> {
 }
 
 impl ChannelCopy<'_> {
-    fn call(&self, entry: &'static str) -> Call {
+    /// A call of `entry`, which reads a tensor stored like `from` and writes one
+    /// stored like `to`.
+    fn call(&self, entry: &'static str, from: &Shape, to: &Shape) -> Call {
         let ((h, w), (oh, ow)) = (self.narrow.plane(), self.wide.plane());
         let constants = vec![
             ("C", self.narrow.channels().into()),
@@ -34,12 +36,14 @@ impl ChannelCopy<'_> {
             ("AVERAGE", self.average.into()),
             ("WG", WORKGROUP_SIZE.into()),
         ];
-        Call::new("channels", entry, constants).store("Stored", 1, self.wide)
+        Call::new("channels", entry, constants)
+            .store("Stored", 1, from)
+            .store("Out", 1, to)
     }
 
     fn widen(&self, batch: usize, target: &Target) -> Lowered {
         let calls = parts(batch, &[self.narrow, self.wide], target).into_iter().map(|part| {
-            self.call("pad")
+            self.call("pad", self.narrow, self.wide)
                 .bind_images(0, Operand::Input(0), self.narrow, &part)
                 .bind_images(1, Operand::Output, self.wide, &part)
                 .over(self.wide.len(part.len()), WORKGROUP_SIZE, target)
@@ -49,7 +53,7 @@ impl ChannelCopy<'_> {
 
     fn narrow(&self, batch: usize, target: &Target) -> Lowered {
         let calls = parts(batch, &[self.narrow, self.wide], target).into_iter().map(|part| {
-            self.call("pad_gradient")
+            self.call("pad_gradient", self.wide, self.narrow)
                 .bind_images(0, Operand::Input(0), self.wide, &part)
                 .bind_images(1, Operand::Output, self.narrow, &part)
                 .over(self.narrow.len(part.len()), WORKGROUP_SIZE, target)
@@ -90,28 +94,37 @@ pub fn slice(from: usize, x: &Shape, y: &Shape, batch: usize, target: &Target) -
     slice.narrow(batch, target)
 }
 
+/// The channels of x, to those of y from number `from` on: input x.
+pub fn place(from: usize, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Lowered {
+    Lowered::calls(placing(0, from, x, y, batch, target))
+}
+
 /// The channels of all inputs, one input after the other.
 pub fn concat(inputs: &[&Shape], y: &Shape, batch: usize, target: &Target) -> Lowered {
     let mut before = 0;
     let mut calls = Vec::new();
     for (index, x) in inputs.iter().enumerate() {
-        let place = ChannelCopy {
-            narrow: x,
-            wide: y,
-            before,
-            stride: 1,
-            average: false,
-        };
-        for part in parts(batch, &[x, y], target) {
-            calls.push(
-                place
-                    .call("place")
-                    .bind_images(0, Operand::Input(index), x, &part)
-                    .bind_images(1, Operand::Output, y, &part)
-                    .over(x.len(part.len()), WORKGROUP_SIZE, target),
-            );
-        }
+        calls.extend(placing(index, before, x, y, batch, target));
         before += x.channels();
     }
     Lowered::calls(calls)
+}
+
+/// The dispatches that copy input number `index` to the channels from number
+/// `before` on.
+fn placing(index: usize, before: usize, x: &Shape, y: &Shape, batch: usize, target: &Target) -> Vec<Call> {
+    let copy = ChannelCopy {
+        narrow: x,
+        wide: y,
+        before,
+        stride: 1,
+        average: false,
+    };
+    let calls = parts(batch, &[x, y], target).into_iter().map(|part| {
+        copy.call("place", x, y)
+            .bind_images(0, Operand::Input(index), x, &part)
+            .bind_images(1, Operand::Output, y, &part)
+            .over(x.len(part.len()), WORKGROUP_SIZE, target)
+    });
+    calls.collect()
 }

@@ -18,6 +18,7 @@ mod gather;
 mod linear;
 mod loss;
 mod loss_scale;
+mod output_parts;
 mod peak;
 mod pointwise;
 mod pool;
@@ -357,18 +358,18 @@ mod tests {
     /// Works with several algorithms, with their inputs and outputs.
     fn works() -> Vec<(Work, Vec<Shape>, Shape)> {
         let mut works = Vec::new();
-        for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (7, 2)] {
+        for (kernel, stride, groups) in [(3, 1, 1), (3, 2, 1), (1, 1, 1), (7, 2, 1), (3, 1, 4), (3, 2, 64)] {
             let conv = Conv {
                 kernel,
                 stride,
                 padding: kernel / 2,
-                groups: 1,
+                groups,
             };
             let (x, y) = (
                 Shape::batched(&[64, 32, 32]),
                 Shape::batched(&[64, 32 / stride, 32 / stride]),
             );
-            let weight = Shape::fixed(&[64, 64, kernel, kernel]);
+            let weight = Shape::fixed(&[64, 64 / groups, kernel, kernel]);
             let bias = false;
             let (eps, momentum) = (1e-5, 0.1);
             let stats = Work::ConvStats {
@@ -417,6 +418,7 @@ mod tests {
             }
         }
         let all = [
+            "depthwise",
             "direct",
             "direct winograd",
             "gemm",

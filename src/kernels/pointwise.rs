@@ -47,6 +47,16 @@ impl Pointwise {
 
 /// Lowers `kernel` for values of shape `shape`.
 pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target) -> Lowered {
+    elementwise(kernel, shape, shape, batch, target)
+}
+
+/// a + b, of shape `inputs`, to `output`, which may be stored in another
+/// precision: inputs a, b.
+pub fn add_to(inputs: &Shape, output: &Shape, batch: usize, target: &Target) -> Lowered {
+    elementwise(Pointwise::Add, inputs, output, batch, target)
+}
+
+fn elementwise(kernel: Pointwise, shape: &Shape, output: &Shape, batch: usize, target: &Target) -> Lowered {
     let (entry, a) = match kernel {
         Pointwise::Relu => ("relu", 0),
         Pointwise::ReluGrad => ("relu_gradient", 0),
@@ -56,7 +66,7 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
         Pointwise::Accumulate => ("accumulate", 1),
         Pointwise::Copy { input } => ("copy", input),
     };
-    let calls = parts(batch, &[shape], target).into_iter().map(|part| {
+    let calls = parts(batch, &[shape, output], target).into_iter().map(|part| {
         let elements = shape.len(if shape.batched { part.len() } else { 1 });
         let vec4 = elements.is_multiple_of(4);
         let items = if target.cpu { 8 } else { 2 };
@@ -74,9 +84,10 @@ pub fn pointwise(kernel: Pointwise, shape: &Shape, batch: usize, target: &Target
         let invocations = (elements / if vec4 { 4 } else { 1 }).div_ceil(items);
         Call::new("pointwise", entry, constants)
             .store("Stored", if vec4 { 4 } else { 1 }, shape)
+            .store("Out", if vec4 { 4 } else { 1 }, output)
             .bind_images(0, Operand::Input(a), shape, &part)
             .bind_images(1, Operand::Input(1), shape, &part)
-            .bind_images(2, Operand::Output, shape, &part)
+            .bind_images(2, Operand::Output, output, &part)
             .bind(3, Operand::Gains, 16)
             .over(invocations, WORKGROUP_SIZE, target)
     });

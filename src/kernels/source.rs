@@ -19,6 +19,7 @@ macro_rules! shader_files {
 const FILES: &[(&str, &str)] = shader_files![
     "batch_norm",
     "channels",
+    "conv/depthwise",
     "conv/direct",
     "conv/gemm",
     "conv/plain",

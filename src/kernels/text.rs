@@ -13,6 +13,7 @@
 //! | `subgroup output-stationary 8x4x16 channels 2 wg 32` | the same |
 //! | `subgroup input-stationary 8x4x64 channels 16 wg 8` | the same |
 //! | `subgroup winograd 8x4x64 channels 16 wg 8` | the same |
+//! | `depthwise 16x4 wg 32` | columns, rows |
 //! | `gemm 64x32x16 reg 4x4 buffers 1 splits 1` | rows, columns, depth |
 //! | `wgrad strips 8x8x2 splits 2048 wg 32` | columns, output channels, source channels |
 //! | `wgrad subgroup 8x4x16x1 splits 256 wg 32` | columns, rows, output channels, source channels of a lane |

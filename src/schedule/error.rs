@@ -28,6 +28,18 @@ pub enum SessionError {
         /// The operation.
         op: &'static str,
     },
+    /// A parameter of which even the weights of one output channel exceed the
+    /// adapter's largest binding.
+    #[error("parameter {name} takes {bytes} bytes for each output channel; the adapter binds at most {limit}")]
+    WeightTooLarge {
+        /// The parameter's name.
+        name: String,
+        /// Bytes of one output channel, or of the parameter where it has no
+        /// output channels.
+        bytes: u64,
+        /// The largest binding in bytes.
+        limit: u64,
+    },
     /// An image index that the set does not have.
     #[error("image {index} was requested from a set with {images} images")]
     NoSuchImage {

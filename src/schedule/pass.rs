@@ -10,7 +10,7 @@ use super::memory_plan::MemoryPlan;
 use super::request::PlanRequest;
 use super::segments::recomputing;
 use crate::gpu::Gpu;
-use crate::graph::{Gradients, Graph, Mode, NodeId, Precision, Recompute};
+use crate::graph::{Gradients, Graph, Mode, NodeId, ParamKind, Precision, Recompute};
 use crate::kernels::Target;
 
 /// What is computed.
@@ -78,14 +78,29 @@ pub(super) fn loss_of(graph: &Graph) -> NodeId {
     graph.loss().expect("a model's graph ends with its loss")
 }
 
-/// Checks that `gpu` can store the values of `graph` in its precision.
+/// Checks that `gpu` can store the values of `graph` in its precision, and bind
+/// its parameters.
 ///
 /// # Errors
-/// [`SessionError::NoF16`] and [`SessionError::ScalarF16`].
+/// [`SessionError::NoF16`], [`SessionError::ScalarF16`] and
+/// [`SessionError::WeightTooLarge`].
 pub(super) fn check_storage(gpu: &Gpu, graph: &Graph) -> Result<(), SessionError> {
     if graph.precision() == Precision::F16 && !gpu.info().f16 {
         let adapter = gpu.info().name.clone();
         return Err(SessionError::NoF16 { adapter });
+    }
+    let limit = gpu.limits().binding;
+    for param in &graph.params {
+        // Work with weights is split over output channels.
+        let parts = match param.kind {
+            ParamKind::ConvWeight | ParamKind::LinearWeight => param.dims[0],
+            ParamKind::Bias | ParamKind::BatchNorm => 1,
+        };
+        let bytes = 4 * (param.len() / parts) as u64;
+        if bytes > limit {
+            let name = param.name.clone();
+            return Err(SessionError::WeightTooLarge { name, bytes, limit });
+        }
     }
     match graph.scalar_f16() {
         Some(scalar) => Err(SessionError::ScalarF16 {

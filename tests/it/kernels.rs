@@ -16,10 +16,12 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use residua::data::{self, Draw, ImageSet, Normalization, PAD, Padding};
 use residua::gpu::{AdapterKind, AdapterOverrides, Gpu};
 use residua::graph::{
-    BlockId, BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, PadShortcut, Param, ParamId, ParamKind,
-    Pool, Route,
+    BlockId, BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind,
+    Pool, Recompute, Route,
 };
-use residua::schedule::{Batch, Crop, Session, Update};
+use residua::kernels::Target;
+use residua::models::ModelSpec;
+use residua::schedule::{self, Batch, Crop, Session, Update};
 
 const CLASSES: usize = 5;
 
@@ -158,17 +160,79 @@ fn usual_convolutions() -> Vec<ConvCase> {
         case((3, 1, 1, 4), (12, 20), (5, 7), false, 2),
         case((7, 2, 3, 1), (3, 4), (12, 12), false, 2),
         case((5, 3, 2, 2), (6, 2), (9, 16), true, 2),
+        case((3, 1, 1, 9), (9, 9), (8, 16), true, 2),
         case((1, 1, 0, 1), (24, 3), (1, 1), true, 7),
         case((3, 3, 0, 1), (4, 4), (10, 5), false, 2),
         case((1, 1, 3, 1), (4, 4), (4, 4), false, 2),
     ]
 }
 
+/// Depthwise ones: every channel is a group.
+fn depthwise_case() -> impl Strategy<Value = ConvCase> {
+    let shape = (
+        prop::sample::select(vec![1_usize, 3, 3, 5]),
+        1..=3_usize,
+        0..=2_usize,
+        2..=12_usize,
+    );
+    let plane = (1..=20_usize, 1..=40_usize);
+    (shape, plane, any::<bool>(), 1..=5_usize)
+        .prop_map(|((kernel, stride, padding, groups), plane, bias, batch)| ConvCase {
+            conv: conv(kernel, stride, padding, groups),
+            channels: groups,
+            filters: groups,
+            plane,
+            bias,
+            batch,
+        })
+        .prop_filter("a window must fit", |case| {
+            let needed = case.conv.kernel.saturating_sub(2 * case.conv.padding);
+            case.plane.0.min(case.plane.1) >= needed
+        })
+}
+
+#[test]
+fn random_depthwise_convolutions() {
+    for kind in device::KINDS {
+        let gpu = device::of_kind(kind);
+        for_some(4, &depthwise_case(), |case| {
+            println!("{case:?}");
+            case.check(&gpu, 1);
+        });
+    }
+}
+
+/// One dispatch for each convolution and direction, however many groups it has.
+/// Others only pack weights and add up partial sums.
+#[test]
+fn a_grouped_convolution_is_one_dispatch_in_each_direction() {
+    for name in ["resnext-29-4x64d", "resnext-50-32x4d"] {
+        let spec: ModelSpec = name.parse().unwrap();
+        let graph = spec.build(&spec.usual_input(), Mode::Train).unwrap().graph;
+        let mut whole = graph.clone();
+        let loss = whole.find(|op| *op == Op::CrossEntropy).unwrap();
+        whole.differentiate(loss, true, false);
+        let with_weights = |op: Op| match op {
+            Op::Conv(conv) | Op::ConvInputGradient(conv) | Op::ConvWeightGradient(conv) => Some(conv.groups > 1),
+            Op::Linear | Op::LinearInputGradient | Op::LinearWeightGradient => Some(false),
+            _ => None,
+        };
+        let works: Vec<bool> = whole.nodes.iter().filter_map(|node| with_weights(node.op)).collect();
+        let grouped = works.iter().filter(|grouped| **grouped).count();
+        assert_eq!(grouped % 3, 0, "{name}: forward and both gradients");
+        for target in device::KINDS.map(|kind| Target::portable(kind == AdapterKind::Cpu)) {
+            let plan = schedule::memory(&graph, true, 2, Recompute::None, &target);
+            let dispatches = plan.calls().filter(|call| call.macs > 0).count();
+            assert_eq!(dispatches, works.len(), "{name} on {target:?}, {grouped} grouped");
+        }
+    }
+}
+
 #[test]
 fn convolutions_on_processors() {
     // Large tiles take seconds to compile.
     let all = usual_convolutions();
-    convolutions(AdapterKind::Cpu, &[0, 1, 4, 6, 7, 9].map(|index| all[index]));
+    convolutions(AdapterKind::Cpu, &[0, 1, 4, 6, 7, 8, 10].map(|index| all[index]));
 }
 
 /// Tiles that share halos within a subgroup: rows with one tile, with as many

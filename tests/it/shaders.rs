@@ -252,6 +252,7 @@ fn others(mode: Mode) -> Graph {
         let x = graph.conv("grouped", x, 12, conv(5, 1, 2, 4), false, Init::Zero)?;
         let x = graph.relu(x);
         let x = graph.conv("even", x, 12, conv(3, 1, 1, 1), true, Init::Zero)?;
+        let x = graph.conv("depthwise", x, 12, conv(3, 1, 1, 12), true, Init::Zero)?;
         let x = graph.conv("strided", x, 10, conv(3, 3, 0, 2), false, Init::Zero)?;
         let gate = graph.sigmoid(x);
         let x = graph.multiply(x, gate)?;

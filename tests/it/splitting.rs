@@ -1,12 +1,17 @@
-//! Is a batch with tensors larger than the binding limit split without
-//! changing the result? The adapter gets a small limit, and the device refuses
-//! every larger binding.
+//! Are a batch with tensors larger than the binding limit, and weights larger
+//! than it, split without changing the result? The adapter gets a small limit,
+//! and the device refuses every larger binding.
+
+use std::sync::Arc;
 
 use crate::support::device;
 use crate::support::reference_run;
-use crate::support::reference_run::ReferenceRun;
-use residua::gpu::{AdapterKind, AdapterOverrides};
-use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId, PadShortcut, Pool};
+use crate::support::reference_run::{Build, ReferenceRun};
+use crate::support::update::UPDATE;
+use residua::gpu::{AdapterKind, AdapterOverrides, Gpu};
+use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId, PadShortcut, Pool, Precision, Route};
+use residua::kernels::ImageDims;
+use residua::models::{Architecture, ModelSpec};
 
 /// Splitting changes the order of sums and nothing else. The division in batch
 /// norm and the loss of a single image amplify the differences in the last
@@ -67,38 +72,131 @@ fn network(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
     Ok(graph.linear("fc", hidden, 4, Init::Zero))
 }
 
-fn split_and_whole_agree(kind: AdapterKind) {
-    // The tensors of 48 images take up to 48 KiB.
-    let limited = |binding| {
-        device::open(&AdapterOverrides {
-            kind: Some(kind),
-            binding,
-            ..AdapterOverrides::default()
-        })
-    };
-    let dims = [3, 8, 8];
-    let (whole, parts) = (limited(None), limited(Some(20 << 10)));
-    let mut whole = ReferenceRun::new(&whole, dims, 48, 11, &network);
-    let mut parts = ReferenceRun::new(&parts, dims, 48, 11, &network);
+/// A network whose weights, their gradients and momenta exceed the limit.
+fn large_weights(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
+    let x = graph.conv("a", images, 12, conv(3, 1), true, Init::Zero)?;
+    let x = graph.relu(x);
+    let x = graph.conv("b", x, 128, conv(3, 1), true, Init::Zero)?;
+    let x = graph.batch_norm("b.bn", x, 1e-5, 0.1);
+    let x = graph.relu(x);
+    let x = graph.conv("c", x, 200, conv(1, 1), false, Init::Zero)?;
+    let x = graph.relu(x);
+    let x = graph.conv("d", x, 72, conv(3, 2), true, Init::Zero)?;
+    let x = graph.relu(x);
+    let x = graph.linear("hidden", x, 100, Init::Zero);
+    let x = graph.relu(x);
+    Ok(graph.linear("fc", x, 61, Init::Zero))
+}
+
+fn limited(kind: AdapterKind, binding: Option<u64>) -> Arc<Gpu> {
+    device::open(&AdapterOverrides {
+        kind: Some(kind),
+        binding,
+        ..AdapterOverrides::default()
+    })
+}
+
+/// Runs `network` on `batch` images of `dims` with the adapter's bindings, and
+/// with bindings of `kib` KiB at most, under the default route and without
+/// block 1, if it has blocks. Both also take a training step.
+fn split_and_whole_agree(
+    kind: AdapterKind,
+    network: Build,
+    (dims, batch): (ImageDims, usize),
+    kib: u64,
+    tolerance: [f64; 3],
+) -> (ReferenceRun, Vec<Route>) {
+    let mut whole = ReferenceRun::new(&limited(kind, None), dims, batch, 11, network);
+    let mut parts = ReferenceRun::new(&limited(kind, Some(kib << 10)), dims, batch, 11, network);
     let route = whole.default_route();
-    let count = |run: &mut ReferenceRun| run.session.kernels(true, 48, &route).unwrap().len();
+    let count = |run: &mut ReferenceRun| run.session.kernels(true, batch, &route).unwrap().len();
     let (few, many) = (count(&mut whole), count(&mut parts));
     assert!(many > few * 3 / 2, "{few} dispatches whole, {many} in parts");
-    for route in [route.clone(), route.deleting(&[1]).unwrap()] {
-        let (truth, found) = (whole.on_device(&route), parts.on_device(&route));
+    let mut routes = vec![route.clone()];
+    if route.len() > 0 {
+        routes.push(route.clone().deleting(&[1]).unwrap());
+    }
+    for route in &routes {
+        let (truth, found) = (whole.on_device(route), parts.on_device(route));
         let name = |index: usize| format!("parameter {index}");
-        let deviation = reference_run::compare(&found, &truth, TOLERANCE, &name);
-        println!("{kind:?}: {deviation}");
+        let deviation = reference_run::compare(&found, &truth, tolerance, &name);
+        println!("{kind:?}, {few} and {many} dispatches: {deviation}");
+    }
+    let (found, truth) = (parts.trained(&route, UPDATE), whole.trained(&route, UPDATE));
+    for (index, (found, truth)) in found.iter().zip(&truth).enumerate() {
+        let deviation = reference_run::distance(found, truth) / reference_run::norm(truth);
+        assert!(
+            deviation <= tolerance[1],
+            "parameter {index} after a step: off by {deviation:.1e}"
+        );
+    }
+    (parts, routes)
+}
+
+/// The same, and the run in parts agrees with the f64 reference.
+fn both_agree_with_the_reference(kind: AdapterKind, network: Build, images: (ImageDims, usize), kib: u64) {
+    let (mut parts, routes) = split_and_whole_agree(kind, network, images, kib, TOLERANCE);
+    for route in routes {
         parts.check(&route);
     }
 }
 
+// The tensors of 48 images take up to 48 KiB.
+const SMALL: (ImageDims, usize) = ([3, 8, 8], 48);
+
 #[test]
 fn a_split_batch_gives_the_same_result_on_processors() {
-    split_and_whole_agree(AdapterKind::Cpu);
+    both_agree_with_the_reference(AdapterKind::Cpu, &network, SMALL, 20);
 }
 
 #[test]
 fn a_split_batch_gives_the_same_result_on_gpus() {
-    split_and_whole_agree(AdapterKind::Discrete);
+    both_agree_with_the_reference(AdapterKind::Discrete, &network, SMALL, 20);
+}
+
+// Weights take up to 506 KiB, and the activations of one image 12.5 KiB.
+#[test]
+fn split_weights_give_the_same_result_on_processors() {
+    both_agree_with_the_reference(AdapterKind::Cpu, &large_weights, ([3, 4, 4], 5), 48);
+}
+
+#[test]
+fn split_weights_give_the_same_result_on_gpus() {
+    both_agree_with_the_reference(AdapterKind::Discrete, &large_weights, ([3, 4, 4], 5), 48);
+}
+
+/// In 16 bits, the parts of an input gradient are added in 32 bits.
+#[test]
+fn split_weights_in_16_bits_stay_close_to_the_reference() {
+    for kind in device::KINDS {
+        let gpu = limited(kind, Some(48 << 10));
+        if !gpu.info().f16 {
+            println!("{}: no 16-bit floats, nothing to compare", gpu.info().name);
+            return;
+        }
+        let mut run = ReferenceRun::stored_in(Precision::F16, &gpu, ([3, 4, 4], 5), 11, &large_weights);
+        let route = run.default_route();
+        println!("{kind:?}: {}", run.check_within(&route, [5e-3, 0.05, 5e-3]));
+    }
+}
+
+/// Statistics cover the whole batch in every family: in concatenations, dense
+/// and residual halves, and after the stem for large images. The kernels are
+/// those of GPUs, which compile faster.
+#[test]
+fn a_split_batch_gives_the_same_result_in_every_family() {
+    for (name, side, kib) in [
+        ("resnet18:stem=imagenet", 64, 600),
+        ("resnext-11-4x16d", 32, 1200),
+        ("densenet-bc-16-4", 32, 200),
+        ("dpn26:variant=kuangliu", 32, 1500),
+        ("vgg11-bn:head=hidden", 32, 600),
+    ] {
+        println!("{name}");
+        let spec: ModelSpec = name.parse().unwrap();
+        let build = |graph: &mut Graph, images: NodeId| spec.forward(graph, images, 10);
+        let images = ([3, side, side], 5);
+        // Every layer amplifies the differences in the last bits.
+        split_and_whole_agree(AdapterKind::Discrete, &build, images, kib, [1e-4, 1e-3, 1e-4]);
+    }
 }

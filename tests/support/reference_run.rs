@@ -9,7 +9,7 @@ use residua::graph::{Gradients, Graph, GraphError, Mode, NodeId, Op, ParamId, Pa
 use residua::kernels::ImageDims;
 use residua::random::{Draws, Philox, Stream};
 use residua::reference::{self, Inputs, Values};
-use residua::schedule::{Batch, Crop, ResidentSet, Session};
+use residua::schedule::{Batch, Crop, ResidentSet, Session, Update};
 
 /// Seed and number of the step. All 32-bit words are in use, so that a word
 /// that is ignored shows.
@@ -162,6 +162,24 @@ impl ReferenceRun {
     /// The route of the network as it was built.
     pub fn default_route(&self) -> Route {
         self.eval.default_route()
+    }
+
+    /// All parameters after a training step from the batch, with `update`.
+    /// Later runs have the first parameters again.
+    pub fn trained(&mut self, route: &Route, update: Update) -> Vec<Vec<f64>> {
+        let draws: Vec<[u32; 2]> = (0..self.labels.len() as u32).map(|index| [index, 0]).collect();
+        let batch = Batch {
+            set: &self.set,
+            draws: &draws,
+            crop: Crop { pad: 0, reflect: false },
+        };
+        self.session.train_step(batch, route, update, SEED, STEP).unwrap();
+        let mut trained = Vec::new();
+        for (index, values) in self.params.iter().enumerate() {
+            trained.push(to_f64(&self.session.read_param(ParamId(index)).unwrap()));
+            self.session.write_param(ParamId(index), values);
+        }
+        trained
     }
 
     /// What the device computes from the batch under `route`.

@@ -9,7 +9,7 @@ use crate::bench::{
 };
 use crate::cli::{self, AdapterArgs, CliError};
 use crate::gpu::{AdapterKind, Gpu};
-use crate::models::ModelSpec;
+use crate::models::{InputShape, ModelSpec};
 use crate::schedule::target;
 use crate::studies::split_values;
 use crate::train::batch_size;
@@ -25,8 +25,10 @@ const LARGE: [(&str, usize); 5] = [
     ("wrn-16-4", 128),
     ("wrn-28-10", 32),
 ];
-/// Images in a batch of a model that was named.
+/// Images in a batch of a model that was named, if its images are small.
 const BATCH: usize = 128;
+/// The same with images of ImageNet's size.
+const LARGE_IMAGES_BATCH: usize = 8;
 
 const HELP: &str = "\
 JSON: adapter {name, backend, driver}, machine {host, cpu, memory (bytes), os, date}, version, command, device_timestamps, rounds, peak {gflops, gbps, memory_gbps, \
@@ -55,11 +57,13 @@ pub struct Args {
     /// conv-16ch-32,norm [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "compare")]
     only: Vec<String>,
-    /// Models, as in resnet20,wrn-28-10; `|` separates names that contain commas
+    /// Models, as in resnet20,wrn-28-10; `|` separates names that contain commas.
+    /// Images have the size that is usual for the model
     /// [default: resnet20 and wrn-16-4, on GPUs also resnet110 and wrn-28-10]
     #[arg(long, value_name = "LIST", conflicts_with = "compare")]
     models: Option<String>,
-    /// Images in a batch [default: 128 with --models, else 32 or 128 by model]
+    /// Images in a batch [default: 128 with --models (8 for images of
+    /// 224×224), else 32 or 128 by model]
     #[arg(long, value_name = "N", conflicts_with = "compare")]
     batch_size: Option<usize>,
     /// Fewer and shorter rounds
@@ -161,15 +165,21 @@ impl Args {
         if let Some(images) = self.batch_size {
             batch_size(images)?;
         }
-        let own: Vec<(String, usize)> = match &self.models {
-            Some(list) => split_values(list).into_iter().map(|name| (name, BATCH)).collect(),
-            None if gpu.info().kind == AdapterKind::Cpu => SMALL.map(|(name, size)| (name.to_string(), size)).to_vec(),
-            None => LARGE.map(|(name, size)| (name.to_string(), size)).to_vec(),
+        let with_size = |(name, size): (&str, usize)| (name.to_string(), Some(size));
+        let own: Vec<(String, Option<usize>)> = match &self.models {
+            Some(list) => split_values(list).into_iter().map(|name| (name, None)).collect(),
+            None if gpu.info().kind == AdapterKind::Cpu => SMALL.map(with_size).to_vec(),
+            None => LARGE.map(with_size).to_vec(),
         };
         let mut networks: Vec<NetworkCase> = Vec::with_capacity(own.len());
         for (name, size) in own {
             let model: ModelSpec = name.parse()?;
-            let batch = self.batch_size.unwrap_or(size);
+            let usual = if model.usual_input() == InputShape::IMAGENET {
+                LARGE_IMAGES_BATCH
+            } else {
+                BATCH
+            };
+            let batch = self.batch_size.or(size).unwrap_or(usual);
             let network = NetworkCase { model, batch };
             if !networks.contains(&network) {
                 networks.push(network);

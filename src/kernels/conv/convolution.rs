@@ -1,5 +1,6 @@
 //! Which algorithms compute a convolution or its input gradient?
 
+use super::depthwise::Depthwise;
 use super::direct::Direct;
 use super::gemm::Gemm;
 use super::plain;
@@ -7,9 +8,11 @@ use super::problem::Convolution;
 use super::subgroup::Subgroup;
 use crate::kernels::algorithm::{Algorithm, Problem};
 use crate::kernels::call::{Lowered, Target};
+use crate::kernels::output_parts::{Weighted, WeightedPass};
 
 impl Problem for Convolution<'_> {
     fn default_algorithm(&self, target: &Target) -> Algorithm {
+        let depthwise = || Depthwise::algorithms(self, target).into_iter().next();
         let product = Gemm::default_for(self, target).map(Algorithm::Gemm);
         let subgroup = || {
             let all = if target.cpu {
@@ -19,12 +22,18 @@ impl Problem for Convolution<'_> {
             };
             all.into_iter().next().map(Algorithm::Subgroup)
         };
-        product
+        depthwise()
+            .map(Algorithm::Depthwise)
+            .or(product)
             .or_else(subgroup)
             .unwrap_or_else(|| Algorithm::Direct(Direct::default_for(self, target)))
     }
 
     fn alternatives(&self, target: &Target) -> Vec<Algorithm> {
+        let depthwise = Depthwise::algorithms(self, target);
+        if !depthwise.is_empty() {
+            return depthwise.into_iter().map(Algorithm::Depthwise).collect();
+        }
         let winograd = Direct::winograd_alternatives(self, target).into_iter();
         let direct = Direct::alternatives(self, target).into_iter();
         let mut all: Vec<Algorithm> = winograd.map(Algorithm::Direct).collect();
@@ -47,9 +56,44 @@ impl Problem for Convolution<'_> {
     }
 
     fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+        if self.conv.groups > 1 {
+            return self.by(algorithm, batch, target);
+        }
+        self.weighted()
+            .lower(algorithm, batch, target, |outputs, inputs, algorithm| {
+                let (source, dest) = if self.is_input_gradient {
+                    (outputs, inputs)
+                } else {
+                    (inputs, outputs)
+                };
+                let part = Convolution { source, dest, ..*self };
+                let algorithm = algorithm.copied().unwrap_or_else(|| part.default_algorithm(target));
+                part.by(&algorithm, batch, target)
+            })
+    }
+}
+
+impl Convolution<'_> {
+    fn weighted(&self) -> Weighted<'_> {
+        let (pass, outputs, inputs) = if self.is_input_gradient {
+            (WeightedPass::InputGradient, self.source, self.dest)
+        } else {
+            (WeightedPass::Forward { bias: self.bias }, self.dest, self.source)
+        };
+        Weighted {
+            pass,
+            outputs,
+            inputs,
+            row: self.weights() / outputs.channels(),
+        }
+    }
+
+    /// The dispatches of `algorithm`, whether their bindings fit or not.
+    fn by(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         match algorithm {
             Algorithm::Plain => Some(plain::convolution(self, batch, target)),
             Algorithm::Direct(direct) => direct.lower(self, batch, target),
+            Algorithm::Depthwise(depthwise) => depthwise.lower(self, batch, target),
             Algorithm::Subgroup(subgroup) => subgroup.lower(self, batch, target),
             Algorithm::Gemm(gemm) => gemm.lower(self, batch, target),
             _ => None,

@@ -6,6 +6,7 @@
 //! `convolution` and `wgrad` list them and choose the default.
 
 mod convolution;
+pub mod depthwise;
 pub mod direct;
 pub mod gemm;
 mod plain;

@@ -27,6 +27,7 @@ impl Problem for ConvStats<'_> {
     fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         if let Algorithm::Subgroup(subgroup) = algorithm
             && let Some(mut lowered) = subgroup.lower_with_moments(&self.conv, batch, target)
+            && lowered.fits(target)
         {
             // The convolution has written the moments: they are only merged.
             let chunks = lowered.scratch.len() - 1;

@@ -8,6 +8,7 @@ use super::wgrad_subgroup::WgradSubgroup;
 use super::wgrad_winograd::WgradWinograd;
 use crate::kernels::algorithm::{Algorithm, Problem};
 use crate::kernels::call::{Lowered, Target};
+use crate::kernels::output_parts::{Weighted, WeightedPass};
 
 /// Algorithms whose lanes are source channels, the most promising first.
 fn with_channels_in_lanes(problem: &WeightGradient, target: &Target) -> Vec<Algorithm> {
@@ -50,6 +51,33 @@ impl Problem for WeightGradient<'_> {
     }
 
     fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+        if self.conv.groups > 1 {
+            return self.by(algorithm, batch, target);
+        }
+        let weighted = Weighted {
+            pass: WeightedPass::WeightGradient,
+            outputs: self.dy,
+            inputs: self.x,
+            row: self.dw.per_image() / self.dy.channels(),
+        };
+        weighted.lower(algorithm, batch, target, |dy, x, algorithm| {
+            let mut dw = self.dw.clone();
+            dw.dims[0] = dy.channels();
+            let part = WeightGradient {
+                x,
+                dy,
+                dw: &dw,
+                ..*self
+            };
+            let algorithm = algorithm.copied().unwrap_or_else(|| part.default_algorithm(target));
+            part.by(&algorithm, batch, target)
+        })
+    }
+}
+
+impl WeightGradient<'_> {
+    /// The dispatches of `algorithm`, whether their bindings fit or not.
+    fn by(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         match algorithm {
             Algorithm::Plain => Some(plain::weight_gradient(self, batch, target)),
             Algorithm::WgradStrips(strips) => strips.lower(self, batch, target),

@@ -7,6 +7,7 @@ use crate::kernels::algorithm::{Algorithm, Problem};
 use crate::kernels::call::{Lowered, Target};
 use crate::kernels::conv::gemm::Gemm;
 use crate::kernels::conv::problem::{Convolution, WeightGradient};
+use crate::kernels::output_parts::{Weighted, WeightedPass};
 
 /// A linear layer as a convolution of planes of one pixel.
 const AS_CONV: Conv = Conv {
@@ -34,6 +35,44 @@ impl Problem for LinearLayer<'_> {
     }
 
     fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+        let (pass, outputs, inputs) = match *self {
+            LinearLayer::Forward { bias, x, y } => (WeightedPass::Forward { bias }, y, x),
+            LinearLayer::InputGradient { dy, dx } => (WeightedPass::InputGradient, dy, dx),
+            LinearLayer::WeightGradient { x, dy, .. } => (WeightedPass::WeightGradient, dy, x),
+        };
+        let weighted = Weighted {
+            pass,
+            outputs,
+            inputs,
+            row: inputs.per_image(),
+        };
+        weighted.lower(algorithm, batch, target, |outputs, inputs, algorithm| {
+            let dw = Shape::fixed(&[outputs.per_image(), inputs.per_image()]);
+            let part = match *self {
+                LinearLayer::Forward { bias, .. } => LinearLayer::Forward {
+                    bias,
+                    x: inputs,
+                    y: outputs,
+                },
+                LinearLayer::InputGradient { .. } => LinearLayer::InputGradient {
+                    dy: outputs,
+                    dx: inputs,
+                },
+                LinearLayer::WeightGradient { .. } => LinearLayer::WeightGradient {
+                    x: inputs,
+                    dy: outputs,
+                    dw: &dw,
+                },
+            };
+            let algorithm = algorithm.copied().unwrap_or_else(|| part.default_algorithm(target));
+            part.by(&algorithm, batch, target)
+        })
+    }
+}
+
+impl LinearLayer<'_> {
+    /// The dispatches of `algorithm`, whether their bindings fit or not.
+    fn by(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         match algorithm {
             Algorithm::Plain => RegisterTile::PLAIN.lower(self, batch, target),
             Algorithm::Linear(tile) => tile.lower(self, batch, target),
@@ -44,9 +83,7 @@ impl Problem for LinearLayer<'_> {
             _ => None,
         }
     }
-}
 
-impl LinearLayer<'_> {
     /// Calls `convolution` or `weight_gradient` with this layer as a
     /// convolution of planes of one pixel.
     fn as_convolution<T>(
