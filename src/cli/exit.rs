@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::signals;
 use crate::gpu::GpuError;
+use crate::models::ModelError;
 use crate::schedule::SessionError;
 use crate::shown::{one_line, shown_path};
 use crate::studies::StudyError;
@@ -157,6 +158,7 @@ fn hint(error: &TrainError) -> Option<&'static str> {
             error: CacheError::Older | CacheError::Newer,
             ..
         }) => "`residua tune MODEL` tunes again, `residua tune --export FILE` writes the result to a file",
+        TrainError::Model(ModelError::UnknownModel { .. }) => "`residua models` lists those of the literature",
         TrainError::Unsaid {
             what: Unsaid::Model, ..
         } => "name it: --model NAME",
@@ -219,6 +221,8 @@ mod tests {
         let loss = f32::NAN;
         let diverged = shown(TrainError::Diverged { step, loss, lr });
         assert!(diverged.contains("last checkpoint") && diverged.ends_with("use a smaller --lr or a --warmup"));
+        let name = "alexnet".to_string();
+        assert!(shown(ModelError::UnknownModel { name }.into()).contains("residua models"));
         let path = "runs/a".into();
         assert!(shown(TrainError::RunExists { path }).ends_with("--resume"));
         let adapter = "a GPU".to_string();
