@@ -1053,6 +1053,7 @@ fn a_network_fits_its_own_shapes_and_only_look_alikes_do_besides() {
         "ensemble",
         "drop-",
         "pool=join",
+        "last-pool=",
         "stem=imagenet,shortcut=A",
     ];
     let looked_for = |name: &&&str| !others.iter().any(|other| name.contains(other));
