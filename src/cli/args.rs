@@ -83,7 +83,7 @@ pub struct NetworkArgs {
     pub weights: Option<PathBuf>,
     /// Model of the weights, where their file does not say it; names as in
     /// `residua train --help` [default: what the file says]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME|FILE")]
     pub model: Option<String>,
     /// Images: synthetic, a folder or file, or KIND:PATH, as cifar10:DIR; `residua
     /// data --help` lists the kinds [default: those of

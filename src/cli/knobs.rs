@@ -3,6 +3,7 @@
 //! They are refused: who gives one expects it to change something. The keys of a
 //! configuration file are not, because `run.toml` has all of them.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use clap::parser::ValueSource;
@@ -10,6 +11,7 @@ use clap::{Arg, ArgMatches};
 use toml::Table;
 
 use super::exit::CliError;
+use super::network::is_network_file;
 use crate::train::Config;
 
 /// A flag, and when it has an effect.
@@ -42,10 +44,12 @@ impl Given<'_> {
         self.has(flag) && raw.into_iter().flatten().any(|raw| raw == value)
     }
 
-    /// Whether `argument` is the path of something that exists.
+    /// Whether `argument` is the path of something that exists and describes no
+    /// network.
     fn is_path(&self, argument: &str) -> bool {
         let raw = self.0.get_raw(argument);
-        raw.into_iter().flatten().any(|raw| Path::new(raw).exists())
+        let is_data = |raw: &OsStr| Path::new(raw).exists() && !raw.to_str().is_some_and(is_network_file);
+        raw.into_iter().flatten().any(is_data)
     }
 
     /// Whether `bench` measures kernels, or networks.

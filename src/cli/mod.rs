@@ -16,6 +16,7 @@ mod json;
 mod knobs;
 mod log_lines;
 mod machine;
+mod network;
 mod output;
 mod program;
 mod progress;

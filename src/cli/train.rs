@@ -12,6 +12,7 @@ use super::exit::CliError;
 use super::json::json_line;
 use super::knobs::check_settings;
 use super::log_lines::{LogArgs, LogLines};
+use super::network::model_text;
 use super::progress::{bar, note};
 use super::signals;
 use super::trained::RUNS;
@@ -40,8 +41,9 @@ use crate::weights::{self, NameOptions, Rename, WeightsError};
 #[serde(rename_all = "kebab-case")]
 pub struct SettingArgs {
     /// Model, followed by its options, as in resnet20:shortcut=B; `residua models`
-    /// lists the names [default: wrn-16-1]
-    #[arg(long, value_name = "NAME")]
+    /// lists the names; or a file that describes a network, NAME.toml [default:
+    /// wrn-16-1]
+    #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
     /// Images: synthetic, or a folder or file, whose kind is recognised by what lies
     /// in it (CIFAR, SVHN, MNIST, a folder for each class, …; see `residua data
@@ -266,15 +268,15 @@ impl SettingArgs {
                 };
                 let (model, weights, line) = only_model(contents, &names, init)?;
                 note(format_args!("{}: {line}", shown_path(init)));
-                config.model = model.to_string();
+                config.model = model.text();
                 ReadWeights::Canonical(weights)
             }
             _ => ReadWeights::Contents(contents),
         };
         let model = record.model.as_deref().and_then(|name| name.parse::<ModelSpec>().ok());
         if let (Some(model), None) = (model, &self.model) {
-            config.model = model.to_string();
-            taken.push(config.model.clone());
+            config.model = model.text();
+            taken.push(model.to_string());
         }
         // One of the two may be given alone: it then decides about the other.
         if let (Some(normalization), None, None) = (record.normalization(), &self.mean, &self.std) {
@@ -328,9 +330,10 @@ impl SettingArgs {
         let mut config: Config = table
             .try_into()
             .map_err(|error: toml::de::Error| CliError::argument(error.message()))?;
+        config.model = model_text(&config.model)?;
         if let Some(p) = dropout {
             let model = config.model.parse::<ModelSpec>()?;
-            config.model = model.with("dropout", &p.to_string())?.to_string();
+            config.model = model.with("dropout", &p.to_string())?.text();
         }
         Ok(config)
     }
@@ -395,7 +398,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             // The directory is this run's before anything that takes time.
             let directory = match &args.out {
                 Some(out) => RunDirectory::create(out)?,
-                None => RunDirectory::create_under(Path::new(RUNS), &config.model, &config.data)?,
+                None => RunDirectory::create_under(Path::new(RUNS), &config.model_name(), &config.data)?,
             };
             (config, directory, init)
         }
@@ -438,7 +441,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             Some(path) => KernelSource::Replay(read_tuning_file(path)?),
             None => args.adapter.kernels(),
         };
-        let mut reporter = TuningReporter::new(&config.model);
+        let mut reporter = TuningReporter::new(&config.model_name());
         reporter.reports_short = true;
         let chosen = trainer.choose_kernels(&kernels, &mut |event| reporter.report(event));
         let unbegun = || "stopped before the first step".to_string();
@@ -500,7 +503,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     if args.json {
         let mut results = serde_json::json!({
             "run": directory.path().to_string_lossy(),
-            "model": config.model,
+            "model": config.model_name(),
             "epochs": last.epoch,
             "train_loss": last.train_loss,
             "train_error": last.train_error,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::args::{AdapterArgs, NetworkArgs};
 use super::exit::CliError;
+use super::network::model_text;
 use super::signals;
 use super::train::note_measured;
 use super::tuning::TuningReporter;
@@ -26,7 +27,7 @@ impl NetworkArgs {
             (None, None) => TrainedNetworkOptions::from_run(RunDirectory::newest(Path::new(RUNS))?.path()),
         };
         if let Some(model) = &self.model {
-            options = options.model_name(model);
+            options = options.model_name(model_text(model)?);
         }
         if let Some(data) = &self.data {
             options = options.data(data);

@@ -80,7 +80,7 @@ enum Kind {
     Own(Arc<dyn Architecture>),
 }
 
-/// A built-in network by its name.
+/// A built-in network by its name, or the text of a network in a file.
 impl FromStr for Model {
     type Err = ModelError;
 
@@ -114,9 +114,15 @@ impl Model {
         })
     }
 
-    /// The name, as `run.toml` and checkpoints store it.
+    /// The name.
     pub fn name(&self) -> String {
         self.architecture().name()
+    }
+
+    /// The text that [`Model::from_str`] reads as this model, as `run.toml` stores
+    /// it: its name, or the description of a network in a file.
+    pub fn text(&self) -> String {
+        self.spec().map_or_else(|| self.name(), ModelSpec::text)
     }
 
     /// The built-in network's name and options; `None` for one of your own.

@@ -123,6 +123,23 @@ pub enum ModelError {
         /// Which layer, and why.
         error: Box<GraphError>,
     },
+    /// A file that describes no network.
+    #[error("{place}: {problem}")]
+    File {
+        /// The file and the line.
+        place: String,
+        /// The table and key, what is wrong, and what is allowed.
+        problem: String,
+    },
+    /// A network that no file describes.
+    #[error(
+        "{model} cannot be written as a file: a file has stages of blocks, each a row of convolutions with at most one \
+         shortcut, and a head with one linear layer; this network joins its layers in another way"
+    )]
+    NoFile {
+        /// The model's canonical name.
+        model: String,
+    },
     /// A name that a network of one's own cannot have.
     #[error("'{}' cannot name a network of your own: {problem}", shown(.name))]
     OwnName {

@@ -1,5 +1,6 @@
 //! What does every family of built-in networks say about one of its networks?
 
+use super::design::Design;
 use super::request::{Choice, ModelRequest};
 use super::{InputShape, ModelError, ModelSpec};
 use crate::graph::{Graph, GraphError, NodeId};
@@ -32,6 +33,19 @@ pub(super) trait Family {
         None
     }
 
+    /// Its stem, stages and head, for images whose shorter side has `side`
+    /// pixels. `None` for a family whose layers are not residual units in a row:
+    /// it adds them in [`Self::forward`].
+    fn design(&self, _side: usize) -> Option<Design> {
+        None
+    }
+
     /// Adds the layers: `N×C×H×W` images to `N×classes` logits.
-    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError>;
+    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+        let (height, width) = g.shape(images).plane();
+        match self.design(height.min(width)) {
+            Some(design) => design.forward(g, images, classes),
+            None => unreachable!("a family without a design adds its layers itself"),
+        }
+    }
 }

@@ -11,6 +11,16 @@ use super::{Architecture, ModelError};
 pub(super) const MAX_DEPTH: usize = 10_000;
 /// The largest number of channels of a layer.
 pub(super) const MAX_CHANNELS: usize = 4096;
+/// The longest file that describes a network, in bytes.
+pub(super) const MAX_FILE: u64 = 1 << 16;
+/// The most stages of a network in a file.
+pub(super) const MAX_STAGES: usize = 64;
+/// The most convolutions of a block in a file.
+pub(super) const MAX_CONVS: usize = 16;
+/// The largest kernel height and width in a file.
+pub(super) const MAX_KERNEL: usize = 31;
+/// The largest stride in a file.
+pub(super) const MAX_STRIDE: usize = 16;
 /// The largest number of trained scalars: 8 GiB in single precision.
 pub(super) const MAX_PARAMETERS: usize = 1 << 31;
 

@@ -1,6 +1,7 @@
 //! Which network does a name stand for? `wrn-28-10:dropout=0.3` is read as a
 //! [`ModelSpec`], which builds the [`Graph`] for images of an [`InputShape`].
-//! A network of your own is an [`Architecture`]; a [`Model`] is either of them.
+//! A network of your own is a [`NetworkFile`] or an [`Architecture`]; a [`Model`]
+//! is any of them.
 //!
 //! One file per family of networks. It defines the family's names and options
 //! and builds its blocks from the [`layers`] that all families share. The
@@ -20,10 +21,12 @@
 
 mod architecture;
 mod densenet;
+mod design;
 mod dpn;
 mod error;
 mod excite;
 mod family;
+mod file;
 mod fit;
 mod fractalnet;
 mod fusenet;
@@ -32,10 +35,10 @@ pub mod layers;
 mod limits;
 mod merge_run;
 mod plain;
-mod postact;
 mod preact;
 pub mod published;
 mod request;
+mod residual;
 mod resnet;
 mod resnet_imagenet;
 mod resnext;
@@ -43,7 +46,6 @@ mod shortcut;
 mod skip;
 mod spelling;
 mod stem;
-mod tower;
 mod unit;
 mod vgg;
 mod vgg_imagenet;
@@ -122,7 +124,7 @@ families! {
     /// Written as `name` or `name:key=value,key=value`; commas inside parentheses
     /// belong to the value. [`fmt::Display`] writes the canonical form, which has
     /// only the options that differ from their default. Reading it gives the same
-    /// spec.
+    /// spec, except for a network in a file: [`ModelSpec::text`] describes it.
     ///
     /// ```
     /// use residua::models::ModelSpec;
@@ -159,6 +161,17 @@ families! {
         merge_run::ImageNetMergeRun,
         /// FractalNet (Larsson et al. 2017).
         fractalnet::FractalNet,
+        /// A network that a file describes.
+        file::NetworkFile,
+    }
+}
+
+/// How programs show the model that `text` stands for: a network in a file by its
+/// name and a hash, any other by `text` itself.
+pub fn shown_name(text: &str) -> String {
+    match text.parse() {
+        Ok(ModelSpec::NetworkFile(file)) => file.base(),
+        _ => text.to_string(),
     }
 }
 
@@ -196,6 +209,9 @@ impl ModelSpec {
     /// As [`ModelSpec::from_str`]: the model has no such option, or the
     /// option no such value.
     pub fn with(&self, option: &str, value: &str) -> Result<ModelSpec, ModelError> {
+        if let ModelSpec::NetworkFile(file) = self {
+            return file.with(option, value).map(ModelSpec::NetworkFile);
+        }
         let mut request: ModelRequest = self.to_string().parse()?;
         request.set(option, value);
         Self::read(request)
@@ -234,7 +250,44 @@ impl ModelSpec {
     /// # Ok::<(), residua::models::ModelError>(())
     /// ```
     pub fn in_full(&self) -> String {
-        written(&self.base(), &self.choices())
+        match self {
+            ModelSpec::NetworkFile(file) => file.text(),
+            _ => written(&self.base(), &self.choices()),
+        }
+    }
+
+    /// The text that [`ModelSpec::from_str`] reads as this network: its name, or
+    /// the whole description of a network in a file.
+    pub fn text(&self) -> String {
+        match self {
+            ModelSpec::NetworkFile(file) => file.text(),
+            _ => self.to_string(),
+        }
+    }
+
+    /// This network as a file describes it, under its name. Where the name
+    /// leaves open for which images it is, it is the one for
+    /// [`Self::usual_input`].
+    ///
+    /// # Errors
+    /// [`ModelError::NoFile`] for a network that is not made of residual units
+    /// in a row.
+    ///
+    /// ```
+    /// use residua::models::ModelSpec;
+    ///
+    /// let spec: ModelSpec = "resnet20".parse()?;
+    /// let file = spec.in_file()?;
+    /// assert_eq!(file.text().parse(), Ok(file));
+    /// # Ok::<(), residua::models::ModelError>(())
+    /// ```
+    pub fn in_file(&self) -> Result<NetworkFile, ModelError> {
+        match self {
+            ModelSpec::NetworkFile(file) => Ok(file.clone()),
+            _ => NetworkFile::of_spec(self).ok_or_else(|| ModelError::NoFile {
+                model: self.to_string(),
+            }),
+        }
     }
 
     /// What this model and `other` say where they differ: their names, else
@@ -248,7 +301,10 @@ impl ModelSpec {
                     .map(|network| network.graph)
             };
             let same = matches!((graph(self), graph(other)), (Ok(own), Ok(others)) if own == others);
-            return (!same).then(|| (self.to_string(), other.to_string()));
+            return (!same).then(|| match (self, other) {
+                (ModelSpec::NetworkFile(own), ModelSpec::NetworkFile(others)) => own.difference(others),
+                _ => (self.to_string(), other.to_string()),
+            });
         }
         let (own, others) = (self.choices(), other.choices());
         let only_in = |these: &[Choice], those: &[Choice]| -> String {
@@ -261,6 +317,9 @@ impl ModelSpec {
     /// Whether `other` is this network but for its dropout and drop-path, which
     /// have no parameters and no effect after training.
     pub fn is_but_for_dropout(&self, other: &ModelSpec) -> bool {
+        if let (ModelSpec::NetworkFile(own), ModelSpec::NetworkFile(others)) = (self, other) {
+            return own.is_but_for_dropout(others);
+        }
         let lasting = |spec: &ModelSpec| {
             let mut choices = spec.choices();
             choices.retain(|choice| !choice.option.starts_with("drop"));
@@ -316,7 +375,12 @@ impl Default for ModelSpec {
 impl FromStr for ModelSpec {
     type Err = ModelError;
 
+    /// Reads the name of a network, or the text of one in a file. Reads no file:
+    /// [`NetworkFile::read`] does.
     fn from_str(text: &str) -> Result<Self, ModelError> {
+        if NetworkFile::is_text(text) {
+            return Ok(ModelSpec::NetworkFile(text.parse()?));
+        }
         Self::read(text.parse()?)
     }
 }

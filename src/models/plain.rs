@@ -7,14 +7,15 @@
 //! can be deleted like a residual block, as the control of a lesion study. The
 //! first layers of stages 2 and 3 cannot be deleted.
 
+use super::design::Design;
 use super::family::Family;
-use super::layers::{batch_norm_relu, conv, head, removable};
 use super::limits::check_depth;
 use super::request::ModelRequest;
+use super::residual::{Connection, Order, UnitDesign};
 use super::resnet::{DEPTHS, ResNet, WIDTHS};
-use super::unit::{Unit, stages, units};
+use super::stem::Stem;
+use super::unit::stages;
 use super::{ModelError, ModelSpec};
-use crate::graph::{Graph, GraphError, NodeId};
 
 /// `plain-<6n+2>`; no options.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,22 +49,17 @@ impl Family for Plain {
         ResNet::without_projections(self.depth)
     }
 
-    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        let stem = conv(g, "conv1", images, WIDTHS[0], 3, 1)?;
-        let mut x = batch_norm_relu(g, "bn1", stem);
-        for unit in units(&stages(&WIDTHS, &[DEPTHS.units(self.depth).unwrap_or(0); 3])) {
-            x = g.scoped(&unit.name(), |g| pair(g, &unit, x))?;
-        }
-        Ok(head(g, x, classes))
+    fn design(&self, _side: usize) -> Option<Design> {
+        let stages = stages(&WIDTHS, &[DEPTHS.units(self.depth).unwrap_or(0); 3]);
+        let unit = |width| UnitDesign {
+            connection: Connection::None,
+            ..UnitDesign::basic(width)
+        };
+        Some(Design::of_stages(
+            (Stem::Cifar, WIDTHS[0]),
+            Order::Original,
+            &stages,
+            unit,
+        ))
     }
-}
-
-/// The two layers in the place of a block of a ResNet.
-fn pair(g: &mut Graph, unit: &Unit, x: NodeId) -> Result<NodeId, GraphError> {
-    let y = conv(g, "conv1", x, unit.width, 3, unit.stride)?;
-    let y = batch_norm_relu(g, "bn1", y);
-    let x = removable(g, "conv1", unit.stage, x, y)?;
-    let y = conv(g, "conv2", x, unit.width, 3, 1)?;
-    let y = batch_norm_relu(g, "bn2", y);
-    removable(g, "conv2", unit.stage, x, y)
 }

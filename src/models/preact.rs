@@ -9,18 +9,18 @@
 //! before the pooling, so the first unit begins with its convolution.
 //!
 //! The other orders of activations that the paper compares are an option.
-//! [`super::tower::Tower`] has the layers.
+//! [`super::residual`] has the layers.
 
+use super::design::{Activation, Design};
 use super::family::Family;
 use super::limits::{Depths, check_depth};
 use super::request::{Choice, ModelRequest, name_of};
+use super::residual::{BranchConv, Connection, ORDERS, Order, UnitDesign};
 use super::resnet_imagenet::stages_of;
 use super::shortcut::{PREACT_SHORTCUTS, Shortcut};
 use super::stem::Stem;
-use super::tower::{BranchConv, Dropout, ORDERS, Order, Tower};
 use super::unit::{Stage, stages};
 use super::{InputShape, ModelError, ModelSpec};
-use crate::graph::{Graph, GraphError, NodeId};
 
 /// The two branches of the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,17 +36,24 @@ const BRANCHES: [(&str, Branch); 2] = [("basic", Branch::Basic), ("bottleneck", 
 
 impl Branch {
     fn depths(self) -> Depths {
-        let step = 3 * self.layers().len();
-        Depths { step, rest: 2 }
+        let layers = match self {
+            Branch::Basic => 2,
+            Branch::Bottleneck => 3,
+        };
+        Depths {
+            step: 3 * layers,
+            rest: 2,
+        }
     }
 
-    fn layers(self) -> &'static [BranchConv] {
-        const fn layer(kernel: usize, narrowing: usize) -> BranchConv {
-            BranchConv { kernel, narrowing }
-        }
+    fn unit(self, width: usize) -> UnitDesign {
         match self {
-            Branch::Basic => const { &[layer(3, 1), layer(3, 1)] },
-            Branch::Bottleneck => const { &[layer(1, 4), layer(3, 4), layer(1, 1)] },
+            Branch::Basic => UnitDesign::basic(width),
+            Branch::Bottleneck => UnitDesign::of(vec![
+                BranchConv::new(1, width / 4),
+                BranchConv::new(3, width / 4),
+                BranchConv::new(1, width),
+            ]),
         }
     }
 
@@ -245,27 +252,24 @@ impl Family for PreAct {
         self.for_imagenet.then(|| Stem::note(self.stem, &self.base(), input))?
     }
 
-    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn design(&self, side: usize) -> Option<Design> {
         let (stages, stem, stem_width) = match imagenet_stages(self.depth).filter(|_| self.for_imagenet) {
-            Some((stages, _)) => (stages, Stem::for_images(self.stem, g, images), 64),
+            Some((stages, _)) => (stages, self.stem.unwrap_or(Stem::of_size(side)), 64),
             None => {
                 let units = self.branch.depths().units(self.depth).unwrap_or(0);
                 (stages(&self.branch.widths(), &[units; 3]), Stem::Cifar, 16)
             }
         };
-        let tower = Tower {
-            stem,
-            stem_width,
-            stages: &stages,
-            branch: self.branch.layers(),
+        let unit = |width| UnitDesign {
             strided: self.strided(),
-            shortcut: self.shortcut,
+            connection: Connection::Shortcut(self.shortcut),
             project_raw: self.project_raw,
-            last_norm: self.last_norm,
-            dropout: Dropout::NONE,
-            order: self.order,
-            bias: false,
+            ..self.branch.unit(width)
         };
-        tower.forward(g, images, classes)
+        let mut design = Design::of_stages((stem, stem_width), self.order, &stages, unit);
+        if !self.last_norm {
+            design.head.activation = Activation::None;
+        }
+        Some(design)
     }
 }

@@ -73,6 +73,15 @@ fn read_option(text: &str) -> Result<(String, String), ModelError> {
 }
 
 impl ModelRequest {
+    /// A request with these options.
+    pub fn new(name: &str, options: impl Iterator<Item = (String, String)>) -> Self {
+        ModelRequest {
+            name: name.to_string(),
+            options: options.collect(),
+            known: Vec::new(),
+        }
+    }
+
     /// The numbers in a name of `family`: 28 and 10 for `wrn-28-10`. `None` if
     /// the name is not the family's or has not N numbers. The first hyphen may
     /// be left out, and `x` may replace the others.

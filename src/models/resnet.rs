@@ -6,19 +6,19 @@
 //! norm, ReLU, conv, batch norm. The shortcut is added to it, and a ReLU
 //! follows the sum.
 
+use super::design::Design;
 use super::excite::SqueezeExcite;
 use super::family::Family;
-use super::layers::{ConvOptions, batch_norm_relu, conv_with};
 use super::limits::{Depths, check_depth};
 use super::plain::Plain;
-use super::postact::{Branch, PostAct};
 use super::request::{Choice, ModelRequest, name_of};
+use super::residual::{Connection, Order, UnitDesign};
 use super::resnet_imagenet;
 use super::shortcut::{SHORTCUTS, Shortcut};
 use super::skip::Skip;
+use super::stem::Stem;
 use super::unit::stages;
 use super::{ModelError, ModelSpec};
-use crate::graph::{Graph, GraphError, NodeId};
 
 /// Channels of the three stages.
 pub(super) const WIDTHS: [usize; 3] = [16, 32, 64];
@@ -115,21 +115,17 @@ impl Family for ResNet {
         others.map(ModelSpec::ResNet).chain(plain).collect()
     }
 
-    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        let conv = ConvOptions {
-            bias: self.bias,
-            ..ConvOptions::new(3, 1)
-        };
-        let stem = conv_with(g, "conv1", images, WIDTHS[0], conv)?;
-        let x = batch_norm_relu(g, "bn1", stem);
-        let network = PostAct {
-            stages: &stages(&WIDTHS, &[DEPTHS.units(self.depth).unwrap_or(0); 3]),
-            branch: Branch::Basic,
-            shortcut: self.shortcut,
+    fn design(&self, _side: usize) -> Option<Design> {
+        let stages = stages(&WIDTHS, &[DEPTHS.units(self.depth).unwrap_or(0); 3]);
+        let unit = |width| UnitDesign {
+            connection: Connection::Shortcut(self.shortcut),
             skip: self.skip,
             excite: self.excite,
-            bias: self.bias,
+            ..UnitDesign::basic(width)
         };
-        network.forward(g, x, classes)
+        Some(Design {
+            bias: self.bias,
+            ..Design::of_stages((Stem::Cifar, WIDTHS[0]), Order::Original, &stages, unit)
+        })
     }
 }

@@ -6,16 +6,15 @@
 //! bottlenecks. Public code for CIFAR uses the same stages after a 3×3 stem
 //! with 64 channels. Parameter names are torchvision's.
 
+use super::design::Design;
 use super::excite::SqueezeExcite;
 use super::family::Family;
-use super::postact::{Bottleneck, Branch, PostAct};
 use super::request::{Choice, ModelRequest, name_of};
+use super::residual::{BranchConv, Connection, Order, UnitDesign};
 use super::shortcut::{SHORTCUTS, Shortcut};
-use super::skip::Skip;
 use super::stem::Stem;
-use super::unit::stages;
+use super::unit::{Stage, stages};
 use super::{InputShape, ModelError, ModelSpec};
-use crate::graph::{Graph, GraphError, NodeId};
 
 /// Depth, units in each stage, and whether branches are bottlenecks.
 const DEPTHS: [(usize, [usize; 4], bool); 5] = [
@@ -46,10 +45,25 @@ pub(super) fn has_bottlenecks(depth: usize) -> bool {
 }
 
 /// Stages for `depth` layers with basic branches or bottlenecks.
-pub(super) fn stages_of(depth: usize) -> Option<(Vec<super::unit::Stage>, bool)> {
+pub(super) fn stages_of(depth: usize) -> Option<(Vec<Stage>, bool)> {
     let (units, bottleneck) = units_of(depth)?;
     let widths = WIDTHS.map(|width| if bottleneck { 4 * width } else { width });
     Some((stages(&widths, &units), bottleneck))
+}
+
+/// A unit with `width` output channels: 1×1, 3×3 and 1×1 convolutions. The 3×3
+/// has `cardinality` groups, each with `base_width` channels where `width` is
+/// 256, otherwise in proportion, and the unit's stride ("v1.5").
+pub(super) fn bottleneck(width: usize, cardinality: usize, base_width: usize) -> UnitDesign {
+    let inner = width / 4 * base_width / 64 * cardinality;
+    let grouped = BranchConv {
+        groups: cardinality,
+        ..BranchConv::new(3, inner)
+    };
+    UnitDesign {
+        strided: 1,
+        ..UnitDesign::of(vec![BranchConv::new(1, inner), grouped, BranchConv::new(1, width)])
+    }
 }
 
 /// `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`;
@@ -154,26 +168,21 @@ impl Family for ImageNetResNet {
         Stem::note(self.stem, &self.base(), input)
     }
 
-    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-        let (stages, bottleneck) = stages_of(self.depth).unwrap_or_default();
-        let x = Stem::for_images(self.stem, g, images).normed(g, images, WIDTHS[0])?;
-        let inner = Bottleneck {
-            base_width: 64 * self.widening,
-            strided: usize::from(!self.first_strided),
-            ..Bottleneck::USUAL
+    fn design(&self, side: usize) -> Option<Design> {
+        let (stages, bottlenecks) = stages_of(self.depth)?;
+        let unit = |width| {
+            let unit = match bottlenecks {
+                true => bottleneck(width, 1, 64 * self.widening),
+                false => UnitDesign::basic(width),
+            };
+            UnitDesign {
+                strided: if self.first_strided { 0 } else { unit.strided },
+                connection: Connection::Shortcut(self.shortcut),
+                excite: self.excite,
+                ..unit
+            }
         };
-        let network = PostAct {
-            stages: &stages,
-            branch: if bottleneck {
-                Branch::Bottleneck(inner)
-            } else {
-                Branch::Basic
-            },
-            shortcut: self.shortcut,
-            skip: Skip::IDENTITY,
-            excite: self.excite,
-            bias: false,
-        };
-        network.forward(g, x, classes)
+        let stem = self.stem.unwrap_or(Stem::of_size(side));
+        Some(Design::of_stages((stem, WIDTHS[0]), Order::Original, &stages, unit))
     }
 }

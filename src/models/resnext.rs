@@ -11,18 +11,16 @@
 //! norm, as in the authors' code. (The paper trained CIFAR networks with
 //! pre-activation blocks; the authors report that this form is better.)
 
+use super::design::Design;
 use super::excite::SqueezeExcite;
 use super::family::Family;
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
-use super::postact::{Bottleneck, Branch, PostAct};
 use super::request::{Choice, ModelRequest};
-use super::resnet_imagenet::{has_bottlenecks, stages_of};
-use super::shortcut::Shortcut;
-use super::skip::Skip;
+use super::residual::{Order, UnitDesign};
+use super::resnet_imagenet::{bottleneck, has_bottlenecks, stages_of};
 use super::stem::Stem;
 use super::unit::stages;
 use super::{InputShape, ModelError, ModelSpec};
-use crate::graph::{Graph, GraphError, NodeId};
 
 const DEPTHS: Depths = Depths { step: 9, rest: 2 };
 
@@ -101,27 +99,18 @@ impl Family for ResNeXt {
         has_bottlenecks(self.depth).then(|| Stem::note(self.stem, &self.base(), input))?
     }
 
-    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn design(&self, side: usize) -> Option<Design> {
         let (stages, stem) = match stages_of(self.depth).filter(|_| has_bottlenecks(self.depth)) {
-            Some((stages, _)) => (stages, Stem::for_images(self.stem, g, images)),
+            Some((stages, _)) => (stages, self.stem.unwrap_or(Stem::of_size(side))),
             None => {
                 let units = DEPTHS.units(self.depth).unwrap_or(0);
                 (stages(&WIDTHS, &[units; 3]), Stem::Cifar)
             }
         };
-        let x = stem.normed(g, images, 64)?;
-        let network = PostAct {
-            stages: &stages,
-            branch: Branch::Bottleneck(Bottleneck {
-                cardinality: self.cardinality,
-                base_width: self.width,
-                ..Bottleneck::USUAL
-            }),
-            shortcut: Shortcut::Project,
-            skip: Skip::IDENTITY,
+        let unit = |width| UnitDesign {
             excite: self.excite,
-            bias: false,
+            ..bottleneck(width, self.cardinality, self.width)
         };
-        network.forward(g, x, classes)
+        Some(Design::of_stages((stem, 64), Order::Original, &stages, unit))
     }
 }

@@ -4,10 +4,9 @@
 
 use std::fmt;
 
-use super::layers::{batch_norm_relu, conv};
 use super::request::{Choice, ModelRequest, name_of};
 use super::{InputShape, ModelError};
-use crate::graph::{Graph, GraphError, NodeId, Pool};
+use crate::graph::{Graph, NodeId, Pool};
 
 /// Images with more pixels along their shorter side get the stem for
 /// photographs.
@@ -77,28 +76,5 @@ impl Stem {
     /// The option's value.
     pub fn choice(asked: Option<Stem>) -> Choice {
         Choice::new("stem", name_of(asked, &STEMS), "auto")
-    }
-
-    /// Only the convolution, `conv1`.
-    pub fn conv(self, g: &mut Graph, images: NodeId, width: usize) -> Result<NodeId, GraphError> {
-        match self {
-            Stem::Cifar => conv(g, "conv1", images, width, 3, 1),
-            Stem::ImageNet => conv(g, "conv1", images, width, 7, 2),
-        }
-    }
-
-    /// The pooling that follows it.
-    pub fn pool(self, g: &mut Graph, x: NodeId) -> Result<NodeId, GraphError> {
-        match self {
-            Stem::Cifar => Ok(x),
-            Stem::ImageNet => g.max_pool(x, POOL),
-        }
-    }
-
-    /// `conv1`, `bn1`, ReLU and the pooling.
-    pub fn normed(self, g: &mut Graph, images: NodeId, width: usize) -> Result<NodeId, GraphError> {
-        let x = self.conv(g, images, width)?;
-        let x = batch_norm_relu(g, "bn1", x);
-        self.pool(g, x)
     }
 }

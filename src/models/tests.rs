@@ -417,6 +417,31 @@ fn small_images_get_the_stem_for_small_images() {
     assert_eq!(spec("resnet20").note(&small), None);
 }
 
+/// A template is read back as the network that it was made from.
+#[test]
+fn a_network_in_a_file_is_the_one_that_was_written_to_it() {
+    let mut written = 0;
+    for name in SAMPLES {
+        let model = spec(name);
+        let Ok(file) = model.in_file() else {
+            let others = ["vgg", "densenet", "dpn", "fusenet", "fractalnet", "dmrnet"];
+            assert!(others.iter().any(|family| name.starts_with(family)), "{name}");
+            continue;
+        };
+        written += 1;
+        let read: NetworkFile = file.text().parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(read, file, "{name}");
+        let read = ModelSpec::from(read);
+        let input = model.usual_input();
+        assert_eq!(read.usual_input(), input, "{name}");
+        for mode in [Mode::Train, Mode::Eval] {
+            let graph = |spec: &ModelSpec| spec.build(&input, mode).unwrap().graph;
+            assert_eq!(graph(&read), graph(&model), "{name}");
+        }
+    }
+    assert!(written >= 35, "{written}");
+}
+
 #[test]
 fn blocks_are_counted_as_the_papers_do() {
     for (name, blocks, downsampling) in [

@@ -5,16 +5,15 @@
 //! With k = 1 the first stage has the stem's 16 channels and no projection;
 //! the name stays the same.
 
+use super::design::Design;
 use super::family::Family;
 use super::limits::{Depths, MAX_CHANNELS, check_depth, check_width};
 use super::preact::PROJECTED;
 use super::request::{Choice, ModelRequest, name_of};
-use super::shortcut::Shortcut;
+use super::residual::{BranchConv, Dropout, Order, UnitDesign};
 use super::stem::Stem;
-use super::tower::{BranchConv, Dropout, DropoutAt, Order, Tower};
 use super::unit::stages;
 use super::{ModelError, ModelSpec};
-use crate::graph::{Graph, GraphError, NodeId};
 
 /// The convolutions of a block, B(kernels) in the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,14 +61,6 @@ const LENGTHS: [(&str, Body); 4] = [
     ("4", of_length(&[3, 3, 3, 3])),
 ];
 
-/// Where dropout is: in the authors' code; in a popular port; in a popular
-/// tutorial.
-const DROPOUT_AT: [(&str, DropoutAt); 3] = [
-    ("between", DropoutAt::BeforeConv),
-    ("before-bn", DropoutAt::BeforeNorm),
-    ("end", DropoutAt::End),
-];
-
 impl Body {
     fn depths(&self) -> Depths {
         Depths {
@@ -78,9 +69,11 @@ impl Body {
         }
     }
 
-    fn layers(&self) -> Vec<BranchConv> {
-        let layer = |&kernel| BranchConv { kernel, narrowing: 1 };
-        self.kernels.iter().map(layer).collect()
+    fn convs(&self, width: usize) -> Vec<BranchConv> {
+        self.kernels
+            .iter()
+            .map(|&kernel| BranchConv::new(kernel, width))
+            .collect()
     }
 }
 
@@ -165,11 +158,11 @@ impl Family for WideResNet {
             true => Choice::new("block", name_of(self.body, &TYPES), "B(3,3)"),
             false => Choice::new("l", name_of(self.body, &LENGTHS), "2"),
         };
-        let Dropout { p, at } = self.dropout;
+        let [dropout, dropout_at] = self.dropout.choices();
         vec![
             body,
-            Choice::new("dropout", p.to_string(), "0"),
-            Choice::new("dropout-at", name_of(at, &DROPOUT_AT), "between"),
+            dropout,
+            dropout_at,
             Choice::new("project", name_of(self.project_raw, &PROJECTED), "activated"),
             Choice::new("stride-at", name_of(self.last_strided, &STRIDED), "first"),
             Choice::yes_or_no("bias", self.bias, false),
@@ -194,24 +187,20 @@ impl Family for WideResNet {
         all.filter(|other| other != self).map(ModelSpec::WideResNet).collect()
     }
 
-    fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
+    fn design(&self, _side: usize) -> Option<Design> {
         let widths = [16, 32, 64].map(|width| width * self.widening);
         let units = self.body.depths().units(self.depth).unwrap_or(0);
-        let branch = self.body.layers();
-        let tower = Tower {
-            stem: Stem::Cifar,
-            stem_width: 16,
-            stages: &stages(&widths, &[units; 3]),
-            branch: &branch,
-            strided: if self.last_strided { branch.len() - 1 } else { 0 },
-            shortcut: Shortcut::Project,
+        let last = self.body.kernels.len() - 1;
+        let unit = |width| UnitDesign {
+            strided: if self.last_strided { last } else { 0 },
             project_raw: self.project_raw,
-            last_norm: true,
             dropout: self.dropout,
-            order: Order::Full,
-            bias: self.bias,
+            ..UnitDesign::of(self.body.convs(width))
         };
-        tower.forward(g, images, classes)
+        Some(Design {
+            bias: self.bias,
+            ..Design::of_stages((Stem::Cifar, 16), Order::Full, &stages(&widths, &[units; 3]), unit)
+        })
     }
 }
 
@@ -225,14 +214,9 @@ fn read_body(request: &mut ModelRequest) -> Result<Body, ModelError> {
 }
 
 fn read_dropout(request: &mut ModelRequest, body: &Body) -> Result<Dropout, ModelError> {
-    let p = request.probability("dropout")?;
-    let at = request.choose("dropout-at", &DROPOUT_AT)?;
-    let dropout = Dropout {
-        p: p.unwrap_or(Dropout::NONE.p),
-        at: at.unwrap_or(Dropout::NONE.at),
-    };
+    let dropout = Dropout::read(request)?;
     // A block with one convolution has no place between convolutions.
-    if dropout.p > 0.0 && dropout.at != DropoutAt::End && body.kernels.len() == 1 {
+    if !dropout.fits(body.kernels.len()) {
         return Err(conflict(request, "l=1", "dropout other than dropout-at=end"));
     }
     Ok(dropout)

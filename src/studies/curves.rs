@@ -227,7 +227,7 @@ fn rate_figure(runs: &[RunCurve]) -> Figure {
 
 fn line(run: &RunCurve, mark: impl Fn(&RunCurve, &EpochRow) -> Mark) -> Layer {
     Layer::Line {
-        label: format!("{} ({})", run.name, run.config.model),
+        label: format!("{} ({})", run.name, run.config.model_name()),
         marks: run.epochs.iter().map(|row| mark(run, row)).collect(),
     }
 }
@@ -243,7 +243,7 @@ fn table(runs: &[RunCurve]) -> Table {
         let last = run.epochs.last()?;
         Some(vec![
             run.name.clone().into(),
-            run.config.model.clone().into(),
+            run.config.model_name().into(),
             run.depth().into(),
             last.epoch.into(),
             last.train_error.into(),

@@ -387,7 +387,7 @@ impl<'a> Condition<'a> {
         let epochs = of_runs.iter().map(Vec::len).max().unwrap_or(0);
         let median = |epoch: usize| median_range(of_runs.iter().filter_map(|run| run.get(epoch).copied()));
         Ok(Condition {
-            model: first.point.config.model.clone(),
+            model: first.point.config.model_name(),
             depth: first
                 .point
                 .config

@@ -10,7 +10,7 @@ use super::rate::WarmUp;
 use super::settings::{Decay, Settings, batch_size};
 use crate::data::{ArgumentError, DataError, Normalization, Preparation, Source};
 use crate::graph::{Precision, Recompute};
-use crate::models::Model;
+use crate::models::{Model, shown_name};
 use crate::weights::{NameOptions, Rename, WeightsError};
 
 /// All settings of a training run as text and numbers, as `run.toml` stores
@@ -18,7 +18,7 @@ use crate::weights::{NameOptions, Rename, WeightsError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Config {
-    /// Model name and options.
+    /// Model name and options, or the text of a network in a file.
     pub model: String,
     /// Data source.
     pub data: String,
@@ -108,7 +108,7 @@ impl From<&Settings> for Config {
         let preparation = settings.data.preparation();
         let (stochastic_depth, depth_rule, depth_per, sample_blocks) = settings.depth.settings();
         Config {
-            model: settings.model.name(),
+            model: settings.model.text(),
             data: settings.data.to_string(),
             resize: preparation.resize.map(|resize| resize.to_string()),
             crop: preparation.crop,
@@ -274,6 +274,11 @@ impl Config {
         };
         settings.check()?;
         Ok(settings)
+    }
+
+    /// How programs show the model: by its name.
+    pub fn model_name(&self) -> String {
+        shown_name(&self.model)
     }
 
     /// How images are changed when they are loaded.

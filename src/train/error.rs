@@ -291,6 +291,7 @@ impl TrainError {
     /// Whether the arguments are at fault, rather than files or the device.
     pub fn is_argument(&self) -> bool {
         match self {
+            TrainError::Model(ModelError::File { .. }) => false,
             TrainError::Model(_)
             | TrainError::Route(_)
             | TrainError::Name(_)

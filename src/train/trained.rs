@@ -20,7 +20,7 @@ use super::tuning::choose_kernels;
 use super::{Split, checkpoint};
 use crate::data::{DataError, ImageSet, Normalization, Preparation, Source, Splits, TestSplit};
 use crate::graph::{BlockId, Route};
-use crate::models::{Model, ModelError, ModelSpec};
+use crate::models::{Model, ModelError, ModelSpec, shown_name};
 use crate::stop::StopToken;
 use crate::tuning::{KernelSource, TuningEvent, Workload};
 use crate::weights::{NameOptions, WeightsFile};
@@ -295,7 +295,8 @@ impl TrainedNetworkOptions {
             record = record.or(Record::of_config(config));
         }
         let recorded = config.as_ref().map(|config| config.model.as_str());
-        if let Some(asked) = self.asked_model()? {
+        let said = record.model.as_deref();
+        if let Some(asked) = self.asked_model(said.or(recorded))? {
             for recorded in [recorded, record.model.as_deref()].into_iter().flatten() {
                 agree(recorded, &asked, &path)?;
             }
@@ -328,18 +329,22 @@ impl TrainedNetworkOptions {
         })
     }
 
-    /// The model that was asked for.
-    fn asked_model(&self) -> Result<Option<Model>, TrainError> {
+    /// The model that was asked for. A network in a file that the weights say may
+    /// also be asked for by the name under which programs show it.
+    fn asked_model(&self, recorded: Option<&str>) -> Result<Option<Model>, TrainError> {
         match (&self.model, &self.model_name) {
             (Some(model), _) => Ok(Some(model.clone())),
-            (None, Some(name)) => Ok(Some(name.parse()?)),
+            (None, Some(name)) => match recorded {
+                Some(recorded) if shown_name(recorded) == *name => Ok(Some(recorded.parse()?)),
+                _ => Ok(Some(name.parse()?)),
+            },
             (None, None) => Ok(None),
         }
     }
 
     /// The model that was asked for or recorded, if there is one.
     fn resolve_model(&self, recorded: Option<&str>, path: &Path) -> Result<Option<Model>, TrainError> {
-        let (name, path) = match (self.asked_model()?, recorded) {
+        let (name, path) = match (self.asked_model(recorded)?, recorded) {
             (Some(asked), _) => return Ok(Some(asked)),
             (None, Some(name)) => (name.to_string(), path.to_path_buf()),
             (None, None) => return Ok(None),

@@ -357,6 +357,13 @@ fn texts() -> Vec<Reader> {
                 read.map(drop).map_err(|error| error.to_string())
             },
         ),
+        reader("network.toml", NETWORKS, |bytes, folder| {
+            let path = folder.join("own.toml");
+            write(&path, bytes)?;
+            let file = residua::models::NetworkFile::read(&path).map_err(|error| error.to_string())?;
+            assert_eq!(file.text().parse(), Ok(file), "the text of a network is read back");
+            Ok(())
+        }),
         reader(
             "metrics.csv",
             &["epoch,step,lr,train_loss,train_error,test_loss,test_error,seconds\n1,10,0.1,2.3,0.9,2.2,0.85,1.5\n"],
@@ -428,6 +435,16 @@ fn texts() -> Vec<Reader> {
         ),
     ]
 }
+
+/// Networks in files: one with few keys, and one with all.
+const NETWORKS: &[&str] = &[
+    "[stem]\nwidth = 16\n[[stage]]\nblocks = 3\nkernels = [[3, 16], [3, 16]]\n",
+    "name = \"a\"\ninput = \"3x32x32\"\nclasses = 10\nbias = true\norder = \"pre\"\nshortcut = \"B\"\nproject = \"raw\"\n\
+     skip = \"shortcut-gate\"\ngate-bias = -5\nse = 4\ndropout = 0.3\ndropout-at = \"end\"\nstride-at = 2\n\
+     [stem]\nkernel = 7\nwidth = 16\nstride = 2\nactivation = \"bn-relu\"\npool = true\n[[stage]]\nstride = 2\n\
+     [[stage.blocks]]\ncount = 2\nkernels = [[1, 8], [3, 8, 4], [1, 16]]\n[[stage.blocks]]\ncount = 1\nstride = 2\n\
+     kernels = [[5, 32], [1, 32]]\n[head]\nactivation = \"relu\"\ndropout = 0.1\n",
+];
 
 const TUNING: &str = include_str!("tuning.toml");
 

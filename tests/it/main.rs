@@ -18,6 +18,7 @@ mod kernels;
 mod knobs;
 mod lesions;
 mod memory;
+mod network_file;
 mod own_network;
 mod owners;
 mod parity;

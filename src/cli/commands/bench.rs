@@ -7,9 +7,10 @@ use crate::bench::{
     self, AdapterRecord, BenchBudget, BenchError, BenchProgress, BenchResults, NetworkCase, cases, kernel_rates,
     network_rates, with_choices,
 };
+use crate::cli::network::model_spec;
 use crate::cli::{self, AdapterArgs, CliError};
 use crate::gpu::{AdapterKind, Gpu};
-use crate::models::{InputShape, ModelSpec};
+use crate::models::InputShape;
 use crate::schedule::target;
 use crate::studies::split_values;
 use crate::train::batch_size;
@@ -173,7 +174,7 @@ impl Args {
         };
         let mut networks: Vec<NetworkCase> = Vec::with_capacity(own.len());
         for (name, size) in own {
-            let model: ModelSpec = name.parse()?;
+            let model = model_spec(&name)?;
             let usual = if model.usual_input() == InputShape::IMAGENET {
                 LARGE_IMAGES_BATCH
             } else {

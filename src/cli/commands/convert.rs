@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::require_output;
 use crate::cli::args::NameArgs;
+use crate::cli::network::model_spec;
 use crate::cli::{CliError, note};
 use crate::graph::Mode;
 use crate::models::{Model, ModelSpec, fitting};
@@ -25,7 +26,7 @@ pub struct Args {
     dialect: String,
     /// Check that the tensors are those of this model, and match them with its
     /// layers where the names follow no dialect [default: the file's, if it says]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
     #[command(flatten)]
     reading: NameArgs,
@@ -34,7 +35,7 @@ pub struct Args {
 pub fn convert(args: &Args) -> Result<String, CliError> {
     let dialect: Dialect = args.dialect.parse()?;
     require_output("the output", &args.output, "safetensors")?;
-    let given: Option<ModelSpec> = args.model.as_deref().map(str::parse).transpose()?;
+    let given: Option<ModelSpec> = args.model.as_deref().map(model_spec).transpose()?;
     let (input, output) = (shown_path(&args.input), shown_path(&args.output));
     if args.output.exists() {
         return Err(CliError::failure(format!(

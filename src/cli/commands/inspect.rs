@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::cli::args::NameArgs;
+use crate::cli::network::{is_network_file, model_spec};
 use crate::cli::{self, AdapterArgs, CliError};
 use crate::graph::{Block, Graph, Mode, NodeId, Precision, Recompute};
 use crate::kernels::Target;
@@ -19,8 +20,8 @@ use crate::shown::shown_path;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model, with a name as in `residua train --help`; or a weights file or its
-    /// folder
+    /// Model, with a name or file as in `residua train --help`; or a weights file or
+    /// its folder
     #[arg(value_name = "MODEL|FILE")]
     model: OsString,
     /// Channels × height × width of the images, in pixels [default: those that the
@@ -87,7 +88,8 @@ struct MemoryRow {
 
 pub fn inspect(args: &Args) -> Result<String, CliError> {
     let path = Path::new(&args.model);
-    if path.exists() {
+    let name = args.model.to_string_lossy();
+    if path.exists() && !is_network_file(&name) {
         if args.plan {
             return Err(CliError::argument("--plan is for a model, not for a file"));
         }
@@ -100,7 +102,7 @@ pub fn inspect(args: &Args) -> Result<String, CliError> {
         )));
     }
     batch_size(args.batch_size)?;
-    let spec: ModelSpec = args.model.to_string_lossy().parse()?;
+    let spec = model_spec(&name)?;
     let input = cli::args::input_for(&spec, args.input.as_deref(), args.classes)?;
     if let Some(line) = spec.note(&input) {
         cli::note(line);

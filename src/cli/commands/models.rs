@@ -2,18 +2,23 @@
 //! published for them?
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::require_output;
+use crate::cli::network::{model_spec, model_text};
 use crate::cli::{self, CliError};
 use crate::data::DataSet;
+use crate::files::write_new;
 use crate::graph::Mode;
 use crate::models::published::{Catalogue, Entry, Family, PublishedError, Recipe, Seen};
 use crate::models::{self, InputShape, ModelError, ModelSpec};
 use crate::report::{Column, Item, Report, Table};
-use crate::shown::shown;
+use crate::shown::{shown, shown_path};
+use crate::train::TrainError;
 
 /// The images that a network for this data set is built for.
 fn input_of(data: DataSet) -> InputShape {
@@ -40,16 +45,28 @@ pub struct Args {
     /// A network, or a part of names, as in wrn or resnet110 [default: all]
     #[arg(value_name = "NAME")]
     name: Option<String>,
+    /// Print the network NAME as a file for --model FILE.toml, to change it
+    /// [default: none]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "json"])]
+    template: Option<String>,
+    /// Write the --template to this file, which must not exist [default: standard
+    /// output]
+    #[arg(long, value_name = "FILE", requires = "template")]
+    out: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
 }
 
 pub fn models(args: &Args) -> Result<String, CliError> {
+    if let Some(name) = &args.template {
+        return template(name, args.out.as_deref());
+    }
     let catalogue = Catalogue::built_in();
     let Some(name) = &args.name else {
         return list(catalogue.entries().collect(), args.json);
     };
+    let name = &model_text(name)?;
     match name.parse::<ModelSpec>() {
         Ok(spec) => describe(&spec, args.json),
         Err(error) => {
@@ -68,6 +85,25 @@ pub fn models(args: &Args) -> Result<String, CliError> {
             }
         }
     }
+}
+
+/// The network `name` as a file: printed, or written to `out`.
+fn template(name: &str, out: Option<&Path>) -> Result<String, CliError> {
+    let spec = model_spec(name)?;
+    let text = format!("{}{}", about(&spec), spec.in_file()?.text());
+    let Some(out) = out else { return Ok(text) };
+    require_output("--out", out, "toml")?;
+    write_new(out, text.as_bytes()).map_err(TrainError::from)?;
+    Ok(format!("{}: {spec}\n", shown_path(out)))
+}
+
+/// The comment at the top of a template.
+fn about(spec: &ModelSpec) -> String {
+    format!(
+        "# {spec} as a file: change it, and train it by --model FILE.toml.\n\
+         # kernels = [size, width] or [size, width, groups] of each convolution of a block;\n\
+         # stride = that of the first block. docs/networks.md describes every key.\n"
+    )
 }
 
 /// Whether the name of an entry, in one of its spellings, or the title of its
@@ -549,6 +585,8 @@ mod tests {
         super::models(&Args {
             name: name.map(str::to_string),
             json,
+            template: None,
+            out: None,
         })
     }
 

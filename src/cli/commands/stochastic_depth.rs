@@ -1,6 +1,7 @@
 //! `stochastic-depth`: how does stochastic depth change the error, the speed
 //! and the gradients of a network?
 
+use crate::cli::network::model_text;
 use crate::cli::{self, CliError, SettingArgs};
 use crate::studies::{DepthGrid, DepthStudy, depth_points, split_values};
 use crate::train::DepthRule;
@@ -47,7 +48,10 @@ pub struct Args {
 pub fn stochastic_depth(args: &Args) -> Result<String, CliError> {
     let base = args.settings.config()?;
     let models = match &args.models {
-        Some(list) => split_values(list),
+        Some(list) => split_values(list)
+            .iter()
+            .map(|model| model_text(model))
+            .collect::<Result<_, _>>()?,
         None => vec![base.model.clone()],
     };
     let grid = DepthGrid {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::network::model_text;
 use crate::cli::{self, AdapterArgs, CliError, LogArgs, SettingArgs};
 use crate::report::Report;
 use crate::studies::{
@@ -44,7 +45,14 @@ pub struct WorkArgs {
 }
 
 pub fn sweep(args: &Args) -> Result<String, CliError> {
-    let grid: Vec<GridSetting> = args.grid.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let mut grid: Vec<GridSetting> = args.grid.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    for setting in grid.iter_mut().filter(|setting| setting.key == "model") {
+        setting.values = setting
+            .values
+            .iter()
+            .map(|model| model_text(model))
+            .collect::<Result<_, _>>()?;
+    }
     let points = grid_points(&args.settings.config()?, &grid)?;
     let mut given = args.settings.given()?;
     if let Some(setting) = grid.iter().find(|setting| given.contains_key(&setting.key)) {

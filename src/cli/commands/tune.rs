@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::cli::network::model_spec;
 use crate::cli::{self, AdapterArgs, CliError, TuningReporter};
 use crate::files::write_new;
 use crate::gpu::Gpu;
@@ -107,7 +108,7 @@ struct TuningTarget {
 fn tuning_target(args: &Args) -> Result<TuningTarget, CliError> {
     let (model, input, batch, precision): (ModelSpec, _, _, _) = match (&args.model, &args.run) {
         (Some(name), _) => {
-            let model = name.parse()?;
+            let model = model_spec(name)?;
             let input = cli::args::input_for(&model, args.input.as_deref(), args.classes)?;
             (model, input, 128, Precision::F32)
         }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use crate::models::{ModelSpec, OPTIONS};
+use crate::models::{ModelSpec, OPTIONS, shown_name};
 use crate::shown::shown;
 use crate::studies::error::StudyError;
 use crate::studies::file_name::file_name;
@@ -87,7 +87,10 @@ pub struct SweepPoint {
 
 impl SweepPoint {
     /// The point with these settings.
-    pub fn new(values: Vec<(String, String)>, config: Config) -> Self {
+    pub fn new(mut values: Vec<(String, String)>, config: Config) -> Self {
+        for (_, model) in values.iter_mut().filter(|(key, _)| key == "model") {
+            *model = shown_name(model);
+        }
         SweepPoint {
             name: name_of(&values),
             values,
@@ -194,7 +197,7 @@ fn with_all(base: &Config, values: &[(String, String)]) -> Result<Config, StudyE
 /// `base` with the setting `key` set to `value`.
 fn with(base: &Config, key: &str, value: &str) -> Result<Config, StudyError> {
     if OPTIONS.contains(&key) {
-        let model = base.model.parse::<ModelSpec>()?.with(key, value)?.to_string();
+        let model = base.model.parse::<ModelSpec>()?.with(key, value)?.text();
         return Ok(Config { model, ..base.clone() });
     }
     let problem = |problem: String| StudyError::value("grid", format!("{key}={value}: {problem}"));

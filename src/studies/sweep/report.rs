@@ -111,7 +111,7 @@ pub fn sweep_provenance(command: &str, results: &[TrainedPoint]) -> Vec<(String,
     let fact = |name: &str, value: String| (name.to_string(), value);
     vec![
         fact("command", command.to_string()),
-        fact("model", listed(&|run| run.point.config.model.clone())),
+        fact("model", listed(&|run| run.point.config.model_name())),
         fact("data", listed(&|run| run.point.config.data.clone())),
         fact("images", listed(&images)),
         fact("adapter", listed(&|run| run.adapter.clone())),
@@ -158,7 +158,7 @@ fn run_json(run: &TrainedPoint) -> Value {
         "name": run.point.name,
         "values": values_json(&run.point.values),
         "run": run.run,
-        "model": run.point.config.model,
+        "model": run.point.config.model_name(),
         "seed": run.point.config.seed,
         "parameters": run.sizes.parameters,
         "macs": run.sizes.macs,
