@@ -13,9 +13,9 @@ use super::depth::{Depth, DepthPer, DepthRule};
 use super::trained::agree;
 use super::{Config, TrainError};
 use crate::data::{ImageSet, Normalization, Preparation, Source, Splits};
-use crate::graph::Precision;
+use crate::graph::{Mode, Precision};
 use crate::models::{InputShape, Model, ModelSpec};
-use crate::weights::{self, Container};
+use crate::weights::{self, Container, Layout};
 
 /// The format that this version writes. A change that older programs would
 /// misread increases it; a new key does not.
@@ -371,8 +371,9 @@ impl Record {
     }
 
     /// The images and classes that the file says, else those that the tensors of
-    /// `contents` have.
-    pub fn shape(&self, contents: &Container) -> InputShape {
+    /// `contents` have: of the sizes of CIFAR's images and of those that `model` is
+    /// made for, the one for which it has tensors of these sizes.
+    pub fn shape(&self, contents: &Container, model: Option<&ModelSpec>) -> InputShape {
         let mut shape = InputShape::default();
         let mut tables = contents.tables.iter();
         if let Some([channels, classes]) = tables.find_map(|table| weights::ends_of(&table.tensors)) {
@@ -380,8 +381,24 @@ impl Record {
         }
         if let Some([channels, height, width]) = self.input {
             (shape.channels, shape.height, shape.width) = (channels, height, width);
+            return shape;
         }
-        shape
+        let Some(model) = model else { return shape };
+        let usual = InputShape {
+            channels: shape.channels,
+            classes: shape.classes,
+            ..model.usual_input()
+        };
+        let fits = |shape: &InputShape| {
+            let Ok(network) = model.build(shape, Mode::Eval) else {
+                return false;
+            };
+            let layout = Layout::of(&network.graph).tensors();
+            let own = sizes(layout.values().map(Vec::as_slice));
+            let mut tables = contents.tables.iter();
+            tables.any(|table| sizes(table.tensors.values().map(|tensor| tensor.shape.as_slice())) == own)
+        };
+        [shape, usual].into_iter().find(fits).unwrap_or(shape)
     }
 
     /// The record in the `metadata` of the file at `path`. Keys that this
@@ -445,6 +462,16 @@ impl Record {
         }
         self.depth().map(|_| ()).map_err(|error| error.to_string())
     }
+}
+
+/// Outputs, and values for each of them, of weights with these shapes.
+fn sizes<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> Vec<(usize, usize)> {
+    let weights = shapes.filter_map(|shape| shape.split_first().filter(|(_, rest)| !rest.is_empty()));
+    let mut sizes: Vec<(usize, usize)> = weights
+        .map(|(&outputs, rest)| (outputs, rest.iter().product()))
+        .collect();
+    sizes.sort_unstable();
+    sizes
 }
 
 /// The data set `text` with its path from the root, so that it names the same

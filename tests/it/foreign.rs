@@ -152,6 +152,20 @@ fn a_file_that_does_not_say_its_model_is_of_the_only_one_that_has_its_tensors() 
     // Ports with the same tensors compute something else.
     assert!(said.contains("wrn-16-2:project=raw"), "{said}");
 
+    // The stem is the one that the file has, whatever images the name is for.
+    for stem in ["cifar", "imagenet"] {
+        let model = format!("resnet18:stem={stem}");
+        let file = foreign_file(folder.path(), &model, "kuangliu", "");
+        let out = folder.path().join(format!("{stem}.safetensors"));
+        let said = printed(
+            program("residua")
+                .args(["convert", "--model", "resnet18"])
+                .arg(&file)
+                .arg(&out),
+        );
+        assert!(said.contains("122 tensors") || said.contains("102 tensors"), "{said}");
+    }
+
     let open = foreign_file(folder.path(), "resnet8", "akamaster", "");
     for command in ["eval", "lesion", "paths"] {
         let (code, error) = failure(program("residua").arg(command).args(data).arg("--weights").arg(&open));

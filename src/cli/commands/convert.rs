@@ -49,7 +49,7 @@ pub fn convert(args: &Args) -> Result<String, CliError> {
     }
     let recorded = record.model.as_deref().and_then(|name| name.parse().ok());
     let mut model: Option<Model> = given.or(recorded).map(|spec: ModelSpec| spec.into());
-    let shape = record.shape(&contents);
+    let shape = record.shape(&contents, model.as_ref().and_then(Model::spec));
     let layout = match &model {
         Some(model) => Some(Layout::of(&model.build(&shape, Mode::Eval)?.graph)),
         None => None,

@@ -82,9 +82,9 @@ pub(super) fn inspect(given: &Path, args: &Args) -> Result<String, CliError> {
     let facts = contents.facts.clone();
     let container_notes = contents.notes.clone();
     // What the file records is not open.
-    let recorded = Record::read(&facts, &path)?;
-    let shape = recorded.shape(&contents);
-    let recorded: Option<ModelSpec> = recorded.model.and_then(|name| name.parse().ok());
+    let record = Record::read(&facts, &path)?;
+    let recorded: Option<ModelSpec> = record.model.as_deref().and_then(|name| name.parse().ok());
+    let shape = record.shape(&contents, recorded.as_ref());
     let network = recorded.as_ref().and_then(|spec| spec.build(&shape, Mode::Eval).ok());
     let layout = network.map(|network| Layout::of(&network.graph));
     // A file whose names say nothing is described as far as it can be read.
