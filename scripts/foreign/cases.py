@@ -77,6 +77,7 @@ CASES = [
     cifar("meliketoy", "wrn-16-2:project=raw,stride-at=last,bias=yes", lambda: classes.Wide(2, 2)),
     cifar("szagoruyko", "wrn-16-2", lambda: classes.Szagoruyko(2, 2)),
     cifar("bearpaw", "preact-20:shortcut=B,project=raw", lambda: classes.Bearpaw(3)),
+    cifar("bearpaw", "preact-29:project=raw,stride-at=3x3", lambda: classes.Bearpaw(3, bottleneck=True)),
     cifar("bearpaw", "densenet-bc-22-12", lambda: classes.BearpawDense(3, 12)),
     cifar("bearpaw", "resnext-29-2x64d", lambda: classes.Prlz77(3, 2, 64)),
     cifar("bearpaw", "vgg11-bn:head=linear", classes.Vgg),

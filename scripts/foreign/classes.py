@@ -91,6 +91,26 @@ class Parallel(nn.Module):
         return self.module(x)
 
 
+class PreActivatedBottleneck(nn.Module):
+    """A pre-activation bottleneck: the stride in the 3×3 convolution, projections of
+    the unit's input."""
+
+    def __init__(self, inputs, width, stride, shortcut):
+        super().__init__()
+        self.outputs, self.name = 4 * width, shortcut
+        self.bn1, self.conv1 = nn.BatchNorm2d(inputs), conv(inputs, width, 1)
+        self.bn2, self.conv2 = nn.BatchNorm2d(width), conv(width, width, 3, stride)
+        self.bn3, self.conv3 = nn.BatchNorm2d(width), conv(width, self.outputs, 1)
+        self.changes = stride != 1 or inputs != self.outputs
+        if self.changes:
+            setattr(self, shortcut, nn.Sequential(conv(inputs, self.outputs, 1, stride)))
+
+    def forward(self, x):
+        y = self.conv1(F.relu(self.bn1(x)))
+        y = self.conv3(F.relu(self.bn3(self.conv2(F.relu(self.bn2(y))))))
+        return (getattr(self, self.name)(x) if self.changes else x) + y
+
+
 class PreActivated(nn.Module):
     """A pre-activation unit. `raw`: the projection reads the unit's input; else it
     shares the first norm and ReLU."""
@@ -171,16 +191,17 @@ class Xternalz(nn.Module):
 
 
 class Bearpaw(nn.Module):
-    """bearpaw's pre-activation ResNet with basic units: projections of the unit's
-    input, `bn` before the head."""
+    """bearpaw's pre-activation ResNet: projections of the unit's input, `bn` before
+    the head."""
 
-    def __init__(self, units, classes=10):
+    def __init__(self, units, bottleneck=False, classes=10):
         super().__init__()
         self.conv1 = conv(3, 16, 3)
-        options = dict(shortcut="downsample", raw=True)
-        (self.layer1, self.layer2, self.layer3), inputs = stages(
-            PreActivated, 16, [16, 32, 64], [units] * 3, [1, 2, 2], **options
-        )
+        block, options = PreActivated, dict(shortcut="downsample", raw=True)
+        if bottleneck:
+            block, options = PreActivatedBottleneck, dict(shortcut="downsample")
+        made, inputs = stages(block, 16, [16, 32, 64], [units] * 3, [1, 2, 2], **options)
+        self.layer1, self.layer2, self.layer3 = made
         self.bn, self.fc = nn.BatchNorm2d(inputs), nn.Linear(inputs, classes)
 
     def forward(self, x):

@@ -113,6 +113,9 @@ fn imagenet_stages(depth: usize) -> Option<(Vec<Stage>, Branch)> {
 /// the head in the order `full`; one public implementation has none.
 /// For CIFAR `block` = `basic` or `bottleneck`; the default is bottleneck if
 /// the depth is 9n+2 and either at least 164 or not also 6n+2, else basic.
+/// With bottlenecks `stride-at` = `first` or `3x3`, the convolution with the
+/// stride. The authors' code has it in the first one for CIFAR (default), code for
+/// ImageNet in the 3×3 (default).
 /// For ImageNet `stem` = `cifar` or `imagenet`, by default by the images' size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreAct {
@@ -124,6 +127,8 @@ pub struct PreAct {
     order: Order,
     project_raw: bool,
     last_norm: bool,
+    /// Which convolution of a branch has the unit's stride.
+    strided: usize,
 }
 
 /// Its names, for messages.
@@ -147,6 +152,10 @@ pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, Model
 /// The values of the option `project`: whether a projection reads the unit's
 /// input before its first batch norm and ReLU.
 pub(super) const PROJECTED: [(&str, bool); 2] = [("activated", false), ("raw", true)];
+
+/// The values of the option `stride-at`: which convolution of a bottleneck has the
+/// stride.
+const STRIDED: [(&str, usize); 2] = [("first", 0), ("3x3", 1)];
 
 impl PreAct {
     fn new(depth: usize, for_imagenet: bool, request: &mut ModelRequest) -> Result<Self, ModelError> {
@@ -172,6 +181,12 @@ impl PreAct {
                 second: "an order other than full",
             });
         }
+        let strided = match branch {
+            Branch::Basic => 0,
+            Branch::Bottleneck => request
+                .choose("stride-at", &STRIDED)?
+                .unwrap_or(Self::usual_strided(for_imagenet)),
+        };
         Ok(PreAct {
             depth,
             for_imagenet,
@@ -181,14 +196,13 @@ impl PreAct {
             order,
             project_raw: request.choose("project", &PROJECTED)?.unwrap_or(false),
             last_norm,
+            strided,
         })
     }
 
-    /// Which convolution of a branch has the unit's stride. The authors' code
-    /// has it in the first one for CIFAR; the code for ImageNet in the 3×3 of a
-    /// bottleneck.
-    fn strided(&self) -> usize {
-        usize::from(self.for_imagenet && self.branch == Branch::Bottleneck)
+    /// The convolution of a bottleneck that has the stride by default.
+    fn usual_strided(for_imagenet: bool) -> usize {
+        usize::from(for_imagenet)
     }
 
     fn default_shortcut(&self) -> Shortcut {
@@ -213,27 +227,42 @@ impl Family for PreAct {
             true => Stem::choice(self.stem),
             false => Choice::new("block", name_of(self.branch, &BRANCHES), name_of(usual, &BRANCHES)),
         };
-        vec![
+        let mut choices = vec![
             first,
             Choice::new("shortcut", shortcut(self.shortcut), shortcut(self.default_shortcut())),
             Choice::new("order", name_of(self.order, &ORDERS), "full"),
             Choice::new("project", name_of(self.project_raw, &PROJECTED), "activated"),
             Choice::yes_or_no("last-norm", self.last_norm, true),
-        ]
+        ];
+        if self.branch == Branch::Bottleneck {
+            let usual = Self::usual_strided(self.for_imagenet);
+            let strided = |strided| name_of(strided, &STRIDED);
+            choices.push(Choice::new("stride-at", strided(self.strided), strided(usual)));
+        }
+        choices
     }
 
     /// The models with the same tensors that compute something else: those with
-    /// another option A, or whose projections read another value. The other
-    /// orders of layers are left out: no public weights have them.
+    /// another option A, whose projections read another value, or with the stride in
+    /// another convolution of a bottleneck. The other orders of layers are left out:
+    /// no public weights have them.
     fn look_alikes(&self) -> Vec<ModelSpec> {
         let sources = match self.order {
             Order::Full => vec![false, true],
             _ => vec![self.project_raw],
         };
-        let all = sources.into_iter().flat_map(|project_raw| {
+        let strides = match self.branch {
+            Branch::Basic => vec![self.strided],
+            Branch::Bottleneck => STRIDED.map(|(_, strided)| strided).to_vec(),
+        };
+        let ports = sources
+            .into_iter()
+            .flat_map(|raw| strides.iter().map(move |&strided| (raw, strided)));
+        let all = ports.flat_map(|(project_raw, strided)| {
             self.shortcut.with_look_alikes().map(move |shortcut| PreAct {
                 shortcut,
                 project_raw,
+                strided,
                 ..self.clone()
             })
         });
@@ -261,7 +290,7 @@ impl Family for PreAct {
             }
         };
         let unit = |width| UnitDesign {
-            strided: self.strided(),
+            strided: self.strided,
             connection: Connection::Shortcut(self.shortcut),
             project_raw: self.project_raw,
             ..self.branch.unit(width)

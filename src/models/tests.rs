@@ -46,6 +46,7 @@ const SAMPLES: &[&str] = &[
     "preact-8:order=relu-only",
     "preact-11:project=raw",
     "preact-18:last-norm=no",
+    "preact-11:stride-at=3x3",
     "wrn-10-2:dropout=0.3,dropout-at=before-bn,project=raw,stride-at=last,bias=yes",
     "vgg11",
     "vgg11-bn:head=hidden",
@@ -971,7 +972,7 @@ fn a_full_name_has_every_option_and_is_the_same_network() {
     );
     assert_eq!(
         spec("preact-11").in_full(),
-        "preact-11:block=bottleneck,shortcut=B,order=full,project=activated,last-norm=yes"
+        "preact-11:block=bottleneck,shortcut=B,order=full,project=activated,last-norm=yes,stride-at=first"
     );
     assert_eq!(
         spec("wrn-13-2:l=3").in_full(),

@@ -132,7 +132,12 @@ impl Dialect {
             Self::Weiaicunzai | Self::Transformers => &[("shortcut", &["B"]), ("skip", &["identity"])],
             Self::Xternalz | Self::Szagoruyko => &[("project", &["activated"]), ("stride-at", &["first"])],
             Self::Meliketoy => &[("project", &["raw"]), ("stride-at", &["last"])],
-            Self::Bearpaw => &[("shortcut", &["B"]), ("project", &["raw"]), ("skip", &["identity"])],
+            Self::Bearpaw => &[
+                ("shortcut", &["B"]),
+                ("project", &["raw"]),
+                ("stride-at", &["3x3"]),
+                ("skip", &["identity"]),
+            ],
             Self::Canonical
             | Self::TorchvisionOld
             | Self::Prlz77
