@@ -445,6 +445,48 @@ fn a_diverging_run_stops_and_says_the_step() {
 }
 
 #[test]
+fn models_lists_networks_and_tells_the_recipe_of_one() {
+    let listed = json(program("tools").args(["models", "WRN_28", "--json"]));
+    let listed = listed["models"].as_array().unwrap();
+    assert!(
+        listed
+            .iter()
+            .all(|model| model["name"].as_str().unwrap().starts_with("wrn-28"))
+    );
+    assert!(
+        listed.iter().any(|model| model["parameters"] == 36_479_194),
+        "{listed:?}"
+    );
+    let text = printed(program("residua").args(["models", "resnet110"]));
+    for part in [
+        "1 727 962",
+        "6.43  He et al. 2015, arXiv:1512.03385, table 6",
+        "--model resnet110 --data cifar10:DIR",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let (code, line) = failure(program("residua").args(["models", "alexnet"]));
+    assert_eq!((code, line.contains("`residua models` lists all")), (2, true), "{line}");
+}
+
+/// `resnet18` is another network on small images than on photographs.
+#[test]
+fn a_name_that_leaves_the_stem_open_says_which_one_it_has() {
+    let said = |input: &str| {
+        let output = program("residua")
+            .args(["inspect", "resnet18", "--input", input, "--json"])
+            .output();
+        String::from_utf8(output.unwrap().stderr).unwrap()
+    };
+    let small = said("3x32x32");
+    assert!(
+        small.starts_with("resnet18 on 3x32x32 images has the stem for small images"),
+        "{small}"
+    );
+    assert_eq!(said("3x224x224"), "");
+}
+
+#[test]
 fn inspect_and_devices_answer_in_json() {
     let inspected = json(program("tools").args(["inspect", "resnet20", "--json"]));
     assert_eq!(inspected["parameters"], 269_722);
