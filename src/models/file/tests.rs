@@ -95,7 +95,7 @@ kernels = [[1, 64], [3, 64], [1, 256]]
 "#,
     ),
     (
-        "se-resnet50",
+        "se-resnet50:stem=imagenet",
         r#"
 input = "3x224x224"
 classes = 1000
