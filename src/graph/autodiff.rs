@@ -25,7 +25,8 @@ struct Tape {
 impl Graph {
     /// Appends the gradient of the batch's mean cross-entropy with respect to every
     /// parameter (if `params`) and to the images (if `images`). `loss` is the
-    /// graph's [`Op::CrossEntropy`] node.
+    /// graph's [`Op::CrossEntropy`] node. In a graph with several heads it is the
+    /// gradient of the sum of their losses ([`Graph::train_heads`]).
     pub fn differentiate(&mut self, loss: NodeId, params: bool, images: bool) -> Gradients {
         let forward = self.nodes.len();
         let mut tape = Tape {
@@ -33,8 +34,15 @@ impl Graph {
             wanted: self.depends_on(params, images),
         };
         let (logits, labels) = (self.node(loss).inputs[0], self.node(loss).inputs[1]);
-        let shape = self.shape(logits).clone();
-        tape.gradient[logits.0] = Some(self.push(Op::CrossEntropyGrad, &[logits, labels], shape));
+        let heads = if self.heads.is_empty() {
+            vec![logits]
+        } else {
+            self.heads.clone()
+        };
+        for head in heads {
+            let shape = self.shape(head).clone();
+            tape.gradient[head.0] = Some(self.push(Op::CrossEntropyGrad, &[head, labels], shape));
+        }
 
         let mut found = Gradients::default();
         for id in (0..forward).rev().map(NodeId) {
@@ -195,9 +203,7 @@ impl Graph {
             &[dy, x, stats],
             Shape::fixed(&[2, channels]),
         );
-        if tape.wanted[affine.0] {
-            tape.gradient[affine.0] = Some(sums);
-        }
+        self.accumulate(tape, affine, sums);
         self.contribute(
             tape,
             x,

@@ -485,7 +485,7 @@ impl Graph {
         self.push(Op::CrossEntropy, &[logits, labels], Shape::batched(&[2]))
     }
 
-    fn mismatch(&self, op: &'static str, left: NodeId, right: NodeId) -> GraphError {
+    pub(super) fn mismatch(&self, op: &'static str, left: NodeId, right: NodeId) -> GraphError {
         GraphError::Mismatch {
             op,
             scope: self.scope.join("."),

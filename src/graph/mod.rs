@@ -11,6 +11,7 @@
 //! memory for, and prunes by a [`Route`].
 
 mod active;
+mod again;
 mod autodiff;
 mod builder;
 mod mean;
@@ -198,6 +199,9 @@ pub struct Graph {
     pub means: Vec<MeanJoin>,
     /// Which paths of these joins training leaves out.
     pub path_dropping: PathDropping,
+    /// The logits whose losses training minimises the sum of; empty where it is
+    /// the loss of the logits alone.
+    heads: Vec<NodeId>,
     /// Whether batch norm uses the batch's statistics and dropout drops.
     pub mode: Mode,
     /// The storage format of activations.
@@ -220,6 +224,7 @@ impl Graph {
             blocks: Vec::new(),
             means: Vec::new(),
             path_dropping: PathDropping::default(),
+            heads: Vec::new(),
             mode,
             precision: Precision::default(),
             scope: Vec::new(),
@@ -392,6 +397,7 @@ impl Graph {
         self.nodes
             .iter_mut()
             .flat_map(|node| &mut node.inputs)
+            .chain(&mut self.heads)
             .for_each(move_up);
         for block in &mut self.blocks {
             let Block {
@@ -416,6 +422,24 @@ impl Graph {
     /// The default route: every block with its default gains.
     pub fn default_route(&self) -> Route {
         Route::of_network(self.blocks.iter().map(|block| block.default).collect(), &self.means)
+    }
+
+    /// Whether what follows each block depends on the values before its end only
+    /// through its output. Then an evaluation can continue from there.
+    pub fn is_resumable(&self) -> bool {
+        let consumers = self.consumers();
+        // The last reader of any value of the batch up to each node.
+        let mut furthest = 0;
+        let reach: Vec<usize> = self
+            .ids()
+            .map(|id| {
+                let last = consumers[id.0].iter().map(|reader| reader.0).max();
+                furthest = furthest.max(last.filter(|_| self.shape(id).batched).unwrap_or(0));
+                furthest
+            })
+            .collect();
+        let ends = |block: &Block| block.output.0 == 0 || reach[block.output.0 - 1] <= block.output.0;
+        self.blocks.iter().all(ends)
     }
 
     /// Whether a block has a shortcut of its own: it is no layer of a plain or

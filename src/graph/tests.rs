@@ -92,6 +92,25 @@ fn a_deleted_block_runs_neither_forward_nor_backward() {
 }
 
 #[test]
+fn an_evaluation_can_continue_after_a_block_that_nothing_passes_by() {
+    let (graph, _) = small(Mode::Eval);
+    assert!(graph.is_resumable());
+    // The second block reads what entered the first.
+    let mut graph = Graph::new(Mode::Eval);
+    let images = graph.images(3, 8, 8);
+    let x = graph.conv("conv1", images, 4, SAME, false, Init::Zero).unwrap();
+    let block = |name, input| ResidualBlock {
+        name,
+        stage: 1,
+        input,
+        relu: false,
+    };
+    let first = graph.residual(&block("a", x), |g| Ok((g.relu(x), x))).unwrap();
+    graph.residual(&block("b", x), |g| Ok((g.relu(x), first))).unwrap();
+    assert!(!graph.is_resumable());
+}
+
+#[test]
 fn a_route_refuses_what_is_not_there() {
     let (graph, _) = small(Mode::Eval);
     let route = graph.default_route();

@@ -12,6 +12,16 @@
 //! adds to each line's branch the mean of both lines; the last block adds both
 //! branches to it. Each line of a block is a block of its own for studies:
 //! `layer1.0.line1`, `layer1.0.line2`.
+//!
+//! The authors' `ensemble` takes the network with three long fusions (`fuse3`)
+//! apart: eight networks that go through one side or the other of each stage, with
+//! the same weights and each with its own running statistics. Training minimises
+//! the sum of their losses. What two of them have in common is computed once. The
+//! program's prediction is the mean of their logits, and the loss that it prints is
+//! that of this mean. Each network is a block for studies, a path of the mean:
+//! `member1` to `member8`.
+
+use std::collections::BTreeMap;
 
 use super::family::Family;
 use super::layers::{ConvOptions, conv_with, linear, removable};
@@ -38,9 +48,11 @@ enum Fusion {
     Cross,
     /// A third, or a sixth, of all layers next to one layer.
     Long(usize),
+    /// The eight networks that are parts of the one with three long fusions.
+    Ensemble,
 }
 
-const FUSIONS: [(&str, Fusion); 7] = [
+const FUSIONS: [(&str, Fusion); 8] = [
     ("plain", Fusion::Plain),
     ("resnet", Fusion::Residual),
     ("half", Fusion::Half),
@@ -48,10 +60,11 @@ const FUSIONS: [(&str, Fusion); 7] = [
     ("cross", Fusion::Cross),
     ("fuse3", Fusion::Long(3)),
     ("fuse6", Fusion::Long(6)),
+    ("ensemble", Fusion::Ensemble),
 ];
 
 /// `fusenet-<fusion>-<depth>` and `fusenet-<fusion>-<depth>-<k>`: fusion is
-/// `plain`, `resnet`, `half`, `side`, `cross`, `fuse3` or `fuse6`; depth is
+/// `plain`, `resnet`, `half`, `side`, `cross`, `fuse3`, `fuse6` or `ensemble`; depth is
 /// that of the plain network with the same layers; k widens it. `dmrnet-<d>` and
 /// `dmrnet-<d>-<k>` are the merge-and-run networks by the paper's depth, the
 /// layers on one line: `dmrnet-56` is `fusenet-cross-110`.
@@ -119,6 +132,7 @@ impl FuseNet {
             Fusion::Residual => 2,
             Fusion::Half | Fusion::Side | Fusion::Cross => 4,
             Fusion::Long(parts) => (self.depth.saturating_sub(2) / parts).max(1),
+            Fusion::Ensemble => (self.depth.saturating_sub(2) / 3).max(1),
         }
     }
 
@@ -141,6 +155,7 @@ impl FuseNet {
         g.scoped(&name, |g| {
             let y = match self.fusion {
                 Fusion::Cross => return place.cross(g, &path, lines),
+                Fusion::Ensemble => unreachable!("`forward` builds the ensemble as a whole"),
                 Fusion::Plain => {
                     let y = place.layer("conv", "bn").relu().build(g, x, place.width)?;
                     removable(g, "conv", place.stage, x, y)?
@@ -197,6 +212,9 @@ impl Family for FuseNet {
 
     fn forward(&self, g: &mut Graph, images: NodeId, classes: usize) -> Result<NodeId, GraphError> {
         let width = 16 * self.widening;
+        if self.fusion == Fusion::Ensemble {
+            return ensemble(g, images, self.step(), width, classes);
+        }
         let x = Layer::new("conv1", "bn1").relu().build(g, images, width)?;
         let mut lines = [x, x];
         let blocks = self.blocks();
@@ -329,4 +347,75 @@ impl Layer {
         let y = g.batch_norm(&self.norm, y, EPS, MOMENTUM);
         Ok(if self.relu { g.relu(y) } else { y })
     }
+}
+
+/// Layers that several networks have in common, by the name of the convolution:
+/// convolution, batch norm, and the number of networks so far.
+#[derive(Default)]
+struct Shared(BTreeMap<String, (NodeId, NodeId, usize)>);
+
+impl Shared {
+    fn build(&mut self, g: &mut Graph, layer: &Layer, x: NodeId, filters: usize) -> Result<NodeId, GraphError> {
+        let y = match self.0.get_mut(&g.path(&layer.conv)) {
+            Some((conv, norm, uses)) => {
+                *uses += 1;
+                let y = g.again(*conv, x)?;
+                g.batch_norm_again(&format!("{}.use{uses}", layer.norm), *norm, y)?
+            }
+            None => {
+                let conv = conv_with(g, &layer.conv, x, filters, ConvOptions::new(layer.kernel, layer.stride))?;
+                let norm = g.batch_norm(&layer.norm, conv, EPS, MOMENTUM);
+                self.0.insert(g.path(&layer.conv), (conv, norm, 1));
+                norm
+            }
+        };
+        Ok(if layer.relu { g.relu(y) } else { y })
+    }
+}
+
+/// The eight networks, each stage with one layer or with `depth` layers, and the
+/// mean of their logits.
+fn ensemble(g: &mut Graph, images: NodeId, depth: usize, width: usize, classes: usize) -> Result<NodeId, GraphError> {
+    // The stem is not widened.
+    let mut values = vec![Layer::new("conv1", "bn1").relu().build(g, images, 16)?];
+    let mut shared = Shared::default();
+    for stage in 1..=3 {
+        let (filters, stride) = (width << (stage - 1), if stage > 1 { 2 } else { 1 });
+        let short = Layer::new("shortcut.conv", "shortcut.bn").stride(stride).relu();
+        let name = format!("layer{stage}.0");
+        let mut next = Vec::new();
+        for x in values {
+            next.push(g.scoped(&name, |g| shared.build(g, &short, x, filters))?);
+            let long = (1..=depth).try_fold(x, |x, number| {
+                let strided = if number == 1 { stride } else { 1 };
+                let layer = Layer::new(&format!("conv{number}"), &format!("bn{number}"));
+                g.scoped(&name, |g| shared.build(g, &layer.stride(strided).relu(), x, filters))
+            })?;
+            next.push(long);
+        }
+        values = next;
+    }
+    let mut heads: Vec<NodeId> = Vec::new();
+    for x in values {
+        let pooled = g.global_avg_pool(x);
+        heads.push(match heads.first() {
+            Some(&first) => g.again(first, pooled)?,
+            None => linear(g, "fc", pooled, classes),
+        });
+    }
+    g.train_heads(&heads);
+    let mut sum = g.zeros_like(heads[0]);
+    for (number, &head) in (1..).zip(&heads) {
+        let info = BlockInfo {
+            name: &format!("member{number}"),
+            stage: 1,
+            input: images,
+            downsamples: true,
+            default: Gains::RESIDUAL,
+            relu: false,
+        };
+        sum = g.block(&info, head, sum)?;
+    }
+    g.join_by_mean(&(1..=heads.len()).collect::<Vec<_>>());
+    Ok(sum)
 }

@@ -64,6 +64,7 @@ const SAMPLES: &[&str] = &[
     "fusenet-cross-14-2",
     "fusenet-fuse3-8",
     "fusenet-fuse6-14",
+    "fusenet-ensemble-8",
     "dmrnet-imagenet-50",
     "fractalnet-2-4",
     "fractalnet-3-4:pool=join,dropout=0.4,drop-path=0.15,drop-global=0.5",

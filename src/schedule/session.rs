@@ -300,7 +300,8 @@ impl Session {
     ///
     /// Blocks that routes have in common, counted from the input, are computed
     /// once: the routes are taken in an order in which each continues from the
-    /// last block whose output an earlier one left in place.
+    /// last block whose output an earlier one left in place. Where the blocks are
+    /// no chain ([`Graph::is_resumable`]), each route is computed from the images.
     ///
     /// # Errors
     /// As [`Self::evaluate`], and where a node is not an activation.
@@ -331,7 +332,9 @@ impl Session {
             route.check()?;
         }
         let purpose = Purpose {
-            resumable: routes.len() > 1,
+            // Where values pass by a block, going on from its output would compute
+            // them again, in memory that another block's output may have.
+            resumable: routes.len() > 1 && self.eval.is_resumable(),
             ..Purpose::of(pass, batch.draws.len())
         };
         self.prepare(purpose)?;
@@ -350,16 +353,18 @@ impl Session {
             let plan = &self.plans[&purpose];
             let gathering = &self.gatherings[&gathering_key(batch, purpose)];
             // Values after the last common block belong to another route.
-            let common = before.map_or(0, |before| before.common_blocks(route));
+            let common = before.filter(|_| purpose.resumable);
+            let common = common.map_or(0, |before| before.common_blocks(route));
             let outputs = plan.graph().blocks[..common].iter().map(|block| block.output);
             let mut at_hand: Vec<NodeId> = outputs.collect();
             if let Some(&last) = at_hand.last() {
                 at_hand.extend(nodes.iter().filter(|&&node| node < last));
             }
             let wanted = self.eval.sources(route);
+            let gathers = before.is_none() || !purpose.resumable;
             self.gpu.submit(|recorder| {
                 self.weights.arrange(&wanted, &sources, recorder);
-                for gather in gathering.dispatches.iter().filter(|_| before.is_none()) {
+                for gather in gathering.dispatches.iter().filter(|_| gathers) {
                     recorder.dispatch(gather);
                 }
                 for kernel in plan.kernels_from(route, &at_hand) {

@@ -10,6 +10,7 @@ mod cli;
 mod continuing;
 mod data;
 mod engines;
+mod ensemble;
 mod eval;
 mod finite;
 mod foreign;
