@@ -91,6 +91,23 @@ pub fn read_canonical(
 }
 
 impl CanonicalWeights {
+    /// The dialect of the names in the file, also where they are the model's own.
+    pub fn dialect(&self) -> Option<Dialect> {
+        match self.naming {
+            Naming::Dialect(dialect) => Some(dialect),
+            Naming::Structure => None,
+            Naming::Own => {
+                let stripped =
+                    |(name, _): &'_ (String, String)| name.strip_prefix(&self.prefix).unwrap_or(name).to_owned();
+                let names: Vec<String> = self.names.iter().map(stripped).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let known = |scheme: &Scheme| names.iter().all(|name| scheme.canonical_of(name).is_some());
+                let mut found = candidates(&names, &self.prefix).into_iter();
+                found.find(|(_, scheme)| known(scheme)).map(|(dialect, _)| dialect)
+            }
+        }
+    }
+
     /// The shapes of the tensors by their canonical names.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let shapes = self.tensors.iter();

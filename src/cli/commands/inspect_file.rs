@@ -153,7 +153,7 @@ impl Inspected {
             "tables": self.tables,
             "table": weights.map(|weights| &weights.table),
             "prefix": weights.map(|weights| &weights.prefix),
-            "names": weights.map(|weights| naming_word(weights.naming)),
+            "names": weights.map(naming_word),
             "problem": self.problem,
             "tensors": weights.map(|weights| weights.tensors.len()),
             "parameters": weights.map(|weights| parameters(&weights.tensors)),
@@ -218,10 +218,10 @@ impl Inspected {
             format!("{} tensors", weights.tensors.len()),
             format!("{} parameters", grouped(parameters(&weights.tensors))),
         ];
-        parts.push(match weights.naming {
-            Naming::Dialect(dialect) => format!("{dialect} names"),
-            Naming::Own => "the model's own names".to_owned(),
-            Naming::Structure => "names of no known dialect".to_owned(),
+        parts.push(match (weights.dialect(), weights.naming) {
+            (Some(dialect), _) => format!("{dialect} names"),
+            (None, Naming::Own) => "the model's own names".to_owned(),
+            (None, _) => "names of no known dialect".to_owned(),
         });
         let blocks = blocks(&weights.tensors);
         if !blocks.is_empty() {
@@ -236,11 +236,11 @@ impl Inspected {
     }
 }
 
-fn naming_word(naming: Naming) -> String {
-    match naming {
-        Naming::Dialect(dialect) => dialect.to_string(),
-        Naming::Own => "own".to_owned(),
-        Naming::Structure => "structure".to_owned(),
+fn naming_word(weights: &CanonicalWeights) -> String {
+    match (weights.dialect(), weights.naming) {
+        (Some(dialect), _) => dialect.to_string(),
+        (None, Naming::Own) => "own".to_owned(),
+        (None, _) => "structure".to_owned(),
     }
 }
 
