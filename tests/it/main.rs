@@ -12,6 +12,7 @@ mod data;
 mod engines;
 mod ensemble;
 mod eval;
+mod families;
 mod finite;
 mod foreign;
 mod json;

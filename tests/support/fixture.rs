@@ -17,6 +17,8 @@ const WEIGHTS: u32 = 1;
 const PATTERN: u32 = 2;
 const NOISE: u32 = 3;
 const LABELS: u32 = 4;
+const SIGNS: u32 = 5;
+const VARIED: u32 = 6;
 
 /// Channel means of CIFAR-10.
 pub const MEAN: [f32; 3] = [0.4914, 0.4822, 0.4465];
@@ -27,7 +29,6 @@ pub const STD: [f32; 3] = [0.2470, 0.2435, 0.2616];
 pub const SIDE: usize = 32;
 /// Number of classes.
 pub const CLASSES: usize = 10;
-const IMAGE: usize = 3 * SIDE * SIDE;
 
 /// Initial value of the tensor `name` (`layer1.0.conv1.weight`): uniform within
 /// `√(6 / fan_in)` for the weights of convolutions and within `1 / √in` for those
@@ -45,6 +46,40 @@ pub fn weight(name: &str, dims: &[usize]) -> Vec<f32> {
     let words = (0..count.div_ceil(4) as u32).flat_map(|quad| draw([quad, stream, 0, WEIGHTS]));
     let unit = |word: u32| f64::from(word >> 8) * 2f64.powi(-23) - 1.0;
     words.take(count).map(|word| (unit(word) * bound) as f32).collect()
+}
+
+/// As [`weight`] for weights; γ from ¾ to 1¼, β and biases from −¼ to ¼, so that
+/// none of them is without effect.
+pub fn varied(name: &str, dims: &[usize]) -> Vec<f32> {
+    if dims.len() > 1 {
+        return weight(name, dims);
+    }
+    let stream = fnv1a(name);
+    let words = (0..dims[0].div_ceil(4) as u32).flat_map(|quad| draw([quad, stream, 0, VARIED]));
+    let centre = if name.ends_with(".weight") { 1.0 } else { 0.0 };
+    let unit = |word: u32| f64::from(word >> 8) * 2f64.powi(-23) - 1.0;
+    words
+        .take(dims[0])
+        .map(|word| (unit(word) / 4.0 + centre) as f32)
+        .collect()
+}
+
+/// The Euclidean norm of a tensor, and its products with three vectors of signs
+/// that belong to its name. The mean square of the products with a difference of
+/// two tensors is on average the square of that difference's norm.
+pub fn sketch(name: &str, values: &[f64]) -> [f64; 4] {
+    let stream = fnv1a(name);
+    let mut sums = [0.0; 4];
+    for (quad, four) in (0u32..).zip(values.chunks(4)) {
+        for (value, word) in four.iter().zip(draw([quad, stream, 0, SIGNS])) {
+            sums[0] += value * value;
+            for (bit, sum) in sums[1..].iter_mut().enumerate() {
+                *sum += if word >> bit & 1 == 0 { *value } else { -value };
+            }
+        }
+    }
+    sums[0] = sums[0].sqrt();
+    sums
 }
 
 /// Initial values of every parameter of `graph`, by `ParamId` and in its
@@ -66,18 +101,25 @@ pub fn states(graph: &Graph) -> Vec<Vec<f32>> {
 
 /// Batch number `step` (from 0): the bytes of `batch` images, `N×3×32×32`,
 /// and their labels. A pixel is the mean of noise and of a coarse pattern of its
-/// class (2×2 cells with 16×16 pixels, for each colour).
+/// class (2×2 cells of equal size, for each colour).
 pub fn image_batch(step: usize, batch: usize) -> (Vec<u8>, Vec<u32>) {
+    images_of(SIDE, step, batch)
+}
+
+/// The same with images `N×3×side×side`; `side` is a multiple of 4.
+pub fn images_of(side: usize, step: usize, batch: usize) -> (Vec<u8>, Vec<u32>) {
+    let image = 3 * side * side;
     let pattern: Vec<Vec<u8>> = (0..CLASSES as u32).map(|class| bytes(1, [class, 0, PATTERN])).collect();
-    let mut images = Vec::with_capacity(batch * IMAGE);
+    let mut images = Vec::with_capacity(batch * image);
     let mut labels = Vec::with_capacity(batch);
     for n in (step * batch..(step + 1) * batch).map(|n| n as u32) {
         let label = draw([n, 0, 0, LABELS])[0] % CLASSES as u32;
         let coarse = |i: usize| {
-            let (channel, row, column) = (i / SIDE / SIDE, i / SIDE % SIDE, i % SIDE);
-            pattern[label as usize][channel * 4 + row / 16 * 2 + column / 16]
+            let (channel, row, column) = (i / side / side, i / side % side, i % side);
+            let half = side / 2;
+            pattern[label as usize][channel * 4 + row / half * 2 + column / half]
         };
-        let noise = bytes(IMAGE as u32 / 16, [n, 0, NOISE]);
+        let noise = bytes(image as u32 / 16, [n, 0, NOISE]);
         let mixed = noise.iter().enumerate();
         images.extend(mixed.map(|(i, &noise)| ((u16::from(coarse(i)) + u16::from(noise)) / 2) as u8));
         labels.push(label);
@@ -258,7 +300,8 @@ impl Fixture {
     }
 }
 
-fn digest<const N: usize>(values: impl Iterator<Item = [u8; N]>) -> String {
+/// SHA-256 in hexadecimal digits.
+pub fn digest<const N: usize>(values: impl Iterator<Item = [u8; N]>) -> String {
     let bytes: Vec<u8> = values.flatten().collect();
     Sha256::digest(&bytes)
         .iter()

@@ -5,6 +5,7 @@
 pub mod browser;
 pub mod conv;
 pub mod device;
+pub mod family;
 pub mod fixture;
 pub mod program;
 pub mod reference_run;
