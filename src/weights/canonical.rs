@@ -130,14 +130,27 @@ impl CanonicalWeights {
 /// tensors; `None` where the shapes do not say.
 pub fn ends_of(tensors: &TensorMap) -> Option<[usize; 2]> {
     let shapes = || tensors.values().map(|tensor| tensor.shape.as_slice());
-    let convs = shapes().filter_map(|shape| <&[usize; 4]>::try_from(shape).ok());
-    let channels = template::image_channels(convs);
+    let convs = || shapes().filter_map(|shape| <&[usize; 4]>::try_from(shape).ok());
+    // Where channels are concatenated, no convolution writes what another one reads.
+    let colours = || convs().map(|dims| dims[1]).find(|&channels| channels == 3);
+    let channels = template::image_channels(convs()).or_else(colours)?;
     let mut linear = shapes().filter_map(|shape| match shape {
         [outputs, _] => Some(*outputs),
         _ => None,
     });
-    let classes = linear.next()?;
-    linear.all(|other| other == classes).then_some([channels?, classes])
+    let first = linear.next();
+    let only = first.filter(|classes| linear.all(|other| other == *classes));
+    let is_last = |layer: &str| {
+        let inner = |(at, _): (usize, &str)| is_head(&layer[at + 1..]);
+        is_head(layer) || layer.ends_with("classifier.6") || layer.match_indices('.').any(inner)
+    };
+    let by_name = || {
+        let mut heads = tensors
+            .iter()
+            .filter(|(name, _)| split(name).1 == "weight" && is_last(split(name).0));
+        heads.next().and_then(|(_, tensor)| tensor.shape.first().copied())
+    };
+    Some([channels, only.or_else(by_name)?])
 }
 
 /// The contents of a file as weights under canonical names, see
