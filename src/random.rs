@@ -43,6 +43,8 @@ pub enum Stream {
     Study = 7,
     /// Inputs on which kernels are timed; index: the input.
     Tuning = 8,
+    /// Numbers with which a device is tested when it is opened.
+    Proof = 9,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::cases::Case;
 use super::peak::{Peak, Probes};
 use super::workbench::Workbench;
-use super::{BenchBudget, BenchError, ProgressCallback};
+use super::{BenchBudget, BenchError, ProgressCallback, check_rates};
 use crate::gpu::Gpu;
 use crate::schedule::target;
 
@@ -72,6 +72,10 @@ pub fn kernel_rates(
             percent_of_peak: peak.percent(gflops, gbps),
         }
     });
-    let rates = rates.collect();
+    let rates: Vec<KernelRates> = rates.collect();
+    check_rates("the peak", peak.gflops, peak.gbps)?;
+    for kernel in &rates {
+        check_rates(&kernel.name, kernel.gflops.unwrap_or(0.0), kernel.gbps)?;
+    }
     Ok((peak, rates))
 }

@@ -42,6 +42,19 @@ pub enum BenchError {
         /// The names of all kernels, separated by commas.
         names: String,
     },
+    /// A rate that no device reaches.
+    #[error(
+        "{what}: {rate:.3e} {unit} were measured, which no device reaches; the driver's clock or the driver itself is \
+         wrong, try another adapter"
+    )]
+    Impossible {
+        /// The kernel or network.
+        what: String,
+        /// The rate.
+        rate: f64,
+        /// "GFLOP/s" or "GB/s".
+        unit: &'static str,
+    },
     /// A file of results that cannot be used.
     #[error("{path}: {problem}")]
     File {
@@ -56,6 +69,24 @@ impl From<crate::gpu::GpuError> for BenchError {
     fn from(error: crate::gpu::GpuError) -> Self {
         BenchError::Train(error.into())
     }
+}
+
+/// Refuses rates (10⁹ operations and 10⁹ bytes per second) that no device reaches.
+fn check_rates(what: &str, gflops: f64, gbps: f64) -> Result<(), BenchError> {
+    // The largest accelerators of 2026 compute about 10⁵ GFLOP/s in 32 bits, and
+    // read about 10⁵ GB/s from their caches.
+    const MOST: f64 = 1e6;
+    for (rate, unit) in [(gflops, "GFLOP/s"), (gbps, "GB/s")] {
+        // Work and time of 0 give NaN.
+        if rate.is_nan() || rate > MOST {
+            return Err(BenchError::Impossible {
+                what: what.to_owned(),
+                rate,
+                unit,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// How often and how long everything is measured.
@@ -164,4 +195,23 @@ pub struct BenchResults {
     pub kernels: Vec<KernelRates>,
     /// The networks.
     pub networks: Vec<NetworkRates>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_that_no_device_reaches_are_refused() {
+        check_rates("conv", 60_000.0, 20_000.0).unwrap();
+        for (gflops, gbps, unit) in [
+            (322_680_998.0, 1.0, "GFLOP/s"),
+            (1.0, 1_807_650_000.0, "GB/s"),
+            (f64::INFINITY, 1.0, "GFLOP/s"),
+            (f64::NAN, 1.0, "GFLOP/s"),
+        ] {
+            let error = check_rates("conv", gflops, gbps).unwrap_err().to_string();
+            assert!(error.starts_with("conv: ") && error.contains(unit), "{error}");
+        }
+    }
 }

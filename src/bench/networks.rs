@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::timing::TimingSummary;
-use super::{BenchBudget, BenchError, BenchProgress, ProgressCallback};
+use super::{BenchBudget, BenchError, BenchProgress, ProgressCallback, check_rates};
 use crate::data::{Draw, ImageSet, Normalization, Padding};
 use crate::gpu::Gpu;
 use crate::graph::{Mode, Recompute, Route};
@@ -112,7 +112,15 @@ pub fn network_rates(
         }
     }
     let rates = runners.iter().zip(&times);
-    Ok(rates.filter_map(|(runner, times)| runner.rates(times)).collect())
+    let rates: Vec<NetworkRates> = rates.filter_map(|(runner, times)| runner.rates(times)).collect();
+    for network in &rates {
+        check_rates(
+            &network.model,
+            network.training_gflops.max(network.inference_gflops),
+            0.0,
+        )?;
+    }
+    Ok(rates)
 }
 
 /// Seconds in each round: of a training step, of a batch of inference, and of

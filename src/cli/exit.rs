@@ -176,8 +176,10 @@ fn hint(error: &TrainError) -> Option<&'static str> {
 fn gpu_hint(error: &GpuError) -> Option<&'static str> {
     Some(match error {
         GpuError::NoAdapter => "choose it with --adapter reference",
-        GpuError::NoSuchAdapter { .. } | GpuError::Open { .. } => "`residua devices` lists the adapters",
-        GpuError::Lost { .. } => "`residua train --resume DIR` does that",
+        GpuError::NoSuchAdapter { .. } | GpuError::Open { .. } | GpuError::Wrong { .. } => {
+            "`residua devices` lists the adapters"
+        }
+        GpuError::Lost { .. } | GpuError::Dropped { .. } => "`residua train --resume DIR` does that",
         GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "set it with --batch-size",
         GpuError::Stopped | GpuError::Validation(_) => return None,
     })

@@ -142,12 +142,13 @@ impl Gpu {
     /// Waits for all submitted work and reads `range` (in bytes, multiples of 4).
     ///
     /// # Errors
-    /// When the device is lost or has reported an error.
+    /// When the device is lost, has reported an error, or has not done all that was
+    /// submitted.
     pub fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, range: Range<u64>) -> Result<Vec<T>, GpuError> {
         let size = range.end - range.start;
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
-            size: size.max(4),
+            size: size + 4,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
@@ -155,13 +156,26 @@ impl Gpu {
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(&buffer.raw, range.start, &staging, 0, size);
-        self.queue.submit([encoder.finish()]);
+        let guard = self.count.as_ref().map(|count| {
+            // With the data comes the number of submissions that the device has done.
+            encoder.copy_buffer_to_buffer(&count.done().raw, 0, &staging, size, 4);
+            count.given()
+        });
+        let given = guard.as_deref().copied();
+        self.give(encoder.finish(), given.unwrap_or(0));
+        drop(guard);
         staging.slice(..).map_async(wgpu::MapMode::Read, |_| {});
         self.wait_for_all()?;
         let mapped = staging.slice(..).get_mapped_range();
         let mapped = mapped.map_err(|error| GpuError::Lost {
             reason: error.to_string(),
         })?;
+        if let Some(given) = given {
+            let done = bytemuck::pod_read_unaligned(&mapped[size as usize..]);
+            if done != given {
+                return Err(GpuError::Dropped { done, given });
+            }
+        }
         let count = size as usize / size_of::<T>();
         let mut values = vec![T::zeroed(); count];
         bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&mapped[..count * size_of::<T>()]);

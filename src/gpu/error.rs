@@ -33,6 +33,34 @@ pub enum GpuError {
         /// The driver's reason.
         reason: String,
     },
+    /// The device gives wrong results, or none, for known numbers.
+    #[error(
+        "adapter '{adapter}' does not compute: {wrong} of {of} known results are wrong (the first is {found:#x} \
+         instead of {expected:#x}); its driver does not work here, try another adapter"
+    )]
+    Wrong {
+        /// The adapter's name.
+        adapter: String,
+        /// Wrong results.
+        wrong: usize,
+        /// All results.
+        of: usize,
+        /// The bits of the first wrong result, as they should be.
+        expected: u32,
+        /// Its bits as the device gave them.
+        found: u32,
+    },
+    /// The device did not do all that was submitted, and reported no error.
+    #[error(
+        "the device did {done} of {given} submissions and reported no error: its results are lost; \
+         resume from the last checkpoint, with a smaller batch if its driver stops work that takes long"
+    )]
+    Dropped {
+        /// What the device has done.
+        done: u32,
+        /// What it was given.
+        given: u32,
+    },
     /// An allocation failed.
     #[error("the device is out of memory ({what}); use a smaller batch")]
     OutOfMemory {
@@ -53,6 +81,17 @@ pub enum GpuError {
     /// The device refused a command: a bug in this crate.
     #[error("the device refused a command, which is a bug in residua; please report it: {0}")]
     Validation(String),
+}
+
+impl GpuError {
+    /// Whether nothing more can be done on the device, so that trying another
+    /// kernel is of no use.
+    pub fn ends_work(&self) -> bool {
+        matches!(
+            self,
+            GpuError::Lost { .. } | GpuError::Dropped { .. } | GpuError::Wrong { .. } | GpuError::Stopped
+        )
+    }
 }
 
 /// Stores a device's first asynchronous error until [`Fault::check`] returns it.

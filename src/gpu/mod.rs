@@ -7,6 +7,7 @@ mod buffer;
 mod cache;
 mod error;
 mod pipeline;
+mod proof;
 mod record;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ pub use record::{Dispatch, Recorder, Submission};
 use crate::stop::StopToken;
 use buffer::MemoryCounter;
 use error::Fault;
+use proof::SubmissionCount;
 
 /// The limits of an opened device, as far as this crate needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub struct Gpu {
     cache: Option<cache::DiskCache>,
     timestamps: bool,
     stop: Mutex<StopToken>,
+    /// `None` until the device has proven that it computes.
+    count: Option<SubmissionCount>,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -90,13 +94,16 @@ pub struct AdapterOverrides {
     pub no_f16: bool,
     /// Whether shaders cannot use 64-bit integers.
     pub no_int64: bool,
+    /// The number of submissions after which all others are dropped without an
+    /// error, as some drivers do after one that took too long.
+    pub drop_after: Option<u32>,
 }
 
 impl Gpu {
     /// Opens the adapter that `choice` names.
     ///
     /// # Errors
-    /// When there is no such adapter, or it cannot be opened.
+    /// When there is no such adapter, it cannot be opened, or it does not compute.
     pub fn open(choice: &AdapterChoice) -> Result<Self, GpuError> {
         Self::open_as(choice, &AdapterOverrides::default())
     }
@@ -105,7 +112,7 @@ impl Gpu {
     /// `overrides`.
     ///
     /// # Errors
-    /// When there is no such adapter, or it cannot be opened.
+    /// When there is no such adapter, it cannot be opened, or it does not compute.
     pub fn open_as(choice: &AdapterChoice, overrides: &AdapterOverrides) -> Result<Self, GpuError> {
         let adapter = adapter::select(choice)?;
         Self::from_adapter(&adapter, choice, overrides)
@@ -170,7 +177,7 @@ impl Gpu {
             .contains(wgpu::Features::PIPELINE_CACHE)
             .then(|| cache::DiskCache::open(&device, adapter))
             .flatten();
-        Ok(Gpu {
+        let mut gpu = Gpu {
             opened_as: (choice.clone(), *overrides),
             limits: Limits {
                 binding: limits.max_storage_buffer_binding_size,
@@ -195,7 +202,10 @@ impl Gpu {
             cache,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             stop: Mutex::default(),
-        })
+            count: None,
+        };
+        gpu.prove()?;
+        Ok(gpu)
     }
 
     /// From now on no kernel is compiled once `stop` asks to stop.

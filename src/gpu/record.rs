@@ -125,7 +125,22 @@ impl Gpu {
             pass: None,
         };
         record(&mut recorder);
-        Submission(self.queue.submit([recorder.finish()]))
+        let Some(count) = &self.count else {
+            return self.give(recorder.finish(), 0);
+        };
+        count.record(&mut recorder);
+        let commands = recorder.finish();
+        let mut given = count.given();
+        let submission = self.give(commands, *given);
+        *given = given.wrapping_add(1);
+        submission
+    }
+
+    /// Gives `commands` to the device after `given` other submissions.
+    pub(super) fn give(&self, commands: wgpu::CommandBuffer, given: u32) -> Submission {
+        let (_, overrides) = &self.opened_as;
+        let dropped = overrides.drop_after.is_some_and(|most| given >= most);
+        Submission(self.queue.submit((!dropped).then_some(commands)))
     }
 
     /// Waits until `submission` is done.

@@ -122,7 +122,7 @@ pub struct ResidualBlock<'a> {
 }
 
 impl Graph {
-    pub(super) fn push(&mut self, op: Op, inputs: &[NodeId], shape: Shape) -> NodeId {
+    pub(crate) fn push(&mut self, op: Op, inputs: &[NodeId], shape: Shape) -> NodeId {
         self.nodes.push(Node {
             op,
             inputs: inputs.to_vec(),

@@ -49,7 +49,7 @@ pub use value::Value;
 use algorithm::{Problem, Single};
 use conv::problem::{Convolution, WeightGradient};
 
-use crate::graph::{Conv, PadShortcut, Shape};
+use crate::graph::{Conv, Op, PadShortcut, Shape};
 use crate::random::Stream;
 
 /// A piece of work for the device: an operation of the graph, or several that
@@ -168,6 +168,23 @@ impl Work {
         match self {
             Work::ConvStats { conv, bias, .. } => Work::Conv { conv, bias },
             work => work,
+        }
+    }
+
+    /// The operation of the graph whose output is this work's first output; `None`
+    /// for several operations together, and for those that depend on more than
+    /// their inputs.
+    pub(crate) fn operation(&self) -> Option<Op> {
+        match *self {
+            Work::Conv { conv, .. } | Work::ConvStats { conv, .. } => Some(Op::Conv(conv)),
+            Work::ConvInputGradient(conv) => Some(Op::ConvInputGradient(conv)),
+            Work::ConvWeightGradient(conv) => Some(Op::ConvWeightGradient(conv)),
+            Work::ChannelSum => Some(Op::ChannelSum),
+            Work::NormParamGradients { relu: false } => Some(Op::BatchNormParamGradients),
+            Work::Linear { .. } => Some(Op::Linear),
+            Work::LinearInputGradient => Some(Op::LinearInputGradient),
+            Work::LinearWeightGradient => Some(Op::LinearWeightGradient),
+            _ => None,
         }
     }
 

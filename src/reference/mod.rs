@@ -21,6 +21,7 @@ mod pool;
 mod reduce;
 mod run;
 
+pub(crate) use run::operation;
 pub use run::{Inputs, ReferenceError, Values, run};
 
 #[cfg(test)]

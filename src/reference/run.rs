@@ -121,6 +121,33 @@ pub fn run(graph: &Graph, route: &Route, wanted: &[NodeId], inputs: Inputs) -> R
     Ok(Values { kept: kept.collect() })
 }
 
+/// The output of one operation for `batch` images. It depends on its inputs only:
+/// no image, label, parameter, running state or gain.
+pub(crate) fn operation(op: Op, inputs: &[(&Shape, Vec<f64>)], output: &Shape, batch: usize) -> Vec<f64> {
+    let mut graph = Graph::new(Mode::Eval);
+    // The values of these nodes are given.
+    let ids: Vec<NodeId> = inputs
+        .iter()
+        .map(|(shape, _)| graph.push(Op::Zeros, &[], (*shape).clone()))
+        .collect();
+    let id = graph.push(op, &ids, output.clone());
+    let evaluator = Evaluator {
+        graph: &graph,
+        route: &Route::full(0),
+        inputs: Inputs {
+            images: &[],
+            labels: &[],
+            params: &[],
+            states: &mut [],
+            batch,
+            seed: 0,
+            step: 0,
+        },
+        values: inputs.iter().map(|(_, values)| Some(Cow::from(values))).collect(),
+    };
+    evaluator.compute(graph.node(id))
+}
+
 /// For each value, the last node that reads it; `None` for the values that are
 /// returned, which stay.
 fn last_readers(graph: &Graph, live: &Active, wanted: &[NodeId]) -> Vec<Option<NodeId>> {

@@ -25,6 +25,19 @@ pub enum TuningError {
     /// The device failed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The device computes something else than the f64 reference.
+    #[error(
+        "{adapter} computes '{work}' wrongly: the plain kernel's output differs from the f64 reference by {distance:.1e} \
+         (relative norm); its driver does not work here, try another adapter"
+    )]
+    Wrong {
+        /// The adapter's name, driver and API.
+        adapter: String,
+        /// The work, with its shapes.
+        work: String,
+        /// The distance of the outputs, divided by the norm of the reference's.
+        distance: f64,
+    },
     /// None of several entries to replay is for this device.
     #[error("the kernels to replay were chosen on other devices, none of them {adapter}")]
     OtherDevices {

@@ -9,6 +9,8 @@ use crate::schedule::PlanRequest;
 /// The number is about the same on processors and on GPUs: GPUs are faster at
 /// both.
 const MACS_PER_BYTE: u64 = 8;
+/// Multiply-adds that the f64 reference computes in some hundredths of a second.
+const REFERENCE_MACS: u64 = 20_000_000;
 /// Below this share of a step, tuning saves less than it costs: it gains a tenth of the
 /// share at best.
 const SMALL: f64 = 0.001;
@@ -96,6 +98,20 @@ impl Job {
         if !target.cpu || few == 0 || !self.output.batched || self.macs_per_image(target) == 0 {
             return None;
         }
+        let algorithm = Algorithm::Plain;
+        let lowered = self
+            .work
+            .lower_as(&algorithm, &self.shapes(), &self.output, few, target)?;
+        Some((few, LoweredAlgorithm { algorithm, lowered }))
+    }
+
+    /// The plain kernel for a few images, so that the f64 reference computes the
+    /// same within some hundredths of a second, and the number of those images.
+    /// `None` where the reference has no such operation.
+    pub fn plain_for_reference(&self, target: &Target) -> Option<(usize, LoweredAlgorithm)> {
+        self.work.operation()?;
+        let macs = self.macs_per_image(target).max(self.output.per_image() as u64);
+        let few = (REFERENCE_MACS / macs.max(1)).clamp(1, self.batch as u64) as usize;
         let algorithm = Algorithm::Plain;
         let lowered = self
             .work

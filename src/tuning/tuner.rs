@@ -1,7 +1,9 @@
 //! Which algorithm for one piece of work is the fastest on this device?
 //!
-//! All algorithms run on the same random inputs. Each output is first compared
-//! with the plain kernel's. Those that agree are then timed in turn, and the
+//! The plain kernel's output for a few images is first compared with the f64
+//! reference: a device that computes it wrongly is not used. Then all algorithms
+//! run on the same random inputs, and each output is compared with the plain
+//! kernel's. Those that agree are then timed in turn, and the
 //! shortest of several rounds counts: other programs can only make a kernel
 //! slower. An alternative must beat the default algorithm by more than the
 //! noise of the measurement.
@@ -26,7 +28,8 @@ use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Program};
 use crate::graph::Precision;
 use crate::kernels::{Algorithm, Lowered, Operand, STEP_BYTES, Target};
 use crate::random::{Philox, Stream};
-use crate::schedule::{Timing, TunedKernel, dispatch, read_values, target, write_values};
+use crate::reference;
+use crate::schedule::{SessionError, Timing, TunedKernel, dispatch, read_values, target, write_values};
 
 /// Largest relative difference (Euclidean norm) between an algorithm's output
 /// and the plain kernel's. It allows for another order of sums and no more.
@@ -181,12 +184,55 @@ impl Tuner {
         self.began.elapsed().as_secs_f64() > self.budget.total
     }
 
+    /// Compares the plain kernel's output for `images` images with that of the f64
+    /// reference, where the reference has the operation of `job`.
+    ///
+    /// # Errors
+    /// Where they differ, or the device is lost.
+    pub fn compare_with_reference(
+        &mut self,
+        job: &Job,
+        images: usize,
+        plain: &LoweredAlgorithm,
+    ) -> Result<(), TuningError> {
+        let Some(operation) = job.work.operation() else {
+            return Ok(());
+        };
+        self.draw(job, images);
+        let worker = &self.workers[0];
+        let gpu = &worker.gpu;
+        let buffers = self.job_buffers(worker, job, images, std::slice::from_ref(plain))?;
+        first_run(gpu, &buffers, plain)?;
+        let output = buffers.read_output(gpu)?;
+        // Read back: 16-bit inputs are rounded.
+        let inputs: Result<Vec<_>, GpuError> = job
+            .inputs
+            .iter()
+            .zip(&buffers.inputs)
+            .map(|(shape, place)| {
+                let values = read_values(gpu, place, shape.precision, shape.len(images))?;
+                Ok((shape, values.into_iter().map(f64::from).collect()))
+            })
+            .collect();
+        let expected = reference::operation(operation, &inputs?, &job.output, images);
+        let expected: Vec<f32> = expected.into_iter().map(|value| value as f32).collect();
+        let distance = relative_distance(&output, &expected);
+        if distance.is_nan() || distance > buffers.tolerance() {
+            return Err(TuningError::Wrong {
+                adapter: gpu.info().to_string(),
+                work: job.signature(),
+                distance,
+            });
+        }
+        Ok(())
+    }
+
     /// Measures `algorithms` of `job` on `images` images. The default
     /// algorithm is first; the plain one is last and gives the reference
     /// output.
     ///
     /// # Errors
-    /// Where the device is lost.
+    /// Where the device is lost, or computes something else than the f64 reference.
     pub fn job(&mut self, job: &Job, images: usize, algorithms: &[LoweredAlgorithm]) -> Result<Tuned, TuningError> {
         let mut tuned = Tuned {
             job: job.clone(),
@@ -201,6 +247,13 @@ impl Tuner {
         let Some((plain, others)) = algorithms.split_last() else {
             return Ok(tuned);
         };
+        if let Some((few, plain)) = job.plain_for_reference(&self.target) {
+            match self.compare_with_reference(job, few, &plain) {
+                // It fails again below, where the default algorithm is kept.
+                Err(TuningError::Session(SessionError::Gpu(error))) if !error.ends_work() => {}
+                compared => compared?,
+            }
+        }
         self.draw(job, images);
         let shares = self.divide(others);
         let workers = self.workers.iter();
@@ -360,7 +413,7 @@ impl Tuner {
                     Ok((dispatches, seconds)) => {
                         Ok((dispatches, seconds + pipeline_seconds.get(index).unwrap_or(&0.0)))
                     }
-                    Err(ends @ (GpuError::Lost { .. } | GpuError::Stopped)) => return Err(ends.into()),
+                    Err(error) if error.ends_work() => return Err(error.into()),
                     Err(error) => Err(error),
                 };
                 runs.push(FirstRun { index, worker, outcome });
@@ -519,8 +572,8 @@ fn fastest(measurements: &[Measurement]) -> f64 {
 /// The job keeps the default algorithm: the plain kernel did not run, so there
 /// is nothing to compare with.
 fn without_reference(mut tuned: Tuned, error: GpuError) -> Result<Tuned, TuningError> {
-    if let ends @ (GpuError::Lost { .. } | GpuError::Stopped) = error {
-        return Err(ends.into());
+    if error.ends_work() {
+        return Err(error.into());
     }
     if let Some((_, plain)) = tuned.results.last_mut() {
         *plain = Err(Rejected::Failed(error.to_string()));

@@ -26,6 +26,7 @@ mod owners;
 mod parity;
 mod paths;
 mod precision;
+mod proof;
 mod recompute;
 mod record;
 mod reference_parity;

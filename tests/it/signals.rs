@@ -224,6 +224,20 @@ mod programs {
     }
 
     #[test]
+    fn programs_that_are_killed_lose_nothing() {
+        let programs = Path::new(env!("CARGO_BIN_EXE_residua")).parent().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kill-test.sh");
+        let test = Command::new("bash")
+            .arg(script)
+            .arg("6")
+            .arg(programs)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&test.stdout);
+        assert!(test.status.success() && text.ends_with("0 failures\n"), "{text}");
+    }
+
+    #[test]
     fn a_second_signal_ends_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("run");

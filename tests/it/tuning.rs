@@ -15,8 +15,8 @@ use residua::models::{InputShape, ModelSpec};
 use residua::schedule::{KernelChoices, Session, TunedKernel, step_request};
 use residua::train::{DeviceEngine, choose_kernels};
 use residua::tuning::{
-    Budget, Job, KeptDefault, KernelSource, Rejected, Tuner, TuningCache, TuningEvent, TuningKey, TuningProgress,
-    TuningSummary, Workload, jobs, tune,
+    Budget, Job, KeptDefault, KernelSource, Rejected, Tuner, TuningCache, TuningError, TuningEvent, TuningKey,
+    TuningProgress, TuningSummary, Workload, jobs, tune,
 };
 
 const DIMS: [usize; 3] = [3, 8, 8];
@@ -273,6 +273,32 @@ fn wrong_and_impossible_kernels_are_rejected(kind: AdapterKind) {
     assert_eq!(tuned.choice.algorithm, Algorithm::Plain, "{tuned:?}");
     // The device still works.
     gpu.check().unwrap();
+}
+
+#[test]
+fn a_wrong_plain_kernel_is_found_by_the_f64_reference() {
+    for kind in device::KINDS {
+        let gpu = device::of_kind(kind);
+        let session = session(&gpu, &network);
+        let target = residua::schedule::target(&gpu);
+        let mut tuner = Tuner::new(&gpu, &Budget::default()).unwrap();
+        let mut compared = 0;
+        for job in jobs_of(&session) {
+            let Some((images, mut plain)) = job.plain_for_reference(&target) else {
+                continue;
+            };
+            tuner.compare_with_reference(&job, images, &plain).unwrap();
+            // The last dispatch is missing: as if a device left it out.
+            plain.lowered.calls.pop();
+            let error = tuner.compare_with_reference(&job, images, &plain).unwrap_err();
+            assert!(
+                matches!(&error, TuningError::Wrong { work, distance, .. } if *work == job.signature() && *distance > 0.5),
+                "{error}"
+            );
+            compared += 1;
+        }
+        assert!(compared >= 10, "{compared}");
+    }
 }
 
 #[test]
