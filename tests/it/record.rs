@@ -64,7 +64,11 @@ const CASES: &[Case] = &[
     model("preact-11", ("preact-11:shortcut=A", "shortcut=B", "shortcut=A")),
     model(
         "preact-20:block=bottleneck",
-        ("preact-20", "block=bottleneck,shortcut=B", "block=basic,shortcut=A"),
+        (
+            "preact-20",
+            "block=bottleneck,shortcut=B,stride-at=first",
+            "block=basic,shortcut=A",
+        ),
     ),
     model("wrn-10-1", ("wrn-10-1:block=B(3,1)", "block=B(3,3)", "block=B(3,1)")),
     model(
@@ -265,7 +269,8 @@ fn a_file_of_another_program_has_its_open_choices_said() {
     for (extra, part) in [
         (
             &["--data", "synthetic:1,2"][..],
-            "does not say which model it is; name it: --model NAME",
+            "these have its tensors: resnet8, resnet8:shortcut=A-end, resnet8:shortcut=A-avg, plain-8; they differ in what \
+             has no parameters; name one of them: --model NAME",
         ),
         (
             &["--model", "resnet8"],
