@@ -151,15 +151,14 @@ impl WeightsFile {
         let mut digest = Sha256::new();
         match &self.file {
             Some(opened) => {
-                opened
-                    .source()
-                    .each_part(|part| digest.update(part))
-                    .map_err(|error| in_file(&self.path, "weights", error.into()))?;
+                let read = opened.source().each_part(|part| digest.update(part));
+                // A file that became shorter could not be read to its end.
                 if !opened.is_unchanged() {
                     return Err(WeightsError::Changed {
                         path: self.path.clone(),
                     });
                 }
+                read.map_err(|error| in_file(&self.path, "weights", error.into()))?;
             }
             None => {
                 for part in folder::files(&self.path)? {
