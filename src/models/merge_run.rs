@@ -37,7 +37,7 @@ pub(super) const NAMES: &str = "dmrnet-imagenet-50";
 /// Reads a request for the merge-and-run network for ImageNet.
 pub(super) fn read(request: &mut ModelRequest) -> Option<Result<ModelSpec, ModelError>> {
     let is_its = request.sizes("dmrnet-imagenet") == Some([50]);
-    is_its.then(|| Ok(ModelSpec::ImageNetMergeRun(ImageNetMergeRun {})))
+    is_its.then_some(Ok(ModelSpec::ImageNetMergeRun(ImageNetMergeRun {})))
 }
 
 impl Family for ImageNetMergeRun {

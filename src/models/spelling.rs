@@ -50,18 +50,13 @@ pub(super) fn usual(name: &str) -> String {
 
 /// `bc-l100-k12` and `100-12-bc` as `densenet-bc-100-12`.
 fn densenet(sizes: &str) -> String {
-    let is_bc = |word: &&str| *word == "bc";
     let number = |word: &str| {
         let digits = word.strip_prefix(['l', 'k']);
         digits.filter(|digits| !digits.is_empty()).unwrap_or(word).to_string()
     };
     let words: Vec<&str> = sizes.split('-').collect();
-    let bc = if words.iter().any(|word| is_bc(&word)) {
-        "bc-"
-    } else {
-        ""
-    };
-    let numbers: Vec<String> = words.into_iter().filter(|word| !is_bc(word)).map(number).collect();
+    let bc = if words.contains(&"bc") { "bc-" } else { "" };
+    let numbers: Vec<String> = words.into_iter().filter(|&word| word != "bc").map(number).collect();
     format!("densenet-{bc}{}", numbers.join("-"))
 }
 

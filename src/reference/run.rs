@@ -9,7 +9,7 @@ use super::plane::Extent;
 use super::pool::{GlobalMean, PoolWindows};
 use super::reduce::Channels;
 use super::{batch_norm, gate, linear, loss, pointwise};
-use crate::graph::{Active, Graph, Node, NodeId, Op, Route, RouteError, Side};
+use crate::graph::{Active, Graph, Mode, Node, NodeId, Op, Route, RouteError, Shape, Side};
 use crate::random::Stream;
 
 /// The values that a run reads, and the running states that it advances.
@@ -133,7 +133,7 @@ pub(crate) fn operation(op: Op, inputs: &[(&Shape, Vec<f64>)], output: &Shape, b
     let id = graph.push(op, &ids, output.clone());
     let evaluator = Evaluator {
         graph: &graph,
-        route: &Route::full(0),
+        route: &graph.default_route(),
         inputs: Inputs {
             images: &[],
             labels: &[],

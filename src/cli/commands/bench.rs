@@ -194,6 +194,6 @@ fn fault(error: BenchError) -> CliError {
     match error {
         BenchError::Train(error) => error.into(),
         BenchError::NoSuchCase { .. } => CliError::argument(format!("--only: {error}")),
-        BenchError::File { .. } => CliError::failure(error),
+        BenchError::File { .. } | BenchError::Impossible { .. } => CliError::failure(error),
     }
 }
