@@ -19,7 +19,7 @@
 // `input_stationary` carries nothing in its loop. It holds the values of a
 // block of CHANNELS source channels, which stay in the first-level cache, and
 // loops over the destination channels. Sums of earlier blocks are read back
-// from memory. It serves 1×1 kernels, and 3×3 kernels at stride 1 by Winograd's
+// from memory. It serves 1×1 and 7×7 kernels, and 3×3 kernels at stride 1 by Winograd's
 // F(4×4, 3×3), where 16 pixels take 36 products per source channel instead of
 // 144 (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural
 // Networks"). Products are summed as terms of the transform, in registers, and
@@ -57,13 +57,13 @@ const PX: u32 = 4u;
 const PY: u32 = 4u;
 const KB: u32 = 8u;
 const CHANNELS: u32 = 1u;
-// Whether `input_stationary` uses Winograd's transform; else the kernel is 1×1.
+// Whether `input_stationary` uses Winograd's transform; else it goes tap by tap.
 const WINOGRAD: bool = false;
 // Destination channels whose sums are in registers at a time: KB in
 // `output_stationary`, 1 in `input_stationary`.
 const ACCUMULATORS: u32 = KB;
 // Source pixels of a tile: INNER_X × INNER_Y of its own, and a halo of LEFT on
-// the left and above, RIGHT on the right and below, 0 or 1 each.
+// the left and above, RIGHT on the right and below, at most as wide as a tile.
 const LEFT: u32 = 1u;
 const RIGHT: u32 = 1u;
 const INNER_X: u32 = 4u;
@@ -105,6 +105,8 @@ const BLOCKS: u32 = (DC + KB - 1u) / KB;
 const TAPS: u32 = KERNEL * KERNEL;
 const ROWS: u32 = LEFT + INNER_Y + RIGHT;
 const COLS: u32 = LEFT + INNER_X + RIGHT;
+// Rows of a halo, above or below.
+const HALO_ROWS: u32 = max(max(LEFT, RIGHT), 1u);
 // Weights that a lane loads by one instruction.
 const LOAD_WIDTH: u32 = select(4u, 8u, WEIGHTS_LOAD8);
 // For `output_stationary`: weights of a block of destination channels for CHANNELS
@@ -157,13 +159,15 @@ fn widened(own: array<f32, INNER_X>, lane: u32) -> array<f32, COLS> {
     for (var j = 0u; j < INNER_X; j++) { // unroll
         row[LEFT + j] = own[j];
     }
-    if (LEFT > 0u && LANES_X > 1u) { // static
-        let left = subgroupShuffle(own[INNER_X - 1u], (lane + SUBGROUP_SIZE - 1u) % SUBGROUP_SIZE);
-        row[0] = select(left, 0.0, lane % LANES_X == 0u);
-    }
-    if (RIGHT > 0u && LANES_X > 1u) { // static
-        let right = subgroupShuffle(own[0], (lane + 1u) % SUBGROUP_SIZE);
-        row[COLS - 1u] = select(right, 0.0, lane % LANES_X == LANES_X - 1u);
+    if (LANES_X > 1u) { // static
+        for (var j = 0u; j < LEFT; j++) { // unroll
+            let left = subgroupShuffle(own[INNER_X - LEFT + j], (lane + SUBGROUP_SIZE - 1u) % SUBGROUP_SIZE);
+            row[j] = select(left, 0.0, lane % LANES_X == 0u);
+        }
+        for (var j = 0u; j < RIGHT; j++) { // unroll
+            let right = subgroupShuffle(own[j], (lane + 1u) % SUBGROUP_SIZE);
+            row[LEFT + INNER_X + j] = select(right, 0.0, lane % LANES_X == LANES_X - 1u);
+        }
     }
     return row;
 }
@@ -180,15 +184,25 @@ fn window(plane: u32, tx: u32, ty: u32, lane: u32) -> array<f32, ROWS * COLS> {
     // The first row of tiles of the subgroup has no lane above it, the last row
     // none below it: these load that halo. With two or more rows, no lane needs
     // both.
-    var above: array<f32, COLS>;
-    var below: array<f32, COLS>;
+    var above: array<f32, HALO_ROWS * COLS>;
+    var below: array<f32, HALO_ROWS * COLS>;
     if (!WHOLE_IMAGES && LEFT > 0u) { // static
-        let y = select(ty * INNER_Y + INNER_Y, ty * INNER_Y - 1u, lane < LANES_X || RIGHT == 0u);
-        above = widened(pixels(plane, tx * INNER_X, y), lane);
+        for (var r = 0u; r < HALO_ROWS; r++) { // unroll
+            let y = select(ty * INNER_Y + INNER_Y + r, ty * INNER_Y + r - LEFT, lane < LANES_X || RIGHT == 0u);
+            let row = widened(pixels(plane, tx * INNER_X, y), lane);
+            for (var j = 0u; j < COLS; j++) { // unroll
+                above[r * COLS + j] = row[j];
+            }
+        }
         below = above;
     }
     if (!WHOLE_IMAGES && RIGHT > 0u && (LEFT == 0u || LANES_Y == 1u)) { // static
-        below = widened(pixels(plane, tx * INNER_X, ty * INNER_Y + INNER_Y), lane);
+        for (var r = 0u; r < RIGHT; r++) { // unroll
+            let row = widened(pixels(plane, tx * INNER_X, ty * INNER_Y + INNER_Y + r), lane);
+            for (var j = 0u; j < COLS; j++) { // unroll
+                below[r * COLS + j] = row[j];
+            }
+        }
     }
     for (var j = 0u; j < LEFT * COLS; j++) { // unroll
         taken[j] = above[j];
@@ -540,15 +554,20 @@ fn winograd_sums(patches: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
     return pixels;
 }
 
-// The same for a 1×1 kernel.
-fn pointwise_sums(pixels: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
+// The same tap by tap.
+fn tap_sums(pixels: ptr<function, array<f32, CHANNELS * SOURCE_VALUES>>,
           own: ptr<function, array<f32, KERNEL_VALUES * LANE_KERNELS>>) -> array<f32, ACCUMULATORS * PX * PY> {
     var acc: array<f32, ACCUMULATORS * PX * PY>;
     for (var i = 0u; i < CHANNELS; i++) { // unroll
-        let w = subgroupShuffle((*own)[i / SUBGROUP_SIZE], i % SUBGROUP_SIZE);
-        for (var py = 0u; py < PY; py++) { // unroll
-            for (var px = 0u; px < PX; px++) { // unroll
-                acc[py * PX + px] += w * (*pixels)[i * SOURCE_VALUES + (py * COLS + px) * STRIDE];
+        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+            for (var kx = 0u; kx < KERNEL; kx++) { // unroll
+                let w = subgroupShuffle((*own)[i / SUBGROUP_SIZE * TAPS + ky * KERNEL + kx], i % SUBGROUP_SIZE);
+                for (var py = 0u; py < PY; py++) { // unroll
+                    for (var px = 0u; px < PX; px++) { // unroll
+                        acc[py * PX + px] +=
+                            w * (*pixels)[i * SOURCE_VALUES + (py * STRIDE + ky) * COLS + px * STRIDE + kx];
+                    }
+                }
             }
         }
     }
@@ -600,7 +619,7 @@ fn input_stationary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
             if (WINOGRAD) { // static
                 acc = winograd_sums(&held, &shares);
             } else {
-                acc = pointwise_sums(&held, &shares);
+                acc = tap_sums(&held, &shares);
             }
             if (BIAS) { // static
                 let b = select(0.0, bias[channel], block == 0u);

@@ -281,6 +281,17 @@ fn convolutions_of_all_widths_on_processors() {
             bias: true,
             ..case((70, 12), (7, 5), 3)
         },
+        // Halos of three pixels, within a subgroup and, in wide planes, from
+        // memory.
+        ConvCase {
+            conv: conv(7, 2, 3, 1),
+            ..case((3, 10), (30, 72), 2)
+        },
+        ConvCase {
+            conv: conv(7, 2, 3, 1),
+            bias: true,
+            ..case((3, 4), (9, 232), 1)
+        },
         // So many images that a weight gradient takes several tiles of them,
         // and the last tile is not full.
         case((64, 4), (4, 4), 300),

@@ -30,6 +30,12 @@ const SUBGROUP_WINOGRAD_PATCHES: usize = 256;
 /// exchange.
 const WINOGRAD_SOURCE_CHANNELS: usize = 16;
 
+/// From this side on, a kernel is large: input-stationary, tap by tap.
+const LARGE_KERNEL: usize = 7;
+/// Multiply-adds of one destination channel of an input-stationary tile of a
+/// large kernel: they are the whole body of the loop over channels.
+const LARGE_KERNEL_BODY: usize = 4800;
+
 /// Convolution by register tiles that share halos and weights within a
 /// subgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,7 +64,7 @@ pub enum Dataflow {
     InputStationary {
         /// Whether they are transformed by Winograd's F(4×4, 3×3), for 3×3
         /// kernels at stride 1, in tiles whose sides are multiples of 4; else
-        /// the kernel is 1×1.
+        /// the kernel is 1×1, or 7×7 and more.
         winograd: bool,
     },
 }
@@ -89,9 +95,10 @@ impl Subgroup {
         let dest = problem.destination();
         let (source, _) = problem.group_channels();
         let winograd = problem.suits_winograd();
-        let tiles = match winograd {
-            true => winograd_tiles(&dest, source, target),
-            false => pointwise_tiles(&dest, source, target),
+        let tiles = match (winograd, problem.conv.kernel) {
+            (true, _) => winograd_tiles(&dest, source, target),
+            (false, ..LARGE_KERNEL) => pointwise_tiles(&dest, source, target),
+            (false, _) => large_kernel_tiles(&dest, source, target),
         };
         let mut all: Vec<Self> = tiles
             .into_iter()
@@ -127,7 +134,7 @@ impl Subgroup {
             Dataflow::OutputStationary => {
                 source.is_multiple_of(self.channels) && fits_output_stationary(&self.tile, &dest, self.channels, target)
             }
-            Dataflow::InputStationary { winograd: false } => fits_pointwise(&self.tile, &dest, self.channels, target),
+            Dataflow::InputStationary { winograd: false } => fits_taps(&self.tile, &dest, self.channels, target),
             Dataflow::InputStationary { winograd: true } => {
                 problem.suits_winograd() && fits_winograd(&self.tile, &dest, self.channels, target)
             }
@@ -308,7 +315,16 @@ fn pointwise_tiles(dest: &Destination, source: usize, target: &Target) -> Vec<(T
     let sides = [wide, 2 * wide].map(|wide| (wide.min(dest.width), 4.min(dest.height)));
     let most = SOURCE_VALUES.min(SUBGROUP_SOURCE_VALUES / target.subgroup_size.max(1));
     let at_once = |pixels: usize| (most / pixels).clamp(1, 64);
-    let fits = |tile: &Tile, channels: usize| fits_pointwise(tile, dest, channels, target);
+    let fits = |tile: &Tile, channels: usize| fits_taps(tile, dest, channels, target);
+    input_stationary_tiles(dest.channels, source, sides, at_once, fits)
+}
+
+/// The same for a large kernel, such as the 7×7 one at stride 2 of networks for
+/// ImageNet.
+fn large_kernel_tiles(dest: &Destination, source: usize, target: &Target) -> Vec<(Tile, usize)> {
+    let sides = [16, 8].map(|wide| (wide.min(dest.width), 2.min(dest.height)));
+    let at_once = |pixels: usize| (LARGE_KERNEL_BODY / (pixels * dest.taps())).clamp(1, 64);
+    let fits = |tile: &Tile, channels: usize| fits_taps(tile, dest, channels, target);
     input_stationary_tiles(dest.channels, source, sides, at_once, fits)
 }
 
@@ -354,13 +370,15 @@ fn input_stationary_tiles(
 /// number of source channels at a time.
 fn fits_output_stationary(tile: &Tile, dest: &Destination, channels: usize, target: &Target) -> bool {
     let body = tile.accumulators().saturating_mul(channels).saturating_mul(dest.taps());
-    tile.fits(dest) && body <= LARGEST_BODY && neighbours_suffice(tile, dest, target)
+    tile.fits(dest) && body <= LARGEST_BODY && neighbours_suffice(tile, dest, 1, target)
 }
 
-/// The same for an input-stationary tile of a 1×1 kernel.
-fn fits_pointwise(tile: &Tile, dest: &Destination, channels: usize, target: &Target) -> bool {
-    let pointwise = dest.conv.kernel == 1 && !dest.transposed;
-    pointwise && fits_input_stationary(tile, 4 * SOURCE_VALUES, dest, channels, target)
+/// The same for an input-stationary tile of a 1×1 or a large kernel.
+fn fits_taps(tile: &Tile, dest: &Destination, channels: usize, target: &Target) -> bool {
+    let kernel = dest.conv.kernel;
+    let suits = (kernel == 1 || kernel >= LARGE_KERNEL) && !dest.transposed;
+    let short = || kernel == 1 || tile.px * tile.py * channels * dest.taps() <= LARGEST_BODY;
+    suits && fits_input_stationary(tile, 4 * SOURCE_VALUES, dest, channels, target) && short()
 }
 
 /// The same for one by Winograd's filtering.
@@ -375,21 +393,25 @@ fn fits_input_stationary(tile: &Tile, most: usize, dest: &Destination, channels:
     let Tile { px, py, kb } = *tile;
     let sides = [px, py, channels].iter().all(|side| (1..=64).contains(side));
     let small = sides && px * py * channels <= most && (1..=1 << 16).contains(&kb);
-    small && neighbours_suffice(tile, dest, target)
+    let halo = if dest.conv.kernel < LARGE_KERNEL {
+        1
+    } else {
+        px.min(py) * dest.conv.stride
+    };
+    small && neighbours_suffice(tile, dest, halo, target)
 }
 
 /// Whether the lanes of one subgroup have each other's halos: a row of tiles
-/// must fit into a subgroup, and a tile must reach no farther than the next
-/// one.
-fn neighbours_suffice(tile: &Tile, dest: &Destination, target: &Target) -> bool {
+/// must fit into a subgroup, and a tile must reach no farther than `halo`
+/// pixels, which the next one has.
+fn neighbours_suffice(tile: &Tile, dest: &Destination, halo: usize, target: &Target) -> bool {
     if target.subgroup_size < 2 {
         return false;
     }
     let reach = tile.reach(&dest.conv, dest.transposed);
     // Source pixels after the last tile's own would be lost.
     let covered = |tiles: usize, inner: usize, source: usize| tiles * inner >= source;
-    reach.left <= 1
-        && reach.right <= 1
+    reach.left.max(reach.right) <= halo
         && lanes_across(tile, dest.width) <= target.subgroup_size
         && covered(dest.width.div_ceil(tile.px), reach.inner_x, dest.source_width)
         && covered(dest.height.div_ceil(tile.py), reach.inner_y, dest.source_height)
@@ -458,8 +480,13 @@ mod tests {
                     assert!(patches * channels <= WINOGRAD_PATCHES, "{tile:?}, {channels} channels");
                     assert!(tile.kb <= INPUT_STATIONARY_CHANNELS, "{tile:?}");
                 }
+                for (tile, channels) in large_kernel_tiles(&dest, 3, &target) {
+                    assert!(fits_taps(&tile, &dest, channels, &target) && cpu, "{tile:?}");
+                    let body = tile.px * tile.py * channels * taps;
+                    assert!(taps == 1 || body <= LARGE_KERNEL_BODY, "{tile:?}, {channels} channels");
+                }
                 for (tile, channels) in pointwise_tiles(&dest, dest.channels, &target) {
-                    assert!(fits_pointwise(&tile, &dest, channels, &target) && cpu, "{tile:?}");
+                    assert!(fits_taps(&tile, &dest, channels, &target) && cpu, "{tile:?}");
                     let values = tile.px * tile.py * channels;
                     assert!(values <= SOURCE_VALUES, "{tile:?}, {channels} channels");
                     assert!(tile.kb <= INPUT_STATIONARY_CHANNELS, "{tile:?}");

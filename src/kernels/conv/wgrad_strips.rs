@@ -9,6 +9,13 @@ use super::wgrad_walk::{Walk, images_per_invocation};
 use crate::kernels::call::{Lowered, Target, is_workgroup_size, parts};
 use crate::kernels::text::{AlgorithmConfig, number, sizes};
 
+/// Taps of a 7×7 kernel. With so many, half the instruction cache holds the
+/// products of two channels only, and the rows that a strip loads serve too few
+/// products.
+const MANY_TAPS: usize = 49;
+/// Products of each tap in one step of a strip, with so many taps.
+const MANY_TAPS_PRODUCTS: usize = 64;
+
 /// Weight gradient, where each invocation walks down a strip of columns. The
 /// lanes of a CPU's vector have different images and strips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,7 +43,9 @@ impl StripTile {
     fn default_for(problem: &WeightGradient, target: &Target) -> Self {
         let taps = problem.conv.kernel * problem.conv.kernel;
         let ((c, k), (_, width)) = (problem.group_channels(), problem.dy.plane());
-        let (body, most_px, most_kb, most_cb) = if target.cpu {
+        let (body, most_px, most_kb, most_cb) = if target.cpu && taps >= MANY_TAPS {
+            (MANY_TAPS_PRODUCTS * taps, 8, 8, 8)
+        } else if target.cpu {
             (CPU_BODY / 2, 8, 8, 8)
         } else {
             (GPU_BODY, 4, 4, 2)
@@ -55,9 +64,15 @@ impl StripTile {
         let (sides, body): (&[[usize; 3]], usize) = if target.cpu {
             let sides: &[[usize; 3]] = match taps {
                 1 => &[[8, 16, 8], [8, 16, 16], [4, 16, 16]],
+                MANY_TAPS.. => &[[16, 4, 1], [8, 4, 1]],
                 _ => &[[8, 4, 4], [8, 8, 4], [4, 8, 2]],
             };
-            (sides, CPU_BODY)
+            let body = if taps >= MANY_TAPS {
+                MANY_TAPS_PRODUCTS * taps
+            } else {
+                CPU_BODY
+            };
+            (sides, body)
         } else {
             (
                 &[[4, 2, 2], [4, 4, 1], [2, 4, 2], [4, 2, 1], [8, 2, 2], [4, 4, 4]],
