@@ -196,7 +196,9 @@ fn a_split_batch_gives_the_same_result_in_every_family() {
         let spec: ModelSpec = name.parse().unwrap();
         let build = |graph: &mut Graph, images: NodeId| spec.forward(graph, images, 10);
         let images = ([3, side, side], 5);
-        // Every layer amplifies the differences in the last bits.
-        split_and_whole_agree(AdapterKind::Discrete, &build, images, kib, [1e-4, 1e-3, 1e-4]);
+        // Every layer amplifies the differences in the last bits, and a few of
+        // the millions of inputs of a ReLU change their sign. A part that is
+        // missing changes a gradient by as much as its norm.
+        split_and_whole_agree(AdapterKind::Discrete, &build, images, kib, [1e-4, 1e-2, 1e-4]);
     }
 }
