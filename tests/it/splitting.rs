@@ -9,7 +9,7 @@ use crate::support::reference_run;
 use crate::support::reference_run::{Build, ReferenceRun};
 use crate::support::update::UPDATE;
 use residua::gpu::{AdapterKind, AdapterOverrides, Gpu};
-use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId, PadShortcut, Pool, Precision, Route};
+use residua::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, NodeId, PadShortcut, Pool, Precision};
 use residua::kernels::ImageDims;
 use residua::models::{Architecture, ModelSpec};
 
@@ -98,14 +98,9 @@ fn limited(kind: AdapterKind, binding: Option<u64>) -> Arc<Gpu> {
 
 /// Runs `network` on `batch` images of `dims` with the adapter's bindings, and
 /// with bindings of `kib` KiB at most, under the default route and without
-/// block 1, if it has blocks. Both also take a training step.
-fn split_and_whole_agree(
-    kind: AdapterKind,
-    network: Build,
-    (dims, batch): (ImageDims, usize),
-    kib: u64,
-    tolerance: [f64; 3],
-) -> (ReferenceRun, Vec<Route>) {
+/// block 1, if it has blocks. Both also take a training step. The run in parts
+/// agrees with the f64 reference.
+fn split_and_whole_agree(kind: AdapterKind, network: Build, (dims, batch): (ImageDims, usize), kib: u64) {
     let mut whole = ReferenceRun::new(&limited(kind, None), dims, batch, 11, network);
     let mut parts = ReferenceRun::new(&limited(kind, Some(kib << 10)), dims, batch, 11, network);
     let route = whole.default_route();
@@ -119,25 +114,17 @@ fn split_and_whole_agree(
     for route in &routes {
         let (truth, found) = (whole.on_device(route), parts.on_device(route));
         let name = |index: usize| format!("parameter {index}");
-        let deviation = reference_run::compare(&found, &truth, tolerance, &name);
+        let deviation = reference_run::compare(&found, &truth, TOLERANCE, &name);
         println!("{kind:?}, {few} and {many} dispatches: {deviation}");
+        parts.check(route);
     }
     let (found, truth) = (parts.trained(&route, UPDATE), whole.trained(&route, UPDATE));
     for (index, (found, truth)) in found.iter().zip(&truth).enumerate() {
         let deviation = reference_run::distance(found, truth) / reference_run::norm(truth);
         assert!(
-            deviation <= tolerance[1],
+            deviation <= TOLERANCE[1],
             "parameter {index} after a step: off by {deviation:.1e}"
         );
-    }
-    (parts, routes)
-}
-
-/// The same, and the run in parts agrees with the f64 reference.
-fn both_agree_with_the_reference(kind: AdapterKind, network: Build, images: (ImageDims, usize), kib: u64) {
-    let (mut parts, routes) = split_and_whole_agree(kind, network, images, kib, TOLERANCE);
-    for route in routes {
-        parts.check(&route);
     }
 }
 
@@ -146,23 +133,23 @@ const SMALL: (ImageDims, usize) = ([3, 8, 8], 48);
 
 #[test]
 fn a_split_batch_gives_the_same_result_on_processors() {
-    both_agree_with_the_reference(AdapterKind::Cpu, &network, SMALL, 20);
+    split_and_whole_agree(AdapterKind::Cpu, &network, SMALL, 20);
 }
 
 #[test]
 fn a_split_batch_gives_the_same_result_on_gpus() {
-    both_agree_with_the_reference(AdapterKind::Discrete, &network, SMALL, 20);
+    split_and_whole_agree(AdapterKind::Discrete, &network, SMALL, 20);
 }
 
 // Weights take up to 506 KiB, and the activations of one image 12.5 KiB.
 #[test]
 fn split_weights_give_the_same_result_on_processors() {
-    both_agree_with_the_reference(AdapterKind::Cpu, &large_weights, ([3, 4, 4], 5), 48);
+    split_and_whole_agree(AdapterKind::Cpu, &large_weights, ([3, 4, 4], 5), 48);
 }
 
 #[test]
 fn split_weights_give_the_same_result_on_gpus() {
-    both_agree_with_the_reference(AdapterKind::Discrete, &large_weights, ([3, 4, 4], 5), 48);
+    split_and_whole_agree(AdapterKind::Discrete, &large_weights, ([3, 4, 4], 5), 48);
 }
 
 /// In 16 bits, the parts of an input gradient are added in 32 bits.
@@ -186,19 +173,30 @@ fn split_weights_in_16_bits_stay_close_to_the_reference() {
 #[test]
 fn a_split_batch_gives_the_same_result_in_every_family() {
     for (name, side, kib) in [
-        ("resnet18:stem=imagenet", 64, 600),
-        ("resnext-11-4x16d", 32, 1900),
-        ("densenet-bc-16-4", 32, 200),
-        ("dpn26:variant=kuangliu", 32, 1500),
+        ("resnet18:stem=imagenet", 32, 150),
+        ("resnext-11-4x16d", 16, 900),
+        ("densenet-bc-16-4", 16, 20),
+        ("dpn26:variant=kuangliu", 16, 700),
         ("vgg11-bn:head=hidden", 32, 600),
     ] {
-        println!("{name}");
         let spec: ModelSpec = name.parse().unwrap();
         let build = |graph: &mut Graph, images: NodeId| spec.forward(graph, images, 10);
-        let images = ([3, side, side], 5);
-        // Every layer amplifies the differences in the last bits, and a few of
-        // the millions of inputs of a ReLU change their sign. A part that is
-        // missing changes a gradient by as much as its norm.
-        split_and_whole_agree(AdapterKind::Discrete, &build, images, kib, [1e-4, 1e-2, 1e-4]);
+        let run = |binding| {
+            let gpu = limited(AdapterKind::Discrete, binding);
+            ReferenceRun::new(&gpu, [3, side, side], 4, 11, &build)
+        };
+        let (mut whole, mut parts) = (run(None), run(Some(kib << 10)));
+        let route = whole.default_route();
+        let count = |run: &mut ReferenceRun| run.session.kernels(true, 4, &route).unwrap().len();
+        let (few, many) = (count(&mut whole), count(&mut parts));
+        assert!(many > few * 9 / 8, "{name}: {few} dispatches whole, {many} in parts");
+        // Batch norms of few values amplify the differences in the last bits:
+        // whole, gradients of the dual path network are off by 1e-2 from the
+        // f64 reference. A part that is missing changes a gradient by as much
+        // as its norm.
+        let (truth, found) = (whole.on_device(&route), parts.on_device(&route));
+        let name_of = |index: usize| format!("{name}, parameter {index}");
+        let deviation = reference_run::compare(&found, &truth, [1e-4, 5e-2, 1e-4], &name_of);
+        println!("{name}, {few} and {many} dispatches: {deviation}");
     }
 }
