@@ -108,7 +108,7 @@ fn split_and_whole_agree(kind: AdapterKind, network: Build, (dims, batch): (Imag
     let (few, many) = (count(&mut whole), count(&mut parts));
     assert!(many > few * 3 / 2, "{few} dispatches whole, {many} in parts");
     let mut routes = vec![route.clone()];
-    if route.len() > 0 {
+    if !route.is_empty() {
         routes.push(route.clone().deleting(&[1]).unwrap());
     }
     for route in &routes {
