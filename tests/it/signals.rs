@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::support::program::{failure, program};
 use residua::stop::StopToken;
+use residua::studies::{Sweep, SweepEvent, SweepPoint};
 use residua::train::{Adapter, Config, Event, RunDirectory, Trainer};
 
 /// Six steps in an epoch, two epochs.
@@ -83,6 +84,29 @@ fn a_run_that_is_stopped_after_any_step_goes_on_to_the_same_bits() {
     }
     assert!(!train(&path, every_third));
     assert!(results(&path) == expected);
+}
+
+#[test]
+fn a_sweep_that_is_stopped_in_the_last_test_of_a_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let point = || SweepPoint::new(vec![("seed".into(), "0".into())], config());
+    let sweep = |name: &str, stops: bool| {
+        let sweep = Sweep::plan(vec![point()], &folder.path().join(name)).unwrap();
+        let stop = StopToken::default();
+        let trained = sweep.heed(stop.clone()).train(&Adapter::default(), &mut |progress| {
+            let last = matches!(progress.event, SweepEvent::Training(Event::Step { done, of, .. }) if done == of);
+            if stops && last {
+                stop.stop();
+            }
+        });
+        trained.map(|results| results.points.len())
+    };
+    assert_eq!(sweep("whole", false).unwrap(), 1);
+    assert!(sweep("stopped", true).unwrap_err().is_stopped());
+    let run = |name: &str| folder.path().join(name).join("runs").join(point().name);
+    assert!(RunDirectory::open(&run("stopped")).unwrap().last().exists());
+    assert_eq!(sweep("stopped", false).unwrap(), 1);
+    assert_eq!(results(&run("stopped")), results(&run("whole")));
 }
 
 #[test]

@@ -371,7 +371,9 @@ fn steps_done(
     if !run.last().exists() {
         return Ok(0);
     }
-    let done = checkpoint::position(&run.last(), &settings.model.to_string())?.step;
+    let position = checkpoint::position(&run.last(), &settings.model.to_string())?;
+    // The test after the last step is a part of the run.
+    let done = position.step - u32::from(position.untested.is_some() && position.step > 0);
     let rows = run.read_metrics()?.len();
     if done == of && rows != of.div_ceil(per_epoch.max(1)) as usize {
         return Err(problem(format!(
