@@ -2,7 +2,7 @@
 # Both install Mesa's software Vulkan driver if no driver is found. The tests also
 # need Chromium, and install it if it is not found.
 
-.PHONY: train test fuzz driver browser lint
+.PHONY: train test fuzz driver browser lint other-systems
 
 train: driver
 	cargo run --release -- train
@@ -26,3 +26,9 @@ browser:
 FUZZ_SECONDS ?= 60
 fuzz:
 	RESIDUA_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --test fuzz -- --nocapture
+
+# Does it compile for Windows and macOS? Type-checked only: linking needs their SDKs.
+OTHER_SYSTEMS = x86_64-pc-windows-gnu aarch64-apple-darwin
+other-systems:
+	rustup target add $(OTHER_SYSTEMS)
+	for target in $(OTHER_SYSTEMS); do cargo check --bins --target $$target || exit 1; done

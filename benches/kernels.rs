@@ -11,6 +11,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use residua::bench::{BenchError, Case, Workbench, cases};
 use residua::gpu::{AdapterChoice, Gpu};
+use residua::graph::Precision;
 use residua::schedule::target;
 
 /// Time for one kernel, besides criterion's estimates.
@@ -29,9 +30,9 @@ fn throughput(case: &Case) -> Throughput {
 
 fn kernels(criterion: &mut Criterion) -> Result<(), BenchError> {
     let gpu = Arc::new(Gpu::open(&AdapterChoice::Best)?);
-    let cases = cases(&target(&gpu));
+    let cases = cases(&target(&gpu), Precision::F32);
     let workloads: Vec<_> = cases.iter().map(|case| case.workload.clone()).collect();
-    let bench = Workbench::new(&gpu, &workloads)?;
+    let bench = Workbench::new(&gpu, &workloads, Precision::F32)?;
     let mut group = criterion.benchmark_group("kernels");
     let mut failure = None;
     for (index, case) in cases.iter().enumerate() {

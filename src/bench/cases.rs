@@ -8,7 +8,7 @@
 
 use super::BenchError;
 use super::workbench::KernelWorkload;
-use crate::graph::{Conv, Shape};
+use crate::graph::{Conv, Precision, Shape};
 use crate::kernels::{Algorithm, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
 use crate::schedule::KernelChoices;
 
@@ -75,19 +75,33 @@ pub fn with_choices(cases: Vec<Case>, choices: &KernelChoices, target: &Target) 
     cases.into_iter().flat_map(both).collect()
 }
 
-/// All cases, lowered for `target` as in training.
-pub fn cases(target: &Target) -> Vec<Case> {
-    let mut cases: Vec<Case> = CONVOLUTIONS.iter().flat_map(|layer| layer.cases(target)).collect();
+/// All cases, lowered for `target` as in training with activations in `precision`.
+pub fn cases(target: &Target, precision: Precision) -> Vec<Case> {
+    let setting = &Setting { target, precision };
+    let mut cases: Vec<Case> = CONVOLUTIONS.iter().flat_map(|layer| layer.cases(setting)).collect();
     for (channels, side) in [(16, 32), (64, 8)] {
-        cases.extend(norms(channels, side, target));
+        cases.extend(norms(channels, side, setting));
     }
-    cases.extend(pointwise(target));
-    cases.extend(head(target));
+    cases.extend(pointwise(setting));
+    cases.extend(head(setting));
     for parameters in [272_474, 2_748_890] {
         cases.push(update(parameters, target));
     }
-    cases.push(gathering(target));
+    cases.push(gathering(setting));
     cases
+}
+
+/// What the cases are lowered for.
+struct Setting<'a> {
+    target: &'a Target,
+    precision: Precision,
+}
+
+impl Setting<'_> {
+    /// An activation, N × `dims`.
+    fn activation(&self, dims: &[usize]) -> Shape {
+        Shape::batched(dims).stored_in(self.precision)
+    }
 }
 
 /// The name of a case in this version. Earlier ones wrote `input` for the input
@@ -206,7 +220,7 @@ const CONVOLUTIONS: [Layer; 19] = [
 
 impl Layer {
     /// Forward, input gradient, weight gradient.
-    fn cases(&self, target: &Target) -> Vec<Case> {
+    fn cases(&self, setting: &Setting) -> Vec<Case> {
         let conv = Conv {
             kernel: self.kernel,
             stride: self.stride,
@@ -215,8 +229,8 @@ impl Layer {
         };
         let (c, k) = (self.channels.0 / self.groups, self.channels.1);
         let side = self.side.div_ceil(self.stride);
-        let x = Shape::batched(&[self.channels.0, self.side, self.side]);
-        let y = Shape::batched(&[k, side, side]);
+        let x = setting.activation(&[self.channels.0, self.side, self.side]);
+        let y = setting.activation(&[k, side, side]);
         let weight = Shape::fixed(&[k, c, self.kernel, self.kernel]);
         let window = match (self.kernel, self.stride) {
             (kernel, 1) => format!("{kernel}×{kernel}"),
@@ -237,7 +251,7 @@ impl Layer {
                 inputs,
                 output,
                 self.batch,
-                target,
+                setting,
             )
         };
         let mut cases = vec![case("", Work::Conv { conv, bias: false }, &[&x, &weight], &y)];
@@ -255,7 +269,8 @@ fn dims(shape: &Shape, batch: usize) -> String {
 }
 
 /// The case of `work` for `batch` images. Its shape is that of the output.
-fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize, target: &Target) -> Case {
+fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize, setting: &Setting) -> Case {
+    let target = setting.target;
     let read: u64 = inputs.iter().map(|shape| shape.bytes(batch)).sum();
     let default = work.algorithms(inputs, output, target).first().copied();
     Case {
@@ -279,9 +294,9 @@ fn case(name: &str, work: Work, inputs: &[&Shape], output: &Shape, batch: usize,
 }
 
 /// Batch norm as in blocks, forward and backward.
-fn norms(channels: usize, side: usize, target: &Target) -> Vec<Case> {
+fn norms(channels: usize, side: usize, setting: &Setting) -> Vec<Case> {
     const BATCH: usize = 128;
-    let x = &Shape::batched(&[channels, side, side]);
+    let x = &setting.activation(&[channels, side, side]);
     let rows = &Shape::fixed(&[2, channels]);
     let case = |kind: &str, work: Work, inputs: &[&Shape], output: &Shape| Case {
         shape: dims(x, BATCH),
@@ -291,7 +306,7 @@ fn norms(channels: usize, side: usize, target: &Target) -> Vec<Case> {
             inputs,
             output,
             BATCH,
-            target,
+            setting,
         )
     };
     let normalize = |relu: bool, join: Option<bool>| Work::Normalize { relu, join };
@@ -326,9 +341,9 @@ fn norms(channels: usize, side: usize, target: &Target) -> Vec<Case> {
 }
 
 /// Elementwise kernels, on the largest activation of ResNet-20.
-fn pointwise(target: &Target) -> Vec<Case> {
+fn pointwise(setting: &Setting) -> Vec<Case> {
     const BATCH: usize = 128;
-    let x = &Shape::batched(&[16, 32, 32]);
+    let x = &setting.activation(&[16, 32, 32]);
     let case = |name: &str, kernel: Pointwise, inputs: &[&Shape]| {
         case(
             &format!("{name}-16ch-32"),
@@ -336,7 +351,7 @@ fn pointwise(target: &Target) -> Vec<Case> {
             inputs,
             x,
             BATCH,
-            target,
+            setting,
         )
     };
     vec![
@@ -350,17 +365,18 @@ fn pointwise(target: &Target) -> Vec<Case> {
 }
 
 /// What follows the last block of ResNet-20.
-fn head(target: &Target) -> Vec<Case> {
+fn head(setting: &Setting) -> Vec<Case> {
     const BATCH: usize = 128;
     const CLASSES: usize = 10;
     const FEATURES: usize = 64;
-    let plane = &Shape::batched(&[FEATURES, 8, 8]);
-    let x = &Shape::batched(&[FEATURES]);
+    let plane = &setting.activation(&[FEATURES, 8, 8]);
+    let x = &setting.activation(&[FEATURES]);
+    // Logits stay in 32 bits.
     let logits = &Shape::batched(&[CLASSES]);
     let weight = &Shape::fixed(&[CLASSES, FEATURES]);
     let bias = &Shape::fixed(&[CLASSES]);
     let case =
-        |name: &str, work: Work, inputs: &[&Shape], output: &Shape| case(name, work, inputs, output, BATCH, target);
+        |name: &str, work: Work, inputs: &[&Shape], output: &Shape| case(name, work, inputs, output, BATCH, setting);
     let linear = |name: &str, work: Work, inputs: &[&Shape], output: &Shape| Case {
         shape: format!("{} → {}", dims(x, BATCH), dims(logits, BATCH)),
         macs: (BATCH * FEATURES * CLASSES) as u64,
@@ -397,7 +413,7 @@ fn update(parameters: u64, target: &Target) -> Case {
 }
 
 /// A batch of crops from resident images.
-fn gathering(target: &Target) -> Case {
+fn gathering(setting: &Setting) -> Case {
     const BATCH: usize = 128;
     const IMAGES: usize = 1024;
     let dims = [3, 32, 32];
@@ -416,7 +432,15 @@ fn gathering(target: &Target) -> Case {
     Case {
         workload: KernelWorkload {
             name: "gather".to_string(),
-            calls: gather(&part, IMAGES, &Shape::batched(&dims), 4, false, BATCH, target),
+            calls: gather(
+                &part,
+                IMAGES,
+                &setting.activation(&dims),
+                4,
+                false,
+                BATCH,
+                setting.target,
+            ),
             contents: vec![
                 (Operand::Input(0), (0..(IMAGES * pixels / 4) as u32).collect()),
                 (Operand::Input(1), (0..IMAGES as u32).map(|index| index % 10).collect()),
@@ -425,9 +449,9 @@ fn gathering(target: &Target) -> Case {
             ],
         },
         shape: format!("{BATCH}×3×32×32"),
-        // For each value one byte is read and four are written; then draws and
-        // labels.
-        bytes: (BATCH * (5 * pixels + 8 + 8)) as u64,
+        // For each value one byte is read and one value is written; then draws
+        // and labels.
+        bytes: (BATCH * (pixels + 8 + 8)) as u64 + setting.activation(&dims).bytes(BATCH),
         macs: 0,
         algorithm: None,
     }
@@ -442,8 +466,9 @@ mod tests {
 
     #[test]
     fn the_work_is_what_the_kernels_report() {
-        for cpu in [true, false] {
-            for case in cases(&Target::portable(cpu)) {
+        let settings = [true, false].map(|cpu| [(cpu, Precision::F32), (cpu, Precision::F16)]);
+        for (cpu, precision) in settings.into_iter().flatten() {
+            for case in cases(&Target::portable(cpu), precision) {
                 let macs: u64 = case.workload.calls.iter().map(|call| call.macs).sum();
                 // Kernels that divide a layer may lose the remainder.
                 assert!(
@@ -463,7 +488,11 @@ mod tests {
 
     #[test]
     fn names_are_distinct_and_the_same_everywhere() {
-        let names = |cpu| cases(&Target::portable(cpu)).into_iter().map(|case| case.workload.name);
+        let names = |cpu| {
+            cases(&Target::portable(cpu), Precision::F32)
+                .into_iter()
+                .map(|case| case.workload.name)
+        };
         let cpu: Vec<String> = names(true).collect();
         assert_eq!(cpu, names(false).collect::<Vec<_>>());
         assert_eq!(cpu.iter().collect::<HashSet<_>>().len(), cpu.len());
@@ -473,7 +502,7 @@ mod tests {
     fn chosen_kernels_follow_the_default_ones() {
         let target = Target::portable(true);
         let wanted = ["conv-16ch-32-wgrad".into(), "linear-wgrad".into(), "add-16ch".into()];
-        let defaults = select(cases(&target), &wanted).unwrap();
+        let defaults = select(cases(&target, Precision::F32), &wanted).unwrap();
         let kernel = |index: usize| defaults[index].algorithm.as_ref().map(|algorithm| algorithm.kernel);
         assert_eq!((defaults.len(), kernel(1)), (3, None));
         let mut choices = KernelChoices::default();
@@ -513,7 +542,7 @@ mod tests {
     #[test]
     fn parts_of_names_choose_cases() {
         let chosen = select(
-            cases(&Target::portable(true)),
+            cases(&Target::portable(true), Precision::F32),
             &["conv-16ch-32".into(), "sgd-27".into()],
         )
         .unwrap();
@@ -530,10 +559,10 @@ mod tests {
         );
         // Names of an earlier version, too.
         let earlier = ["conv-16ch-32-weights".into(), "pool-input".into()];
-        let chosen = select(cases(&Target::portable(true)), &earlier).unwrap();
+        let chosen = select(cases(&Target::portable(true), Precision::F32), &earlier).unwrap();
         let names: Vec<&str> = chosen.iter().map(|case| case.workload.name.as_str()).collect();
         assert_eq!(names, ["conv-16ch-32-wgrad", "pool-dgrad"]);
-        let error = select(cases(&Target::portable(true)), &["lstm".into()])
+        let error = select(cases(&Target::portable(true), Precision::F32), &["lstm".into()])
             .unwrap_err()
             .to_string();
         assert!(error.contains("'lstm'") && error.contains("conv-stem"), "{error}");

@@ -1,14 +1,14 @@
-//! How are two results compared: of two devices, or of two versions?
+//! How are results compared: of several devices, versions, or programs?
 
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::cases::current_name;
-use super::{AdapterRecord, BenchError, BenchResults};
+use super::{AdapterRecord, BenchError, BenchResults, MachineRecord};
 use crate::files::{SETTINGS_LIMIT, read_text};
 
-/// One measurement in both results. All values are rates: more is faster.
+/// One measurement. All values are rates: more is faster.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComparisonRow {
     /// What was measured: "peak", "kernel", "training" or "inference".
@@ -17,8 +17,27 @@ pub struct ComparisonRow {
     pub name: String,
     /// The kernel's shape, or the network's batch.
     pub shape: String,
-    /// The unit of `a` and `b`: "GFLOP/s", "GB/s" or "images/s".
+    /// The unit of the rates: "GFLOP/s", "GB/s" or "images/s".
     pub unit: String,
+    /// The best rate in each result that has this measurement.
+    pub rates: Vec<Option<f64>>,
+    /// The same, where two results are compared.
+    #[serde(flatten)]
+    pub pair: Option<PairOfRates>,
+}
+
+impl ComparisonRow {
+    /// The rate in result `index` as a multiple of that in the first, if both are
+    /// there: above 1, that result is faster.
+    pub fn ratio(&self, index: usize) -> Option<f64> {
+        let rate = |index: usize| self.rates.get(index).copied().flatten();
+        rate(index).zip(rate(0)).map(|(rate, first)| rate / first)
+    }
+}
+
+/// One measurement in two results.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PairOfRates {
     /// The best rate in the first result, if it has this measurement.
     pub a: Option<f64>,
     /// The best rate in the second result, if it has this measurement.
@@ -27,29 +46,63 @@ pub struct ComparisonRow {
     pub ratio: Option<f64>,
 }
 
-/// The origin of one of two compared results.
+/// The origin of one of the compared results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComparisonSource {
     /// Its file.
     pub file: String,
     /// The device.
     pub adapter: AdapterRecord,
-    /// The program's version.
+    /// The machine and the day, where the result names them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineRecord>,
+    /// The program that measured.
+    pub program: String,
+    /// Its version.
     pub version: String,
     /// The command that measured it.
     pub command: String,
+    /// How values were stored.
+    pub precision: String,
+    /// Whether the kernels were those that tuning chose.
+    pub tuned: bool,
 }
 
-/// Two results, measurement by measurement.
+impl std::fmt::Display for ComparisonSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kernels = if self.tuned { ", tuned" } else { "" };
+        write!(
+            f,
+            "{}: {}, {}{kernels}, {} {}",
+            self.file, self.adapter, self.precision, self.program, self.version
+        )?;
+        match &self.machine {
+            Some(machine) => write!(f, ", {} ({})", machine.cpu, machine.date),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Two or more results, measurement by measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
+    /// The results, in the order in which they were named.
+    pub results: Vec<ComparisonSource>,
+    /// The same, where there are two.
+    #[serde(flatten)]
+    pub pair: Option<PairOfSources>,
+    /// All measurements: those of the first result in its order, then those that
+    /// only later ones have.
+    pub lines: Vec<ComparisonRow>,
+}
+
+/// The origins of two compared results.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PairOfSources {
     /// The first.
     pub a: ComparisonSource,
     /// The second.
     pub b: ComparisonSource,
-    /// All measurements: those of the first result in its order, then those that
-    /// only the second has.
-    pub lines: Vec<ComparisonRow>,
 }
 
 /// Reads the `bench.json` at `path`.
@@ -78,30 +131,51 @@ pub fn read(path: &Path) -> Result<BenchResults, BenchError> {
     }
 }
 
-/// Compares `a` and `b`, which come from the files `names`.
-pub fn compare(a: &BenchResults, b: &BenchResults, names: [&Path; 2]) -> Comparison {
-    let side = |results: &BenchResults, name: &Path| ComparisonSource {
-        file: name.display().to_string(),
+/// Compares `results`, each with the name of its file.
+pub fn compare(results: &[(&Path, BenchResults)]) -> Comparison {
+    let sources: Vec<ComparisonSource> = results.iter().map(|(file, results)| source(file, results)).collect();
+    let mut rows: Vec<(Rate, Vec<Option<f64>>)> = Vec::new();
+    for (index, (_, result)) in results.iter().enumerate() {
+        for rate in rates(result) {
+            let same = rows
+                .iter()
+                .position(|(other, values)| other.is_same(&rate) && values[index].is_none());
+            let row = same.unwrap_or_else(|| {
+                rows.push((rate.clone(), vec![None; results.len()]));
+                rows.len() - 1
+            });
+            rows[row].1[index] = Some(rate.rate);
+        }
+    }
+    let pair = match &sources[..] {
+        [a, b] => Some(PairOfSources {
+            a: a.clone(),
+            b: b.clone(),
+        }),
+        _ => None,
+    };
+    Comparison {
+        results: sources,
+        pair,
+        lines: rows.into_iter().map(|(rate, rates)| rate.row(rates)).collect(),
+    }
+}
+
+fn source(file: &Path, results: &BenchResults) -> ComparisonSource {
+    ComparisonSource {
+        file: file.display().to_string(),
         adapter: results.adapter.clone(),
+        machine: results.machine.clone(),
+        program: results.program.clone(),
         version: results.version.clone(),
         command: results.command.clone(),
-    };
-    let (of_a, mut of_b) = (rates(a), rates(b));
-    let mut lines = Vec::new();
-    for rate in of_a {
-        let same = of_b.iter().position(|other| other.is_same(&rate));
-        let other = same.map(|index| of_b.remove(index).rate);
-        lines.push(rate.line(Some(rate.rate), other));
-    }
-    lines.extend(of_b.iter().map(|rate| rate.line(None, Some(rate.rate))));
-    Comparison {
-        a: side(a, names[0]),
-        b: side(b, names[1]),
-        lines,
+        precision: results.precision.to_string(),
+        tuned: results.tuned,
     }
 }
 
 /// One rate of a result.
+#[derive(Clone)]
 struct Rate {
     part: &'static str,
     name: String,
@@ -115,15 +189,22 @@ impl Rate {
         (self.part, &self.name, &self.shape, self.unit) == (other.part, &other.name, &other.shape, other.unit)
     }
 
-    fn line(&self, a: Option<f64>, b: Option<f64>) -> ComparisonRow {
+    fn row(self, rates: Vec<Option<f64>>) -> ComparisonRow {
+        let pair = match rates[..] {
+            [a, b] => Some(PairOfRates {
+                a,
+                b,
+                ratio: a.zip(b).map(|(a, b)| b / a),
+            }),
+            _ => None,
+        };
         ComparisonRow {
             part: self.part.to_string(),
-            name: self.name.clone(),
-            shape: self.shape.clone(),
+            name: self.name,
+            shape: self.shape,
             unit: self.unit.to_string(),
-            a,
-            b,
-            ratio: a.zip(b).map(|(a, b)| b / a),
+            rates,
+            pair,
         }
     }
 }

@@ -9,7 +9,9 @@ use super::peak::{Peak, Probes};
 use super::workbench::Workbench;
 use super::{BenchBudget, BenchError, ProgressCallback, check_rates};
 use crate::gpu::Gpu;
-use crate::schedule::target;
+use crate::graph::Precision;
+use crate::schedule::{SessionError, target};
+use crate::train::TrainError;
 
 /// The rates of one kernel at one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,23 +39,28 @@ pub struct KernelRates {
     pub percent_of_peak: f64,
 }
 
-/// Times `cases` and the kernels that show the peak of `gpu`, all in the same
+/// Times `cases`, lowered for `precision`, and the kernels that show the peak of `gpu`, all in the same
 /// rounds: on a machine that runs other programs, rates of different minutes are
 /// not comparable.
 ///
 /// # Errors
-/// When the device fails.
+/// When the device fails, or has no 16-bit floats for that precision.
 pub fn kernel_rates(
     gpu: &Arc<Gpu>,
     cases: &[Case],
+    precision: Precision,
     budget: &BenchBudget,
     listener: ProgressCallback,
 ) -> Result<(Peak, Vec<KernelRates>), BenchError> {
+    if precision == Precision::F16 && !gpu.info().f16 {
+        let adapter = gpu.info().name.clone();
+        return Err(TrainError::from(SessionError::NoF16 { adapter }).into());
+    }
     let probes = Probes::new(&target(gpu));
     let mut workloads = probes.workloads();
     let first = workloads.len();
     workloads.extend(cases.iter().map(|case| case.workload.clone()));
-    let bench = Workbench::new(gpu, &workloads)?;
+    let bench = Workbench::new(gpu, &workloads, precision)?;
     let times = bench.measure(budget.rounds, budget.kernel_seconds, listener)?;
     let (of_probes, of_cases) = times.split_at(first);
     let peak = probes.peak(of_probes);

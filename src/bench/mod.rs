@@ -18,14 +18,15 @@ mod workbench;
 use serde::{Deserialize, Serialize};
 
 pub use cases::{Case, CaseAlgorithm, cases, select, with_choices};
-pub use compare::{Comparison, ComparisonRow, ComparisonSource, compare, read};
+pub use compare::{Comparison, ComparisonRow, ComparisonSource, PairOfRates, PairOfSources, compare, read};
 pub use kernels::{KernelRates, kernel_rates};
-pub use networks::{NetworkCase, NetworkRates, network_rates};
+pub use networks::{NetworkCase, NetworkOptions, NetworkRates, network_rates};
 pub use peak::Peak;
 pub use timing::TimingSummary;
 pub use workbench::{KernelWorkload, Workbench};
 
 use crate::gpu::Gpu;
+use crate::graph::Precision;
 use crate::train::TrainError;
 
 /// Errors of measurements.
@@ -173,6 +174,11 @@ pub struct MachineRecord {
     pub date: String,
 }
 
+/// The program of results that do not name one.
+pub fn this_program() -> String {
+    env!("CARGO_PKG_NAME").to_string()
+}
+
 /// All measurements of one device: the contents of `bench.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchResults {
@@ -181,12 +187,22 @@ pub struct BenchResults {
     /// The machine; not in results of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<MachineRecord>,
-    /// The version of this crate.
+    /// The program that measured: this one, or a peer whose script writes the same
+    /// form.
+    #[serde(default = "this_program")]
+    pub program: String,
+    /// Its version.
     pub version: String,
     /// The command that measured.
     pub command: String,
     /// Whether kernels were timed by the device's timestamps.
     pub device_timestamps: bool,
+    /// How activations and their gradients were stored.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Whether networks ran with the kernels that tuning chose on this device.
+    #[serde(default)]
+    pub tuned: bool,
     /// Number of rounds.
     pub rounds: usize,
     /// The device's peak rates, if they were measured.

@@ -9,10 +9,10 @@ use super::timing::TimingSummary;
 use super::{BenchBudget, BenchError, BenchProgress, ProgressCallback, check_rates};
 use crate::data::{Draw, ImageSet, Normalization, Padding};
 use crate::gpu::Gpu;
-use crate::graph::{Mode, Recompute, Route};
-use crate::models::{InputShape, ModelSpec};
+use crate::graph::{Mode, Precision, Recompute, Route};
+use crate::models::{InputShape, ModelSpec, Network};
 use crate::random::{Philox, Stream};
-use crate::schedule::{Update, memory, target};
+use crate::schedule::{KernelChoices, Update, memory, target};
 use crate::train::{DeviceEngine, Engine, Split, StepPlan, TrainError, initialise};
 
 /// Most batches in one timed interval.
@@ -27,8 +27,18 @@ pub struct NetworkCase {
     pub batch: usize,
 }
 
+/// How the networks of a measurement are computed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkOptions {
+    /// How activations and their gradients are stored.
+    pub precision: Precision,
+    /// Kernels that tuning chose; all others are the default ones.
+    pub choices: KernelChoices,
+}
+
 /// How fast one network is, on images of the size and with the number of
-/// classes that are usual for the model.
+/// classes that are usual for the model. The results of other programs have the
+/// images per second only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NetworkRates {
     /// The model.
@@ -45,18 +55,24 @@ pub struct NetworkRates {
     pub inference_images_per_second_median: f64,
     /// 10⁹ operations per second of convolutions and linear layers in the best
     /// round of training, two for each multiply-add.
+    #[serde(default)]
     pub training_gflops: f64,
     /// The same for inference.
+    #[serde(default)]
     pub inference_gflops: f64,
     /// Device memory of the network after training and inference, in bytes,
     /// including the images.
+    #[serde(default)]
     pub bytes: u64,
     /// The memory planned for training, in bytes: activations and their gradients,
     /// parameters, their gradients and momenta.
+    #[serde(default)]
     pub planned_bytes: u64,
     /// Seconds that the CPU needs to record and submit a training step.
+    #[serde(default)]
     pub recording_seconds: f64,
     /// That time as a share of the whole step's time.
+    #[serde(default)]
     pub recording_share: f64,
 }
 
@@ -81,6 +97,7 @@ struct NetworkRunner {
 pub fn network_rates(
     gpu: &Arc<Gpu>,
     networks: &[NetworkCase],
+    options: &NetworkOptions,
     budget: &BenchBudget,
     listener: ProgressCallback,
 ) -> Result<Vec<NetworkRates>, BenchError> {
@@ -91,7 +108,7 @@ pub fn network_rates(
     for (done, network) in networks.iter().enumerate() {
         let what = &format!("{}, first steps", network.model);
         listener(BenchProgress { what, done, of });
-        let mut runner = NetworkRunner::open(gpu, network)?;
+        let mut runner = NetworkRunner::open(gpu, network, options)?;
         batches.push(runner.warm_up(budget.network_seconds)?);
         runners.push(runner);
     }
@@ -148,15 +165,20 @@ fn random_images(input: &InputShape, count: usize) -> ImageSet {
 }
 
 impl NetworkRunner {
-    fn open(gpu: &Arc<Gpu>, network: &NetworkCase) -> Result<Self, TrainError> {
+    fn open(gpu: &Arc<Gpu>, network: &NetworkCase, options: &NetworkOptions) -> Result<Self, TrainError> {
         let NetworkCase { model, batch } = network;
         let input = model.usual_input();
         let before = gpu.allocated();
-        let (train, eval) = (model.build(&input, Mode::Train)?, model.build(&input, Mode::Eval)?);
+        let stored = |network: Network| network.changed(|graph| graph.store_in(options.precision));
+        let (train, eval) = (
+            stored(model.build(&input, Mode::Train)?),
+            stored(model.build(&input, Mode::Eval)?),
+        );
         let parameters = 4 * eval.graph.parameter_count() as u64;
         let planned = memory(&train.graph, true, *batch, Recompute::None, &target(gpu)).bytes();
         let route = eval.graph.default_route();
         let mut engine = DeviceEngine::new(gpu.clone(), Some(train), eval, |_| true)?;
+        engine.session().set_choices(options.choices.clone());
         initialise(&mut engine, 0);
         let images = random_images(&input, *batch);
         let normalization = Normalization::measured(&images);

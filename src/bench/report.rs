@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BenchResults, Comparison, ComparisonSource, TimingSummary};
+use super::{BenchResults, Comparison, ComparisonRow, TimingSummary};
 use crate::report::{Column, Item, Report, Table};
 
 impl BenchResults {
@@ -26,8 +26,17 @@ impl BenchResults {
             ]);
         }
         facts.extend([
+            ("precision", self.precision.to_string()),
+            (
+                "networks",
+                if self.tuned {
+                    "with the kernels that tuning chose".to_string()
+                } else {
+                    "with the default kernels".to_string()
+                },
+            ),
             ("kernels timed by", clock.to_string()),
-            ("version", format!("residua {}", self.version)),
+            ("version", format!("{} {}", self.program, self.version)),
         ]);
         let mut items = Vec::new();
         if let Some(text) = self.peak_text() {
@@ -174,85 +183,107 @@ impl BenchResults {
 }
 
 impl Comparison {
-    /// A report with both results in one table.
+    /// A report with all results in one table.
     pub fn report(&self) -> Report {
-        let rows = self.lines.iter().map(|line| {
-            let note = match (line.a, line.b) {
-                (Some(_), None) => "only in A",
-                (None, Some(_)) => "only in B",
-                _ => "",
-            };
-            vec![
-                json!(line.part),
-                json!(line.name),
-                json!(line.shape),
-                json!(line.unit),
-                json!(line.a),
-                json!(line.b),
-                json!(line.ratio),
-                json!(note),
-            ]
-        });
-        let columns = vec![
+        let labels: Vec<String> = (0..self.results.len()).map(label).collect();
+        let mut columns = vec![
             Column::plain("part", "part"),
             Column::plain("name", "name"),
             Column::plain("shape", "shape"),
             Column::plain("unit", "unit"),
-            Column::number("a", "A", 2),
-            Column::number("b", "B", 2),
-            Column::number("ratio", "B/A", 3),
-            Column::plain("note", "note"),
         ];
-        let facts = [("A", &self.a), ("B", &self.b)].map(|(name, side)| {
-            let ComparisonSource {
-                file,
-                adapter,
-                version,
-                command,
-            } = side;
-            (
-                name.to_string(),
-                format!("{file}: {adapter}, residua {version}, {command}"),
-            )
+        columns.extend(
+            labels
+                .iter()
+                .map(|label| Column::number(&label.to_lowercase(), label, 2)),
+        );
+        columns.extend(labels.iter().skip(1).map(|label| {
+            let key = if labels.len() == 2 {
+                "ratio".to_string()
+            } else {
+                format!("ratio_{}", label.to_lowercase())
+            };
+            Column::number(&key, &format!("{label}/{}", labels[0]), 3)
+        }));
+        columns.push(Column::plain("note", "note"));
+        let rows = self.lines.iter().map(|line| {
+            let mut row = vec![json!(line.part), json!(line.name), json!(line.shape), json!(line.unit)];
+            row.extend(line.rates.iter().map(|rate| json!(rate)));
+            row.extend((1..line.rates.len()).map(|index| json!(line.ratio(index))));
+            row.push(json!(note(line, &labels)));
+            row
         });
         let table = table(
             "comparison",
-            "Best rates; B/A above 1: B is faster",
+            "Best rates; a ratio above 1: that result is faster than A",
             columns,
             rows.collect(),
         );
-        let sides = facts.iter().map(|(name, value)| format!("{name} is {value}."));
+        let facts = labels.iter().zip(&self.results);
+        let facts: Vec<(String, String)> = facts
+            .map(|(label, source)| (label.clone(), format!("{source}: {}", source.command)))
+            .collect();
+        let sources = labels.iter().zip(&self.results);
+        let sources: Vec<String> = sources.map(|(label, source)| format!("{label} is {source}.")).collect();
         Report {
-            title: "Two measurements of speed".to_string(),
-            finding: self.finding(),
-            items: vec![Item::text(sides.collect::<Vec<_>>().join(" ")), Item::Table(table)],
+            title: match self.results.len() {
+                2 => "Two measurements of speed".to_string(),
+                count => format!("{count} measurements of speed"),
+            },
+            finding: self.finding(&labels),
+            items: vec![Item::text(sources.join(" ")), Item::Table(table)],
             cost: String::new(),
-            facts: facts.to_vec(),
+            facts,
         }
     }
 
-    /// The ratio of the rates in the median, and the extremes, in one sentence.
-    fn finding(&self) -> String {
-        let mut ratios: Vec<(f64, &str)> = self
-            .lines
-            .iter()
-            .filter_map(|line| Some((line.ratio?, line.name.as_str())))
-            .collect();
-        ratios.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let values: Vec<f64> = ratios.iter().map(|(ratio, _)| *ratio).collect();
-        let (Some(least), Some(most), Some(summary)) = (ratios.first(), ratios.last(), TimingSummary::of(&values))
-        else {
-            return "The two results have no measurement in common.".to_string();
+    /// For each result after the first, the ratio of the rates in the median and
+    /// the extremes, one sentence each.
+    fn finding(&self, labels: &[String]) -> String {
+        let sentence = |index: usize| {
+            let (first, label) = (&labels[0], &labels[index]);
+            let mut ratios: Vec<(f64, &str)> = self
+                .lines
+                .iter()
+                .filter_map(|line| Some((line.ratio(index)?, line.name.as_str())))
+                .collect();
+            ratios.sort_by(|one, other| one.0.total_cmp(&other.0));
+            let values: Vec<f64> = ratios.iter().map(|(ratio, _)| *ratio).collect();
+            let (Some(least), Some(most), Some(summary)) = (ratios.first(), ratios.last(), TimingSummary::of(&values))
+            else {
+                return format!("{label} and {first} have no measurement in common.");
+            };
+            format!(
+                "{label}'s rates are {:.3} times {first}'s in the median of {} measurements, from {:.3} ({}) to {:.3} ({}).",
+                summary.median,
+                values.len(),
+                least.0,
+                least.1,
+                most.0,
+                most.1
+            )
         };
-        format!(
-            "B's rates are {:.3} times A's in the median of {} measurements, from {:.3} ({}) to {:.3} ({}).",
-            summary.median,
-            values.len(),
-            least.0,
-            least.1,
-            most.0,
-            most.1
-        )
+        (1..labels.len()).map(sentence).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The name of result `index`: A to Z, then AA, AB and so on.
+fn label(index: usize) -> String {
+    let last = char::from(b'A' + (index % 26) as u8);
+    match index / 26 {
+        0 => last.to_string(),
+        before => format!("{}{last}", label(before - 1)),
+    }
+}
+
+/// Which results have the measurement, where not all do.
+fn note(line: &ComparisonRow, labels: &[String]) -> String {
+    let own = line.rates.iter().zip(labels).filter(|(rate, _)| rate.is_some());
+    let own: Vec<&str> = own.map(|(_, label)| label.as_str()).collect();
+    if own.len() == labels.len() {
+        String::new()
+    } else {
+        format!("only in {}", own.join(", "))
     }
 }
 

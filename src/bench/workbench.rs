@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use half::f16;
+
 use super::timing::TimingSummary;
 use super::{BenchProgress, ProgressCallback};
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError};
+use crate::graph::Precision;
 use crate::kernels::{Call, LossScale, Operand, STEP_BYTES, StepRecord};
 use crate::random::{Philox, Stream};
 use crate::schedule::dispatch;
@@ -42,24 +45,26 @@ type Memory = Vec<(Operand, Arc<Buffer>)>;
 impl Workbench {
     /// Compiles `workloads` and binds memory to them. They share their memory: the
     /// values that a kernel reads do not change its time, as long as they are of
-    /// ordinary size.
+    /// ordinary size, in the storage format `precision`.
     ///
     /// # Errors
     /// When the device refuses a kernel or is out of memory.
-    pub fn new(gpu: &Arc<Gpu>, workloads: &[KernelWorkload]) -> Result<Self, GpuError> {
+    pub fn new(gpu: &Arc<Gpu>, workloads: &[KernelWorkload], precision: Precision) -> Result<Self, GpuError> {
         let usual: Vec<&Call> = workloads
             .iter()
             .filter(|workload| workload.contents.is_empty())
             .flat_map(|workload| &workload.calls)
             .collect();
-        let shared = memory(gpu, &usual, &[])?;
+        let numbers = numbers(precision);
+        let shared = memory(gpu, &usual, &[], &numbers)?;
         let mut ready = Vec::with_capacity(workloads.len());
         for workload in workloads {
             let own;
             let memory = if workload.contents.is_empty() {
                 &shared
             } else {
-                own = memory(gpu, &workload.calls.iter().collect::<Vec<_>>(), &workload.contents)?;
+                let calls: Vec<&Call> = workload.calls.iter().collect();
+                own = memory(gpu, &calls, &workload.contents, &numbers)?;
                 &own
             };
             let place = |operand: Operand| {
@@ -156,7 +161,8 @@ impl Workbench {
 }
 
 /// A buffer for every operand of `calls`, as large as the largest use of it.
-fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Result<Memory, GpuError> {
+/// Inputs without contents are filled with `numbers`.
+fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)], numbers: &[u32]) -> Result<Memory, GpuError> {
     let mut sizes: Vec<(Operand, u64)> = Vec::new();
     for arg in calls.iter().flat_map(|call| &call.args) {
         let end = arg.offset + arg.size;
@@ -165,7 +171,6 @@ fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Resul
             None => sizes.push((arg.operand, end)),
         }
     }
-    let numbers = numbers();
     let buffer = |&(operand, size): &(Operand, u64)| {
         let buffer = gpu.buffer("bench", size)?;
         let own = contents.iter().find(|(own, _)| *own == operand);
@@ -174,7 +179,7 @@ fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Resul
             (Operand::Step, None) => gpu.write(&buffer, 0, &[step()]),
             (Operand::Gains, None) => gpu.write(&buffer, 0, &[1.0_f32; 4]),
             (Operand::LossScale, None) => gpu.write(&buffer, 0, &[LossScale::INITIAL]),
-            (Operand::Input(_), None) => fill(gpu, &buffer, &numbers),
+            (Operand::Input(_), None) => fill(gpu, &buffer, numbers),
             // These are written before they are read.
             (Operand::Output | Operand::Second | Operand::Scratch(_) | Operand::Running, None) => {}
         }
@@ -184,7 +189,7 @@ fn memory(gpu: &Gpu, calls: &[&Call], contents: &[(Operand, Vec<u32>)]) -> Resul
 }
 
 /// Fills `buffer` with `numbers`, repeated.
-fn fill(gpu: &Gpu, buffer: &Buffer, numbers: &[f32]) {
+fn fill(gpu: &Gpu, buffer: &Buffer, numbers: &[u32]) {
     let mut offset = 0;
     while offset < buffer.size() {
         let count = ((buffer.size() - offset) / 4).min(numbers.len() as u64) as usize;
@@ -193,11 +198,18 @@ fn fill(gpu: &Gpu, buffer: &Buffer, numbers: &[f32]) {
     }
 }
 
-/// Random numbers of ordinary size: a device may be faster with zeros and slower
-/// with subnormal numbers.
-fn numbers() -> Vec<f32> {
+/// Words of random numbers of ordinary size: a device may be faster with zeros and
+/// slower with subnormal numbers. With 16 bits each word is two numbers in [-1, 1];
+/// read as one of 32 bits (a weight), it is a normal number, too.
+fn numbers(precision: Precision) -> Vec<u32> {
     let mut draws = Philox::new(0).draws(Stream::Study, 0, 0);
-    (0..NUMBERS).map(|_| draws.between(-1.0, 1.0)).collect()
+    let mut number = || draws.between(-1.0, 1.0);
+    let half = |number: f32| u32::from(f16::from_f32(number).to_bits());
+    let word = |_| match precision {
+        Precision::F16 => half(number()) | half(number()) << 16,
+        Precision::F32 => number().to_bits(),
+    };
+    (0..NUMBERS).map(word).collect()
 }
 
 /// A step with a small learning rate, so that repeated updates stay finite.

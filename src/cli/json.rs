@@ -12,7 +12,7 @@ use super::exit::CliError;
 
 /// Keys that may be `null`, where something was not asked for, not measured or does
 /// not exist.
-const MAY_BE_NULL: [&str; 27] = [
+const MAY_BE_NULL: [&str; 28] = [
     // eval: too few classes
     "top5_wrong",
     "top5_error",
@@ -50,6 +50,7 @@ const MAY_BE_NULL: [&str; 27] = [
     "a",
     "b",
     "ratio",
+    "rates",
 ];
 
 /// `results` as a JSON object on one line.

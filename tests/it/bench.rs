@@ -229,6 +229,69 @@ fn two_results_stand_side_by_side() {
 }
 
 #[test]
+fn any_number_of_results_stand_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<PathBuf> = (1..=4)
+        .map(|rate| {
+            // The third lacks the network.
+            let networks = [("resnet20", 10.0 * f64::from(rate))];
+            let networks = if rate == 3 { &[][..] } else { &networks[..] };
+            save(
+                folder.path(),
+                &format!("{rate}.json"),
+                &result(64.0, &[("add", 1.0)], networks),
+            )
+        })
+        .collect();
+    let found: Value = serde_json::from_str(&printed(bench(&["--compare"]).args(&files).arg("--json"))).unwrap();
+    assert_eq!(found["results"].as_array().map(Vec::len), Some(4));
+    assert!(found.get("a").is_none());
+    let line = |part: &str| {
+        let lines = found["lines"].as_array().unwrap();
+        lines.iter().find(|line| line["part"] == part).unwrap()
+    };
+    assert_eq!(line("training")["rates"], json!([10.0, 20.0, null, 40.0]));
+    assert_eq!(line("kernel")["rates"], json!([4.0, 4.0, 4.0, 4.0]));
+    let text = printed(bench(&["--compare"]).args(&files));
+    assert!(
+        text.contains("D's rates are 1.000 times A's in the median of 6"),
+        "{text}"
+    );
+    assert!(text.contains("only in A, B, D"), "{text}");
+}
+
+#[test]
+fn kernels_and_networks_are_measured_in_16_bits() {
+    let gpu = Gpu::open(&AdapterChoice::Best).unwrap();
+    if !gpu.info().f16 {
+        let (code, line) = refusal(&mut bench(&["--kernels", "--precision", "f16"]));
+        assert!(code == 1 && line.contains("16-bit floats"), "{line}");
+        println!("only the refusal is tested: {} has no 16-bit floats", gpu.info().name);
+        return;
+    }
+    let text = printed(
+        bench(&["--quick", "--kernels", "--networks", "--json", "--no-autotune"]).args([
+            "--only",
+            "add-16ch",
+            "--models",
+            "resnet8@8",
+            "--precision",
+            "f16",
+        ]),
+    );
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&found["precision"], &found["tuned"]), (&json!("f16"), &json!(false)));
+    // Three activations of two bytes a value.
+    let kernel = &found["kernels"][0];
+    let bytes = positive(&kernel["gbps"]) * positive(&kernel["seconds"]) * 1e9;
+    assert!(
+        (bytes / f64::from(3 * 2 * 128 * 16 * 1024) - 1.0).abs() < 1e-9,
+        "{bytes}"
+    );
+    positive(&found["networks"][0]["training_images_per_second"]);
+}
+
+#[test]
 fn what_cannot_be_measured_or_compared_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let good = save(folder.path(), "good.json", &result(1.0, &[], &[]));
@@ -256,6 +319,8 @@ fn what_cannot_be_measured_or_compared_is_refused_in_one_line() {
         (&["--kernels", "--only", "lstm"], "lstm"),
         (&["--networks", "--models", "resnet21"], "21"),
         (&["--networks", "--batch-size", "0"], "--batch-size 0"),
+        (&["--networks", "--models", "resnet20@many"], "'many'"),
+        (&["--networks", "--models", "resnet20@0"], "0"),
         (&["--peak", "--adapter", "reference"], "reference"),
     ];
     for (arguments, part) in wrong {
