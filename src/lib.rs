@@ -125,6 +125,7 @@ pub mod bench;
 #[doc(hidden)]
 pub mod cli;
 pub mod data;
+pub mod drawing;
 pub mod files;
 pub(crate) mod formats;
 pub mod gpu;

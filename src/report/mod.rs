@@ -9,6 +9,7 @@ mod advances;
 mod axes;
 mod axis;
 mod color;
+mod diagram;
 mod error;
 mod figure;
 mod markdown;
@@ -29,6 +30,7 @@ mod write;
 
 use serde::Serialize;
 
+pub use diagram::{Anchor, Diagram, Sign, Tone};
 pub use error::ReportError;
 pub use figure::{Axis, BoxMark, Cell, Figure, Layer, Mark, Scale};
 pub use owned::foreign_file;

@@ -28,7 +28,8 @@ impl Figure {
     }
 }
 
-fn raster(svg: &str) -> Result<Vec<u8>, String> {
+/// The pixels of a drawing.
+pub(super) fn raster(svg: &str) -> Result<Vec<u8>, String> {
     let options = Options {
         fontdb: fonts(),
         ..Options::default()

@@ -40,7 +40,7 @@ impl Figure {
     /// itself. `id` is unique on the page.
     pub(super) fn inline_svg(&self, id: &str) -> String {
         let panel = panel(self, id, false);
-        document(&panel.body, panel.height, id, &self.title, &self.caption, "")
+        document(&panel.body, (WIDTH, panel.height), id, &self.title, &self.caption, "")
     }
 }
 
@@ -58,7 +58,7 @@ pub fn stack(figures: &[Figure]) -> String {
     let style = dark_rules("", &format!(r#"{body}<rect fill="{GROUND}"/>"#));
     document(
         &body,
-        height.max(1.0),
+        (WIDTH, height.max(1.0)),
         "figure",
         &title,
         &caption,
@@ -66,8 +66,16 @@ pub fn stack(figures: &[Figure]) -> String {
     )
 }
 
-fn document(body: &str, height: f64, id: &str, title: &str, caption: &str, style: &str) -> String {
-    let (wide, high, title, caption) = (n(WIDTH), n(height), escape(title), escape(caption));
+/// An SVG file of this width and height.
+pub(super) fn document(
+    body: &str,
+    (width, height): (f64, f64),
+    id: &str,
+    title: &str,
+    caption: &str,
+    style: &str,
+) -> String {
+    let (wide, high, title, caption) = (n(width), n(height), escape(title), escape(caption));
     format!(
         concat!(
             r#"<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" "#,

@@ -122,6 +122,7 @@ fn both_programs_have_every_command_and_its_help() {
         "features",
         "curves",
         "models",
+        "draw",
         "inspect",
         "bench",
         "tune",

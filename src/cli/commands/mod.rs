@@ -6,6 +6,7 @@ mod convert;
 mod curves;
 mod data;
 mod devices;
+mod draw;
 mod eval;
 mod features;
 mod inspect;
@@ -61,6 +62,8 @@ enum Command {
     /// List the networks that have names, with their sizes and published errors; or
     /// all that is known about one, with the recipe of its paper
     Models(models::Args),
+    /// Draw a network: its stages, its blocks, and the paths through few blocks
+    Draw(draw::Args),
     /// Show a model's blocks, parameters, multiply-adds and memory; or what is in a
     /// weights file
     Inspect(inspect::Args),
@@ -105,6 +108,7 @@ impl CommandLine {
             | Command::Devices(_)
             | Command::Curves(_)
             | Command::Models(_)
+            | Command::Draw(_)
             | Command::Inspect(_)
             | Command::Bench(_)
             | Command::Tune(_)
@@ -129,6 +133,7 @@ impl CommandLine {
             Command::Features(args) => features::features(args),
             Command::Curves(args) => curves::curves(args),
             Command::Models(args) => models::models(args),
+            Command::Draw(args) => draw::run(args),
             Command::Inspect(args) => inspect::inspect(args),
             Command::Bench(args) => bench::bench(args),
             Command::Tune(args) => tune::tune(args),
