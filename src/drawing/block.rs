@@ -2,9 +2,10 @@
 //!
 //! The longest chain of layers goes straight down. Every other chain begins and
 //! ends at one that is placed, and has a column to the right: short chains near,
-//! long ones, such as a shortcut, outside.
+//! long ones, such as a shortcut, outside. A chain without layers between two
+//! columns that are side by side has its line in the gap between them.
 
-use super::label::{Shown, shape, shown};
+use super::label::{Shown, channels, shape, shown};
 use super::units::{Unit, data_inputs};
 use crate::graph::{Graph, NodeId, Op};
 use crate::report::{Anchor, Diagram, Sign, Tone};
@@ -21,6 +22,10 @@ const RADIUS: f64 = 11.0;
 const END: f64 = 16.0;
 /// Distance between lines that reach a layer from one side.
 const SPREAD: f64 = 9.0;
+/// The most lines from one side that are apart; more of them meet before the layer.
+const MOST_APART: usize = 3;
+/// The most chains for which every order of columns is tried.
+const MOST_ORDERED: usize = 7;
 /// What is written along a shortcut without layers.
 const IDENTITY: &str = "identity";
 
@@ -37,6 +42,22 @@ fn appended(graph: &Graph, unit: &Unit) -> Vec<NodeId> {
     };
     let others = unit.sources.iter().skip(1);
     others.filter(only_appended).copied().collect()
+}
+
+/// The channels of `whole`, a concatenation, that these values are, side by side:
+/// the first one and their number.
+fn part_of(graph: &Graph, whole: NodeId, values: &[NodeId]) -> Option<(usize, usize)> {
+    let node = graph.node(whole);
+    if node.op != Op::Concat {
+        return None;
+    }
+    let first = node.inputs.iter().position(|input| Some(input) == values.first())?;
+    let own = node.inputs.get(first..first + values.len())?;
+    if own != values {
+        return None;
+    }
+    let count = |ids: &[NodeId]| -> usize { ids.iter().map(|&id| graph.shape(id).channels()).sum() };
+    Some((count(&node.inputs[..first]), count(own)))
 }
 
 /// Something that has a place.
@@ -77,16 +98,33 @@ impl Flow {
         // The item that holds the value of a node.
         let mut at = vec![None; graph.nodes.len()];
         let appended = appended(graph, unit);
-        for &source in unit.sources.iter().filter(|source| !appended.contains(source)) {
-            at[source.0] = Some(flow.add(Item::End(shape(graph, source)), Vec::new()));
-        }
-        if let [first, ..] = appended[..] {
-            let (rows, columns) = graph.shape(first).plane();
-            let channels: usize = appended.iter().map(|&id| graph.shape(id).channels()).sum();
-            let all = flow.add(Item::End(format!("{channels}×{rows}×{columns}")), Vec::new());
-            appended.iter().for_each(|source| at[source.0] = Some(all));
+        // The values that are one item: those that are only appended are shown as one.
+        let alone = unit.sources.iter().filter(|source| !appended.contains(source));
+        let mut groups: Vec<Vec<NodeId>> = alone.map(|&source| vec![source]).collect();
+        groups.extend((!appended.is_empty()).then_some(appended));
+        let mut parts = Vec::new();
+        for group in groups {
+            if let Some((from, count)) = part_of(graph, unit.sources[0], &group) {
+                parts.push((group, from, count));
+                continue;
+            }
+            let (rows, columns) = graph.shape(group[0]).plane();
+            let channels: usize = group.iter().map(|&id| graph.shape(id).channels()).sum();
+            let words = match group[..] {
+                [one] => shape(graph, one),
+                _ => format!("{channels}×{rows}×{columns}"),
+            };
+            let item = flow.add(Item::End(words), Vec::new());
+            group.iter().for_each(|source| at[source.0] = Some(item));
         }
         flow.sources = flow.items.len();
+        for (group, from, count) in parts {
+            let item = match graph.shape(unit.sources[0]).channels() == count {
+                true => 0,
+                false => flow.add(Item::Box(Tone::Other, vec![channels(from, count)]), vec![0]),
+            };
+            group.iter().for_each(|source| at[source.0] = Some(item));
+        }
         for &id in &unit.nodes {
             let item = match shown(graph, id) {
                 Shown::Box(tone, lines) if !lines.is_empty() => Item::Box(tone, lines),
@@ -104,10 +142,15 @@ impl Flow {
                 .into_iter()
                 .filter_map(|input| at[input.0])
                 .collect();
-            if graph.node(id).op == Op::Concat {
-                // What comes from outside in several parts is one value here.
-                inputs.dedup();
-            }
+            let item = match (item, &inputs[..]) {
+                // Two arrows from one place to a sum would look like one.
+                (Item::Circle(Sign::Sum), [one, other]) if one == other => {
+                    Item::Box(Tone::Other, vec!["× 2".to_string()])
+                }
+                (item, _) => item,
+            };
+            // What comes from outside in several parts is one value here.
+            inputs.dedup();
             at[id.0] = Some(flow.add(item, inputs));
         }
         for &output in &unit.outputs {
@@ -180,10 +223,11 @@ impl Flow {
         let mut chains = Vec::new();
         loop {
             let edges = (0..self.items.len()).flat_map(|to| self.inputs[to].iter().map(move |&from| (from, to)));
-            let mut open: Vec<(usize, usize)> = edges.filter(|edge| !drawn.contains(edge)).collect();
-            // From what is placed first; then from a source of its own.
-            open.sort_by_key(|&(from, to)| (!placed[from], from, to));
-            let Some(&(from, to)) = open.first() else { break };
+            let open: Vec<(usize, usize)> = edges.filter(|edge| !drawn.contains(edge)).collect();
+            // The longest one that begins at an item that is placed, or at a source.
+            let begins = open.iter().filter(|(from, _)| placed[*from] || *from < self.sources);
+            let longest = begins.min_by_key(|&&(from, to)| (std::cmp::Reverse(heights[to]), from, to));
+            let Some(&(from, to)) = longest else { break };
             let mut chain = Chain {
                 start: placed[from].then_some(from),
                 items: if placed[from] { Vec::new() } else { vec![from] },
@@ -226,9 +270,56 @@ struct Layout {
     rows: Vec<f64>,
     /// The column of each item.
     columns: Vec<usize>,
-    /// The side chains with their columns.
-    chains: Vec<(Chain, usize)>,
+    /// The side chains with their lanes.
+    chains: Vec<(Chain, Lane)>,
     main: Vec<usize>,
+}
+
+/// Where the chains of a layout can be.
+struct Places {
+    /// The column of each item.
+    columns: Vec<usize>,
+    /// The lane of each chain.
+    lanes: Vec<Lane>,
+    /// The number of places where lines are not clear.
+    faults: usize,
+}
+
+/// The gap for a chain without items between two columns side by side.
+fn gap(chain: &Chain, columns: &[usize]) -> Option<usize> {
+    let (start, end) = chain.start.zip(chain.end).filter(|_| chain.items.is_empty())?;
+    let [left, right] = [start, end].map(|item| columns[item]);
+    (left.abs_diff(right) == 1).then_some(left.min(right))
+}
+
+/// The next order of numbers, as words follow each other in a dictionary; `false`
+/// after the last one.
+fn next_permutation(order: &mut [usize]) -> bool {
+    let Some(place) = order.windows(2).rposition(|pair| pair[0] < pair[1]) else {
+        return false;
+    };
+    let later = order.iter().rposition(|&number| number > order[place]).unwrap_or(place);
+    order.swap(place, later);
+    order[place + 1..].reverse();
+    true
+}
+
+/// Where the line of a chain goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Column(usize),
+    /// Right of this column.
+    Gap(usize),
+}
+
+impl Lane {
+    /// Whether a line from here to a column comes from the right.
+    fn is_right_of(self, column: usize) -> bool {
+        match self {
+            Lane::Column(own) => own > column,
+            Lane::Gap(left) => left >= column,
+        }
+    }
 }
 
 impl Layout {
@@ -334,28 +425,99 @@ impl Layout {
         }
     }
 
-    /// Gives every chain the first column that is free where it is, short chains
-    /// first.
+    /// Gives every chain a column or a gap: the first column that is free where the
+    /// chain is, short chains first. Where lines would then go through layers, or
+    /// over each other, it takes the order of chains with the fewest such places.
     fn place_columns(&mut self, chains: Vec<Chain>) {
-        let mut order: Vec<(Chain, (f64, f64))> = Vec::new();
-        for chain in chains {
-            let span = self.span(&chain);
-            order.push((chain, span));
+        let is_between = |chain: &Chain| {
+            let on_side = |item: Option<usize>| item.is_some_and(|item| !self.main.contains(&item));
+            chain.items.is_empty() && (on_side(chain.start) || on_side(chain.end))
+        };
+        let length = |chain: &Chain| {
+            let (top, bottom) = self.span(chain);
+            bottom - top
+        };
+        let (mut last, mut chains): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_between);
+        chains.sort_by(|one, other| length(one).total_cmp(&length(other)));
+        last.sort_by(|one, other| length(one).total_cmp(&length(other)));
+        let ordered = chains.len();
+        chains.append(&mut last);
+
+        let mut order: Vec<usize> = (0..ordered).collect();
+        let mut best = self.places(&chains, &order);
+        while best.faults > 0 && ordered <= MOST_ORDERED && next_permutation(&mut order) {
+            let other = self.places(&chains, &order);
+            if other.faults < best.faults {
+                best = other;
+            }
         }
-        let length = |span: &(f64, f64)| span.1 - span.0;
-        order.sort_by(|one, other| length(&one.1).total_cmp(&length(&other.1)));
+        self.columns = best.columns;
+        self.chains = chains.into_iter().zip(best.lanes).collect();
+    }
+
+    /// Where the chains are if those in `order` are placed first.
+    fn places(&self, chains: &[Chain], order: &[usize]) -> Places {
+        let mut places = Places {
+            columns: vec![0; self.flow.items.len()],
+            lanes: vec![Lane::Column(0); chains.len()],
+            faults: 0,
+        };
         let mut taken: Vec<Vec<(f64, f64)>> = Vec::new();
-        for (chain, span) in order {
+        for number in order.iter().copied().chain(order.len()..chains.len()) {
+            let chain = &chains[number];
+            if let Some(left) = gap(chain, &places.columns) {
+                places.lanes[number] = Lane::Gap(left);
+                continue;
+            }
+            let span = self.span(chain);
             let is_free = |spans: &Vec<(f64, f64)>| spans.iter().all(|other| span.1 <= other.0 || other.1 <= span.0);
             let free = taken.iter().position(is_free).unwrap_or(taken.len());
             if free == taken.len() {
                 taken.push(Vec::new());
             }
             taken[free].push(span);
-            let column = free + 1;
-            chain.items.iter().for_each(|&item| self.columns[item] = column);
-            self.chains.push((chain, column));
+            chain.items.iter().for_each(|&item| places.columns[item] = free + 1);
+            places.lanes[number] = Lane::Column(free + 1);
         }
+        places.faults = self.faults(chains, &places);
+        places
+    }
+
+    /// The number of places where a horizontal line goes through a layer, or over
+    /// one that begins elsewhere.
+    fn faults(&self, chains: &[Chain], places: &Places) -> usize {
+        let column = |item: usize| places.columns[item] as f64;
+        let mut lines: Vec<(f64, f64, f64, Option<usize>)> = Vec::new();
+        for (chain, lane) in chains.iter().zip(&places.lanes) {
+            let lane = match *lane {
+                Lane::Column(column) => column as f64,
+                Lane::Gap(left) => left as f64 + 0.5,
+            };
+            let mut add =
+                |row: f64, end: f64, start: Option<usize>| lines.push((row, lane.min(end), lane.max(end), start));
+            if let Some(start) = chain.start {
+                add(self.departure(start), column(start), chain.start);
+            }
+            if let Some(end) = chain.end {
+                add(self.rows[end], column(end), None);
+            }
+        }
+        let through = lines.iter().map(|&(row, left, right, _)| {
+            let items = 0..self.flow.items.len();
+            let hit = |item: &usize| {
+                let is_between = left < column(*item) && column(*item) < right;
+                is_between && (row - self.rows[*item]).abs() < self.high(*item) / 2.0 + 2.0
+            };
+            items.filter(hit).count()
+        });
+        let over = lines.iter().enumerate().map(|(number, one)| {
+            let is_over = |other: &&(f64, f64, f64, Option<usize>)| {
+                let elsewhere = one.3.is_some() && other.3.is_some() && one.3 != other.3;
+                elsewhere && (one.0 - other.0).abs() < 2.0 && one.1.max(other.1) < one.2.min(other.2)
+            };
+            lines[number + 1..].iter().filter(is_over).count()
+        });
+        through.sum::<usize>() + over.sum::<usize>()
     }
 
     /// Whether a chain is the shortcut of a sum without layers.
@@ -365,23 +527,27 @@ impl Layout {
         chain.items.is_empty() && chain.end.is_some_and(sum) && chain.start.is_some_and(source)
     }
 
-    /// The middle of each column.
-    fn middles(&self) -> Vec<f64> {
-        let columns = self.chains.iter().map(|(_, column)| column + 1).max().unwrap_or(1);
+    /// The middle of each column, and of the gap to its right.
+    fn middles(&self) -> Vec<(f64, f64)> {
+        let last = |lane: &Lane| match lane {
+            Lane::Column(column) => *column,
+            Lane::Gap(left) => left + 1,
+        };
+        let columns = self.chains.iter().map(|(_, lane)| last(lane) + 1).max().unwrap_or(1);
         let mut widths = vec![0.0_f64; columns];
         for (item, &column) in self.columns.iter().enumerate() {
             widths[column] = widths[column].max(self.flow.items[item].size().0);
         }
-        for (chain, column) in &self.chains {
-            if self.is_identity(chain) {
-                widths[*column] = widths[*column].max(Diagram::note_width(IDENTITY) + 8.0);
+        for (chain, lane) in &self.chains {
+            if let (true, Lane::Column(column)) = (self.is_identity(chain), *lane) {
+                widths[column] = widths[column].max(Diagram::note_width(IDENTITY) + 8.0);
             }
         }
         let mut right = -COLUMN_GAP;
         let place = |wide: f64| {
             let middle = right + COLUMN_GAP + wide / 2.0;
             right = middle + wide / 2.0;
-            middle
+            (middle, right + COLUMN_GAP / 2.0)
         };
         widths.into_iter().map(place).collect()
     }
@@ -392,7 +558,7 @@ pub fn draw(graph: &Graph, unit: &Unit) -> Diagram {
     let layout = Layout::of(Flow::of(graph, unit));
     let middles = layout.middles();
     let mut drawing = Diagram::default();
-    let x = |item: usize| middles[layout.columns[item]];
+    let x = |item: usize| middles[layout.columns[item]].0;
     let down = |drawing: &mut Diagram, from: usize, to: usize| {
         let top = layout.rows[to] - layout.high(to) / 2.0;
         drawing.arrow(&[(x(from), layout.bottom(from)), (x(to), top)]);
@@ -400,8 +566,11 @@ pub fn draw(graph: &Graph, unit: &Unit) -> Diagram {
     for pair in layout.main.windows(2) {
         down(&mut drawing, pair[0], pair[1]);
     }
-    for (chain, column) in &layout.chains {
-        let lane = middles[*column];
+    for (chain, place) in &layout.chains {
+        let lane = match *place {
+            Lane::Column(column) => middles[column].0,
+            Lane::Gap(left) => middles[left].1,
+        };
         let mut points = Vec::new();
         if let Some(start) = chain.start {
             let y = layout.departure(start);
@@ -423,11 +592,11 @@ pub fn draw(graph: &Graph, unit: &Unit) -> Diagram {
                 .collect();
         }
         if let Some(end) = chain.end {
-            let (y, side) = arrival(&layout, chain, *column, end);
+            let (y, side) = arrival(&layout, chain, *place, end);
             points.extend([(lane, y), (x(end) + side, y)]);
             drawing.arrow(&points);
         }
-        if layout.is_identity(chain) {
+        if layout.is_identity(chain) && matches!(place, Lane::Column(_)) {
             let (top, bottom) = layout.span(chain);
             drawing.note_on_line((lane, (top + bottom) / 2.0), IDENTITY);
         }
@@ -445,21 +614,35 @@ pub fn draw(graph: &Graph, unit: &Unit) -> Diagram {
 
 /// The row in which a chain reaches the item that it ends at, and the distance of
 /// the item's edge from its middle.
-fn arrival(layout: &Layout, chain: &Chain, column: usize, end: usize) -> (f64, f64) {
-    let from_right = |column: usize| column > layout.columns[end];
+fn arrival(layout: &Layout, chain: &Chain, lane: Lane, end: usize) -> (f64, f64) {
+    let from_right = |lane: Lane| lane.is_right_of(layout.columns[end]);
     let same: Vec<*const Chain> = layout
         .chains
         .iter()
-        .filter(|(other, lane)| other.end == Some(end) && from_right(*lane) == from_right(column))
+        .filter(|(other, own)| other.end == Some(end) && from_right(*own) == from_right(lane))
         .map(|(other, _)| std::ptr::from_ref(other))
         .collect();
     let place = same.iter().position(|&other| std::ptr::eq(other, chain)).unwrap_or(0);
-    let offset = (place as f64 - (same.len() - 1) as f64 / 2.0) * SPREAD;
+    let offset = match same.len() {
+        0..=MOST_APART => (place as f64 - (same.len() - 1) as f64 / 2.0) * SPREAD,
+        _ => 0.0,
+    };
     let half = match layout.flow.items[end] {
         Item::Circle(_) => (RADIUS * RADIUS - offset * offset).max(0.0).sqrt(),
         ref item => item.size().0 / 2.0,
     };
-    (layout.rows[end] + offset, if from_right(column) { half } else { -half })
+    (layout.rows[end] + offset, if from_right(lane) { half } else { -half })
+}
+
+/// The convolutions of a unit's longest chain, one after the other.
+pub fn convolutions(graph: &Graph, unit: &Unit) -> Vec<String> {
+    let flow = Flow::of(graph, unit);
+    let chain = flow.main_chain().into_iter();
+    let words = chain.filter_map(|item| match &flow.items[item] {
+        Item::Box(Tone::Weights, lines) => Some(lines.join(", ")),
+        _ => None,
+    });
+    words.filter(|words| words.contains("conv")).collect()
 }
 
 /// What makes units of the same kind: their layers and how these are joined,
@@ -480,4 +663,20 @@ pub fn kind(graph: &Graph, unit: &Unit) -> String {
     };
     let items: Vec<String> = flow.items.iter().map(word).collect();
     format!("{items:?} {:?}", flow.inputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permutations_are_all_different_and_all_there() {
+        let mut order = vec![0, 1, 2, 3];
+        let mut seen = vec![order.clone()];
+        while next_permutation(&mut order) {
+            seen.push(order.clone());
+        }
+        assert!(seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]));
+        assert_eq!(seen.len(), 24);
+    }
 }

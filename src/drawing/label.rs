@@ -37,7 +37,7 @@ pub fn shown(graph: &Graph, id: NodeId) -> Shown {
         Op::BatchNorm => boxed(Tone::Norm, "batch norm".into(), Vec::new()),
         Op::Relu => boxed(Tone::Other, "ReLU".into(), Vec::new()),
         Op::Sigmoid => boxed(Tone::Other, "sigmoid".into(), Vec::new()),
-        Op::Scale { factor } => boxed(Tone::Other, format!("× {factor}"), Vec::new()),
+        Op::Scale { factor } => boxed(Tone::Other, format!("× {factor}").replace('-', "−"), Vec::new()),
         Op::Dropout { p, .. } => boxed(Tone::Other, format!("dropout {p}"), Vec::new()),
         Op::MaxPool(pool) => {
             let size = pool.kernel;
@@ -57,11 +57,7 @@ pub fn shown(graph: &Graph, id: NodeId) -> Shown {
         }
         Op::GlobalAvgPool => boxed(Tone::Other, "global average pool".into(), Vec::new()),
         Op::Concat => boxed(Tone::Other, format!("concatenate, {}", channels()), Vec::new()),
-        Op::Slice { from, count } => boxed(
-            Tone::Other,
-            format!("channels {}–{}", from + 1, from + count),
-            Vec::new(),
-        ),
+        Op::Slice { from, count } => boxed(Tone::Other, self::channels(from, count), Vec::new()),
         Op::PadShortcut(pad) => {
             let stride = pad.stride;
             let pixels = match (stride, pad.average) {
@@ -94,6 +90,11 @@ pub fn shown(graph: &Graph, id: NodeId) -> Shown {
         }
         op => boxed(Tone::Other, op.name().to_string(), Vec::new()),
     }
+}
+
+/// `channels 65–96` for 32 of them from the one with index 64.
+pub fn channels(from: usize, count: usize) -> String {
+    format!("channels {}–{}", from + 1, from + count)
 }
 
 /// `64×56×56`.

@@ -10,7 +10,7 @@ mod units;
 
 use crate::graph::{Graph, Mode};
 use crate::models::{InputShape, Model, ModelError};
-use crate::report::{Anchor, Diagram};
+use crate::report::{Anchor, Diagram, grouped};
 use units::Unit;
 
 /// A part of a drawing.
@@ -66,8 +66,9 @@ pub fn draw(model: &Model, input: &InputShape, parts: &[Part]) -> Result<Diagram
     let (mut x, mut bottom) = (0.0, 0.0_f64);
     if has(Part::Network) {
         let network = network::draw(&graph, &units);
-        titled(&mut drawing, (0.0, 0.0), "Network", "", &network);
-        x = network.size().0 + GAP;
+        let note = format!("{} parameters", grouped(graph.parameter_count() as u64));
+        titled(&mut drawing, (0.0, 0.0), "Network", &note, &network);
+        x = network.size().0.max(Diagram::note_width(&note)).ceil() + GAP;
         bottom = network.size().1 + HEADING;
     }
     if has(Part::Blocks) {
@@ -77,7 +78,12 @@ pub fn draw(model: &Model, input: &InputShape, parts: &[Part]) -> Result<Diagram
         match paths::fits(&graph) {
             true => {
                 let top = if bottom > 0.0 { bottom + GAP } else { 0.0 };
-                titled(&mut drawing, (0.0, top), "Paths", "", &paths::draw(&graph));
+                let note = format!(
+                    "the {} ways through {} blocks",
+                    1 << graph.blocks.len(),
+                    graph.blocks.len()
+                );
+                titled(&mut drawing, (0.0, top), "Paths", &note, &paths::draw(&graph));
             }
             false => drawing.explain(&format!(
                 "Paths are drawn one by one for up to {} blocks in a row, each with a branch and a shortcut.",
@@ -116,7 +122,7 @@ fn blocks(drawing: &mut Diagram, left: f64, graph: &Graph, units: &[Unit]) -> f6
             more => format!("{}, and {} like it", unit.numbers(), more - 1),
         };
         let words = Diagram::heading_width(&heading).max(Diagram::note_width(&note));
-        let wide = part.size().0.max(words);
+        let wide = part.size().0.max(words).ceil();
         if x > left && x + wide > WIDEST {
             (x, y) = (left, bottom + GAP);
         }
@@ -197,6 +203,14 @@ mod tests {
             for (number, one) in boxes.iter().enumerate() {
                 for other in &boxes[number + 1..] {
                     assert!(overlap(one, other) < 0.5, "{name}: boxes at {one:?} and {other:?}");
+                }
+                // A line has no width, so it is taken to be two pixels wide.
+                for [left, top, right, bottom] in &drawing.lines {
+                    let line = [left - 1.0, top - 1.0, right + 1.0, bottom + 1.0];
+                    assert!(
+                        overlap(one, &line) < 1.5,
+                        "{name}: a box at {one:?}, a line at {line:?}"
+                    );
                 }
             }
         }

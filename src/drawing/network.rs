@@ -1,6 +1,7 @@
 //! How is a whole network drawn? From top to bottom: the layers outside of
 //! blocks, and each stage as one box.
 
+use super::block::convolutions;
 use super::label::{Shown, shape, shown};
 use super::units::{Unit, is_layer};
 use crate::graph::{Graph, NodeId};
@@ -10,6 +11,8 @@ use crate::report::{Anchor, Diagram, Tone};
 const GAP: f64 = 30.0;
 /// The most layers outside of blocks that are named one by one.
 const MOST_LINES: usize = 8;
+/// The most convolutions of a block that are named one by one.
+const MOST_CONVOLUTIONS: usize = 4;
 
 /// A box of the drawing.
 struct Part {
@@ -135,10 +138,16 @@ fn stage_part(graph: &Graph, units: &[&Unit]) -> Option<Part> {
     let mut lines = vec![format!("stage {number}: {count}")];
     let (from, to) = (first.name(graph), last.name(graph));
     lines.push(if from == to { from } else { format!("{from} – {to}") });
+    let convolutions = convolutions(graph, last);
+    let are_named = convolutions.len() <= MOST_CONVOLUTIONS;
     let (rows, now) = (graph.shape(input).plane().0, graph.shape(end).plane().0);
-    if now > 0 && rows > now {
+    let is_plane = graph.shape(end).dims.len() == 3;
+    if are_named {
+        lines.extend(convolutions);
+    }
+    if is_plane && rows > now && (units.len() > 1 || !are_named) {
         let stride = rows.div_ceil(now);
-        lines.push(match blocks {
+        lines.push(match units.len() {
             1 => format!("stride {stride}"),
             _ => format!("stride {stride} in the first"),
         });

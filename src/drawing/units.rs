@@ -19,10 +19,12 @@ impl Unit {
     /// The common part of the blocks' names.
     pub fn name(&self, graph: &Graph) -> String {
         let first = &graph.blocks[self.blocks[0]].name;
-        match (self.blocks.len(), is_path(graph, self.blocks[0])) {
-            (1, _) => first.clone(),
-            (_, true) => parent(parent(first)).to_string(),
-            (_, false) => parent(first).to_string(),
+        let last = &graph.blocks[self.blocks[self.blocks.len() - 1]].name;
+        match (self.blocks.len(), is_path(graph, self.blocks[0]), parent(first)) {
+            (1, ..) => first.clone(),
+            (_, _, "") => format!("{first} – {last}"),
+            (_, true, column) => parent(column).to_string(),
+            (_, false, unit) => unit.to_string(),
         }
     }
 
@@ -115,12 +117,14 @@ fn unit(graph: &Graph, consumers: &[Vec<NodeId>], blocks: Vec<usize>, before: No
     let ends: Vec<NodeId> = blocks.iter().map(|index| of(index).output).collect();
     // What the outputs depend on, as far as it comes after the input.
     let mut inside = vec![false; graph.nodes.len()];
-    let mut open = ends;
-    while let Some(id) = open.pop() {
-        if id > first && is_layer(graph, id) && !std::mem::replace(&mut inside[id.0], true) {
-            open.extend(data_inputs(graph, id));
+    let add = |inside: &mut Vec<bool>, mut open: Vec<NodeId>| {
+        while let Some(id) = open.pop() {
+            if id > first && is_layer(graph, id) && !std::mem::replace(&mut inside[id.0], true) {
+                open.extend(data_inputs(graph, id));
+            }
         }
-    }
+    };
+    add(&mut inside, ends);
     let prefix = match blocks.len() {
         1 => format!("{}.", of(&blocks[0]).name),
         _ => format!("{}.", parent(&of(&blocks[0]).name)),
@@ -134,7 +138,7 @@ fn unit(graph: &Graph, consumers: &[Vec<NodeId>], blocks: Vec<usize>, before: No
             }
             continue;
         }
-        inside[id.0] = true;
+        add(&mut inside, vec![id]);
     }
     let nodes: Vec<NodeId> = graph.ids().filter(|id| inside[id.0]).collect();
     let mut sources: Vec<NodeId> = vec![of(&blocks[0]).input];
@@ -147,9 +151,15 @@ fn unit(graph: &Graph, consumers: &[Vec<NodeId>], blocks: Vec<usize>, before: No
     }
     // Statistics read a value, too, but they are not drawn.
     let reads = |reader: &NodeId| !inside[reader.0] && is_layer(graph, *reader);
-    let is_read = |id: &&NodeId| consumers[id.0].iter().any(reads);
+    let is_read = |id: &NodeId| consumers[id.0].iter().any(reads);
+    let outputs: Vec<NodeId> = nodes.iter().filter(|id| is_read(id)).copied().collect();
+    // A part of an output that is itself read is not drawn as an output of its own.
+    let is_part = |id: &NodeId| {
+        let mut concats = outputs.iter().filter(|output| graph.node(**output).op == Op::Concat);
+        concats.any(|output| data_inputs(graph, *output).contains(id))
+    };
     Unit {
-        outputs: nodes.iter().filter(is_read).copied().collect(),
+        outputs: outputs.iter().filter(|id| !is_part(id)).copied().collect(),
         blocks,
         sources,
         nodes,

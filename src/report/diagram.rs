@@ -21,6 +21,11 @@ const LINE: f64 = 16.0;
 /// Length and half the width of an arrow's head.
 const HEAD: (f64, f64) = (8.0, 4.0);
 
+/// The middle of the pixel that a line of one pixel covers: then it is not blurred.
+fn crisp(place: f64) -> f64 {
+    place.floor() + 0.5
+}
+
 /// What a box stands for; it decides the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -39,8 +44,6 @@ pub enum Anchor {
     Start,
     /// They are centred there.
     Middle,
-    /// They end there.
-    End,
 }
 
 /// A drawing of boxes and arrows.
@@ -54,6 +57,9 @@ pub struct Diagram {
     /// Left, top, right and bottom of words and of boxes.
     #[cfg(test)]
     pub(crate) covered: [Vec<[f64; 4]>; 2],
+    /// Left, top, right and bottom of every straight part of a line.
+    #[cfg(test)]
+    pub(crate) lines: Vec<[f64; 4]>,
 }
 
 impl Diagram {
@@ -90,7 +96,8 @@ impl Diagram {
 
     /// A box around `centre` with lines of words.
     pub fn boxed(&mut self, centre: (f64, f64), (wide, high): (f64, f64), tone: Tone, lines: &[String]) {
-        let (left, top) = (centre.0 - wide / 2.0, centre.1 - high / 2.0);
+        let (left, top) = (crisp(centre.0 - wide / 2.0), crisp(centre.1 - high / 2.0));
+        let (wide, high) = (wide.ceil(), high.ceil());
         let (fill, stroke) = match tone {
             Tone::Weights => (SHADES[1], series(0)),
             Tone::Norm => (SHADES[2], series(1)),
@@ -115,8 +122,8 @@ impl Diagram {
 
     /// A circle around `centre` with a sign, such as that of a sum.
     pub fn circle(&mut self, centre: (f64, f64), radius: f64, sign: Sign) {
-        let (x, y) = centre;
-        let arm = radius * 0.55;
+        let (x, y) = (crisp(centre.0), crisp(centre.1));
+        let arm = (radius * 0.55).round();
         let stroke = match sign {
             Sign::Sum => format!(
                 "M{} {}H{}M{} {}V{}",
@@ -128,7 +135,7 @@ impl Diagram {
                 n(y + arm)
             ),
             Sign::Product => {
-                let arm = arm * 0.75;
+                let arm = arm - 1.0;
                 let (left, right, top, bottom) = (n(x - arm), n(x + arm), n(y - arm), n(y + arm));
                 format!("M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}")
             }
@@ -146,8 +153,18 @@ impl Diagram {
     /// A line through `points` without a head.
     pub fn line(&mut self, points: &[(f64, f64)]) {
         let mut path = String::new();
-        for (number, &(x, y)) in points.iter().enumerate() {
-            let _ = write!(path, "{}{} {}", if number == 0 { "M" } else { "L" }, n(x), n(y));
+        let mut last = None;
+        for (x, y) in points.iter().map(|&(x, y)| (crisp(x), crisp(y))) {
+            let _ = match last {
+                None => write!(path, "M{} {}", n(x), n(y)),
+                Some((before, _)) if before == x => write!(path, "V{}", n(y)),
+                Some((_, before)) if before == y => write!(path, "H{}", n(x)),
+                Some(_) => write!(path, "L{} {}", n(x), n(y)),
+            };
+            #[cfg(test)]
+            self.lines
+                .extend(last.map(|(x0, y0): (f64, f64)| [x0.min(x), y0.min(y), x0.max(x), y0.max(y)]));
+            last = Some((x, y));
             self.reach(x, y);
         }
         let _ = write!(self.body, r#"<path d="{path}" fill="none" stroke="{INK}"/>"#);
@@ -155,24 +172,24 @@ impl Diagram {
 
     /// A line through `points` with a head at its end.
     pub fn arrow(&mut self, points: &[(f64, f64)]) {
-        let [.., (x0, y0), (x, y)] = *points else { return };
+        let mut shaft: Vec<(f64, f64)> = points.iter().map(|&(x, y)| (crisp(x), crisp(y))).collect();
+        let [.., (x0, y0), (x, y)] = shaft[..] else { return };
         let length = (x - x0).hypot(y - y0).max(f64::MIN_POSITIVE);
         let (dx, dy) = ((x - x0) / length, (y - y0) / length);
-        let foot = (x - HEAD.0 * dx, y - HEAD.0 * dy);
-        let mut shaft = points.to_vec();
         if let Some(last) = shaft.last_mut() {
-            *last = foot;
+            *last = (x - HEAD.0 * dx, y - HEAD.0 * dy);
         }
         self.line(&shaft);
+        // From the tip to both corners of its foot.
         let _ = write!(
             self.body,
-            r#"<path d="M{} {}L{} {}L{} {}Z" fill="{INK}"/>"#,
+            r#"<path d="M{} {}l{} {}l{} {}z" fill="{INK}"/>"#,
             n(x),
             n(y),
-            n(foot.0 - HEAD.1 * dy),
-            n(foot.1 + HEAD.1 * dx),
-            n(foot.0 + HEAD.1 * dy),
-            n(foot.1 - HEAD.1 * dx)
+            n(-HEAD.0 * dx - HEAD.1 * dy),
+            n(-HEAD.0 * dy + HEAD.1 * dx),
+            n(2.0 * HEAD.1 * dy),
+            n(-2.0 * HEAD.1 * dx)
         );
         self.reach(x, y);
     }
@@ -218,17 +235,15 @@ impl Diagram {
 
     #[allow(clippy::too_many_arguments, reason = "the properties of a line of words")]
     fn write(&mut self, at: (f64, f64), size: f64, fill: &str, anchor: Anchor, more: &str, wide: f64, words: &str) {
-        let (name, right) = match anchor {
-            Anchor::Start => ("start", at.0 + wide),
-            Anchor::Middle => ("middle", at.0 + wide / 2.0),
-            Anchor::End => ("end", at.0),
+        let (anchored, right) = match anchor {
+            Anchor::Start => ("", at.0 + wide),
+            Anchor::Middle => (r#" text-anchor="middle""#, at.0 + wide / 2.0),
         };
         #[cfg(test)]
         if !words.is_empty() {
             self.covered[0].push([right - wide, at.1 - 0.75 * size, right, at.1 + 0.2 * size]);
         }
-        let more = format!(r#"{more} text-anchor="{name}""#);
-        text(&mut self.body, at, size, fill, &more, words);
+        text(&mut self.body, at, size, fill, &format!("{more}{anchored}"), words);
         self.reach(right, at.1 + 4.0);
     }
 
@@ -243,12 +258,12 @@ impl Diagram {
         );
         self.reach(x + other.width, y + other.height);
         #[cfg(test)]
-        for (own, others) in self.covered.iter_mut().zip(&other.covered) {
-            own.extend(
-                others
-                    .iter()
-                    .map(|[left, top, right, bottom]| [left + x, top + y, right + x, bottom + y]),
-            );
+        {
+            let moved = |&[left, top, right, bottom]: &[f64; 4]| [left + x, top + y, right + x, bottom + y];
+            for (own, others) in self.covered.iter_mut().zip(&other.covered) {
+                own.extend(others.iter().map(moved));
+            }
+            self.lines.extend(other.lines.iter().map(moved));
         }
         if !other.caption.is_empty() {
             self.explain(&other.caption);

@@ -35,6 +35,7 @@ pub use error::ReportError;
 pub use figure::{Axis, BoxMark, Cell, Figure, Layer, Mark, Scale};
 pub use owned::foreign_file;
 pub use svg::stack;
+pub(crate) use table::grouped;
 pub use table::{Column, Table, distinct, number_or_word};
 
 /// The results of one study. It is shown in the order of its fields.

@@ -198,7 +198,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// `1234567` as `1 234 567`.
-fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -9,6 +9,7 @@ mod cases;
 mod cli;
 mod continuing;
 mod data;
+mod drawing;
 mod engines;
 mod ensemble;
 mod eval;
