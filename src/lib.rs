@@ -94,6 +94,7 @@
 //! | module | question |
 //! |---|---|
 //! | [`studies`] | What do the parts of a trained network contribute? Lesions, paths, stochastic depth, sweeps over settings |
+//! | [`doctor`] | Do an adapter and its driver work? Every kernel against the reference |
 //! | [`train`] | How is a network trained and evaluated? The loop, learning rates, checkpoints, trained networks |
 //! | [`models`] | Which network is it? Names such as `wrn-28-10`, and networks of your own |
 //! | [`data`] | Which images, in which order, how augmented? CIFAR and a built-in set |
@@ -125,6 +126,7 @@ pub mod bench;
 #[doc(hidden)]
 pub mod cli;
 pub mod data;
+pub mod doctor;
 pub mod drawing;
 pub mod files;
 pub(crate) mod formats;

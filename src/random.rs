@@ -45,6 +45,9 @@ pub enum Stream {
     Tuning = 8,
     /// Numbers with which a device is tested when it is opened.
     Proof = 9,
+    /// Networks and inputs on which kernels are examined; step: the network, index: the
+    /// value.
+    Doctor = 10,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

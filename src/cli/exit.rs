@@ -16,6 +16,8 @@ use crate::tuning::{CacheError, TuningError};
 pub struct CliError {
     message: String,
     kind: Kind,
+    /// What goes to standard output before the error is printed.
+    output: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,7 @@ impl CliError {
         CliError {
             message: message.to_string(),
             kind: Kind::Argument,
+            output: String::new(),
         }
     }
 
@@ -39,6 +42,7 @@ impl CliError {
         CliError {
             message: message.to_string(),
             kind: Kind::Failure,
+            output: String::new(),
         }
     }
 
@@ -48,7 +52,19 @@ impl CliError {
         CliError {
             message: message.to_string(),
             kind: Kind::Stopped,
+            output: String::new(),
         }
+    }
+
+    /// This error of a command that found what it was asked for: `output` goes to
+    /// standard output.
+    pub fn with_output(self, output: String) -> Self {
+        CliError { output, ..self }
+    }
+
+    /// What goes to standard output before the error is printed.
+    pub fn output(&self) -> &str {
+        &self.output
     }
 
     /// This error; where a signal ended the command, with `message` instead.
@@ -65,7 +81,8 @@ impl CliError {
             (false, true) => Kind::Argument,
             (false, false) => Kind::Failure,
         };
-        CliError { message, kind }
+        let output = String::new();
+        CliError { message, kind, output }
     }
 
     /// The message in one line, as it is printed.
@@ -158,6 +175,7 @@ fn hint(error: &TrainError) -> Option<&'static str> {
             error: CacheError::Older | CacheError::Newer,
             ..
         }) => "`residua tune MODEL` tunes again, `residua tune --export FILE` writes the result to a file",
+        TrainError::OutOfMemory { .. } => "set it with --batch-size; --recompute blocks and --precision f16 need less",
         TrainError::Model(ModelError::UnknownModel { .. }) => "`residua models` lists those of the literature",
         TrainError::Unsaid {
             what: Unsaid::Model, ..
@@ -179,9 +197,14 @@ fn gpu_hint(error: &GpuError) -> Option<&'static str> {
         GpuError::NoSuchAdapter { .. } | GpuError::Open { .. } | GpuError::Wrong { .. } => {
             "`residua devices` lists the adapters"
         }
-        GpuError::Lost { .. } | GpuError::Dropped { .. } => "`residua train --resume DIR` does that",
+        GpuError::Quarantined { .. } => {
+            "`residua doctor` found it and examines it again, `residua doctor --forget` lifts the ban"
+        }
+        GpuError::Lost { .. } | GpuError::Dropped { .. } => {
+            "`residua train --resume DIR` does that, and --auto-resume by itself"
+        }
         GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "set it with --batch-size",
-        GpuError::Stopped | GpuError::Validation(_) => return None,
+        GpuError::Stopped | GpuError::Setting { .. } | GpuError::Validation(_) => return None,
     })
 }
 

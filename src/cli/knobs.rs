@@ -142,6 +142,7 @@ const KNOBS: &[Knob] = &[
     knob(&["inspect"], "recompute", OF_MODEL, OF_FILE),
     knob(&["inspect"], "precision", OF_MODEL, OF_FILE),
     never(&["tune"], "no-autotune", "here: the command tunes"),
+    never(&["doctor"], "no-autotune", "here: kernels of both kinds are examined"),
     knob(&["tune"], "run", TUNES, NOT_TUNED),
     knob(
         &["tune"],
@@ -194,6 +195,12 @@ const KNOBS: &[Knob] = &[
         "recompute",
         |given| !given.is("adapter", "reference"),
         "with --adapter reference, which stores everything",
+    ),
+    knob(
+        &["train"],
+        "auto-resume",
+        |given| !given.is("adapter", "reference"),
+        "with --adapter reference, which no driver can lose",
     ),
     knob(
         &["train"],
@@ -388,6 +395,7 @@ mod tests {
         ("inspect README.md --recompute none", "inspect resnet8 --recompute none"),
         ("inspect README.md --precision f16", "inspect resnet8 --precision f16"),
         ("tune resnet8 --no-autotune", ""),
+        ("doctor --no-autotune", ""),
         ("tune --run r --clear", "tune --run r"),
         ("tune --run r --input 3x8x8", "tune resnet8 --input 3x8x8"),
         ("tune --list --classes 3", "tune resnet8 --classes 3"),
@@ -404,6 +412,7 @@ mod tests {
             "train --recompute blocks --adapter reference",
             "train --recompute blocks",
         ),
+        ("train --auto-resume --adapter reference", "train --auto-resume"),
         ("train --tuning f --adapter reference", "train --tuning f"),
         (
             "stochastic-depth --out o --depth-rule uniform",

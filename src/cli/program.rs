@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use super::commands::{CommandLine, command_named};
 use super::exit::CliError;
 use super::{arguments, knobs, signals, threads};
+use crate::gpu;
 
 /// Parses the arguments, runs the command of the program `name`, prints what it
 /// returns on standard output, and gives the exit code.
@@ -23,10 +24,18 @@ use super::{arguments, knobs, signals, threads};
 pub fn main(name: &'static str) -> ExitCode {
     // Off without the variable: an error is one line, and it is the program's.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    // The loss of a device is an error of one line, not a panic.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !gpu::panics_become_errors() {
+            hook(panic);
+        }
+    }));
     let result = arguments::read(std::env::args_os()).and_then(|arguments| run(name, &arguments));
     match result.and_then(|output| print(&output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let error = print(error.output()).err().unwrap_or(error);
             let _ = writeln!(std::io::stderr().lock(), "{}", error.line());
             ExitCode::from(error.exit_code())
         }

@@ -24,8 +24,8 @@ use crate::schedule::Footprint;
 use crate::shown::shown_path;
 use crate::studies::Comparison;
 use crate::train::{
-    Config, Decay, Depth, DepthPer, DepthRule, Event, ReadWeights, Record, Run, RunDirectory, Trainer, absolute_data,
-    input_of, only_model, read_config,
+    Config, Decay, Depth, DepthPer, DepthRule, EpochRow, Event, ReadWeights, Record, Run, RunDirectory, TrainError,
+    Trainer, absolute_data, input_of, only_model, read_config,
 };
 use crate::tuning::{KernelSource, read_tuning_file};
 use crate::weights::{self, NameOptions, Rename, WeightsError};
@@ -214,6 +214,11 @@ pub struct TrainArgs {
     /// `residua tune --export` [default: those of the tuning cache]
     #[arg(long, value_name = "FILE", conflicts_with = "no_autotune")]
     tuning: Option<PathBuf>,
+    /// Where the device is lost (a driver stops work that takes long, or is reset), go on
+    /// from the last checkpoint on a fresh device, to the same bits; at most N times
+    /// without a checkpoint in between, 3 if N is left out [default: the run ends]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3")]
+    auto_resume: Option<u32>,
     #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
@@ -406,7 +411,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     if let Some(line) = directory.note() {
         note(format_args!("{line}"));
     }
-    let resume = args.resume.is_some();
+    let mut resume = args.resume.is_some();
     let mut trainer = Trainer::open_config(config, &args.adapter.choice())?;
     trainer.heed(signals::stop());
     if let Some(init) = init {
@@ -451,41 +456,30 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     if let Some(planned) = planned {
         note(format_args!("{}", memory_in_words(&planned)));
     }
-    let mut run = if resume {
-        trainer.resume(&directory)?
-    } else {
-        trainer.start(&directory)?
-    };
-    for line in run.notes() {
-        note(line);
-    }
-    let (done, of) = run.progress();
-    match done == of {
-        true => note(format_args!(
-            "already complete: {done} steps; --epochs N or --steps N goes on"
-        )),
-        false => run.rate_beyond_end().iter().for_each(note),
-    }
-    let followed = follow(&mut run, args.log.lines());
-    let (done, of) = run.progress();
-    followed.map_err(|error| {
-        let resume = format!("residua train --resume {}", quoted(directory.path().as_os_str()));
-        error.or_stopped(|| format!("stopped after step {done} of {of}; `{resume}` continues"))
-    })?;
-    if let Some(loss) = run.loss_scale()? {
+    let mut attempts = Attempts::new(args.auto_resume);
+    let epochs = loop {
+        let mut begun_at = 0;
+        let trained = train_once(args, &mut trainer, &directory, resume, &mut begun_at);
+        let error = match trained {
+            Ok(epochs) => break epochs,
+            Err(TrainingEnd { error, done, of }) => match error.is_lost() && attempts.allow(begun_at) {
+                true => error,
+                false => {
+                    let resume = format!("residua train --resume {}", quoted(directory.path().as_os_str()));
+                    let stopped = || format!("stopped after step {done} of {of}; `{resume}` continues");
+                    return Err(CliError::from(trainer.explained(error)).or_stopped(stopped));
+                }
+            },
+        };
         note(format_args!(
-            "loss scale {} at the end; {} of {} steps overflowed and were skipped",
-            loss.scale,
-            loss.skipped,
-            run.progress().0
+            "{error}; attempt {} of {} on a fresh device",
+            attempts.taken, attempts.most
         ));
-    }
-    let last = run.epochs().last().copied();
-    let best = run
-        .epochs()
-        .iter()
-        .map(|row| row.test_error)
-        .fold(f64::INFINITY, f64::min);
+        trainer = trainer.reopen(&args.adapter.choice())?;
+        resume = true;
+    };
+    let last = epochs.last().copied();
+    let best = epochs.iter().map(|row| row.test_error).fold(f64::INFINITY, f64::min);
     let Some(last) = last else {
         return Ok(String::new());
     };
@@ -532,6 +526,90 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     ))
 }
 
+/// How often a lost device may be replaced.
+struct Attempts {
+    /// The most times without a checkpoint in between.
+    most: u32,
+    /// Times since the last checkpoint.
+    taken: u32,
+    /// The step at which the last attempt began.
+    begun_at: Option<u32>,
+}
+
+impl Attempts {
+    fn new(most: Option<u32>) -> Self {
+        Attempts {
+            most: most.unwrap_or(0),
+            taken: 0,
+            begun_at: None,
+        }
+    }
+
+    /// Whether there is another attempt after one that began at step `begun_at`.
+    fn allow(&mut self, begun_at: u32) -> bool {
+        if self.begun_at.is_none_or(|before| begun_at > before) {
+            self.taken = 0;
+        }
+        self.begun_at = Some(begun_at);
+        self.taken += 1;
+        self.taken <= self.most
+    }
+}
+
+/// Why a training ended, and where.
+struct TrainingEnd {
+    error: TrainError,
+    done: u32,
+    of: u32,
+}
+
+impl<E: Into<TrainError>> From<E> for TrainingEnd {
+    fn from(error: E) -> Self {
+        TrainingEnd {
+            error: error.into(),
+            done: 0,
+            of: 0,
+        }
+    }
+}
+
+/// Starts or resumes a run and trains to its end; gives its epochs. `begun_at` becomes
+/// the step at which it begins.
+fn train_once(
+    args: &TrainArgs,
+    trainer: &mut Trainer,
+    directory: &RunDirectory,
+    resume: bool,
+    begun_at: &mut u32,
+) -> Result<Vec<EpochRow>, TrainingEnd> {
+    let mut run = match resume {
+        true => trainer.resume(directory)?,
+        false => trainer.start(directory)?,
+    };
+    for line in run.notes() {
+        note(line);
+    }
+    let (done, of) = run.progress();
+    *begun_at = done;
+    match done == of {
+        true => note(format_args!(
+            "already complete: {done} steps; --epochs N or --steps N goes on"
+        )),
+        false => run.rate_beyond_end().iter().for_each(note),
+    }
+    if let Err(error) = follow(&mut run, args.log.lines()) {
+        let (done, of) = run.progress();
+        return Err(TrainingEnd { error, done, of });
+    }
+    if let Some(loss) = run.loss_scale()? {
+        note(format_args!(
+            "loss scale {} at the end; {} of {} steps overflowed and were skipped",
+            loss.scale, loss.skipped, of
+        ));
+    }
+    Ok(run.epochs().to_vec())
+}
+
 /// Says the mean and standard deviation that were measured on images.
 pub fn note_measured(normalization: &Normalization, images: &str) {
     let list = |values: &[f32]| {
@@ -559,7 +637,7 @@ fn memory_in_words(planned: &Footprint) -> String {
 }
 
 /// Trains with a progress bar and a line for every epoch.
-fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), CliError> {
+fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), TrainError> {
     let (done, of) = run.progress();
     let bar = bar(u64::from(of), "steps");
     bar.set_position(u64::from(done));
@@ -600,7 +678,7 @@ fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), CliError> {
     }
     });
     bar.finish_and_clear();
-    Ok(trained?)
+    trained
 }
 
 #[cfg(test)]

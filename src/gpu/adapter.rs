@@ -159,6 +159,36 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
     }
 }
 
+/// Bytes of the memory that a graphics card has for itself, or of what a GPU without
+/// its own may use, where the graphics API tells.
+pub(super) fn memory(adapter: &wgpu::Adapter) -> Option<u64> {
+    // A driver on the processor allocates from the memory of all programs, whatever
+    // size it tells.
+    if adapter.get_info().device_type == wgpu::DeviceType::Cpu {
+        return None;
+    }
+    heaps(adapter).filter(|&bytes| bytes > 0)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn heaps(adapter: &wgpu::Adapter) -> Option<u64> {
+    /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`.
+    const DEVICE_LOCAL: u32 = 1;
+    // SAFETY: the guard is only asked for handles, and nothing is destroyed.
+    let vulkan = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let instance = vulkan.shared_instance().raw_instance();
+    // SAFETY: the physical device is one of this instance, and the guard keeps both.
+    let memory = unsafe { instance.get_physical_device_memory_properties(vulkan.raw_physical_device()) };
+    let heaps = &memory.memory_heaps[..memory.memory_heap_count as usize];
+    let local = heaps.iter().filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0);
+    Some(local.map(|heap| heap.size).sum())
+}
+
+#[cfg(target_vendor = "apple")]
+fn heaps(_adapter: &wgpu::Adapter) -> Option<u64> {
+    None
+}
+
 fn kind(device_type: wgpu::DeviceType) -> AdapterKind {
     match device_type {
         wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,

@@ -99,6 +99,8 @@ impl Gpu {
                 limit: self.limits.buffer,
             });
         }
+        let (_, overrides) = &self.opened_as;
+        let refused = overrides.memory.is_some_and(|limit| self.allocated() + size > limit);
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let raw = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -109,7 +111,7 @@ impl Gpu {
                 | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        if pollster::block_on(scope.pop()).is_some() {
+        if pollster::block_on(scope.pop()).is_some() || refused {
             return Err(GpuError::OutOfMemory {
                 what: format!(
                     "{label}: {} MiB, in addition to {} MiB in use",

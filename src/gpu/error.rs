@@ -75,6 +75,25 @@ pub enum GpuError {
         /// The limit.
         limit: u64,
     },
+    /// An environment variable with a value that it cannot have.
+    #[error("{variable}='{value}': {needed} is needed")]
+    Setting {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        needed: &'static str,
+    },
+    /// A kernel that does not work on this adapter, and that nothing can replace.
+    #[error(
+        "kernel '{kernel}' does not work on this adapter and driver, and no other kernel does the same; try another \
+         adapter or driver"
+    )]
+    Quarantined {
+        /// The kernel: its operation, its precision and its algorithm.
+        kernel: String,
+    },
     /// [`Gpu::heed`](super::Gpu::heed)'s token asked to stop before a kernel was compiled.
     #[error("stopped before all kernels were compiled")]
     Stopped,
@@ -143,6 +162,7 @@ fn translate(error: &wgpu::Error) -> GpuError {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// `text` without line breaks.
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

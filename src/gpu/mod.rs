@@ -3,24 +3,33 @@
 //! The only module that uses wgpu. It knows nothing about tensors or networks.
 
 mod adapter;
+mod budget;
 mod buffer;
 mod cache;
 mod error;
+mod fault;
+mod guard;
 mod pipeline;
 mod proof;
+mod quarantine;
 mod record;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use adapter::{AdapterChoice, AdapterInfo, AdapterKind, adapters, prepare_environment};
 pub use buffer::{Binding, Buffer};
 pub(crate) use cache::folder as cache_folder;
 pub use error::GpuError;
+pub use fault::{BrokenKernels, KernelFault};
+pub use guard::panics_become_errors;
 pub use pipeline::{Access, Pipeline, Program};
+pub use quarantine::{QuarantinedKernel, change_quarantine, quarantine_path, read_quarantine};
 pub use record::{Dispatch, Recorder, Submission};
 
 use crate::stop::StopToken;
+use budget::Budget;
 use buffer::MemoryCounter;
 use error::Fault;
 use proof::SubmissionCount;
@@ -45,6 +54,9 @@ pub struct Limits {
     pub subgroup: u32,
     /// Whether shaders can use 64-bit integers.
     pub int64: bool,
+    /// Device memory in bytes; `None` where the graphics API does not tell, and for
+    /// drivers on the processor.
+    pub memory: Option<u64>,
 }
 
 /// Device memory as wgpu's allocator counts it, in bytes.
@@ -71,6 +83,11 @@ pub struct Gpu {
     stop: Mutex<StopToken>,
     /// `None` until the device has proven that it computes.
     count: Option<SubmissionCount>,
+    budget: Budget,
+    /// Whether a test lost the device.
+    lost_by_test: AtomicBool,
+    /// Kernels that must not run on this adapter.
+    quarantined: Arc<[QuarantinedKernel]>,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -97,6 +114,12 @@ pub struct AdapterOverrides {
     /// The number of submissions after which all others are dropped without an
     /// error, as some drivers do after one that took too long.
     pub drop_after: Option<u32>,
+    /// The number of submissions after which the device is lost.
+    pub lose_after: Option<u32>,
+    /// The device memory that buffers can have, in bytes.
+    pub memory: Option<u64>,
+    /// Kernels that do not work.
+    pub broken: Option<BrokenKernels>,
 }
 
 impl Gpu {
@@ -115,7 +138,7 @@ impl Gpu {
     /// When there is no such adapter, it cannot be opened, or it does not compute.
     pub fn open_as(choice: &AdapterChoice, overrides: &AdapterOverrides) -> Result<Self, GpuError> {
         let adapter = adapter::select(choice)?;
-        Self::from_adapter(&adapter, choice, overrides)
+        Self::from_adapter(&adapter, choice, &fault::asked_for(*overrides))
     }
 
     /// Opens the same adapter again: a second device with its own queue and
@@ -127,6 +150,7 @@ impl Gpu {
         let (choice, overrides) = &self.opened_as;
         let mut gpu = Self::open_as(choice, overrides)?;
         gpu.cache = None;
+        gpu.quarantined = self.quarantined.clone();
         Ok(gpu)
     }
 
@@ -136,6 +160,7 @@ impl Gpu {
         overrides: &AdapterOverrides,
     ) -> Result<Self, GpuError> {
         let mut info = adapter::describe(adapter);
+        let budget = Budget::of(info.kind)?;
         info.kind = overrides.kind.unwrap_or(info.kind);
         info.f16 &= !overrides.no_f16;
         // Request the adapter's own limits: the images and activations of large
@@ -192,7 +217,11 @@ impl Gpu {
                     0
                 },
                 int64: features.contains(wgpu::Features::SHADER_INT64),
+                memory: overrides.memory.or_else(|| adapter::memory(adapter)),
             },
+            budget,
+            lost_by_test: AtomicBool::new(false),
+            quarantined: quarantine::of_adapter(&info).into(),
             info,
             device,
             queue,
@@ -231,6 +260,11 @@ impl Gpu {
     /// Whether dispatches can be timed on the device.
     pub fn has_timestamps(&self) -> bool {
         self.timestamps
+    }
+
+    /// Whether compiled pipelines are stored between runs.
+    pub fn stores_pipelines(&self) -> bool {
+        self.cache.is_some()
     }
 
     /// Bytes of device memory in this device's buffers now.

@@ -64,9 +64,14 @@ impl Gpu {
     fn compile(&self, program: &Program) -> Result<Pipeline, GpuError> {
         let label = Some(program.label.as_str());
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let (_, overrides) = &self.opened_as;
+        let broken = overrides
+            .broken
+            .and_then(|broken| broken.source(&program.label, &program.source));
+        let source = broken.map_or(Cow::Borrowed(&*program.source), Cow::Owned);
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label,
-            source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(&program.source)),
+            source: wgpu::ShaderSource::Wgsl(source),
         });
         let entries: Vec<_> = program
             .bindings

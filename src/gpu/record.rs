@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::error::one_line;
+use super::guard::guarded;
 use super::{Binding, Buffer, Gpu, GpuError, Pipeline};
 
 /// A pipeline with its bound buffers and its number of workgroups.
@@ -11,6 +13,7 @@ pub struct Dispatch {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
     workgroups: [u32; 3],
+    work: u64,
 }
 
 impl Dispatch {
@@ -24,6 +27,17 @@ impl Dispatch {
         self.workgroups
     }
 
+    /// This dispatch with an estimate of its work, in multiply-adds: a submission with
+    /// more work than a device may do at a time is cut into several.
+    pub fn with_work(self, work: u64) -> Self {
+        Dispatch { work, ..self }
+    }
+
+    /// The estimate of its work, in multiply-adds; 0 where there is none.
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
     fn encode(&self, pass: &mut wgpu::ComputePass) {
         pass.set_pipeline(&self.pipeline.raw);
         pass.set_bind_group(0, &self.group, &[]);
@@ -34,16 +48,37 @@ impl Dispatch {
 
 /// Work that was submitted to the device.
 #[derive(Debug, Clone)]
-pub struct Submission(wgpu::SubmissionIndex);
-
-/// Records one submission. Consecutive dispatches share a compute pass; a clear
-/// or copy between them ends it.
-pub struct Recorder {
-    encoder: wgpu::CommandEncoder,
-    pass: Option<wgpu::ComputePass<'static>>,
+pub struct Submission {
+    index: wgpu::SubmissionIndex,
+    /// Its number, for the rate at which the device works.
+    number: u64,
 }
 
-impl Recorder {
+/// Records one submission. Consecutive dispatches share a compute pass; a clear
+/// or copy between them ends it. Where the work of the dispatches would take longer
+/// than the device's budget, the submission is cut into several.
+pub struct Recorder<'a> {
+    gpu: &'a Gpu,
+    encoder: wgpu::CommandEncoder,
+    pass: Option<wgpu::ComputePass<'static>>,
+    /// Work since the last cut, work before it, and what may be submitted together.
+    work: u64,
+    before: u64,
+    most: u64,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(gpu: &'a Gpu) -> Self {
+        Recorder {
+            gpu,
+            encoder: gpu.encoder(),
+            pass: None,
+            work: 0,
+            before: 0,
+            most: gpu.most_work(),
+        }
+    }
+
     /// Fills `range` (in bytes, multiples of 4) with zeros.
     pub fn clear(&mut self, buffer: &Buffer, range: Range<u64>) {
         self.pass = None;
@@ -62,6 +97,12 @@ impl Recorder {
 
     /// Appends a dispatch.
     pub fn dispatch(&mut self, dispatch: &Dispatch) {
+        if self.work > 0 && self.work.saturating_add(dispatch.work) > self.most {
+            self.submit();
+            self.before += self.work;
+            self.work = 0;
+        }
+        self.work += dispatch.work;
         let pass = self.pass.get_or_insert_with(|| {
             let descriptor = wgpu::ComputePassDescriptor::default();
             self.encoder.begin_compute_pass(&descriptor).forget_lifetime()
@@ -69,9 +110,24 @@ impl Recorder {
         dispatch.encode(pass);
     }
 
-    fn finish(mut self) -> wgpu::CommandBuffer {
+    /// Submits what was recorded.
+    fn submit(&mut self) -> wgpu::SubmissionIndex {
+        let gpu = self.gpu;
+        let Some(count) = &gpu.count else {
+            return gpu.give(self.finish(), 0);
+        };
+        count.record(self);
+        let commands = self.finish();
+        let mut given = count.given();
+        let index = gpu.give(commands, *given);
+        *given = given.wrapping_add(1);
+        index
+    }
+
+    /// The commands recorded so far. Recording goes on in others.
+    fn finish(&mut self) -> wgpu::CommandBuffer {
         self.pass = None;
-        self.encoder.finish()
+        std::mem::replace(&mut self.encoder, self.gpu.encoder()).finish()
     }
 }
 
@@ -113,34 +169,32 @@ impl Gpu {
             pipeline: pipeline.clone(),
             group,
             workgroups,
+            work: 0,
         })
     }
 
     /// Records a submission with `record` and submits it.
     pub fn submit(&self, record: impl FnOnce(&mut Recorder)) -> Submission {
-        let mut recorder = Recorder {
-            encoder: self
-                .device
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default()),
-            pass: None,
-        };
+        let mut recorder = Recorder::new(self);
         record(&mut recorder);
-        let Some(count) = &self.count else {
-            return self.give(recorder.finish(), 0);
-        };
-        count.record(&mut recorder);
-        let commands = recorder.finish();
-        let mut given = count.given();
-        let submission = self.give(commands, *given);
-        *given = given.wrapping_add(1);
-        submission
+        let number = self.budget.begun(recorder.before + recorder.work);
+        Submission {
+            index: recorder.submit(),
+            number,
+        }
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        let descriptor = wgpu::CommandEncoderDescriptor::default();
+        self.device.create_command_encoder(&descriptor)
     }
 
     /// Gives `commands` to the device after `given` other submissions.
-    pub(super) fn give(&self, commands: wgpu::CommandBuffer, given: u32) -> Submission {
+    pub(super) fn give(&self, commands: wgpu::CommandBuffer, given: u32) -> wgpu::SubmissionIndex {
+        self.lose_after(given);
         let (_, overrides) = &self.opened_as;
         let dropped = overrides.drop_after.is_some_and(|most| given >= most);
-        Submission(self.queue.submit((!dropped).then_some(commands)))
+        self.queue.submit((!dropped).then_some(commands))
     }
 
     /// Waits until `submission` is done.
@@ -149,9 +203,11 @@ impl Gpu {
     /// When the device is lost or has reported an error.
     pub fn wait(&self, submission: &Submission) -> Result<(), GpuError> {
         self.poll(wgpu::PollType::Wait {
-            submission_index: Some(submission.0.clone()),
+            submission_index: Some(submission.index.clone()),
             timeout: None,
-        })
+        })?;
+        self.budget.finished(Some(submission.number));
+        Ok(())
     }
 
     /// Waits until all submitted work is done.
@@ -159,15 +215,29 @@ impl Gpu {
     /// # Errors
     /// When the device is lost or has reported an error.
     pub fn wait_for_all(&self) -> Result<(), GpuError> {
-        self.poll(wgpu::PollType::wait_indefinitely())
+        self.poll(wgpu::PollType::wait_indefinitely())?;
+        self.budget.finished(None);
+        Ok(())
     }
 
     fn poll(&self, poll: wgpu::PollType) -> Result<(), GpuError> {
-        let polled = self.device.poll(poll);
+        // After a loss nothing more can be waited for.
         self.check()?;
-        polled.map(|_| ()).map_err(|error| GpuError::Lost {
-            reason: error.to_string(),
-        })
+        let polled = guarded(|| {
+            self.panic_where_lost();
+            self.device.poll(poll)
+        });
+        self.check()?;
+        let lost = match polled {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic,
+        };
+        let error = GpuError::Lost {
+            reason: one_line(&lost),
+        };
+        self.fault.store(error.clone());
+        Err(error)
     }
 
     /// Runs each dispatch in a compute pass of its own and returns the seconds

@@ -25,6 +25,11 @@ pub struct Target {
     /// Whether eight adjacent values are loaded at once, as 64-bit integers
     /// (load8): on a CPU whose driver has them.
     pub wide_loads: bool,
+    /// Multiply-adds that one dispatch of a convolution or of its input gradient may
+    /// have: more of them are divided by batch.
+    pub dispatch_macs: u64,
+    /// The most images of a dispatch.
+    pub images: usize,
 }
 
 impl Target {
@@ -38,6 +43,8 @@ impl Target {
             workgroups: 65_535,
             subgroup_size: if cpu { 8 } else { 0 },
             wide_loads: false,
+            dispatch_macs: u64::MAX,
+            images: usize::MAX,
         }
     }
 }
@@ -219,7 +226,7 @@ impl Lowered {
 pub fn parts(batch: usize, shapes: &[&Shape], target: &Target) -> Vec<Range<usize>> {
     let batched = || shapes.iter().filter(|shape| shape.batched);
     let largest = batched().map(|shape| shape.bytes(1)).max().unwrap_or(1);
-    let fitting = (target.binding / largest.max(1)).max(1) as usize;
+    let fitting = ((target.binding / largest.max(1)) as usize).min(target.images).max(1);
     if fitting >= batch {
         return std::iter::once(0..batch).collect();
     }

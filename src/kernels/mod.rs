@@ -18,6 +18,7 @@ mod gather;
 mod linear;
 mod loss;
 mod loss_scale;
+mod name;
 mod output_parts;
 mod peak;
 mod pointwise;

@@ -10,6 +10,16 @@ impl Report {
     /// The report in GitHub-flavoured Markdown. Figures are links to the SVG
     /// files in the same directory, which contain their captions.
     pub fn markdown(&self) -> String {
+        self.with_tables(true)
+    }
+
+    /// As [`Self::markdown`], for a text that stands alone: tables name no files, and
+    /// figures are left out.
+    pub fn markdown_alone(&self) -> String {
+        self.with_tables(false)
+    }
+
+    fn with_tables(&self, in_files: bool) -> String {
         let mut text = format!("# {}\n", line(&self.title));
         if !self.finding.is_empty() {
             let _ = writeln!(text, "\n**{}**", line(&self.finding));
@@ -26,7 +36,8 @@ impl Report {
             match item {
                 Item::Heading { text: words } => drop(writeln!(text, "## {}", line(words))),
                 Item::Text { text: words } => drop(writeln!(text, "{}", words.trim())),
-                Item::Table(table) => write_table(&mut text, table),
+                Item::Table(table) => write_table(&mut text, table, in_files),
+                Item::Figure(_) if !in_files => {}
                 Item::Figure(figure) => drop(writeln!(text, "![{}]({}.svg)", link(&figure.title), figure.name)),
             }
         }
@@ -55,13 +66,12 @@ fn anchor(heading: &str) -> String {
     kept.replace(' ', "-")
 }
 
-fn write_table(text: &mut String, table: &Table) {
-    let _ = writeln!(
-        text,
-        "**{}** ([{name}.csv]({name}.csv))",
-        line(&table.title),
-        name = table.name
-    );
+fn write_table(text: &mut String, table: &Table, in_file: bool) {
+    let (title, name) = (line(&table.title), &table.name);
+    let _ = match in_file {
+        true => writeln!(text, "**{title}** ([{name}.csv]({name}.csv))"),
+        false => writeln!(text, "**{title}**"),
+    };
     if table.file_only {
         return;
     }

@@ -4,6 +4,10 @@
 use crate::gpu::{AdapterKind, Binding, Dispatch, Gpu, GpuError};
 use crate::kernels::{Call, Operand, Target};
 
+/// Multiply-adds that take as long as reading or writing one byte of memory. The
+/// number is about the same on processors and on GPUs: GPUs are faster at both.
+pub const MACS_PER_BYTE: u64 = 8;
+
 /// The properties of `gpu` that kernels depend on.
 pub fn target(gpu: &Gpu) -> Target {
     let limits = gpu.limits();
@@ -15,6 +19,8 @@ pub fn target(gpu: &Gpu) -> Target {
         workgroups: limits.workgroups,
         subgroup_size: limits.subgroup as usize,
         wide_loads: cpu && limits.int64,
+        dispatch_macs: gpu.most_work(),
+        images: usize::MAX,
     }
 }
 
@@ -31,5 +37,6 @@ pub fn dispatch(gpu: &Gpu, call: &Call, resolve: impl Fn(Operand) -> Option<Bind
             bindings.push((arg.binding, whole.part(arg.offset..arg.offset + arg.size)));
         }
     }
-    gpu.dispatch(&pipeline, &bindings, call.workgroups)
+    let dispatch = gpu.dispatch(&pipeline, &bindings, call.workgroups)?;
+    Ok(dispatch.with_work(call.macs + MACS_PER_BYTE * call.bytes()))
 }

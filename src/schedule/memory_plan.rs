@@ -8,7 +8,7 @@ use super::live_ranges::LiveRanges;
 use super::memory::{Allocation, MemoryLayout};
 use super::request::PlanRequest;
 use crate::graph::NodeId;
-use crate::kernels::{Call, Lowered, Target};
+use crate::kernels::{Call, Lowered, Pointwise, Target, Work};
 
 /// The kernels of a request, and the memory of its values.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct MemoryPlan {
     pub(super) layout: MemoryLayout,
     /// Which tasks write to the memory of an input.
     pub(super) in_place: Vec<bool>,
+    /// A kernel that must not run and that no other one can replace.
+    pub(super) refused: Option<String>,
 }
 
 impl MemoryPlan {
@@ -53,6 +55,7 @@ impl MemoryPlan {
         }
         let layout = MemoryLayout::plan(&allocations);
         MemoryPlan {
+            refused: tasks.iter().find_map(|task| refusal(request, task, target)),
             tasks,
             lowered,
             allocation_of,
@@ -79,6 +82,23 @@ impl MemoryPlan {
     }
 }
 
+/// The kernel of a task that must not run and that no other one can replace.
+fn refusal(request: &PlanRequest, task: &Task, target: &Target) -> Option<String> {
+    let graph = &request.graph;
+    let output = graph.shape(task.output);
+    let quarantine = &request.quarantine;
+    match &task.action {
+        Action::Alias => None,
+        Action::Work(work) => {
+            let inputs: Vec<_> = task.inputs.iter().map(|&input| graph.shape(input)).collect();
+            quarantine.refusal(work, &inputs, output, target)
+        }
+        Action::Sum => [Pointwise::Add, Pointwise::Accumulate, Pointwise::Copy { input: 0 }]
+            .into_iter()
+            .find_map(|kernel| quarantine.refusal(&Work::Pointwise(kernel), &[], output, target)),
+    }
+}
+
 /// The calls of a task's work, by the chosen algorithm if there is one that
 /// fits, else by the default algorithm. `None` for a task without work.
 fn lower(request: &PlanRequest, task: &Task, in_place: bool, target: &Target) -> Option<Lowered> {
@@ -93,7 +113,10 @@ fn lower(request: &PlanRequest, task: &Task, in_place: bool, target: &Target) ->
             .choices
             .algorithm(&work.signature(&inputs, output), request.batch)
     };
-    let chosen = algorithm.and_then(|algorithm| work.lower_as(&algorithm, &inputs, output, request.batch, target));
-    let lowered = chosen.unwrap_or_else(|| work.lower(&inputs, output, request.batch, target));
+    let quarantine = &request.quarantine;
+    let chosen = algorithm
+        .filter(|algorithm| !quarantine.holds(work, &inputs, output, Some(algorithm)))
+        .and_then(|algorithm| work.lower_as(&algorithm, &inputs, output, request.batch, target));
+    let lowered = chosen.unwrap_or_else(|| quarantine.lower(work, &inputs, output, request.batch, target));
     Some(if in_place { lowered.in_place() } else { lowered })
 }

@@ -7,6 +7,7 @@ use super::error::SessionError;
 use super::footprint::Footprint;
 use super::kernel_choices::KernelChoices;
 use super::memory_plan::MemoryPlan;
+use super::quarantine::Quarantine;
 use super::request::PlanRequest;
 use super::segments::recomputing;
 use crate::gpu::Gpu;
@@ -144,6 +145,7 @@ pub(super) fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Reco
         keep,
         batch,
         choices: KernelChoices::default(),
+        quarantine: Quarantine::default(),
     };
     match pass {
         Pass::Train => recomputing(request, recompute),

@@ -107,6 +107,9 @@ impl Plan {
     ) -> Result<Self, GpuError> {
         let target = target(gpu);
         let memory = MemoryPlan::new(&request, &target);
+        if let Some(kernel) = memory.refused.clone() {
+            return Err(GpuError::Quarantined { kernel });
+        }
         let buffers = pool.take(gpu, &memory.layout.sizes)?;
         let gains = gpu.buffer("gains", GAINS_STRIDE * request.graph.blocks.len().max(1) as u64)?;
         let places = places(&request, &memory, &buffers, weights);

@@ -3,6 +3,7 @@
 
 use super::fuse::{Action, Task, tasks};
 use super::kernel_choices::KernelChoices;
+use super::quarantine::Quarantine;
 use crate::graph::{Gradients, Graph, NodeId, Shape};
 use crate::kernels::Work;
 
@@ -21,6 +22,8 @@ pub struct PlanRequest {
     pub scaled: bool,
     /// Tuned kernels; other work takes its default algorithm.
     pub choices: KernelChoices,
+    /// Kernels that must not run.
+    pub quarantine: Quarantine,
 }
 
 impl PlanRequest {

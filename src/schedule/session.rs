@@ -14,11 +14,12 @@ use super::memory::BufferPool;
 use super::memory_plan::MemoryPlan;
 use super::pass::{Pass, Purpose, check_storage, has_fractions, loss_of, request};
 use super::plan::{Kernel, Plan};
+use super::quarantine::{Quarantine, training_name};
 use super::request::PlanRequest;
 use super::resident_set::{Batch, Crop, Gathering, ResidentSet};
 use super::values::read_values;
 use super::weights::Weights;
-use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Submission};
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
 use crate::graph::{Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId};
 use crate::kernels::{ImageDims, LossScale, Operand, STEP_BYTES, StepRecord, record, sgd, update_loss_scale};
 
@@ -175,6 +176,7 @@ impl Session {
     fn request_of(&self, pass: Pass, batch: usize) -> PlanRequest {
         PlanRequest {
             choices: self.choices.clone(),
+            quarantine: Quarantine::of(&self.gpu),
             ..request(self.graph_of(pass), pass, batch, self.recompute)
         }
     }
@@ -551,6 +553,10 @@ impl Session {
             request
                 .keep
                 .extend(request.graph.blocks.iter().map(|block| block.output));
+        }
+        let kernel = training_name(request.graph.precision());
+        if purpose.pass == Pass::Train && request.quarantine.has(&kernel) {
+            return Err(GpuError::Quarantined { kernel }.into());
         }
         let plan = Plan::new(&self.gpu, request, &self.weights, &mut self.pool, &self.step)?;
         if purpose.pass == Pass::Train {

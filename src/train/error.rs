@@ -33,6 +33,23 @@ pub enum TrainError {
     /// Tuned kernels, or a file of them.
     #[error(transparent)]
     Tuning(TuningError),
+    /// A run that needs more memory than the device has.
+    #[error(
+        "a run with batches of {batch} images needs {} MiB of device memory at the peak, and the device has {} MiB; {}",
+        .planned.div_ceil(1 << 20),
+        .limit >> 20,
+        what_fits(*.fits)
+    )]
+    OutOfMemory {
+        /// Images in a batch.
+        batch: usize,
+        /// Bytes at the peak, as planned.
+        planned: u64,
+        /// Bytes that the device has, or gave before it refused more.
+        limit: u64,
+        /// The largest batch that fits; `None` where not even one image does.
+        fits: Option<usize>,
+    },
     /// The f64 reference on the CPU.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
@@ -279,6 +296,14 @@ impl TrainError {
         }
     }
 
+    /// Whether the device was lost: a fresh one can go on from the last checkpoint.
+    pub fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            TrainError::Session(SessionError::Gpu(GpuError::Lost { .. } | GpuError::Dropped { .. }))
+        )
+    }
+
     /// Whether a [`StopToken`](crate::stop::StopToken) asked to stop.
     pub fn is_stopped(&self) -> bool {
         match self {
@@ -307,6 +332,15 @@ impl TrainError {
             TrainError::Weights(error) => matches!(error, WeightsError::NoDialect { .. }),
             _ => false,
         }
+    }
+}
+
+/// What to do where a batch is too large.
+fn what_fits(fits: Option<usize>) -> String {
+    match fits {
+        Some(1) => "a batch of one image fits".to_string(),
+        Some(images) => format!("batches of {images} images fit"),
+        None => "no batch fits, use a smaller network or a device with more memory".to_string(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What do settings need before they can train? Their images, their network
 //! on an adapter, and a directory.
 
+use std::thread;
+use std::time::Duration;
+
 use super::TrainError;
 use super::config::Config;
 use super::directory::{MadeBy, RunDirectory};
@@ -12,10 +15,15 @@ use super::run::{Begin, Run};
 use super::settings::Settings;
 use super::tuning::{choose_kernels, replay_run};
 use crate::data::{ImageSet, Splits};
+use crate::gpu::GpuError;
 use crate::models::InputShape;
-use crate::schedule::{Footprint, KernelChoices, ResidentSet};
+use crate::schedule::{Footprint, KernelChoices, ResidentSet, SessionError};
 use crate::stop::StopToken;
 use crate::tuning::{KernelSource, TuningCache, TuningEvent, TuningKey, Workload};
+
+/// The first and the last pause before a device that was lost is opened again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LAST_PAUSE: Duration = Duration::from_secs(8);
 
 /// Settings with their images loaded and their network on an adapter. Nothing
 /// has been written yet.
@@ -30,6 +38,7 @@ pub struct Trainer {
     choices: KernelChoices,
     /// The weights to start from, where they were read already.
     init: Option<ReadWeights>,
+    stop: StopToken,
 }
 
 impl Trainer {
@@ -65,6 +74,7 @@ impl Trainer {
             engine,
             choices: KernelChoices::default(),
             init: None,
+            stop: StopToken::default(),
         })
     }
 
@@ -77,7 +87,94 @@ impl Trainer {
     /// From now on training and tuning end once `stop` asks to: a run writes its
     /// checkpoint and tables, and returns [`TrainError::Stopped`].
     pub fn heed(&mut self, stop: StopToken) {
-        self.engine.heed(stop);
+        self.engine.heed(stop.clone());
+        self.stop = stop;
+    }
+
+    /// This trainer with its network on a fresh device, where its own was lost.
+    /// [`Trainer::resume`] goes on from the last checkpoint.
+    ///
+    /// # Errors
+    /// Where the adapter cannot be opened for a quarter of a minute: a driver that was
+    /// reset needs some seconds.
+    pub fn reopen(self, adapter: &Adapter) -> Result<Self, TrainError> {
+        let Trainer {
+            config,
+            settings,
+            splits,
+            engine,
+            choices,
+            init,
+            stop,
+        } = self;
+        // The memory of the lost device.
+        drop(engine);
+        let input = input_of(&splits.train);
+        let mut pause = FIRST_PAUSE;
+        let mut engine = loop {
+            match open(adapter, &settings.model, &input, Some(settings.train_options())) {
+                Err(TrainError::Session(SessionError::Gpu(_))) if pause <= LAST_PAUSE && !stop.is_stopped() => {
+                    thread::sleep(pause);
+                    pause *= 2;
+                }
+                opened => break opened?,
+            }
+        };
+        engine.heed(stop.clone());
+        Ok(Trainer {
+            config,
+            settings,
+            splits,
+            engine,
+            choices,
+            init,
+            stop,
+        })
+    }
+
+    /// Refuses a run that needs more memory than the device has, before its images and
+    /// activations are allocated.
+    fn check_memory(&mut self) -> Result<(), TrainError> {
+        let session = self.engine.device_session();
+        let limit = session.and_then(|session| session.gpu().limits().memory);
+        match limit.and_then(|limit| self.out_of_memory(limit)) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// `error`; where it says that the device is out of memory, with the planned peak
+    /// and the batch size that fits what the device gave.
+    pub fn explained(&mut self, error: TrainError) -> TrainError {
+        let TrainError::Session(SessionError::Gpu(GpuError::OutOfMemory { .. })) = &error else {
+            return error;
+        };
+        let held = self.engine.device_session().map(|session| session.gpu().allocated());
+        held.and_then(|held| self.out_of_memory(held)).unwrap_or(error)
+    }
+
+    /// That `limit` bytes are too few; `None` where they are enough.
+    fn out_of_memory(&mut self, limit: u64) -> Option<TrainError> {
+        let batch = self.settings.batch_size.get();
+        let planned = self.footprint_of(batch)?.total();
+        if planned <= limit {
+            return None;
+        }
+        // The largest batch that fits lies from `fits` to `most`.
+        let (mut fits, mut most) = (0, batch - 1);
+        while fits < most {
+            let middle = (fits + most).div_ceil(2);
+            match self.footprint_of(middle)?.total() <= limit {
+                true => fits = middle,
+                false => most = middle - 1,
+            }
+        }
+        Some(TrainError::OutOfMemory {
+            batch,
+            planned,
+            limit,
+            fits: (fits > 0).then_some(fits),
+        })
     }
 
     /// Chooses the kernels of the next new run as `source` says. Without this
@@ -109,7 +206,11 @@ impl Trainer {
     /// The device memory that a run will take, in bytes; `None` on the CPU
     /// reference.
     pub fn footprint(&mut self) -> Option<Footprint> {
-        let batch = self.settings.batch_size.get();
+        self.footprint_of(self.settings.batch_size.get())
+    }
+
+    /// The same with batches of `batch` images.
+    fn footprint_of(&mut self, batch: usize) -> Option<Footprint> {
         let sizes = |set: &ImageSet| {
             let (full, rest) = (set.len() / batch, set.len() % batch);
             let sizes = [batch, rest].into_iter();
@@ -175,6 +276,7 @@ impl Trainer {
             }
             false => self.tuning(),
         };
+        self.check_memory()?;
         let kernels = tuning.clone().unwrap_or_default();
         let origin = Origin::new(&self.config, &made_by, &self.splits, &kernels);
         let begin = match resume {

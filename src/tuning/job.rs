@@ -3,12 +3,8 @@
 
 use crate::graph::Shape;
 use crate::kernels::{Algorithm, Lowered, Target, Work};
-use crate::schedule::PlanRequest;
+use crate::schedule::{MACS_PER_BYTE, PlanRequest};
 
-/// Multiply-adds that take as long as reading or writing one byte of memory.
-/// The number is about the same on processors and on GPUs: GPUs are faster at
-/// both.
-const MACS_PER_BYTE: u64 = 8;
 /// Multiply-adds that the f64 reference computes in some hundredths of a second.
 const REFERENCE_MACS: u64 = 20_000_000;
 /// Below this share of a step, tuning saves less than it costs: it gains a tenth of the
@@ -81,12 +77,6 @@ impl Job {
         let shapes = self.inputs.iter().chain([&self.output]);
         let bytes: u64 = shapes.map(|shape| shape.bytes(self.batch)).sum();
         self.count as u64 * (self.macs_per_image(target) + MACS_PER_BYTE * bytes / self.batch as u64)
-    }
-
-    /// The default algorithm.
-    pub(super) fn default_algorithm(&self, target: &Target) -> Algorithm {
-        let all = self.work.algorithms(&self.shapes(), &self.output, target);
-        all.first().copied().unwrap_or(Algorithm::Plain)
     }
 
     /// The plain kernel for an eighth of `images` images, and the number of

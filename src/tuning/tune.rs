@@ -11,7 +11,8 @@ use super::error::TuningError;
 use super::job::Job;
 use super::tuner::{Budget, Tuned, Tuner};
 use crate::gpu::Gpu;
-use crate::schedule::{KernelChoices, TunedKernel};
+use crate::kernels::{Algorithm, Target};
+use crate::schedule::{KernelChoices, Quarantine, TunedKernel};
 
 /// Why a job keeps the default algorithm without any timing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,14 @@ pub fn tune(
     budget: &Budget,
     report: &mut dyn FnMut(&TuningProgress),
 ) -> Result<KernelChoices, TuningError> {
+    let quarantine = Quarantine::of(gpu);
+    // Without timing, the default algorithm, or the first one that may run.
+    let untimed = |choices: &mut KernelChoices, job: &Job, target: &Target| {
+        let permitted = quarantine.permitted(&job.work, &job.shapes(), &job.output, target);
+        if let Some(&algorithm) = permitted.first() {
+            choices.set(&job.signature(), job.batch, TunedKernel::untimed(algorithm));
+        }
+    };
     let mut tuner = Tuner::new(gpu, budget)?;
     let mut choices = KernelChoices::default();
     let (large, small): (Vec<&Job>, Vec<&Job>) = jobs.iter().partition(|job| job.matters());
@@ -68,22 +77,28 @@ pub fn tune(
             done,
             total: large.len(),
         });
+        done += 1;
         let images = job.images(tuner.target());
-        let tuned = match tuner.job(job, images, &job.algorithms(images, tuner.target())) {
+        let mut algorithms = job.algorithms(images, tuner.target());
+        algorithms.retain(|one| !quarantine.holds(&job.work, &job.shapes(), &job.output, Some(&one.algorithm)));
+        // The others are compared with the plain one.
+        if algorithms.last().is_none_or(|last| last.algorithm != Algorithm::Plain) {
+            untimed(&mut choices, job, tuner.target());
+            continue;
+        }
+        let tuned = match tuner.job(job, images, &algorithms) {
             Err(error) if error.is_stopped() => return Ok(choices),
             tuned => tuned?,
         };
         choices.set(&job.signature(), job.batch, tuned.choice);
         report(&TuningProgress::Tuned(&tuned));
-        done += 1;
     }
     for (rest, reason) in [
         (&large[done..], KeptDefault::OutOfTime),
         (&small[..], KeptDefault::TooSmall),
     ] {
         for job in rest {
-            let algorithm = job.default_algorithm(tuner.target());
-            choices.set(&job.signature(), job.batch, TunedKernel::untimed(algorithm));
+            untimed(&mut choices, job, tuner.target());
         }
         if !rest.is_empty() {
             report(&TuningProgress::KeptDefault {

@@ -115,6 +115,7 @@ fn both_programs_have_every_command_and_its_help() {
         "train",
         "eval",
         "devices",
+        "doctor",
         "lesion",
         "paths",
         "sweep",

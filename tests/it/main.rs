@@ -5,10 +5,13 @@
 mod support;
 
 mod bench;
+mod budget;
 mod cases;
 mod cli;
 mod continuing;
 mod data;
+mod device_loss;
+mod doctor;
 mod drawing;
 mod engines;
 mod ensemble;

@@ -19,18 +19,15 @@ use std::sync::Arc;
 
 use crate::support::reference_run::{ReferenceRun, distance, norm};
 use crate::support::update::UPDATE;
-use half::f16;
 use residua::data::{Draw, ImageSet, Normalization, Padding};
-use residua::gpu::{AdapterKind, AdapterOverrides, Binding, Gpu};
+use residua::doctor::{SPOILING, Trial, keeps_places, relative_distance};
+use residua::gpu::{AdapterKind, AdapterOverrides, Gpu};
 use residua::graph::{
-    BlockInfo, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind, Pool,
-    Precision, Recompute, Shape,
+    BlockInfo, Gains, Graph, GraphError, Init, Mode, NodeId, PadShortcut, ParamId, Pool, Precision, Recompute, Shape,
 };
-use residua::kernels::{LossScale, Lowered, Operand, Pointwise, StepRecord, Target, Work};
+use residua::kernels::{LossScale, Lowered, Pointwise, Target, Work};
 use residua::models::{InputShape, ModelSpec, Network};
-use residua::random::{Philox, Stream};
-use residua::reference::{self, Inputs};
-use residua::schedule::{self, Action, Session, Task, dispatch, read_values, target, tasks, write_values};
+use residua::schedule::{self, Action, Session, Task, target, tasks};
 use residua::train::{
     Adapter, BatchRef, Config as TrainConfig, DeviceEngine, Engine, EpochRow, RunDirectory, Split, StepPlan,
     TrainError, Trainer, initialise,
@@ -43,11 +40,6 @@ const CLASSES: usize = 5;
 const ROUNDING: f64 = 1.01 / 2048.0;
 /// The effect of adding in another order.
 const ORDER: f64 = 2e-5;
-/// Seed and step of the draws.
-const SEED: u64 = 0x0123_4567_89ab_cdef;
-const STEP: u32 = 1029;
-/// The loss scale.
-const SCALE: f32 = 1024.0;
 
 fn pool(kernel: usize, stride: usize, padding: usize) -> Pool {
     Pool {
@@ -131,165 +123,14 @@ fn differentiated(dims: [usize; 3], mode: Mode, precision: Precision, build: ref
 
 // One piece of work alone.
 
-/// Values for the inputs of one task, each exact in its own precision.
+/// One task of a graph alone, with random inputs.
 struct Bench<'a> {
-    gpu: &'a Arc<Gpu>,
     graph: &'a Graph,
     task: &'a Task,
-    batch: usize,
-    inputs: Vec<Vec<f32>>,
-    labels: Vec<u32>,
-    running: Vec<f32>,
+    trial: Trial<'a>,
 }
 
-impl<'a> Bench<'a> {
-    fn new(gpu: &'a Arc<Gpu>, graph: &'a Graph, task: &'a Task, batch: usize) -> Self {
-        // One sequence of draws for each value: a task may read a value twice.
-        let draws = |id: NodeId| Philox::new(SEED).draws(Stream::Study, task.output.0 as u32, id.0 as u32);
-        let values = |&id: &NodeId| {
-            let (shape, mut draws) = (graph.shape(id), draws(id));
-            let length = shape.len(batch);
-            let statistics = matches!(graph.node(id).op, Op::BatchStats(_) | Op::RunningStats(_));
-            let value = |at: usize| match (statistics && at >= length / 2, shape.precision) {
-                // A reciprocal standard deviation.
-                (true, _) => draws.between(0.5, 1.5),
-                (false, Precision::F32) => draws.between(-1.0, 1.0),
-                (false, Precision::F16) => f16::from_f32(draws.between(-1.0, 1.0)).to_f32(),
-            };
-            (0..length).map(value).collect()
-        };
-        let mut random = draws(task.output);
-        Bench {
-            inputs: task.inputs.iter().map(values).collect(),
-            labels: (0..batch).map(|_| random.below(CLASSES as u32)).collect(),
-            running: match task.state {
-                Some(state) => (0..2 * graph.states[state.0].channels)
-                    .map(|_| random.between(0.5, 1.5))
-                    .collect(),
-                None => Vec::new(),
-            },
-            gpu,
-            graph,
-            task,
-            batch,
-        }
-    }
-
-    /// What the f64 reference computes from the inputs.
-    fn truth(&self) -> Vec<f64> {
-        let mut graph = self.graph.clone();
-        let mut params: Vec<Vec<f64>> = graph.params.iter().map(|param| vec![0.0; param.len()]).collect();
-        for (&id, values) in self.task.inputs.iter().zip(&self.inputs) {
-            if graph.node(id).op == Op::Labels {
-                continue;
-            }
-            graph.params.push(Param {
-                name: "input".into(),
-                kind: ParamKind::Bias,
-                dims: vec![values.len()],
-                init: Init::Zero,
-            });
-            params.push(reference_run::to_f64(values));
-            let node = &mut graph.nodes[id.0];
-            node.op = Op::Param(ParamId(params.len() - 1));
-            node.inputs.clear();
-        }
-        let mut states: Vec<Vec<f64>> = graph.states.iter().map(|state| vec![1.0; 2 * state.channels]).collect();
-        if let Some(state) = self.task.state {
-            states[state.0] = reference_run::to_f64(&self.running);
-        }
-        let inputs = Inputs {
-            images: &[],
-            labels: &self.labels,
-            params: &params,
-            states: &mut states,
-            batch: self.batch,
-            seed: SEED,
-            step: STEP,
-        };
-        let values = reference::run(&graph, &graph.default_route(), &[self.task.output], inputs).unwrap();
-        let mut truth = values.get(self.task.output).unwrap().to_vec();
-        let scaled = self.graph.precision() == Precision::F16;
-        if scaled && self.graph.node(self.task.output).op == Op::CrossEntropyGrad {
-            truth.iter_mut().for_each(|value| *value *= f64::from(SCALE));
-        }
-        truth
-    }
-
-    /// Device memory with `values` of `shape`.
-    fn upload(&self, shape: &Shape, values: &[f32]) -> Binding {
-        let bytes = shape.bytes(self.batch);
-        let buffer = self.gpu.buffer("test", bytes).unwrap();
-        let place = Binding::new(&buffer, 0, bytes);
-        write_values(self.gpu, &place, shape.precision, values);
-        place
-    }
-
-    fn words<T: bytemuck::NoUninit>(&self, words: &[T]) -> Binding {
-        let bytes = std::mem::size_of_val(words) as u64;
-        let buffer = self.gpu.buffer("test", bytes).unwrap();
-        self.gpu.write(&buffer, 0, words);
-        Binding::new(&buffer, 0, bytes)
-    }
-
-    /// What the device computes from the inputs by the calls of `lowered`, in
-    /// memory that contained `before`.
-    fn found(&self, lowered: &Lowered, before: &[f32]) -> Vec<f64> {
-        let input = |(&id, values): (&NodeId, &Vec<f32>)| match self.graph.node(id).op {
-            Op::Labels => self.words(&self.labels),
-            _ => self.upload(self.graph.shape(id), values),
-        };
-        let inputs: Vec<Binding> = self.task.inputs.iter().zip(&self.inputs).map(input).collect();
-        let shape = self.graph.shape(self.task.output);
-        let output = self.upload(shape, before);
-        let scratch = lowered
-            .scratch
-            .iter()
-            .map(|&bytes| self.gpu.buffer("scratch", bytes).unwrap());
-        let scratch: Vec<Binding> = scratch
-            .zip(&lowered.scratch)
-            .map(|(buffer, &bytes)| Binding::new(&buffer, 0, bytes))
-            .collect();
-        let second = self.task.second.map(|id| {
-            let shape = self.graph.shape(id);
-            self.upload(shape, &vec![1e3; shape.len(self.batch)])
-        });
-        let running = self.words(&self.running);
-        let gains = self.graph.blocks.first().map(|block| block.default).unwrap();
-        let gains = self.words(&[gains.branch, gains.shortcut, gains.back_branch, gains.back_shortcut]);
-        let step = self.words(&[StepRecord {
-            seed: [SEED as u32, (SEED >> 32) as u32],
-            step: STEP,
-            ..StepRecord::default()
-        }]);
-        let loss_scale = LossScale {
-            scale: SCALE,
-            ..LossScale::INITIAL
-        };
-        let loss_scale = self.words(&[bytemuck::cast::<LossScale, [u32; 3]>(loss_scale), [0; 3]]);
-        let calls = lowered.calls.iter().map(|call| {
-            let place = |operand| match operand {
-                Operand::Input(index) => inputs.get(index).cloned(),
-                Operand::Output => Some(output.clone()),
-                Operand::Second => second.clone(),
-                Operand::Scratch(index) => scratch.get(index).cloned(),
-                Operand::Running => Some(running.clone()),
-                Operand::Gains => Some(gains.clone()),
-                Operand::Step => Some(step.clone()),
-                Operand::LossScale => Some(loss_scale.clone()),
-            };
-            dispatch(self.gpu, call, place).unwrap_or_else(|error| panic!("{call:?}: {error}"))
-        });
-        let dispatches: Vec<_> = calls.collect();
-        self.gpu.submit(|recorder| {
-            for dispatch in &dispatches {
-                recorder.dispatch(dispatch);
-            }
-        });
-        let values = read_values(self.gpu, &output, shape.precision, shape.len(self.batch)).unwrap();
-        reference_run::to_f64(&values)
-    }
-
+impl Bench<'_> {
     /// Panics unless `lowered` gives `truth`. Returns the distance relative to
     /// the norm.
     fn check(&self, lowered: &Lowered, before: &[f32], truth: &[f64], what: &str) -> f64 {
@@ -298,41 +139,18 @@ impl<'a> Bench<'a> {
             Precision::F16 => ROUNDING,
         };
         // Where all values are zero, the distance must be zero, too.
-        let off = distance(&self.found(lowered, before), truth) / norm(truth).max(f64::MIN_POSITIVE);
+        let off = relative_distance(&self.trial.found(lowered, before).unwrap(), truth);
         assert!(off <= tolerance, "{what}: off by {off:.2e}, allowed {tolerance:.2e}");
         off
     }
-}
 
-/// What is put among inputs, at random places: more of it than of numbers would
-/// leave nothing to compare.
-const SPOILING: [f32; 4] = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
-
-impl Bench<'_> {
-    /// The same task with some values of one input replaced by `spoil`, for each
-    /// input and each value of [`SPOILING`].
+    /// The same task with some values of one input replaced, for each input and each
+    /// value of [`SPOILING`].
     fn spoiled(&self) -> Vec<(usize, f32, Bench<'_>)> {
-        let inputs = (0..self.inputs.len()).filter(|&input| self.graph.node(self.task.inputs[input]).op != Op::Labels);
+        let inputs = self.trial.float_inputs().into_iter();
         let with = |(input, spoil): (usize, f32)| {
-            let mut inputs = self.inputs.clone();
-            let mut random = Philox::new(SEED).draws(Stream::Study, self.task.output.0 as u32, 1 << 20);
-            let length = inputs[input].len();
-            for _ in 0..(length / 50).clamp(1, 3) {
-                let at = random.below(length as u32) as usize;
-                // A value that the task reads twice is the same both times.
-                for (values, read) in inputs.iter_mut().zip(&self.task.inputs) {
-                    if *read == self.task.inputs[input] {
-                        values[at] = spoil;
-                    }
-                }
-            }
-            let bench = Bench {
-                inputs,
-                labels: self.labels.clone(),
-                running: self.running.clone(),
-                ..*self
-            };
-            (input, spoil, bench)
+            let trial = self.trial.spoiled(input, spoil);
+            (input, spoil, Bench { trial, ..*self })
         };
         inputs
             .flat_map(|input| SPOILING.map(|spoil| (input, spoil)))
@@ -343,7 +161,7 @@ impl Bench<'_> {
     /// Panics where `lowered` gives a finite number in place of one that is not
     /// finite in `truth`, or, where `exact`, another value than `truth` at all.
     fn check_spoiled(&self, lowered: &Lowered, before: &[f32], truth: &[f64], exact: bool, what: &str) {
-        let found = self.found(lowered, before);
+        let found = self.trial.found(lowered, before).unwrap();
         let scale = truth
             .iter()
             .filter(|value| value.is_finite())
@@ -361,20 +179,6 @@ impl Bench<'_> {
     }
 }
 
-/// Whether `work` computes each element from few others of its input number
-/// `input`, without a transform that spreads a value that is not finite, as
-/// Winograd's does, and without a product of statistics, where infinity may become
-/// NaN.
-fn is_exact(work: &Work, input: usize) -> bool {
-    match work {
-        Work::Pointwise(_) | Work::Pool(_) | Work::Dropout { .. } | Work::CrossEntropy => true,
-        Work::CrossEntropyGrad { .. } => true,
-        Work::Normalize { .. } => input == 0 || input == 3,
-        Work::NormInputGradient { .. } => input < 2,
-        _ => false,
-    }
-}
-
 /// Checks every task of `graph` with each of its algorithms. Returns the names
 /// of the operations, the number of checks and the largest deviations in 32 and
 /// 16 bits.
@@ -382,7 +186,11 @@ fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BT
     let target = target(gpu);
     let (mut seen, mut checks, mut worst) = (BTreeSet::new(), 0, [0.0_f64; 2]);
     for task in &tasks(graph, &[loss], true) {
-        let bench = Bench::new(gpu, graph, task, batch);
+        let bench = Bench {
+            graph,
+            task,
+            trial: Trial::new(gpu, graph, task, batch),
+        };
         let inputs: Vec<&Shape> = task.inputs.iter().map(|&id| graph.shape(id)).collect();
         let output = graph.shape(task.output);
         let name = graph.node(task.output).op.name();
@@ -396,7 +204,7 @@ fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BT
         match &task.action {
             Action::Alias => {}
             Action::Work(work) => {
-                let truth = bench.truth();
+                let truth = bench.trial.truth();
                 let mut lowered = vec![("default".to_string(), work.lower(&inputs, output, batch, &target))];
                 for algorithm in work.algorithms(&inputs, output, &target) {
                     let other = work.lower_as(&algorithm, &inputs, output, batch, &target).unwrap();
@@ -407,7 +215,7 @@ fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BT
                 // A kernel with many algorithms has each of them with another input
                 // spoiled: a software driver takes long for each run.
                 for (index, (input, spoil, bench)) in bench.spoiled().into_iter().enumerate() {
-                    let (truth, exact) = (bench.truth(), is_exact(work, input));
+                    let (truth, exact) = (bench.trial.truth(), keeps_places(work, input));
                     let spoiled = bench.task.inputs.len() * SPOILING.len();
                     for (place, (algorithm, lowered)) in lowered.iter().enumerate() {
                         if exact || place % spoiled == index {
@@ -426,11 +234,11 @@ fn check_tasks(gpu: &Arc<Gpu>, graph: &Graph, loss: NodeId, batch: usize) -> (BT
                 }
             }
             Action::Sum => {
-                let truth = bench.truth();
-                let [a, b] = [0, 1].map(|index| reference_run::to_f64(&bench.inputs[index]));
+                let truth = bench.trial.truth();
+                let [a, b] = [0, 1].map(|index| reference_run::to_f64(&bench.trial.inputs[index]));
                 for (kernel, before, truth) in [
                     (Pointwise::Add, &garbage, &truth),
-                    (Pointwise::Accumulate, &bench.inputs[0], &truth),
+                    (Pointwise::Accumulate, &bench.trial.inputs[0], &truth),
                     (Pointwise::Copy { input: 0 }, &garbage, &a),
                     (Pointwise::Copy { input: 1 }, &garbage, &b),
                 ] {

@@ -6,6 +6,7 @@ mod convert;
 mod curves;
 mod data;
 mod devices;
+mod doctor;
 mod draw;
 mod eval;
 mod features;
@@ -47,6 +48,9 @@ enum Command {
     Data(data::Args),
     /// List the adapters that can compute
     Devices(devices::Args),
+    /// Examine an adapter and its driver: every kernel against the reference, clock and
+    /// memory
+    Doctor(doctor::Args),
     /// Delete blocks of a trained network and measure what it loses
     Lesion(lesion::Args),
     /// Count a network's paths by length, and measure which carry the gradient
@@ -106,6 +110,7 @@ impl CommandLine {
             | Command::Features(_) => true,
             Command::Data(_)
             | Command::Devices(_)
+            | Command::Doctor(_)
             | Command::Curves(_)
             | Command::Models(_)
             | Command::Draw(_)
@@ -126,6 +131,7 @@ impl CommandLine {
             Command::Eval(args) => eval::eval(args),
             Command::Data(args) => data::data(args),
             Command::Devices(args) => devices::devices(args),
+            Command::Doctor(args) => doctor::doctor(args),
             Command::Lesion(args) => lesion::lesion(args),
             Command::Paths(args) => paths::paths(args),
             Command::Sweep(args) => sweep::sweep(args),

@@ -56,6 +56,23 @@ impl Problem for Convolution<'_> {
     }
 
     fn lower(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
+        let whole = self.lower_in_parts(algorithm, batch, target)?;
+        let longest = whole.calls.iter().map(|call| call.macs).max().unwrap_or(0);
+        if longest <= target.dispatch_macs {
+            return Some(whole);
+        }
+        // Each image is computed by itself, so its bits do not depend on the parts.
+        let target = Target {
+            images: self.images_of_parts(batch, target.dispatch_macs, longest, target),
+            ..*target
+        };
+        self.lower_in_parts(algorithm, batch, &target)
+    }
+}
+
+impl Convolution<'_> {
+    /// The dispatches of `algorithm` for at most as many images each as `target` says.
+    fn lower_in_parts(&self, algorithm: &Algorithm, batch: usize, target: &Target) -> Option<Lowered> {
         if self.conv.groups > 1 {
             return self.by(algorithm, batch, target);
         }
@@ -71,9 +88,20 @@ impl Problem for Convolution<'_> {
                 part.by(&algorithm, batch, target)
             })
     }
-}
 
-impl Convolution<'_> {
+    /// Images of the parts of a batch, of which the largest dispatch has `longest`
+    /// multiply-adds and may have `most`: every part must begin at an aligned offset.
+    fn images_of_parts(&self, batch: usize, most: u64, longest: u64, target: &Target) -> usize {
+        let wanted = (u128::from(most) * batch as u128 / u128::from(longest)).max(1) as usize;
+        let is_aligned = |images: &usize| {
+            let shapes = [self.source, self.dest].into_iter();
+            let mut bytes = shapes.map(|shape| shape.bytes(*images));
+            bytes.all(|bytes| bytes.is_multiple_of(target.alignment))
+        };
+        let fewer = (1..=wanted).rev().find(is_aligned);
+        fewer.or_else(|| (wanted..batch).find(is_aligned)).unwrap_or(batch)
+    }
+
     fn weighted(&self) -> Weighted<'_> {
         let (pass, outputs, inputs) = if self.is_input_gradient {
             (WeightedPass::InputGradient, self.source, self.dest)

@@ -1,0 +1,159 @@
+//! Does a whole training step compute what the f64 reference computes? It has the
+//! kernels that no single operation has: those that gather images, record losses,
+//! update parameters and adapt the loss scale.
+
+use std::sync::Arc;
+
+use super::cases::Outcome;
+use super::trial::relative_distance;
+use crate::data::{Draw, ImageSet, Normalization, Padding, Split};
+use crate::gpu::Gpu;
+use crate::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, ParamId, Precision};
+use crate::models::Network;
+use crate::random::{Philox, Stream};
+use crate::schedule::Update;
+use crate::train::{DeviceEngine, Engine, ReferenceEngine, StepPlan, TrainError, initialise};
+
+const IMAGES: usize = 14;
+const DIMS: [usize; 3] = [3, 8, 8];
+const CLASSES: usize = 4;
+const STEPS: u32 = 2;
+const WEIGHTS: Init = Init::Normal(0.2);
+/// Largest relative distance of the parameters and momenta after the steps: in 16 bits
+/// the roundings of all layers add up.
+const TOLERANCE: f64 = 1e-4;
+const TOLERANCE_F16: f64 = 0.05;
+
+/// Takes a few steps on `gpu` and in the reference, on images of `seed`, and compares
+/// losses, parameters and momenta.
+///
+/// # Errors
+/// Where the device fails.
+pub fn examine(gpu: &Arc<Gpu>, seed: u64, precision: Precision) -> Result<Outcome, TrainError> {
+    let mut draws = Philox::new(seed).draws(Stream::Doctor, u32::MAX, 0);
+    let count = IMAGES * DIMS.iter().product::<usize>();
+    let set = ImageSet {
+        name: "noise".to_string(),
+        channels: DIMS[0],
+        height: DIMS[1],
+        width: DIMS[2],
+        class_names: (0..CLASSES).map(|class| class.to_string()).collect(),
+        images: (0..count).map(|_| draws.word() as u8).collect(),
+        labels: (0..IMAGES).map(|_| draws.below(CLASSES as u32)).collect(),
+    };
+    let normalization =
+        Normalization::new(vec![0.5, 0.4, 0.45], vec![0.25, 0.2, 0.3]).expect("means and deviations of three channels");
+    // Crops and flips of images in another order.
+    let images: Vec<Draw> = (0..IMAGES as u32)
+        .map(|index| Draw {
+            index: (5 * index + 3) % IMAGES as u32,
+            dx: draws.below(9) as u8,
+            dy: draws.below(9) as u8,
+            flip: draws.coin(),
+        })
+        .collect();
+    let train = |engine: &mut dyn Engine| -> Result<(Vec<[f32; 2]>, Vec<Vec<f64>>), TrainError> {
+        initialise(engine, seed);
+        engine.load(Split::Train, &set, &normalization)?;
+        let route = engine.graph().default_route();
+        for step in 0..STEPS {
+            engine.step(&StepPlan {
+                draws: &images[..IMAGES - step as usize],
+                padding: if step == 0 { Padding::Zero } else { Padding::Reflect },
+                route: &route,
+                update: Update {
+                    lr: 0.05,
+                    momentum: 0.9,
+                    weight_decay: 1e-3,
+                    nesterov: step == 1,
+                },
+                seed,
+                step,
+            })?;
+        }
+        let mut values = Vec::new();
+        for id in (0..engine.graph().params.len()).map(ParamId) {
+            values.push(engine.param(id)?);
+            values.push(engine.momentum(id)?);
+        }
+        let to_f64 = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
+        Ok((engine.metrics(0..STEPS)?, values.into_iter().map(to_f64).collect()))
+    };
+    let began = std::time::Instant::now();
+    let (on_train, on_eval) = (network(Mode::Train, precision), network(Mode::Eval, precision));
+    let mut device = DeviceEngine::new(gpu.clone(), Some(on_train), on_eval, |_| true)?;
+    let (losses, found) = train(&mut device)?;
+    let compile_seconds = began.elapsed().as_secs_f64();
+    let whole = |mode| network(mode, Precision::F32);
+    let mut reference = ReferenceEngine::new(Some(whole(Mode::Train)), whole(Mode::Eval), |_| true);
+    let (true_losses, truth) = train(&mut reference)?;
+    let tolerance = match precision {
+        Precision::F32 => TOLERANCE,
+        Precision::F16 => TOLERANCE_F16,
+    };
+    let losses = losses.iter().zip(&true_losses);
+    let of_losses = losses.map(|([found, _], [truth, _])| f64::from((found - truth).abs() / truth));
+    let of_values = found
+        .iter()
+        .zip(&truth)
+        .map(|(found, truth)| relative_distance(found, truth));
+    let worst = |distances: &mut dyn Iterator<Item = f64>| {
+        // A NaN is worse than any number.
+        distances.fold(
+            0.0_f64,
+            |worst, one| if one.is_nan() { f64::INFINITY } else { worst.max(one) },
+        )
+    };
+    let (of_losses, distance) = (worst(&mut { of_losses }), worst(&mut { of_values }));
+    if of_losses > tolerance || distance > tolerance {
+        return Ok(Outcome::Wrong {
+            problem: format!(
+                "after {STEPS} steps losses are off by {of_losses:.1e}, parameters and momenta by {distance:.1e} of their \
+                 norm, and {tolerance:.1e} is allowed"
+            ),
+        });
+    }
+    Ok(Outcome::Agrees {
+        distance,
+        compile_seconds,
+    })
+}
+
+/// A small residual network.
+fn network(mode: Mode, precision: Precision) -> Network {
+    let build = || -> Result<Network, GraphError> {
+        let conv = Conv {
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            groups: 1,
+        };
+        let mut graph = Graph::new(mode);
+        let [channels, height, width] = DIMS;
+        let images = graph.images(channels, height, width);
+        let x = graph.conv("stem", images, 8, conv, false, WEIGHTS)?;
+        let x = graph.batch_norm("bn", x, 1e-5, 0.1);
+        let x = graph.relu(x);
+        let y = graph.conv("branch", x, 8, conv, true, WEIGHTS)?;
+        let info = BlockInfo {
+            name: "block",
+            stage: 1,
+            input: x,
+            downsamples: false,
+            default: Gains::RESIDUAL,
+            relu: true,
+        };
+        let x = graph.block(&info, y, x)?;
+        let x = graph.global_avg_pool(x);
+        let logits = graph.linear("fc", x, CLASSES, WEIGHTS);
+        let loss = graph.cross_entropy(logits);
+        graph.store_in(precision);
+        Ok(Network {
+            graph,
+            images,
+            logits,
+            loss,
+        })
+    };
+    build().expect("the layers fit")
+}
