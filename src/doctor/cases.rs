@@ -485,9 +485,16 @@ pub fn examine(gpu: &Arc<Gpu>, networks: &mut Networks, seed: u64, name: &str) -
 fn refused_or(examined: Result<Option<Outcome>, TrainError>) -> Result<Option<Outcome>, TrainError> {
     match examined {
         Err(TrainError::Session(SessionError::Gpu(error))) if error.ends_work() => Err(error.into()),
-        Err(error) => Ok(Some(Outcome::Refused {
-            problem: error.to_string(),
-        })),
+        Err(error) => {
+            let problem = match error {
+                TrainError::Session(SessionError::Gpu(GpuError::Validation(problem))) => problem,
+                error => error.to_string(),
+            };
+            let words: Vec<&str> = problem.split_whitespace().collect();
+            Ok(Some(Outcome::Refused {
+                problem: words.join(" "),
+            }))
+        }
         examined => examined,
     }
 }

@@ -293,12 +293,9 @@ fn put_in_quarantine(
 ) -> Result<Vec<QuarantinedKernel>, DoctorError> {
     let add = |all: &mut Vec<QuarantinedKernel>, failures: Vec<QuarantinedKernel>| {
         for new in failures {
-            let same = |old: &QuarantinedKernel| {
-                old.is_of(adapter) && (&old.shaders, &old.kernel) == (&new.shaders, &new.kernel)
-            };
-            if !all.iter().any(same) {
-                all.push(new);
-            }
+            let kernel = |entry: &QuarantinedKernel| (entry.shaders.clone(), entry.kernel.clone());
+            all.retain(|old| !(old.is_of(adapter) && kernel(old) == kernel(&new)));
+            all.push(new);
         }
     };
     let Some(path) = path else { return Ok(Vec::new()) };
