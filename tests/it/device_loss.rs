@@ -43,9 +43,7 @@ fn a_run_goes_on_after_the_device_is_lost_to_the_same_bits() {
     let at = |name: &str| folder.path().join(name);
     printed(&mut train(&at("whole"), "", &[]));
     // Every device is lost after some steps: each time a fresh one goes on.
-    let output = train(&at("lost"), "lose-after=5", &["--auto-resume"])
-        .output()
-        .unwrap();
+    let output = train(&at("lost"), "lose-after=5", &["--auto-resume"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     let losses = text.matches("the device was lost").count();
