@@ -528,6 +528,34 @@ mod tests {
         }
     }
 
+    /// Entry points that belong to no operation: a whole training step has them. Those
+    /// of `peak` only measure.
+    const OF_STEPS: [&str; 4] = ["gather/gather", "loss/record", "loss_scale/", "sgd/"];
+
+    #[test]
+    fn every_entry_point_is_examined() {
+        let mut examined = BTreeSet::new();
+        for target in [Target::portable(true), Target::portable(false)] {
+            for network in 0..NETWORKS {
+                let drawn = DrawnNetwork::new(0, network, Precision::F32);
+                for (_, way) in TaskWay::all(&drawn, &target) {
+                    let calls = way.lowered.calls.iter();
+                    examined.extend(calls.map(|call| format!("{}/{}", call.variant.file, call.variant.entry)));
+                }
+            }
+        }
+        let mut missing = Vec::new();
+        for (file, text) in crate::kernels::files() {
+            let module = naga::front::wgsl::parse_str(&text).unwrap();
+            let entries = module.entry_points.iter().map(|entry| format!("{file}/{}", entry.name));
+            missing.extend(entries.filter(|entry| {
+                let of_step = OF_STEPS.iter().any(|own| entry.starts_with(own));
+                !of_step && !entry.starts_with("peak/") && !examined.contains(entry)
+            }));
+        }
+        assert_eq!(missing, [""; 0]);
+    }
+
     #[test]
     fn a_case_is_found_by_its_name() {
         let place = Place {
