@@ -17,14 +17,15 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::cases::{Networks, Outcome, examine};
-use super::{DoctorError, memory};
+use super::{Clock, DoctorError, clock, memory};
 use crate::gpu::Gpu;
 
 /// Seconds in which a child must have opened the adapter.
 const OPENING: Duration = Duration::from_secs(60);
-/// What a child is asked for that is no case: the device memory that it gets. The
-/// most bytes to ask for follow.
+/// What a child is asked for that is no case: the device memory that it gets (the
+/// most bytes to ask for follow), and the device's times.
 const MEMORY: &str = "memory ";
+const CLOCK: &str = "clock";
 
 /// What a child writes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +38,8 @@ enum Line {
     NoCase,
     /// The device memory that it got.
     Memory(memory::Ceiling),
+    /// The device's times.
+    Clock(Clock),
     /// The device failed as a whole.
     Failed(String),
 }
@@ -58,6 +61,10 @@ pub fn serve(gpu: &Arc<Gpu>, seed: u64, input: &mut dyn BufRead, output: &mut dy
         let most = name.strip_prefix(MEMORY).and_then(|most| most.parse().ok());
         write(&match most {
             Some(most) => Line::Memory(memory::ceiling(gpu, most)),
+            None if name == CLOCK => match clock::measure(gpu) {
+                Ok(clock) => Line::Clock(clock),
+                Err(error) => Line::Failed(error.to_string()),
+            },
             None => match examine(gpu, &mut networks, seed, &name) {
                 Ok(Some(outcome)) => Line::Outcome(outcome),
                 Ok(None) => Line::NoCase,
@@ -103,6 +110,7 @@ impl Served {
             .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| DoctorError::Child {
             problem: format!("cannot be started: {error}"),
+            is_crash: false,
         })?;
         let (send, lines) = channel();
         if let Some(output) = child.stdout.take() {
@@ -127,16 +135,16 @@ impl Served {
             lines,
             complaint,
         };
-        match served.line(OPENING.max(children.timeout)) {
-            Ok(Line::Ready) => Ok(served),
-            Ok(_) | Err(Silence::Ended) => Err(DoctorError::Child { problem: served.end() }),
-            Err(Silence::TooLong) => Err(DoctorError::Child {
-                problem: format!(
-                    "did not open the adapter within {:.0} s",
-                    OPENING.max(children.timeout).as_secs_f64()
-                ),
-            }),
-        }
+        let patience = OPENING.max(children.timeout);
+        let (problem, is_crash) = match served.line(patience) {
+            Ok(Line::Ready) => return Ok(served),
+            Ok(_) | Err(Silence::Ended) => served.end(),
+            Err(Silence::TooLong) => {
+                let seconds = patience.as_secs_f64();
+                (format!("did not open the adapter within {seconds:.0} s"), true)
+            }
+        };
+        Err(DoctorError::Child { problem, is_crash })
     }
 
     /// The next line of the child.
@@ -156,22 +164,19 @@ impl Served {
         self.line(timeout)
     }
 
-    /// How a child ended, in a few words.
-    fn end(&mut self) -> String {
+    /// How a child ended, in a few words, and whether it did not end by itself.
+    fn end(&mut self) -> (String, bool) {
         self.input = None;
-        let status = self
-            .child
-            .wait()
-            .map_or("unknown".to_string(), |status| status.to_string());
-        let complaint = self
-            .complaint
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default();
-        match complaint.is_empty() {
-            true => status,
-            false => format!("{status} ({complaint})"),
-        }
+        let status = self.child.wait();
+        // This program ends with 1 or 2 where it says what is wrong.
+        let code = status.as_ref().ok().and_then(|status| status.code());
+        let status = status.map_or("an unknown status".to_string(), |status| status.to_string());
+        let complaint = self.complaint.take().and_then(|thread| thread.join().ok());
+        let words = match complaint.filter(|complaint| !complaint.is_empty()) {
+            None => status,
+            Some(complaint) => format!("{status} ({complaint})"),
+        };
+        (words, !matches!(code, Some(0..=2)))
     }
 }
 
@@ -258,15 +263,16 @@ impl Children<'_> {
                     wanted: name.to_string(),
                 });
             }
-            Ok(Line::Ready | Line::Memory(_)) => {
+            Ok(Line::Ready | Line::Memory(_) | Line::Clock(_)) => {
                 return Err(DoctorError::Child {
                     problem: "answered something else than was asked".to_string(),
+                    is_crash: false,
                 });
             }
             Err(Silence::TooLong) => Outcome::Hung {
                 seconds: self.timeout.as_secs_f64(),
             },
-            Err(Silence::Ended) => Outcome::Crashed { problem: child.end() },
+            Err(Silence::Ended) => Outcome::Crashed { problem: child.end().0 },
         })
     }
 
@@ -275,18 +281,61 @@ impl Children<'_> {
     /// # Errors
     /// Where no child can be started.
     pub fn memory(&self, most: u64) -> Result<memory::Ceiling, DoctorError> {
-        let mut child = Served::start(self)?;
-        let problem = match child.ask(&format!("{MEMORY}{most}"), self.timeout) {
+        let problem = match self.ask_new(&format!("{MEMORY}{most}"))? {
             Ok(Line::Memory(ceiling)) => return Ok(ceiling),
-            Ok(Line::Failed(problem)) => problem,
-            Ok(_) => "it answered something else than was asked".to_string(),
-            Err(Silence::TooLong) => format!("it did not come back within {:.0} s", self.timeout.as_secs_f64()),
-            Err(Silence::Ended) => format!("it ended with {}", child.end()),
+            other => no_answer(other),
         };
         Ok(memory::Ceiling {
             bytes: 0,
             refused: true,
             problem,
         })
+    }
+
+    /// The times of a device in a child. Kernels in quarantine are left out.
+    ///
+    /// # Errors
+    /// Where no child can be started.
+    pub fn clock(&self) -> Result<Clock, DoctorError> {
+        Ok(match self.ask_new(CLOCK)? {
+            Ok(Line::Clock(clock)) => clock,
+            other => Clock {
+                problem: no_answer(other),
+                ..Clock::default()
+            },
+        })
+    }
+
+    /// Whether a child opens the adapter, or ends with an error of its own. What a
+    /// driver does to it would happen to this process as well.
+    ///
+    /// # Errors
+    /// Where the child hangs or crashes.
+    pub fn check_opening(&self) -> Result<(), DoctorError> {
+        match Served::start(self) {
+            Err(DoctorError::Child { is_crash: false, .. }) => Ok(()),
+            started => started.map(drop),
+        }
+    }
+
+    /// What a new child answers to `what`, or how it failed.
+    fn ask_new(&self, what: &str) -> Result<Result<Line, String>, DoctorError> {
+        let mut child = Served::start(self)?;
+        Ok(match child.ask(what, self.timeout) {
+            Ok(line) => Ok(line),
+            Err(Silence::TooLong) => Err(format!(
+                "it did not come back within {:.0} s",
+                self.timeout.as_secs_f64()
+            )),
+            Err(Silence::Ended) => Err(format!("it ended with {}", child.end().0)),
+        })
+    }
+}
+
+/// Why a child did not answer what it was asked.
+fn no_answer(answer: Result<Line, String>) -> String {
+    match answer {
+        Ok(Line::Failed(problem)) | Err(problem) => problem,
+        Ok(_) => "it answered something else than was asked".to_string(),
     }
 }

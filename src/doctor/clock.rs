@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError};
 use crate::graph::{Conv, Shape};
 use crate::kernels::{Operand, Work};
-use crate::schedule::{dispatch, target};
+use crate::schedule::{Quarantine, dispatch, target};
 
 /// Seconds that the smaller of the two pieces of work takes at least: much longer
 /// than a submission costs.
@@ -21,7 +21,7 @@ const MOST_ROUNDS: usize = 40;
 const MOST_IMAGES: usize = 4096;
 
 /// Times of one piece of work, and of one twice as large.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Clock {
     /// Seconds of the work by the host's clock, and of twice the work.
     pub seconds: [f64; 2],
@@ -29,11 +29,16 @@ pub struct Clock {
     pub device_seconds: Vec<f64>,
     /// Multiply-adds per second.
     pub rate: f64,
+    /// How the process that measured ended; empty where it came back.
+    pub problem: String,
 }
 
 impl Clock {
     /// What makes no sense.
     pub fn problems(&self) -> Vec<String> {
+        if !self.problem.is_empty() {
+            return vec![format!("a process that measured times failed: {}", self.problem)];
+        }
         let mut problems = Vec::new();
         let factor = self.seconds[1] / self.seconds[0];
         // Another program may slow down either measurement.
@@ -76,7 +81,7 @@ pub fn measure(gpu: &Gpu) -> Result<Clock, GpuError> {
     let mut clock = Clock {
         seconds: [f64::INFINITY; 2],
         device_seconds: [f64::INFINITY; 2].to_vec(),
-        rate: 0.0,
+        ..Clock::default()
     };
     for round in 0..=MOST_ROUNDS {
         // Where the times make no sense yet, other programs may be the cause.
@@ -113,7 +118,9 @@ fn convolution(gpu: &Gpu, images: usize) -> Result<Vec<Dispatch>, GpuError> {
         groups: 1,
     };
     let (x, weight) = (Shape::batched(&[64, 16, 16]), Shape::fixed(&[64, 64, 3, 3]));
-    let lowered = Work::Conv { conv, bias: false }.lower(&[&x, &weight], &x, images, &target(gpu));
+    // A default kernel that does not work may not come back.
+    let (work, target) = (Work::Conv { conv, bias: false }, target(gpu));
+    let lowered = Quarantine::of(gpu).lower(&work, &[&x, &weight], &x, images, &target);
     let whole = |label: &str, bytes: u64| Ok::<_, GpuError>(Binding::whole(&gpu.buffer(label, bytes)?));
     let inputs = [whole("clock", x.bytes(images))?, whole("clock", weight.bytes(1))?];
     let output = whole("clock", x.bytes(images))?;
@@ -151,6 +158,7 @@ mod tests {
             seconds,
             device_seconds: device.to_vec(),
             rate: 1e9,
+            problem: String::new(),
         };
         assert_eq!(clock([0.02, 0.04], &[0.019, 0.039]).problems(), [""; 0]);
         assert_eq!(clock([0.02, 0.045], &[]).problems(), [""; 0]);
@@ -159,5 +167,15 @@ mod tests {
         // Ticks of another length.
         assert_eq!(clock([0.02, 0.04], &[0.2, 0.4]).problems().len(), 2);
         assert_eq!(clock([0.02, 0.04], &[0.0, 0.0]).problems().len(), 2);
+        let problem = "it hung".to_string();
+        assert_eq!(
+            Clock {
+                problem,
+                ..Clock::default()
+            }
+            .problems()
+            .len(),
+            1
+        );
     }
 }

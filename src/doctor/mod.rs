@@ -29,7 +29,9 @@ pub use memory::Ceiling;
 pub use submissions::StepEstimate;
 pub use trial::{PreparedTrial, SPOILING, Trial, keeps_places, relative_distance};
 
-use crate::gpu::{AdapterInfo, AdapterKind, Gpu, GpuError, QuarantinedKernel, change_quarantine, read_quarantine};
+use crate::gpu::{
+    AdapterInfo, AdapterKind, Gpu, GpuError, QuarantinedKernel, adapters, change_quarantine, read_quarantine,
+};
 use crate::schedule::{shaders_version, target};
 
 /// Errors of an examination as a whole.
@@ -39,10 +41,12 @@ pub enum DoctorError {
     #[error(transparent)]
     Gpu(#[from] GpuError),
     /// A child process cannot examine anything.
-    #[error("a process that examines kernels {problem}; the adapter cannot be used")]
+    #[error("a process that opens the adapter fails: {problem}; the adapter cannot be used")]
     Child {
         /// What happened.
         problem: String,
+        /// Whether the process hung, or did not end by itself.
+        is_crash: bool,
     },
     /// A text that no case's name contains.
     #[error("no kernel of this adapter is named like '{wanted}'; `residua doctor --list` lists them")]
@@ -132,6 +136,8 @@ pub struct Capability {
 pub struct Findings {
     /// The adapter.
     pub adapter: AdapterInfo,
+    /// All adapters of the system.
+    pub adapters: Vec<AdapterInfo>,
     /// What it can do.
     pub capabilities: Vec<Capability>,
     /// A hash of all shaders.
@@ -258,15 +264,16 @@ pub fn examine(
     let failures: Vec<QuarantinedKernel> = failures
         .map(|case| QuarantinedKernel::new(gpu.info(), shaders_version(), &case.kernel, &case.outcome.to_string()))
         .collect();
+    // First, so that the processes that follow leave these kernels out.
+    let quarantine = put_in_quarantine(gpu.info(), failures, quarantine)?;
     let clock = match named {
         true => None,
-        false => Some(clock::measure(gpu)?),
+        false => Some(children.clock()?),
     };
+    let rate = clock.as_ref().map(|clock| clock.rate).filter(|rate| *rate > 0.0);
     Ok(Findings {
-        steps: clock
-            .iter()
-            .flat_map(|clock| submissions::estimates(gpu, clock.rate))
-            .collect(),
+        steps: rate.map_or(Vec::new(), |rate| submissions::estimates(gpu, rate)),
+        adapters: adapters(),
         submission_seconds: gpu.submission_seconds(),
         clock,
         adapter: gpu.info().clone(),
@@ -278,7 +285,7 @@ pub fn examine(
             true => None,
             false => Some(children.memory(most_memory(gpu))?),
         },
-        quarantine: put_in_quarantine(gpu.info(), failures, quarantine)?,
+        quarantine,
         examined,
         seconds,
     })
@@ -355,6 +362,16 @@ fn capabilities(gpu: &Gpu) -> Vec<Capability> {
                 gpu.stores_pipelines(),
                 "start without compiling: every start compiles again",
             ),
+        ),
+        (
+            "device memory",
+            match limits.memory {
+                Some(bytes) => (mib(bytes), ""),
+                None => (
+                    "not told".to_string(),
+                    "refusing a run that does not fit before it begins",
+                ),
+            },
         ),
         ("largest binding", (mib(limits.binding), "")),
         ("largest buffer", (mib(limits.buffer), "")),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Examined, Findings, Outcome};
+use crate::gpu::AdapterInfo;
 use crate::report::{Column, Item, Report, Table};
 
 /// The slowest pipelines that are listed.
@@ -12,7 +13,11 @@ impl Findings {
     /// A report for people, and for those who maintain the driver. `command` is what
     /// examined, `reproduce` gives the command that examines one case alone.
     pub fn report(&self, command: &str, reproduce: &dyn Fn(&Examined) -> String) -> Report {
-        let mut items = vec![Item::heading("Adapter"), Item::Table(self.capability_table())];
+        let mut items = vec![
+            Item::heading("Adapter"),
+            Item::Table(self.adapter_table()),
+            Item::Table(self.capability_table()),
+        ];
         let failures: Vec<&Examined> = self.failures().collect();
         if !failures.is_empty() {
             items.push(Item::heading("Kernels that do not work"));
@@ -25,7 +30,8 @@ impl Findings {
         items.push(Item::text(self.kernels_in_words()));
         items.push(Item::Table(self.slowest_table()));
         let problems = self.clock.iter().flat_map(super::Clock::problems);
-        let clock = self.clock.iter().map(|clock| {
+        let measured = self.clock.iter().filter(|clock| clock.problem.is_empty());
+        let clock = measured.map(|clock| {
             let [once, twice] = clock.seconds.map(|seconds| 1e3 * seconds);
             let device: Vec<String> = clock
                 .device_seconds
@@ -152,6 +158,27 @@ impl Findings {
             Outcome::Agrees { compile_seconds, .. } => Some((compile_seconds, case)),
             _ => None,
         })
+    }
+
+    fn adapter_table(&self) -> Table {
+        let examined = |adapter: &AdapterInfo| if *adapter == self.adapter { "this one" } else { "" };
+        let row = |adapter: &AdapterInfo| {
+            vec![
+                json!(format!("{adapter}")),
+                json!(format!("{:?}", adapter.kind)),
+                json!(examined(adapter)),
+            ]
+        };
+        table(
+            "adapters",
+            "Adapters of this system",
+            vec![
+                Column::plain("adapter", "adapter"),
+                Column::plain("kind", "kind"),
+                Column::plain("examined", "examined"),
+            ],
+            self.adapters.iter().map(row).collect(),
+        )
     }
 
     fn capability_table(&self) -> Table {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::require_output;
 use crate::cli::{self, AdapterArgs, CliError, quoted};
-use crate::doctor::{self, Children, DoctorError, DoctorOptions, Examined, Extent, Findings};
+use crate::doctor::{self, Children, DoctorError, DoctorOptions, DoctorProgress, Examined, Extent, Findings};
 use crate::files::write_atomic;
 use crate::gpu::{AdapterKind, Gpu, change_quarantine, quarantine_path};
 use crate::train::{Adapter, TrainError};
@@ -21,10 +21,10 @@ The exit code is 0 where everything is sound, and 1 where something is wrong. A 
 is put in quarantine, by adapter, driver and version of the shaders: quarantine.toml in the cache folder lists it, and it \
 is not chosen again, neither by default nor by tuning.
 
-JSON: verdict (sound or unsound), problems (a line each), adapter {name, kind, backend, driver, driver_info, …}, \
+JSON: verdict (sound or unsound), problems (a line each), adapter {name, kind, backend, driver, driver_info, …}, adapters, \
 capabilities [{name, value, gives_up}], shaders, seed, cases, seconds, examined [{name, kernel, rank (default, alternative \
 or further), shape, verdict (agrees, wrong, refused, hung or crashed), distance and compile_seconds, or problem or \
-seconds; where it is not sound also reproduce, a command}], clock {seconds (of a piece of work and of twice as much), device_seconds, rate}, submission_seconds, steps [{model, batch, \
+seconds; where it is not sound also reproduce, a command}], clock {seconds (of a piece of work and of twice as much), device_seconds, rate, problem}, submission_seconds, steps [{model, batch, \
 seconds, longest_seconds, submissions}], memory {bytes, refused, \
 problem}, quarantine [{kernel, problem, …}].";
 
@@ -70,6 +70,10 @@ pub struct Args {
 pub fn doctor(args: &Args) -> Result<String, CliError> {
     if let Some(file) = &args.report {
         require_output("--report", file, "md")?;
+    }
+    if !args.child && !args.list && !args.forget {
+        args.with_children(2, |children| children.check_opening())
+            .map_err(fault)?;
     }
     let gpu = Arc::new(args.open()?);
     if args.child {
@@ -144,9 +148,16 @@ impl Args {
         Ok(lines.collect())
     }
 
-    fn examine(&self, gpu: &Gpu) -> Result<Findings, CliError> {
-        let program = std::env::current_exe()
-            .map_err(|error| CliError::failure(format_args!("this program cannot start itself: {error}")))?;
+    /// Runs `work` with the way to start processes, `workers` at a time.
+    fn with_children<T>(
+        &self,
+        workers: usize,
+        work: impl FnOnce(&Children) -> Result<T, DoctorError>,
+    ) -> Result<T, DoctorError> {
+        let program = std::env::current_exe().map_err(|error| DoctorError::Child {
+            problem: format!("this program cannot find itself: {error}"),
+            is_crash: false,
+        })?;
         let command = || {
             let mut command = Command::new(&program);
             command.args(["doctor", "--child", "--seed", &self.seed.to_string()]);
@@ -155,30 +166,32 @@ impl Args {
             }
             command
         };
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let children = Children {
+        work(&Children {
             command: &command,
             timeout: Duration::from_secs(self.timeout.into()),
-            workers: match gpu.info().kind {
-                AdapterKind::Cpu => cores.min(4),
-                _ => 2,
-            },
+            workers,
+        })
+    }
+
+    fn examine(&self, gpu: &Gpu) -> Result<Findings, CliError> {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = match gpu.info().kind {
+            AdapterKind::Cpu => cores.min(4),
+            _ => 2,
         };
         let bar = cli::bar(0, "kernels");
-        let findings = doctor::examine(
-            gpu,
-            &self.options(),
-            &children,
-            quarantine_path().as_deref(),
-            &mut |progress| {
-                bar.set_length(progress.of as u64);
-                bar.set_position(progress.done as u64);
-                bar.set_message(progress.last.kernel.clone());
-                if !progress.last.outcome.is_sound() {
-                    bar.suspend(|| cli::note(format_args!("{}: {}", progress.last.name, progress.last.outcome)));
-                }
-            },
-        );
+        let file = quarantine_path();
+        let mut report = |progress: &DoctorProgress| {
+            bar.set_length(progress.of as u64);
+            bar.set_position(progress.done as u64);
+            bar.set_message(progress.last.kernel.clone());
+            if !progress.last.outcome.is_sound() {
+                bar.suspend(|| cli::note(format_args!("{}: {}", progress.last.name, progress.last.outcome)));
+            }
+        };
+        let findings = self.with_children(workers, |children| {
+            doctor::examine(gpu, &self.options(), children, file.as_deref(), &mut report)
+        });
         bar.finish_and_clear();
         findings.map_err(fault)
     }
