@@ -22,6 +22,8 @@ use crate::gpu::Gpu;
 
 /// Seconds in which a child must have opened the adapter.
 const OPENING: Duration = Duration::from_secs(60);
+/// The time in which a child ends when it is no longer needed.
+const ENDING: Duration = Duration::from_secs(5);
 /// What a child is asked for that is no case: the device memory that it gets (the
 /// most bytes to ask for follow), and the device's times.
 const MEMORY: &str = "memory ";
@@ -92,6 +94,8 @@ struct Served {
     lines: Receiver<Line>,
     /// The last line that it wrote to standard error.
     complaint: Option<thread::JoinHandle<String>>,
+    /// Whether it did not answer in time.
+    hangs: bool,
 }
 
 /// Why a child gave no line.
@@ -134,6 +138,7 @@ impl Served {
             child,
             lines,
             complaint,
+            hangs: false,
         };
         let patience = OPENING.max(children.timeout);
         let (problem, is_crash) = match served.line(patience) {
@@ -150,7 +155,10 @@ impl Served {
     /// The next line of the child.
     fn line(&mut self, timeout: Duration) -> Result<Line, Silence> {
         self.lines.recv_timeout(timeout).map_err(|error| match error {
-            RecvTimeoutError::Timeout => Silence::TooLong,
+            RecvTimeoutError::Timeout => {
+                self.hangs = true;
+                Silence::TooLong
+            }
             RecvTimeoutError::Disconnected => Silence::Ended,
         })
     }
@@ -182,8 +190,15 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
+        // A child ends with its input, and then stores what it compiled.
         self.input = None;
-        // An idle child ends with its input. One that hangs must be killed.
+        let end = Instant::now() + ENDING;
+        while !self.hangs && Instant::now() < end {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
