@@ -49,7 +49,7 @@ impl SubmissionCount {
 
     /// Appends the device's count to a submission.
     pub(super) fn record(&self, recorder: &mut Recorder) {
-        recorder.dispatch(&self.dispatch);
+        recorder.append(&self.dispatch);
     }
 
     /// The buffer with the device's count in its first word.

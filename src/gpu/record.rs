@@ -98,11 +98,15 @@ impl<'a> Recorder<'a> {
     /// Appends a dispatch.
     pub fn dispatch(&mut self, dispatch: &Dispatch) {
         if self.work > 0 && self.work.saturating_add(dispatch.work) > self.most {
+            self.before += std::mem::take(&mut self.work);
             self.submit();
-            self.before += self.work;
-            self.work = 0;
         }
         self.work += dispatch.work;
+        self.append(dispatch);
+    }
+
+    /// Appends a dispatch to what is submitted next, however much that is.
+    pub(super) fn append(&mut self, dispatch: &Dispatch) {
         let pass = self.pass.get_or_insert_with(|| {
             let descriptor = wgpu::ComputePassDescriptor::default();
             self.encoder.begin_compute_pass(&descriptor).forget_lifetime()
