@@ -11,13 +11,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::networks::{DrawnNetwork, NETWORKS};
+use super::networks::{self, DrawnNetwork, LITERATURE, literature};
 use super::step;
 use super::trial::{SPOILING, Trial, keeps_places, relative_distance};
 use crate::gpu::{Gpu, GpuError};
-use crate::graph::{Mode, Precision, Recompute, Shape};
+use crate::graph::{Precision, Recompute, Shape};
 use crate::kernels::{Algorithm, Lowered, Pointwise, Target, Value, Work};
-use crate::models::ModelSpec;
 use crate::schedule::{Action, SessionError, Task, kernel_name, step_request, target, training_name};
 use crate::train::TrainError;
 use crate::tuning::jobs;
@@ -184,26 +183,6 @@ impl<'a> TaskWay<'a> {
         all
     }
 
-    /// The way of task number `number` by the algorithm that the name `kernel` ends
-    /// with; `None` where it is no kernel of the task.
-    fn by_name(network: &'a DrawnNetwork, number: usize, kernel: &str, target: &Target) -> Option<Self> {
-        let task = network.tasks.get(number)?;
-        let Action::Work(work) = task.action else { return None };
-        let (_, algorithm) = kernel.split_once(", ")?;
-        let algorithm: Algorithm = algorithm.parse().ok()?;
-        let (inputs, output) = shapes(network, task);
-        if kernel_name(&work, &inputs, output, Some(&algorithm)) != kernel {
-            return None;
-        }
-        Some(TaskWay {
-            lowered: work.lower_as(&algorithm, &inputs, output, network.batch, target)?,
-            way: Way::By(Some(algorithm)),
-            network,
-            task,
-            work,
-        })
-    }
-
     fn kernel(&self) -> String {
         let (inputs, output) = shapes(self.network, self.task);
         match self.way {
@@ -349,31 +328,18 @@ impl Place {
                 "f16" => Precision::F16,
                 _ => return None,
             },
-            network: number(network, NETWORKS)?,
+            network: number(network, networks::count())?,
             task: number(task, usize::MAX)?,
         })
     }
 }
-
-/// Networks whose kernels are examined first.
-const LITERATURE: [&str; 7] = [
-    "resnet20",
-    "resnet20:shortcut=B",
-    "wrn-28-10",
-    "preact-164",
-    "resnext-29-4x64d",
-    "vgg11",
-    "resnet50",
-];
 
 /// The kernels that training steps of networks of the literature may get, each with
 /// whether one of them gets it by default.
 fn kernels_of_literature(target: &Target, precision: Precision) -> BTreeMap<String, bool> {
     let mut kernels = BTreeMap::new();
     for name in LITERATURE {
-        let spec: Result<ModelSpec, _> = name.parse();
-        let network = spec.and_then(|spec| spec.build(&spec.usual_input(), Mode::Train));
-        let mut graph = network.expect("built-in networks can be built").graph;
+        let mut graph = literature(name);
         graph.store_in(precision);
         for job in jobs(&step_request(&graph, true, 8, Recompute::None), target) {
             let inputs: Vec<&Shape> = job.inputs.iter().collect();
@@ -404,16 +370,9 @@ pub fn cases(target: &Target, halves: bool, seed: u64) -> Vec<Case> {
         });
         let literature = kernels_of_literature(target, precision);
         let (mut kernels, mut kinds) = (BTreeSet::new(), BTreeSet::new());
-        let networks: Vec<DrawnNetwork> = (0..NETWORKS)
-            .map(|network| DrawnNetwork::new(seed, network, precision))
-            .collect();
-        let place = |network, task| Place {
-            precision,
-            network,
-            task,
-        };
-        for (network, drawn) in networks.iter().enumerate() {
-            for (task, way) in TaskWay::all(drawn, target) {
+        for network in 0..networks::count() {
+            let drawn = DrawnNetwork::new(seed, network, precision);
+            for (task, way) in TaskWay::all(&drawn, target) {
                 let kernel = way.kernel();
                 if way.macs() > MOST_MACS || !kinds.insert((kernel.clone(), way.kind())) {
                     continue;
@@ -425,18 +384,12 @@ pub fn cases(target: &Target, halves: bool, seed: u64) -> Vec<Case> {
                     (true, true, Some(false)) => Rank::Alternative,
                     _ => Rank::Further,
                 };
-                cases.push(way.case(&place(network, task), rank));
-            }
-        }
-        // Kernels that no drawn network would get: they run where they can.
-        for (kernel, is_default) in literature.iter().filter(|(kernel, _)| !kernels.contains(*kernel)) {
-            let mut places = networks.iter().enumerate().flat_map(|(network, drawn)| {
-                let tasks = 0..drawn.tasks.len();
-                tasks.filter_map(move |task| Some((network, task, TaskWay::by_name(drawn, task, kernel, target)?)))
-            });
-            if let Some((network, task, way)) = places.find(|(.., way)| way.macs() <= MOST_MACS) {
-                let rank = if *is_default { Rank::Default } else { Rank::Alternative };
-                cases.push(way.case(&place(network, task), rank));
+                let place = Place {
+                    precision,
+                    network,
+                    task,
+                };
+                cases.push(way.case(&place, rank));
             }
         }
     }
@@ -471,11 +424,7 @@ pub fn examine(gpu: &Arc<Gpu>, networks: &mut Networks, seed: u64, name: &str) -
     let is_own = |way: &TaskWay| way.case(&place, Rank::Further).name == name;
     let ways = TaskWay::all(network, &target).into_iter();
     let mut of_task = ways.filter_map(|(task, way)| (task == place.task).then_some(way));
-    let by_name = || {
-        let (kernel, _) = name.rsplit_once(" @")?;
-        TaskWay::by_name(network, place.task, kernel, &target).filter(is_own)
-    };
-    let Some(way) = of_task.find(is_own).or_else(by_name) else {
+    let Some(way) = of_task.find(is_own) else {
         return Ok(None);
     };
     refused_or(way.examine(gpu).map(Some).map_err(TrainError::from))
@@ -536,7 +485,7 @@ mod tests {
     fn every_entry_point_is_examined() {
         let mut examined = BTreeSet::new();
         for target in [Target::portable(true), Target::portable(false)] {
-            for network in 0..NETWORKS {
+            for network in 0..networks::count() {
                 let drawn = DrawnNetwork::new(0, network, Precision::F32);
                 for (_, way) in TaskWay::all(&drawn, &target) {
                     let calls = way.lowered.calls.iter();

@@ -1,15 +1,35 @@
-//! On which networks are kernels examined? Small ones, with shapes drawn at random.
+//! On which networks are kernels examined? Small ones, with shapes drawn at random, and
+//! single layers of networks of the literature.
 //!
-//! The first two have every operation. The others have two convolutions each, on
-//! planes and with channels of all sizes, for the algorithms that only some shapes
-//! have.
+//! The first three have every operation. Those that follow have two convolutions each,
+//! on planes and with channels of all sizes. Of the literature there is every layer
+//! with its own channels, kernel, stride and width, on fewer rows and images.
 
-use crate::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, PadShortcut, Pool, Precision};
+use std::sync::OnceLock;
+
+use crate::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Pool, Precision};
+use crate::models::ModelSpec;
 use crate::random::{Draws, Philox, Stream};
 use crate::schedule::{Task, tasks};
 
-/// The number of networks.
-pub const NETWORKS: usize = 64;
+/// The number of networks with shapes drawn at random.
+const DRAWN: usize = 32;
+/// Networks whose layers are examined, and whose kernels come first.
+pub const LITERATURE: [&str; 7] = [
+    "resnet20",
+    "resnet20:shortcut=B",
+    "wrn-28-10",
+    "preact-164",
+    "resnext-29-4x64d",
+    "vgg11",
+    "resnet50",
+];
+/// Multiply-adds of a layer of the literature for one image, where fewer rows can help.
+const LAYER_MACS: usize = 4_000_000;
+/// Layers with more weights are left out: others have the same kernels.
+const LAYER_WEIGHTS: usize = 4_500_000;
+/// Images for a layer of the literature.
+const LAYER_BATCH: usize = 2;
 /// Classes of all networks.
 const CLASSES: usize = 5;
 
@@ -28,6 +48,9 @@ impl DrawnNetwork {
     /// The network number `index` of the seed `seed`, with activations stored in
     /// `precision`.
     pub fn new(seed: u64, index: usize, precision: Precision) -> Self {
+        if let Some(layer) = index.checked_sub(DRAWN) {
+            return Self::of_layer(&layers()[layer], precision);
+        }
         let mut draws = Philox::new(seed).draws(Stream::Doctor, index as u32, u32::MAX);
         let drawn = Drawn::new(index, &mut draws);
         // Evaluation adds the running statistics. One network is enough.
@@ -53,6 +76,104 @@ impl DrawnNetwork {
             batch: drawn.batch,
         }
     }
+}
+
+impl DrawnNetwork {
+    /// One layer of the literature, with a batch norm after a convolution.
+    fn of_layer(layer: &Layer, precision: Precision) -> Self {
+        let build = || -> Result<(Graph, NodeId), GraphError> {
+            let mut graph = Graph::new(Mode::Train);
+            let [channels, height, width] = layer.input;
+            let images = graph.images(channels, height, width);
+            let x = match layer.conv {
+                Some(conv) => {
+                    let x = graph.conv("layer", images, layer.outputs, conv, false, Init::Zero)?;
+                    let x = norm(&mut graph, "bn", x);
+                    let x = graph.relu(x);
+                    graph.global_avg_pool(x)
+                }
+                None => {
+                    let x = graph.linear("layer", images, layer.outputs, Init::Zero);
+                    graph.relu(x)
+                }
+            };
+            let logits = graph.linear("fc", x, CLASSES, Init::Zero);
+            let loss = graph.cross_entropy(logits);
+            Ok((graph, loss))
+        };
+        let (mut graph, loss) = build().expect("a layer fits its own input");
+        graph.store_in(precision);
+        graph.differentiate(loss, true, true);
+        DrawnNetwork {
+            tasks: tasks(&graph, &[loss], true),
+            graph,
+            batch: LAYER_BATCH,
+        }
+    }
+}
+
+/// The number of networks.
+pub fn count() -> usize {
+    DRAWN + layers().len()
+}
+
+/// A layer of the literature.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Layer {
+    /// `None` for a linear layer.
+    conv: Option<Conv>,
+    /// Channels, rows and columns; of a linear layer features, 1 and 1.
+    input: [usize; 3],
+    outputs: usize,
+}
+
+/// Each layer of the literature once.
+fn layers() -> &'static [Layer] {
+    static LAYERS: OnceLock<Vec<Layer>> = OnceLock::new();
+    LAYERS.get_or_init(|| {
+        let mut layers = Vec::new();
+        for name in LITERATURE {
+            let graph = literature(name);
+            for node in &graph.nodes {
+                let shape = |index: usize| graph.shape(node.inputs[index]);
+                let outputs = node.shape.channels();
+                let layer = match node.op {
+                    Op::Conv(conv) => {
+                        let (channels, (mut height, width)) = (shape(0).channels(), shape(0).plane());
+                        let taps = channels / conv.groups * conv.kernel * conv.kernel;
+                        let macs =
+                            |height: usize| taps * outputs * height.div_ceil(conv.stride) * width.div_ceil(conv.stride);
+                        while macs(height) > LAYER_MACS && height > conv.kernel {
+                            height = height.div_ceil(2).max(conv.kernel);
+                        }
+                        Layer {
+                            conv: Some(conv),
+                            input: [channels, height, width],
+                            outputs,
+                        }
+                    }
+                    Op::Linear => Layer {
+                        conv: None,
+                        input: [shape(0).per_image(), 1, 1],
+                        outputs,
+                    },
+                    _ => continue,
+                };
+                let weights = graph.shape(node.inputs[1]).per_image();
+                if weights <= LAYER_WEIGHTS && !layers.contains(&layer) {
+                    layers.push(layer);
+                }
+            }
+        }
+        layers
+    })
+}
+
+/// The training graph of the network `name` of the literature.
+pub fn literature(name: &str) -> Graph {
+    let spec: Result<ModelSpec, _> = name.parse();
+    let network = spec.and_then(|spec| spec.build(&spec.usual_input(), Mode::Train));
+    network.expect("built-in networks can be built").graph
 }
 
 /// The sizes of a network.
