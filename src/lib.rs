@@ -128,6 +128,8 @@ pub mod cli;
 pub mod data;
 pub mod doctor;
 pub mod drawing;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod files;
 pub(crate) mod formats;
 pub mod gpu;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::signals;
+use crate::data::{ArgumentError, DataError};
 use crate::gpu::GpuError;
 use crate::models::ModelError;
 use crate::schedule::SessionError;
@@ -150,12 +151,27 @@ fn with_flags(error: &TrainError) -> String {
             "{}: the file says {said}, --model says {asked}; leave --model out, or name another file",
             shown_path(path)
         ),
+        TrainError::Data(DataError::Argument(error @ ArgumentError::NotFound { kind, .. })) if is_fetched(kind) => {
+            format!("{error}, or run `residua fetch {kind}`")
+        }
         _ => error.to_string(),
     };
     match hint(error) {
         Some(hint) => format!("{message}; {hint}"),
         None => message,
     }
+}
+
+/// Whether `residua fetch` knows the data set.
+#[cfg(feature = "fetch")]
+fn is_fetched(kind: &str) -> bool {
+    crate::fetch::Published::named(kind).is_some()
+}
+
+/// Whether `residua fetch` knows the data set: this build has no such command.
+#[cfg(not(feature = "fetch"))]
+fn is_fetched(_: &str) -> bool {
+    false
 }
 
 /// Which flag or command helps?

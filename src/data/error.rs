@@ -36,6 +36,14 @@ pub enum ArgumentError {
         /// The data source.
         kind: &'static str,
     },
+    /// A data source without a folder, which lies in none of the usual ones.
+    #[error("there is no {kind} in {}: write {kind}:DIR", shown(places))]
+    NotFound {
+        /// The data source.
+        kind: &'static str,
+        /// The folders that were looked in, in words.
+        places: String,
+    },
     /// A size that the synthetic set cannot have.
     #[error(
         "synthetic data of size '{}': write synthetic:TRAIN or synthetic:TRAIN,TEST, each from 1 to {most} images",

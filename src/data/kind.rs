@@ -8,7 +8,7 @@ use super::error::{open, unreadable};
 use super::picture::{Picture, Preparation};
 use super::store::names_in;
 use super::{ArgumentError, FileError, ImageSet, Normalization, Split};
-use super::{arrays, cifar_c, idx, stl10, store, svhn};
+use super::{arrays, cifar_c, idx, places, stl10, store, svhn};
 use crate::formats::{mat, npy, zip};
 
 /// A data set, or a form in which data sets are stored.
@@ -295,9 +295,36 @@ impl Kind {
         })
     }
 
-    /// The error of a kind without a path.
-    pub(super) fn needs_path(self) -> ArgumentError {
-        ArgumentError::NoFolder { kind: self.name() }
+    /// The names of folders that hold such a data set, in the folders for data.
+    pub(super) fn folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Cifar10 => &["cifar10", "cifar-10-batches-bin", "cifar-10-batches-py"],
+            Self::Cifar100 => &["cifar100", "cifar-100-binary", "cifar-100-python"],
+            Self::Svhn => &["svhn", "svhn-extra"],
+            Self::SvhnExtra => &["svhn-extra"],
+            Self::Mnist => &["mnist", "MNIST/raw"],
+            Self::FashionMnist => &["fashion-mnist", "FashionMNIST/raw"],
+            Self::Stl10 => &["stl10", "stl10_binary"],
+            Self::TinyImagenet => &["tiny-imagenet", "tiny-imagenet-200"],
+            Self::Cifar10C => &["cifar10-c", "CIFAR-10-C"],
+            Self::Cifar10_1 => &["cifar10.1"],
+            // Files of anything: they have no usual name.
+            Self::ImageFolder | Self::HuggingFace | Self::Arrays => &[],
+        }
+    }
+
+    /// Where such a data set lies, if no path was given.
+    ///
+    /// # Errors
+    /// Where it is in none of the folders for data.
+    pub(super) fn place(self) -> Result<PathBuf, ArgumentError> {
+        if self.folders().is_empty() {
+            return Err(ArgumentError::NoFolder { kind: self.name() });
+        }
+        places::find(self).ok_or_else(|| ArgumentError::NotFound {
+            kind: self.name(),
+            places: places::in_words(),
+        })
     }
 }
 

@@ -27,6 +27,7 @@ mod normalization;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod picture;
+mod places;
 mod source;
 mod stl10;
 mod store;
@@ -42,6 +43,7 @@ pub use kind::Kind;
 pub use known::DataSet;
 pub use normalization::Normalization;
 pub use picture::{Preparation, Resize};
+pub use places::{destination, places};
 pub use source::{Files, Source, Splits, TestSplit};
 
 /// The names of `classes` classes that have none: their numbers.

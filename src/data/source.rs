@@ -16,7 +16,8 @@ const CHOICES: &str = "synthetic, a folder or file of images, or KIND:PATH, wher
 const MOST_SYNTHETIC: usize = 1_000_000;
 
 /// A data set that can be loaded. As text it is `synthetic`,
-/// `synthetic:TRAIN,TEST`, `PATH` or `KIND:PATH`, as `cifar10:DIR`.
+/// `synthetic:TRAIN,TEST`, `PATH`, `KIND:PATH` as `cifar10:DIR`, or `KIND` for one
+/// that lies in [`places`](super::places()).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The built-in set, drawn from the seed: `synthetic`, `synthetic:TRAIN` or
@@ -342,10 +343,10 @@ impl FromStr for Source {
     type Err = ArgumentError;
 
     fn from_str(text: &str) -> Result<Self, ArgumentError> {
-        let files = |kind, path: &str| {
+        let files = |kind, path: PathBuf| {
             Self::Files(Files {
                 kind,
-                path: path.into(),
+                path,
                 preparation: Preparation::default(),
             })
         };
@@ -356,12 +357,15 @@ impl FromStr for Source {
         match (before, Kind::named(before), rest) {
             ("synthetic", _, None) => Ok(Self::default()),
             ("synthetic", _, Some(sizes)) => synthetic_of_size(sizes),
-            (_, Some(kind), Some(path)) if !path.is_empty() => Ok(files(Some(kind), path)),
-            (_, Some(kind), _) => Err(kind.needs_path()),
+            (_, Some(kind), Some(path)) if !path.is_empty() => Ok(files(Some(kind), path.into())),
+            (_, Some(kind), Some(_)) => Err(ArgumentError::NoFolder { kind: kind.name() }),
+            // A folder here goes before one of that name elsewhere.
+            (_, Some(kind), None) if Path::new(text).is_dir() => Ok(files(Some(kind), text.into())),
+            (_, Some(kind), None) => Ok(files(Some(kind), kind.place()?)),
             // `./a:b` is a path, and so is `C:\\images`; `imagenet:x` names no kind.
             (_, None, Some(_)) if is_kind_like(before) => Err(unknown(text)),
             ("", ..) => Err(unknown(text)),
-            _ => Ok(files(None, text)),
+            _ => Ok(files(None, text.into())),
         }
     }
 }

@@ -10,6 +10,8 @@ mod doctor;
 mod draw;
 mod eval;
 mod features;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod inspect;
 mod inspect_file;
 mod lesion;
@@ -46,6 +48,9 @@ enum Command {
     Eval(Box<eval::Args>),
     /// Show what a folder or file of images holds
     Data(data::Args),
+    /// Get a public data set from its publisher
+    #[cfg(feature = "fetch")]
+    Fetch(fetch::Args),
     /// List the adapters that can compute
     Devices(devices::Args),
     /// Examine an adapter and its driver: every kernel against the reference, clock and
@@ -108,6 +113,8 @@ impl CommandLine {
             | Command::Sweep(_)
             | Command::StochasticDepth(_)
             | Command::Features(_) => true,
+            #[cfg(feature = "fetch")]
+            Command::Fetch(_) => true,
             Command::Data(_)
             | Command::Devices(_)
             | Command::Doctor(_)
@@ -130,6 +137,8 @@ impl CommandLine {
             Command::Train(args) => train::train(args),
             Command::Eval(args) => eval::eval(args),
             Command::Data(args) => data::data(args),
+            #[cfg(feature = "fetch")]
+            Command::Fetch(args) => fetch::fetch_data(args),
             Command::Devices(args) => devices::devices(args),
             Command::Doctor(args) => doctor::doctor(args),
             Command::Lesion(args) => lesion::lesion(args),
