@@ -29,6 +29,7 @@ const COMMANDS: [(&str, &str, &[&str]); 19] = [
     ),
     ("curves", "RUN", &["depth"]),
     ("data", "synthetic:64,32", &["train", "test"]),
+    ("fetch", "", &[]),
     ("devices", "", &[]),
     ("doctor", "--only relu", &[]),
     ("models", "resnet", &[]),

@@ -17,6 +17,7 @@ mod engines;
 mod ensemble;
 mod eval;
 mod families;
+mod fetch;
 mod finite;
 mod foreign;
 mod json;
