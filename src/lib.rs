@@ -137,6 +137,7 @@ pub mod graph;
 pub(crate) mod hex;
 pub mod kernels;
 pub mod models;
+pub mod onnx;
 pub mod random;
 pub mod reference;
 pub mod report;

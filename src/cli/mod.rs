@@ -26,6 +26,7 @@ mod threads;
 mod train;
 mod trained;
 mod tuning;
+mod weights_file;
 
 use args::{AdapterArgs, NetworkArgs, range};
 use deliver::{command_line, cost, deliver, deliver_as, quoted, results_of};

@@ -193,7 +193,7 @@ fn other_bytes_are_refused_and_the_next_address_is_tried() {
     let folder = tempfile::tempdir().unwrap();
     let error = get(&data(&[page()], &bytes), folder.path()).unwrap_err();
     assert!(matches!(error, FetchError::Sum { .. }), "{error}");
-    assert_eq!(fs::read_dir(folder.path().join("images")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
 
     let missing = serve(Box::new(|_, _, _, stream: &mut TcpStream| {
         write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")

@@ -44,7 +44,7 @@ fn what_is_not_the_data_set_is_refused_in_one_line() {
         error.contains("MD5") && error.contains("cifar-10-binary.tar.gz"),
         "{error}"
     );
-    assert_eq!(fs::read_dir(folder.path().join("cifar10")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
 
     let output = program("residua").args(["fetch", "imagenet"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();

@@ -9,7 +9,7 @@ use crate::support::program::{json, printed, program};
 
 /// Commands with their arguments, and the keys that may be `null` there. `RUN` is
 /// the directory of a run, `OUT` an empty one.
-const COMMANDS: [(&str, &str, &[&str]); 19] = [
+const COMMANDS: [(&str, &str, &[&str]); 20] = [
     (
         "train",
         "--data synthetic:64,32 --steps 1 --no-autotune --out OUT/run",
@@ -30,6 +30,7 @@ const COMMANDS: [(&str, &str, &[&str]); 19] = [
     ("curves", "RUN", &["depth"]),
     ("data", "synthetic:64,32", &["train", "test"]),
     ("fetch", "", &[]),
+    ("export", "RUN --onnx OUT/x.onnx", &[]),
     ("devices", "", &[]),
     ("doctor", "--only relu", &[]),
     ("models", "resnet", &[]),

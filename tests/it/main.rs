@@ -26,6 +26,7 @@ mod knobs;
 mod lesions;
 mod memory;
 mod network_file;
+mod onnx;
 mod own_network;
 mod owners;
 mod parity;

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use super::require_output;
 use crate::cli::args::NameArgs;
-use crate::cli::network::model_spec;
+use crate::cli::weights_file::{self, WeightsOfNetwork};
 use crate::cli::{CliError, note};
-use crate::graph::Mode;
-use crate::models::{Model, ModelSpec, fitting};
+use crate::models::{Model, ModelSpec};
 use crate::shown::shown_path;
-use crate::train::{Record, export};
-use crate::weights::{self, Dialect, Layout};
+use crate::train::export;
+use crate::weights::{self, Dialect};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -35,56 +34,19 @@ pub struct Args {
 pub fn convert(args: &Args) -> Result<String, CliError> {
     let dialect: Dialect = args.dialect.parse()?;
     require_output("the output", &args.output, "safetensors")?;
-    let given: Option<ModelSpec> = args.model.as_deref().map(model_spec).transpose()?;
-    let (input, output) = (shown_path(&args.input), shown_path(&args.output));
+    let output = shown_path(&args.output);
     if args.output.exists() {
         return Err(CliError::failure(format!(
             "{output} exists already; choose another name"
         )));
     }
-    let contents = weights::contents(&args.input)?;
-    let mut record = Record::read(&contents.facts, &args.input)?;
-    if let Some(given) = &given {
-        record.check_model(&given.clone().into(), &args.input)?;
-    }
-    let recorded = record.model.as_deref().and_then(|name| name.parse().ok());
-    let mut model: Option<Model> = given.or(recorded).map(|spec: ModelSpec| spec.into());
-    let shape = record.shape(&contents, model.as_ref().and_then(Model::spec));
-    let layout = match &model {
-        Some(model) => Some(Layout::of(&model.build(&shape, Mode::Eval)?.graph)),
-        None => None,
-    };
-    let options = args.reading.options();
-    let weights = weights::canonical(contents, &options, layout.as_ref()).map_err(|error| error.of(&args.input))?;
-    weights.check_finite(&args.input)?;
-    if let (Some(model), Some(layout)) = (&model, &layout) {
-        layout
-            .check(&weights.tensors)
-            .map_err(|problem| CliError::failure(format!("{input} does not fit {model}: {problem}")))?;
-    }
-    for text in &weights.notes {
-        note(format_args!("{input}: {text}"));
-    }
-    if model.is_none() && record.model.is_none() {
-        // The names alone do not need a model; what is written may.
-        let models = fitting(&weights.shapes());
-        let names: Vec<String> = models.iter().map(ModelSpec::to_string).collect();
-        match &models[..] {
-            [] => {}
-            [only] => {
-                note(format_args!(
-                    "{input}: the file does not say its model: it is {only} by its tensors"
-                ));
-                model = Some(only.clone().into());
-            }
-            _ => note(format_args!(
-                "{input}: these models have its tensors: {}; --model says which it is",
-                names.join(", ")
-            )),
-        }
-    }
+    let WeightsOfNetwork {
+        mut record,
+        model,
+        shape,
+        weights,
+    } = weights_file::read(&args.input, args.model.as_deref(), &args.reading)?;
     let count = weights.tensors.len();
-    record.complete(model.as_ref(), weights.normalization);
     let exported = export(
         weights.tensors,
         dialect,

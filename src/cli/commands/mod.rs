@@ -9,6 +9,7 @@ mod devices;
 mod doctor;
 mod draw;
 mod eval;
+mod export;
 mod features;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -82,6 +83,8 @@ enum Command {
     Tune(tune::Args),
     /// Rewrite a weights file under other names
     Convert(convert::Args),
+    /// Write a trained network as an ONNX model, for programs that evaluate it
+    Export(export::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page, or write a page for every command
@@ -125,6 +128,7 @@ impl CommandLine {
             | Command::Bench(_)
             | Command::Tune(_)
             | Command::Convert(_)
+            | Command::Export(_)
             | Command::Completions(_)
             | Command::Man(_) => false,
         }
@@ -153,6 +157,7 @@ impl CommandLine {
             Command::Bench(args) => bench::bench(args),
             Command::Tune(args) => tune::tune(args),
             Command::Convert(args) => convert::convert(args),
+            Command::Export(args) => export::export(args),
             Command::Completions(args) => completions::completions(args, name),
             Command::Man(args) => man::man(args, name),
         }
