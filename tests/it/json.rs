@@ -9,7 +9,7 @@ use crate::support::program::{json, printed, program};
 
 /// Commands with their arguments, and the keys that may be `null` there. `RUN` is
 /// the directory of a run, `OUT` an empty one.
-const COMMANDS: [(&str, &str, &[&str]); 20] = [
+const COMMANDS: [(&str, &str, &[&str]); 21] = [
     (
         "train",
         "--data synthetic:64,32 --steps 1 --no-autotune --out OUT/run",
