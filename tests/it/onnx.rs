@@ -214,7 +214,7 @@ fn every_family_is_written() {
 #[test]
 fn onnxruntime_computes_the_same() {
     let Some(python) = std::env::var_os(PYTHON) else {
-        println!("not run: {PYTHON} names no Python with onnx and onnxruntime");
+        println!("SKIPPED: {PYTHON} names no Python with onnx and onnxruntime");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
