@@ -2,7 +2,7 @@
 # Both install Mesa's software Vulkan driver if no driver is found. The tests also
 # need Chromium, and install it if it is not found.
 
-.PHONY: train test fuzz driver browser lint other-systems
+.PHONY: train test fuzz driver drivers browser lint other-systems
 
 train: driver
 	cargo run --release -- train
@@ -10,6 +10,7 @@ train: driver
 # Unit tests, integration tests, doctests; the examples are compiled.
 test: driver browser lint
 	cargo test
+	@sh scripts/drivers.sh --short
 
 lint:
 	cargo fmt --check
@@ -18,6 +19,11 @@ lint:
 
 driver:
 	@sh scripts/vulkan-driver.sh
+
+# Compilers of GPUs' drivers without the hardware, several software drivers, and
+# compilers of shading languages; writes docs/drivers.md.
+drivers:
+	@sh scripts/drivers.sh
 
 browser:
 	@sh scripts/browser.sh

@@ -293,8 +293,6 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        if let Some(cache) = &self.cache {
-            cache.save();
-        }
+        self.save_pipelines();
     }
 }

@@ -61,6 +61,21 @@ impl Gpu {
         Ok(lock().entry(program.clone()).or_insert(pipeline).clone())
     }
 
+    /// Whether [`Self::pipeline`] has compiled `program`.
+    pub fn has_compiled(&self, program: &Program) -> bool {
+        let pipelines = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        pipelines.contains_key(program)
+    }
+
+    /// Stores what was compiled until now for the next run, where the graphics API
+    /// can. This is done when the device is dropped, too: a program that is killed
+    /// before would lose it.
+    pub fn save_pipelines(&self) {
+        if let Some(cache) = &self.cache {
+            cache.save();
+        }
+    }
+
     fn compile(&self, program: &Program) -> Result<Pipeline, GpuError> {
         let label = Some(program.label.as_str());
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);

@@ -98,23 +98,29 @@ fn batch_stats(of: &BatchStats, sum: ChunkedSum, batch: usize, target: &Target) 
         call.workgroups = [part.count as u32, channels as u32, 1];
         calls.push(call);
     }
-    calls.push(merge_moments(of, Operand::Scratch(0), moments));
+    calls.push(merge_moments(of, Operand::Scratch(0), moments, target));
     Lowered {
         calls,
         scratch: vec![moments],
     }
 }
 
+/// Invocations that merge the chunks of one channel. On a GPU, 32 would leave half of
+/// a subgroup of 64 idle.
+fn merging_size(target: &Target) -> usize {
+    if target.cpu { 32 } else { WORKGROUP_SIZE }
+}
+
 /// Merges chunks of moments, `bytes` in `chunks`, into the statistics and the
 /// running state.
-pub fn merge_moments(of: &BatchStats, chunks: Operand, bytes: u64) -> Call {
+pub fn merge_moments(of: &BatchStats, chunks: Operand, bytes: u64, target: &Target) -> Call {
     let channels = of.x.channels();
     let rows = 8 * channels as u64;
     let constants = vec![
         ("C", channels.into()),
         ("EPS", of.eps.into()),
         ("MOMENTUM", of.momentum.into()),
-        ("WG", 32u32.into()),
+        ("WG", merging_size(target).into()),
     ];
     let mut merge = Call::new("batch_norm", "merge_moments", constants)
         .bind(5, chunks, bytes)
@@ -219,7 +225,7 @@ fn param_gradients(of: &ParamGradients, sum: ChunkedSum, batch: usize, target: &
     let mut merge = Call::new(
         "batch_norm",
         "merge_sums",
-        vec![("C", channels.into()), ("WG", 32u32.into())],
+        vec![("C", channels.into()), ("WG", merging_size(target).into())],
     )
     .bind(12, Operand::Scratch(0), products)
     .bind(13, Operand::Output, rows);

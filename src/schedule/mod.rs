@@ -7,6 +7,7 @@
 //! or an evaluation asks of a plan) → `session` (one network on one device).
 
 mod bind;
+mod compile;
 mod error;
 mod footprint;
 mod fuse;

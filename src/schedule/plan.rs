@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::bind::{dispatch, target};
+use super::compile::compile_all;
 use super::fuse::{Action, Task};
 use super::memory::BufferPool;
 use super::memory_plan::MemoryPlan;
@@ -110,6 +111,7 @@ impl Plan {
         if let Some(kernel) = memory.refused.clone() {
             return Err(GpuError::Quarantined { kernel });
         }
+        compile_all(gpu, memory.calls(), &target)?;
         let buffers = pool.take(gpu, &memory.layout.sizes)?;
         let gains = gpu.buffer("gains", GAINS_STRIDE * request.graph.blocks.len().max(1) as u64)?;
         let places = places(&request, &memory, &buffers, weights);

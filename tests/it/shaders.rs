@@ -19,6 +19,8 @@ use residua::models::{InputShape, ModelSpec};
 use residua::schedule;
 use residua::tuning;
 
+use crate::support::variants;
+
 /// wgpu's default limits, which every adapter has.
 const STORAGE_BUFFERS: usize = 8;
 const WORKGROUP_MEMORY: u32 = 16 << 10;
@@ -40,6 +42,17 @@ const MODELS: [(&str, [usize; 3]); 8] = [
 /// How activations may be stored.
 const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16];
 
+/// GPUs, and processors with vectors of every width.
+fn tuned_targets() -> Vec<Target> {
+    let processor = |subgroup_size| Target {
+        subgroup_size,
+        wide_loads: true,
+        ..Target::portable(true)
+    };
+    let gpu = Target::portable(false);
+    vec![gpu, processor(4), processor(8), processor(16)]
+}
+
 /// A processor, one with load8, one without subgroups, and a GPU.
 fn targets() -> [Target; 4] {
     let processor = Target::portable(true);
@@ -58,17 +71,12 @@ fn parse(source: &str) -> Result<Module, String> {
     naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))
 }
 
-/// Whether `file` uses subgroups.
-fn exchanges(file: &str) -> bool {
-    ["conv/subgroup", "conv/wgrad_subgroup", "conv/wgrad_winograd"].contains(&file)
-}
-
 /// Capabilities that the variant of `call` may need.
 fn needed(call: &Call) -> Capabilities {
     let constants = &call.variant.constants;
     let loads_eight = |(name, value): &(&str, Value)| name.ends_with('8') && *value == Value::Bool(true);
     let mut all = Capabilities::empty();
-    all.set(Capabilities::SUBGROUP, exchanges(call.variant.file));
+    all.set(Capabilities::SUBGROUP, variants::exchanges(call.variant.file));
     all.set(Capabilities::SHADER_FLOAT16, has_halves(call));
     all.set(Capabilities::SHADER_INT64, constants.iter().any(loads_eight));
     all
@@ -336,7 +344,7 @@ fn all_calls() -> Vec<Call> {
         calls_of.extend(MultiplyAddShape::all().iter().map(|shape| shape.call(&target)));
         calls_of.extend(StreamShape::all(&target).iter().map(|shape| shape.call(&target)));
         calls_of.push(kernels::record(1024, 16));
-        let exchanging = |call: &Call| exchanges(call.variant.file);
+        let exchanging = |call: &Call| variants::exchanges(call.variant.file);
         assert_eq!(calls_of.iter().any(exchanging), target.subgroup_size > 0, "{target:?}");
         let loads_eight = |call: &Call| needed(call).contains(Capabilities::SHADER_INT64);
         assert_eq!(calls_of.iter().any(loads_eight), target.wide_loads, "{target:?}");
@@ -347,7 +355,7 @@ fn all_calls() -> Vec<Call> {
 
 /// Capabilities that the file `name` may need as it stands.
 fn needed_by_file(name: &str) -> Capabilities {
-    match exchanges(name) {
+    match variants::exchanges(name) {
         true => Capabilities::SUBGROUP | Capabilities::SHADER_INT64,
         false => Capabilities::empty(),
     }
@@ -375,6 +383,24 @@ fn every_specialised_variant_is_portable() {
             .or_insert_with(|| (format!("{:?}", call.variant), needed(&call)));
         let within = call.workgroups.iter().all(|&count| (1..=WORKGROUPS).contains(&count));
         assert!(within, "{:?}: grid {:?}", call.variant, call.workgroups);
+    }
+    let names = variants::TUNED.map(str::to_string);
+    for target in tuned_targets() {
+        for known in variants::of_models(&names, &names, &target) {
+            let mut needed = Capabilities::empty();
+            needed.set(Capabilities::SUBGROUP, known.subgroup());
+            needed.set(Capabilities::SHADER_FLOAT16, known.f16());
+            needed.set(Capabilities::SHADER_INT64, known.int64());
+            assert!(
+                known.workgroups <= WORKGROUPS,
+                "{:?}: {}",
+                known.variant,
+                known.workgroups
+            );
+            sources
+                .entry(known.program.source)
+                .or_insert_with(|| (format!("{:?}", known.variant), needed));
+        }
     }
     let halves = sources
         .values()

@@ -11,3 +11,4 @@ pub mod program;
 pub mod reference_run;
 pub mod report;
 pub mod update;
+pub mod variants;

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::problem::{Convolution, Destination};
-use super::tile::{LARGEST_BODY, Tile, WORKGROUP_SIZE, distinct, tile_side};
+use super::tile::{LARGEST_BODY, Tile, distinct, tile_side, workgroup_size};
 use crate::kernels::call::{Call, Lowered, Operand, Target, grid_2d, is_workgroup_size, parts};
 use crate::kernels::text::{AlgorithmConfig, number, sizes};
 
@@ -37,7 +37,7 @@ impl Depthwise {
         let tiles = sides.iter().map(|&[wide, tall]| Depthwise {
             px: tile_side(dest.width, wide, dest.unit()),
             py: tile_side(dest.height, tall, dest.unit()),
-            workgroup_size: WORKGROUP_SIZE,
+            workgroup_size: workgroup_size(target),
         });
         distinct(tiles.filter(|tile| tile.fits(&dest)))
     }

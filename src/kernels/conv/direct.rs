@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::problem::{Convolution, Destination};
 use super::tile::{
-    CPU_ACCUMULATORS, CPU_BODY, GPU_ACCUMULATORS, GPU_BODY, Tile, WORKGROUP_SIZE, channel_block, distinct, tile_side,
+    CPU_ACCUMULATORS, CPU_BODY, GPU_ACCUMULATORS, GPU_BODY, GPU_WORKGROUP_SIZE, Tile, channel_block, distinct,
+    smaller_workgroup, tile_side, workgroup_size,
 };
 use crate::graph::Conv;
 use crate::kernels::call::{Lowered, Target, grid_2d, is_workgroup_size, parts};
@@ -73,7 +74,7 @@ impl Direct {
     /// The default.
     pub fn default_for(problem: &Convolution, target: &Target) -> Self {
         let tile = default_tile(&problem.destination(), target);
-        Direct::by_taps(tile, WORKGROUP_SIZE)
+        Direct::by_taps(tile, workgroup_size(target))
     }
 
     /// Others that may be faster, tap by tap, the most promising first.
@@ -81,11 +82,10 @@ impl Direct {
         let tiles = alternative_tiles(&problem.destination(), target);
         let mut all: Vec<Self> = tiles
             .iter()
-            .map(|&tile| Direct::by_taps(tile, WORKGROUP_SIZE))
+            .map(|&tile| Direct::by_taps(tile, workgroup_size(target)))
             .collect();
-        if !target.cpu {
-            let larger = |&tile: &Tile| Direct::by_taps(tile, 2 * WORKGROUP_SIZE);
-            all.extend(tiles.iter().take(3).map(larger));
+        if let Some(smaller) = smaller_workgroup(target) {
+            all.extend(tiles.iter().take(3).map(|&tile| Direct::by_taps(tile, smaller)));
         }
         all
     }
@@ -97,7 +97,8 @@ impl Direct {
         let shapes: &[[usize; 3]] = if target.cpu {
             &[]
         } else {
-            &[[4, 2, 4], [4, 4, 4], [2, 2, 8]]
+            // Larger ones leave no GPU's compiler enough registers: docs/drivers.md.
+            &[[4, 2, 4], [2, 2, 8]]
         };
         let (height, width) = problem.dest.plane();
         let divides = |tile: &Tile| width.is_multiple_of(tile.px) && height.is_multiple_of(tile.py);
@@ -111,7 +112,7 @@ impl Direct {
             .map(|&[px, py, kb]| Direct {
                 scheme: Scheme::Winograd { channels },
                 tile: Tile { px, py, kb },
-                workgroup_size: WORKGROUP_SIZE,
+                workgroup_size: GPU_WORKGROUP_SIZE,
             })
             .filter(|direct| divides(&direct.tile) && direct.fits(problem))
             .collect()
@@ -188,6 +189,8 @@ fn default_tile(dest: &Destination, target: &Target) -> Tile {
         // the body is enough for it.
         true if dest.width <= 16 => (16, 2, CPU_BODY / 2, CPU_ACCUMULATORS),
         true => (8, 4, CPU_BODY, CPU_ACCUMULATORS),
+        // The taps of a large kernel are a long body for a few pixels already.
+        false if dest.taps() > GPU_BODY / 16 => (2, 1, GPU_BODY, GPU_ACCUMULATORS),
         false => (4, 2, GPU_BODY, GPU_ACCUMULATORS),
     };
     let px = tile_side(dest.width, wide, dest.unit());
@@ -217,7 +220,6 @@ fn alternative_tiles(dest: &Destination, target: &Target) -> Vec<Tile> {
             [4, 1, 16],
             [8, 1, 8],
             [2, 1, 4],
-            [4, 4, 8],
         ];
         (sides, 2 * GPU_BODY, 2 * GPU_ACCUMULATORS)
     };
@@ -284,7 +286,7 @@ mod tests {
                     let stride = dest.conv.stride;
                     assert_eq!((tile.px % stride, tile.py % stride), (0, 0));
                 }
-                assert!(tile.accumulators() <= if cpu { 512 } else { 64 }, "{tile:?}");
+                assert!(tile.accumulators() <= if cpu { 512 } else { 32 }, "{tile:?}");
             }
         }
     }

@@ -31,7 +31,7 @@ impl Problem for ConvStats<'_> {
         {
             // The convolution has written the moments: they are only merged.
             let chunks = lowered.scratch.len() - 1;
-            let merge = merge_moments(&self.stats, Operand::Scratch(chunks), lowered.scratch[chunks]);
+            let merge = merge_moments(&self.stats, Operand::Scratch(chunks), lowered.scratch[chunks], target);
             lowered.calls.push(after_convolution(merge, 0));
             return Some(lowered);
         }

@@ -19,7 +19,7 @@ use crate::kernels::value::Value;
 /// Multiply-adds in the straight-line body of a kernel for CPUs.
 pub const CPU_BODY: usize = 2304;
 /// The same for GPUs.
-pub const GPU_BODY: usize = 640;
+pub const GPU_BODY: usize = 320;
 /// The same where tiles of a subgroup share halos: half the instruction cache.
 pub const SUBGROUP_BODY: usize = CPU_BODY / 2;
 /// No body is larger, whatever a tuning cache names: it would compile for
@@ -27,12 +27,18 @@ pub const SUBGROUP_BODY: usize = CPU_BODY / 2;
 pub const LARGEST_BODY: usize = 16_384;
 /// Accumulators of one invocation on a CPU.
 pub const CPU_ACCUMULATORS: usize = 512;
-/// The same on a GPU.
-pub const GPU_ACCUMULATORS: usize = 64;
+/// The same on a GPU. Apple's compiler has too few registers for 64, and AMD's GCN
+/// then runs one or two subgroups of ten at a time: docs/drivers.md.
+pub const GPU_ACCUMULATORS: usize = 32;
 /// Lanes of a CPU's vectors.
 pub const CPU_VECTOR: usize = 8;
-/// The default workgroup size of convolutions.
+/// The workgroup size of convolutions on processors.
 pub const WORKGROUP_SIZE: usize = 32;
+/// The default workgroup size of convolutions on GPUs. AMD's GCN and Adreno run 64
+/// invocations together: a smaller workgroup leaves the rest of them idle. NVIDIA's
+/// multiprocessors hold 16 workgroups, whatever their size, and 32 to 64 subgroups of
+/// 32.
+pub const GPU_WORKGROUP_SIZE: usize = 64;
 /// The workgroup size of kernels that pack weights. An invocation does little
 /// there, and on a CPU each workgroup has a fixed cost.
 const PACKING_WORKGROUP_SIZE: usize = 256;
@@ -144,6 +150,18 @@ pub fn tile_side(size: usize, most: usize, unit: usize) -> usize {
     } else {
         best
     }
+}
+
+/// The default workgroup size of convolutions on `target`.
+pub fn workgroup_size(target: &Target) -> usize {
+    if target.cpu { WORKGROUP_SIZE } else { GPU_WORKGROUP_SIZE }
+}
+
+/// A smaller workgroup that may be faster on a GPU, where subgroups are not known to
+/// be larger.
+pub fn smaller_workgroup(target: &Target) -> Option<usize> {
+    let smaller = GPU_WORKGROUP_SIZE / 2;
+    (!target.cpu && target.subgroup_size <= smaller).then_some(smaller)
 }
 
 /// Without repeated items, in the same order.

@@ -4,7 +4,9 @@
 use std::fmt;
 
 use super::problem::WeightGradient;
-use super::tile::{CPU_BODY, CPU_VECTOR, GPU_BODY, LARGEST_BODY, WORKGROUP_SIZE, distinct, tile_side};
+use super::tile::{
+    CPU_BODY, CPU_VECTOR, GPU_BODY, LARGEST_BODY, distinct, smaller_workgroup, tile_side, workgroup_size,
+};
 use super::wgrad_walk::{Walk, images_per_invocation};
 use crate::kernels::call::{Lowered, Target, is_workgroup_size, parts};
 use crate::kernels::text::{AlgorithmConfig, number, sizes};
@@ -15,6 +17,10 @@ use crate::kernels::text::{AlgorithmConfig, number, sizes};
 const MANY_TAPS: usize = 49;
 /// Products of each tap in one step of a strip, with so many taps.
 const MANY_TAPS_PRODUCTS: usize = 64;
+
+/// Sums of one invocation on a GPU, at most: it needs as many registers for what it
+/// loads.
+const GPU_SUMS: usize = 40;
 
 /// Weight gradient, where each invocation walks down a strip of columns. The
 /// lanes of a CPU's vector have different images and strips.
@@ -51,8 +57,11 @@ impl StripTile {
             (GPU_BODY, 4, 4, 2)
         };
         let px = tile_side(width, most_px, 1);
-        let kb = tile_side(k, most_kb.min((body / (taps * px)).max(1)), 1);
-        let cb = tile_side(c, most_cb.min((body / (taps * px * kb)).max(1)), 1);
+        let most = if target.cpu { usize::MAX } else { GPU_SUMS / taps };
+        // Two source channels share what is loaded of dy.
+        let shared = most_cb.min(most.max(1));
+        let kb = tile_side(k, most_kb.min((body / (taps * px)).min(most / shared).max(1)), 1);
+        let cb = tile_side(c, most_cb.min((body / (taps * px * kb)).min(most / kb).max(1)), 1);
         StripTile { px, kb, cb }
     }
 
@@ -75,7 +84,7 @@ impl StripTile {
             (sides, body)
         } else {
             (
-                &[[4, 2, 2], [4, 4, 1], [2, 4, 2], [4, 2, 1], [8, 2, 2], [4, 4, 4]],
+                &[[4, 4, 2], [4, 2, 2], [4, 4, 1], [2, 4, 2], [4, 2, 1], [8, 2, 2]],
                 2 * GPU_BODY,
             )
         };
@@ -104,7 +113,7 @@ impl WgradStrips {
         WgradStrips {
             tile: StripTile::default_for(problem, target),
             splits: WgradStrips::default_splits(target),
-            workgroup_size: WORKGROUP_SIZE,
+            workgroup_size: workgroup_size(target),
         }
     }
 
@@ -122,10 +131,8 @@ impl WgradStrips {
         let mut all: Vec<Self> = [splits, 4 * splits, splits / 4]
             .map(|splits| WgradStrips { splits, ..default })
             .to_vec();
-        let first = StripTile::alternatives(problem, target).into_iter().next();
-        all.extend(first.map(|tile| WgradStrips {
-            tile,
-            workgroup_size: 2 * WORKGROUP_SIZE,
+        all.extend(smaller_workgroup(target).map(|workgroup_size| WgradStrips {
+            workgroup_size,
             ..default
         }));
         all

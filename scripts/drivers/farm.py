@@ -1,0 +1,538 @@
+#!/usr/bin/env python3
+"""Do real drivers and compilers accept every shader, and what do they make of it?
+
+    scripts/drivers/farm.py            everything; writes docs/drivers.md
+    scripts/drivers/farm.py --short    under three minutes; a part of `make test`
+    scripts/drivers/farm.py --update   everything, with the mirror's newest packages
+
+Drivers are Debian packages, unpacked in a cache folder (`target/drivers`, or
+`RESIDUA_DRIVERS`): nothing is installed, and no rights are needed. `drivers.toml`
+has the drivers, what a kernel may cost on them, and the failures that are known.
+The exit code is 1 where something else fails. Where files cannot be had (no
+network, not x86-64 Linux) a line says so; the short form then ends with 0.
+"""
+
+import argparse
+import collections
+import datetime
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from pathlib import Path
+
+from packages import Root, Unavailable
+
+HERE = Path(__file__).resolve().parent
+TREE = HERE.parent.parent
+CACHE = Path(os.environ.get("RESIDUA_DRIVERS", TREE / "target/drivers"))
+WANTED = {
+    "bookworm": ["libvulkan1", "mesa-vulkan-drivers"],
+    "trixie": ["libvulkan1", "mesa-drm-shim", "mesa-vulkan-drivers", "spirv-tools"],
+    "sid": ["libvulkan1", "mesa-drm-shim", "mesa-vulkan-drivers", "spirv-tools"],
+}
+# The version of Dawn in whose null adapter Tint compiles, as a Python package.
+DAWN = "dawn-python==0.3.0"
+# Seconds without a line after which a compiler counts as hung.
+PATIENCE = 120
+# The one rule that naga's SPIR-V breaks, in every program of wgpu 30: arrays in the
+# storage classes Function and Workgroup have a stride. No driver reads it.
+ALLOWED_RULE = "VUID-StandaloneSpirv-None-10684"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Farm:
+    """The drivers and programs that are here, and what was found."""
+
+    def __init__(self, short):
+        self.short = short
+        facts = tomllib.loads((HERE / "drivers.toml").read_text())
+        self.drivers = [driver for driver in facts["driver"] if driver.get("short") or not short]
+        self.expected = facts.get("expected", [])
+        self.budgets = facts["budget"]
+        self.makes = facts["make"]
+        self.roots = {}
+        self.failures = []
+        self.missing = []
+
+    # Programs.
+
+    def prepare(self, update):
+        """Unpacks the drivers and builds the programs."""
+        for suite in dict.fromkeys(driver["suite"] for driver in self.drivers):
+            root = Root(CACHE, suite)
+            try:
+                root.install(WANTED[suite], update)
+            except Unavailable as problem:
+                if self.short:
+                    raise
+                self.missing.append(f"{suite}: {problem}")
+                continue
+            self.roots[suite] = root
+        self.drivers = [driver for driver in self.drivers if driver["suite"] in self.roots]
+        self.variants = self.build(["--example", "variants"])["variants"]
+        if not self.short:
+            self.tests = self.build(["--test", "it"])["it"]
+            self.residua = self.build(["--bin", "residua"])["residua"]
+
+    def build(self, what):
+        """The programs that cargo makes of `what`, by their names."""
+        command = ["cargo", "test" if what[0] == "--test" else "build", *what, "--message-format=json"]
+        command += ["--no-run"] if what[0] == "--test" else []
+        answer = subprocess.run(command, cwd=TREE, stdout=subprocess.PIPE, text=True)
+        if answer.returncode:
+            raise SystemExit(f"{' '.join(command)} failed")
+        made = (json.loads(line) for line in answer.stdout.splitlines())
+        return {one["target"]["name"]: one["executable"] for one in made if one.get("executable")}
+
+    def started(self, driver, command, **options):
+        """`command` with the driver, and no other."""
+        root = self.roots[driver["suite"]]
+        file = next(iter((root.path / "usr/share/vulkan/icd.d").glob(f"{driver['icd']}_icd*.json")))
+        icd = json.loads(file.read_text())
+        library = root.find(Path(icd["ICD"]["library_path"]).name)
+        icd["ICD"]["library_path"] = str(library)
+        own = CACHE / "icd" / f"{driver['suite']}-{driver['icd']}.json"
+        own.parent.mkdir(exist_ok=True)
+        own.write_text(json.dumps(icd))
+        environment = {
+            **os.environ,
+            **driver["environment"],
+            "VK_DRIVER_FILES": str(own),
+            "VK_ICD_FILENAMES": str(own),
+            "NODEVICE_SELECT": "1",
+            "XDG_CACHE_HOME": str(CACHE / "caches" / slug(driver)),
+        }
+        shims = [driver["shim"]] if "shim" in driver else []
+        return subprocess.Popen(root.command(shims) + command, env=environment, cwd=TREE, text=True, **options)
+
+    # Compilers of drivers.
+
+    def compile(self, driver):
+        """A row for each variant that the driver's compiler was given, and the head."""
+        folder = CACHE / "spirv" / slug(driver)
+        shutil.rmtree(folder, ignore_errors=True)
+        parts = os.cpu_count() or 1
+        rows, heads = [[] for _ in range(parts)], [None] * parts
+
+        def one(part):
+            begin = 0
+            while begin is not None:
+                begin = self.compile_part(driver, folder, f"{part}/{parts}", begin, rows[part], heads, part)
+
+        threads = [threading.Thread(target=one, args=(part,)) for part in range(parts)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        all_rows = sorted((row for part in rows for row in part), key=lambda row: row["index"])
+        return next((head for head in heads if head), None), all_rows
+
+    def compile_part(self, driver, folder, part, begin, rows, heads, number):
+        """Compiles from variant `begin` on; where to go on after a crash, else None."""
+        options = ["--default"] if self.short else []
+        options += ["--spirv"] if driver.get("spirv") else []
+        command = [self.variants, "compile", str(folder), "--part", part, "--from", str(begin), *options]
+        log = (CACHE / f"{slug(driver)}.stderr").open("a")
+        process = self.started(driver, command, stdout=subprocess.PIPE, stderr=log)
+        current, hung = None, []
+        watch = Watch(process, hung)
+        for line in process.stdout:
+            watch.seen()
+            row = json.loads(line)
+            if "adapter" in row:
+                heads[number] = row
+            elif "begins" in row:
+                current = row
+            else:
+                rows.append(row)
+                current = None
+        process.wait()
+        watch.stop()
+        if current:
+            reason = f"no answer in {PATIENCE} s" if hung else f"the compiler crashed (status {process.returncode})"
+            rows.append({**current, "index": current["begins"], "default": None, "refused": reason})
+            return current["begins"] + 1
+        if process.returncode:
+            self.failures.append(f"{driver['name']}: `variants compile` ended with {process.returncode}: see {log.name}")
+        return None
+
+    # Compilers of shading languages.
+
+    def listed(self, subgroup=0, cpu=False):
+        """The folder with the shaders of a kind of adapter, and its index."""
+        folder = CACHE / "shaders" / (f"cpu-{subgroup}" if cpu else "gpu")
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [self.variants, "list", str(folder), "--subgroup", str(subgroup)]
+        command += ["--cpu"] if cpu else []
+        command += ["--default"] if self.short else []
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return folder, [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
+
+    def tint(self, folder, rows):
+        """The errors of Tint, by number."""
+        dawn = CACHE / "dawn"
+        if not dawn.exists():
+            install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", f"{dawn}.new", DAWN]
+            answer = subprocess.run(install, capture_output=True, text=True)
+            if answer.returncode:
+                raise Unavailable(f"{DAWN}: {(answer.stderr.strip().splitlines() or ['pip failed'])[-1]}")
+            Path(f"{dawn}.new").rename(dawn)
+        command = [sys.executable, str(HERE / "tint.py"), str(dawn), str(folder)]
+        answer = subprocess.run(command, capture_output=True, text=True)
+        found = {row["index"]: row["error"] for row in map(json.loads, answer.stdout.splitlines())}
+        if answer.returncode or len(found) < len(rows):
+            self.failures.append(f"Tint ended after {len(found)} of {len(rows)} shaders: {answer.stderr[-400:]}")
+        return {index: error for index, error in found.items() if error}
+
+    def spirv_val(self, driver):
+        """How many files there are, and the rules that they break, with a file for each."""
+        root = self.roots[driver["suite"]]
+        program = root.command() + [str(root.path / "usr/bin/spirv-val"), "--target-env", "vulkan1.3"]
+        files = sorted((CACHE / "spirv" / slug(driver)).glob("*.spv"))
+        broken = collections.defaultdict(list)
+        lock, waiting = threading.Lock(), iter(files)
+
+        def work():
+            while True:
+                with lock:
+                    file = next(waiting, None)
+                if file is None:
+                    return
+                answer = subprocess.run([*program, str(file)], capture_output=True, text=True)
+                if answer.returncode:
+                    text = answer.stdout + answer.stderr
+                    rule = re.search(r"VUID-[\w-]+", text)
+                    with lock:
+                        broken[rule.group() if rule else text.strip()[:200]].append(file.name)
+
+        threads = [threading.Thread(target=work) for _ in range(os.cpu_count() or 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return len(files), dict(broken)
+
+    # What drivers compute.
+
+    def suite(self, driver, tests):
+        """How many tests of kernels pass on a driver that executes, and which fail."""
+        process = self.started(
+            driver, [tests, "kernels::", "--test-threads=2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        text, _ = process.communicate()
+        result = re.search(r"(\d+) passed; (\d+) failed", text)
+        failed = sorted(set(re.findall(r"^test (\S+) \.\.\. FAILED$", text, re.MULTILINE)))
+        if not result:
+            self.failures.append(f"{driver['name']}: the tests of kernels ended with {process.returncode}")
+            return 0, failed
+        return int(result[1]), failed
+
+    def program(self, driver, words):
+        """Seconds, CPU seconds and output of a command of the program, and whether it ended well."""
+        began, before = time.monotonic(), os.times()
+        process = self.started(driver, [self.residua, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        text, _ = process.communicate()
+        after = os.times()
+        spent = after.children_user + after.children_system - before.children_user - before.children_system
+        return time.monotonic() - began, spent, text, process.returncode == 0
+
+    def trained(self, driver):
+        """A short training twice: first with empty caches. Seconds, and the hash of the weights of each."""
+        shutil.rmtree(CACHE / "caches" / slug(driver), ignore_errors=True)
+        runs = []
+        for number in range(2):
+            folder = CACHE / "runs" / f"{slug(driver)}-{number}"
+            shutil.rmtree(folder, ignore_errors=True)
+            words = ["train", "--model", "resnet8", "--data", "synthetic:96,32", "--batch-size", "32"]
+            words += ["--epochs", "1", "--seed", "7", "--no-autotune", "--out", str(folder)]
+            seconds, spent, text, well = self.program(driver, words)
+            if not well:
+                self.failures.append(f"{driver['name']}: a training of resnet8 failed: {text.strip()[-300:]}")
+                return []
+            digest = hashlib.sha256((folder / "last.safetensors").read_bytes()).hexdigest()
+            runs.append({"seconds": seconds, "cpu": spent, "hash": digest[:12]})
+        return runs
+
+
+class Watch:
+    """Ends a process that has not written a line for a while."""
+
+    def __init__(self, process, hung):
+        self.process, self.hung = process, hung
+        self.last, self.over = time.monotonic(), threading.Event()
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def seen(self):
+        self.last = time.monotonic()
+
+    def stop(self):
+        self.over.set()
+
+    def run(self):
+        while not self.over.wait(1):
+            if time.monotonic() - self.last > PATIENCE:
+                self.hung.append(True)
+                self.process.kill()
+                return
+
+
+def slug(driver):
+    return re.sub(r"\W+", "-", driver["name"].lower()).strip("-")
+
+
+# The table.
+
+
+def kernel(row):
+    """A variant in a few words: its file, and the constants that make its size."""
+    constants = row.get("constants") or {}
+    sizes = [constants[name].rstrip("u") for name in ("PX", "PY", "KB", "CB", "TM", "TN") if name in constants]
+    return f"{row['file']}/{row['entry']} {'×'.join(sizes)}".strip()
+
+
+def number(row, names):
+    """The sum of those of the statistics `names` that the row has; None where it has none."""
+    statistics = row.get("statistics") or {}
+    found = [statistics[name] for name in names if name in statistics]
+    return sum(found) if found else None
+
+
+def judge(farm, driver, rows):
+    """A line of the table, and the failures that were not expected."""
+    make = farm.makes[driver["make"]]
+    known = [one for one in farm.expected if one["driver"] in driver["name"]]
+
+    def expected(row, what):
+        text = kernel(row)
+        for one in known:
+            if one["what"] == what and re.search(one["kernel"], text):
+                one["seen"] = one.get("seen", 0) + 1
+                return True
+        return False
+
+    compiled = [row for row in rows if "statistics" in row]
+    refused = [row for row in rows if "refused" in row]
+    for row in refused:
+        if not expected(row, "refused"):
+            farm.failures.append(f"{driver['name']} refuses {kernel(row)} (number {row['index']}): {row['refused']}")
+    default = [row for row in compiled if row["default"]]
+    spilling = {False: [], True: []}
+    for row in compiled:
+        if number(row, make["spills"]):
+            spilling[row["default"]].append(row)
+    unexplained = [row for row in spilling[True] if not expected(row, "spills")]
+    for name in sorted({kernel(row) for row in unexplained}):
+        farm.failures.append(f"{driver['name']}: the default kernel {name} spills registers")
+    waves = [number(row, [make["waves"]]) for row in default]
+    few = [row for row, count in zip(default, waves) if count is not None and count < make["fewest"]]
+    few = [row for row in few if not expected(row, "waves")]
+    for name in sorted({kernel(row) for row in few}):
+        farm.failures.append(f"{driver['name']}: the default kernel {name} leaves fewer than {make['fewest']} {make['waves'].lower()}")
+    times = sorted(row["milliseconds"] for row in compiled)
+    return {
+        "driver": driver["name"],
+        "variants": len(compiled),
+        "refused": len(refused),
+        "left_out": sum("left_out" in row for row in rows),
+        "default": len(default),
+        "default_spilling": len(spilling[True]),
+        "tuner_spilling": len(spilling[False]),
+        "registers": max((number(row, make["registers"]) or 0 for row in default), default=0),
+        "waves": min((count for count in waves if count is not None), default=None),
+        "most": make["most"],
+        "median": times[len(times) // 2] if times else 0,
+        "longest": times[-1] if times else 0,
+        "seconds": sum(times) / 1e3,
+        "worst": worst(default, make),
+    }
+
+
+def worst(rows, make):
+    """The default kernels that spill most, each family once."""
+    found = {}
+    for row in rows:
+        spills = number(row, make["spills"]) or 0
+        name = kernel(row)
+        if spills > found.get(name, 0):
+            found[name] = spills
+    return sorted(found.items(), key=lambda item: -item[1])[:4]
+
+
+def table(farm, compiled, languages, executed, began):
+    """The text of docs/drivers.md."""
+    today = datetime.date.today().isoformat()
+    lines = [
+        "# Drivers and compilers",
+        "",
+        f"Made by `make drivers` on {today}, in {time.monotonic() - began:.0f} s, on a machine without a GPU. "
+        "Do not edit it by hand.",
+        "",
+        "Mesa's drivers for GPUs open a device here without the hardware: a *shim* stands in for the kernel's "
+        "driver. Their compilers are the real ones; submissions do nothing. What is compiled is every variant of "
+        "a shader that the default algorithms and the tuner choose from, for the networks that `residua models` "
+        "lists, in both precisions (of layers that differ in channels only, six). The drivers, what a kernel may "
+        "cost on them, and the failures that are known are in `scripts/drivers/drivers.toml`.",
+        "",
+        "## Compilers of drivers",
+        "",
+        "*Default* kernels are those that are used without tuning. *Spill*: the compiler had too few registers and "
+        "moved values to memory. *Fewest waves*: of the default kernels, the one that leaves room for the fewest "
+        "subgroups at a time on one unit of the hardware (in the compiler's own count).",
+        "",
+        "| driver | version | variants | refused | default kernels | of them spill | others that spill | most registers | fewest waves | ms a pipeline, median | longest |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for head, row in compiled:
+        lines.append(
+            f"| {row['driver']} | {head['driver']} | {row['variants']} | {row['refused']} | {row['default']} | "
+            f"{row['default_spilling']} | {row['tuner_spilling']} | {row['registers'] or ''} | "
+            f"{row['waves'] if row['waves'] is not None else ''} of {row['most']} | {row['median']:.1f} | {row['longest']:.0f} |"
+        )
+    spilling = [(row["driver"], row["worst"]) for _, row in compiled if row["worst"]]
+    if spilling:
+        lines += ["", "The default kernels that spill most (file, entry, tile: spilled values):", ""]
+        for driver, found in spilling:
+            lines.append(f"- {driver}: " + ", ".join(f"`{name}`: {count}" for name, count in found))
+    lines += ["", "## Compilers of shading languages", "", "| compiler | shaders | refused | |", "|---|---:|---:|---|"]
+    lines += [f"| {name} | {count} | {bad} | {note} |" for name, count, bad, note in languages]
+    if executed:
+        lines += [
+            "",
+            "## Drivers that compute",
+            "",
+            "Tests of kernels against the f64 reference (`cargo test --test it kernels::`), and a training of "
+            "ResNet-8 on 96 images, first with empty caches.",
+            "",
+            "| driver | version | tests passed | failed | first training, s | CPU s | again, s | weights | the same again |",
+            "|---|---|---:|---:|---:|---:|---:|---|---|",
+        ]
+        for driver, version, passed, failed, runs in executed:
+            first, second = runs if len(runs) == 2 else ({}, {})
+            same = "" if not second else "yes" if first["hash"] == second["hash"] else "**no**"
+            lines.append(
+                f"| {driver} | {version} | {passed} | {len(failed)} | {first.get('seconds', 0):.0f} | "
+                f"{first.get('cpu', 0):.0f} | {second.get('seconds', 0):.0f} | `{first.get('hash', '')}` | {same} |"
+            )
+    lines += ["", "## Known failures", "", "| driver | kernel | what | seen | reason |", "|---|---|---|---:|---|"]
+    for one in farm.expected:
+        lines.append(f"| {one['driver']} | `{one['kernel']}` | {one['what']} | {one.get('seen', 0)} | {one['reason']} |")
+    if farm.missing:
+        lines += ["", "## Not run", ""] + [f"- {line}" for line in farm.missing]
+    notes = HERE / "notes.md"
+    lines += ["", notes.read_text().rstrip(), ""]
+    return "\n".join(lines)
+
+
+def languages_of(farm):
+    """Tint, naga's writers and spirv-val over the shaders of GPUs and processors."""
+    found = []
+    tint_version = DAWN.replace("==", " ")
+    for what, options in [("of GPUs", {}), ("of processors, subgroups of 8", {"cpu": True, "subgroup": 8})]:
+        if farm.short and options:
+            continue
+        folder, rows = farm.listed(**options)
+        for language in ("msl", "hlsl"):
+            texts = [row[language] for row in rows if isinstance(row[language], int)]
+            bad = len(rows) - len(texts)
+            texts.sort()
+            note = f"median {texts[len(texts) // 2] >> 10} KB, longest {texts[-1] >> 10} KB"
+            found.append((f"naga 30 to {language.upper()}, {what}", len(rows), bad, note))
+            if bad:
+                farm.failures.append(f"{bad} shaders {what} cannot be written as {language.upper()}")
+            if language == "hlsl" and not options and texts[-1] > farm.budgets["hlsl"] << 10:
+                farm.failures.append(f"the longest HLSL text has {texts[-1] >> 10} KB, the budget is {farm.budgets['hlsl']}")
+        try:
+            errors = farm.tint(folder, rows)
+        except Unavailable as problem:
+            farm.missing.append(f"Tint: {problem}")
+            continue
+        by_index = {row["index"]: row for row in rows}
+        wide = [index for index in errors if by_index[index]["int64"]]
+        for index in sorted(set(errors) - set(wide))[:20]:
+            farm.failures.append(f"Tint refuses {kernel(by_index[index])} ({folder}/{index:05}.wgsl): {errors[index][:200]}")
+        note = f"{len(wide)} load 64-bit integers, which WGSL does not have: Vulkan only" if wide else ""
+        found.append((f"Tint ({tint_version}), {what}", len(rows), len(errors), note))
+    return found
+
+
+def spirv_of(farm, driver):
+    count, broken = farm.spirv_val(driver)
+    for rule, files in broken.items():
+        if rule != ALLOWED_RULE:
+            farm.failures.append(f"spirv-val: {len(files)} files, such as {files[0]}, break {rule}")
+    allowed = len(broken.get(ALLOWED_RULE, []))
+    others = sum(len(files) for rule, files in broken.items() if rule != ALLOWED_RULE)
+    note = f"{allowed} break {ALLOWED_RULE} only, as all programs of wgpu 30 do"
+    return (f"spirv-val, of {driver['suite']}, on the SPIR-V for {driver['name']}", count, others, note)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--short", action="store_true", help="three drivers, default kernels, Tint and spirv-val")
+    options.add_argument("--update", action="store_true", help="fetch the mirror's newest packages")
+    options.add_argument("--only", default="", help="only drivers whose name contains this; writes no table")
+    options = options.parse_args()
+    began = time.monotonic()
+    farm = Farm(options.short)
+    farm.drivers = [driver for driver in farm.drivers if options.only.lower() in driver["name"].lower()]
+    try:
+        farm.prepare(options.update)
+    except Unavailable as problem:
+        say(f"Drivers without hardware were not tested: {problem}")
+        return 0
+    compiled, executed, languages = [], [], []
+    for driver in farm.drivers:
+        if driver.get("runs"):
+            continue
+        say(f"{driver['name']} …")
+        head, rows = farm.compile(driver)
+        if head is None:
+            farm.failures.append(f"{driver['name']} does not open: see {CACHE}/{slug(driver)}.stderr")
+            continue
+        row = judge(farm, driver, rows)
+        say(
+            f"    {row['variants']} variants, {row['refused']} refused, {row['default_spilling']} of "
+            f"{row['default']} default kernels spill, fewest waves {row['waves']} of {row['most']}; {row['seconds']:.0f} s"
+        )
+        compiled.append((head, row))
+        if driver.get("spirv"):
+            languages.append(spirv_of(farm, driver))
+    if not options.only:
+        languages = languages_of(farm) + languages
+    for name, count, bad, note in languages:
+        say(f"{name}: {count} shaders, {bad} refused; {note}")
+    if not options.short:
+        for driver in (driver for driver in farm.drivers if driver.get("runs")):
+            say(f"{driver['name']} …")
+            passed, failed = farm.suite(driver, farm.tests)
+            for test in failed:
+                farm.failures.append(f"{driver['name']}: {test} fails")
+            runs = farm.trained(driver)
+            if len(runs) == 2 and runs[0]["hash"] != runs[1]["hash"]:
+                farm.failures.append(f"{driver['name']}: two equal trainings differ")
+            version = farm.roots[driver["suite"]].versions()["mesa-vulkan-drivers"]
+            say(f"    {passed} tests passed, {len(failed)} failed; {runs}")
+            executed.append((driver["name"], f"Mesa {version}", passed, failed, runs))
+        if not options.only:
+            (TREE / "docs/drivers.md").write_text(table(farm, compiled, languages, executed, began))
+            say("docs/drivers.md is written")
+    for line in farm.missing:
+        say(f"not run: {line}")
+    for line in farm.failures:
+        say(f"FAILED: {line}")
+    say(f"drivers: {len(farm.failures)} failures, {time.monotonic() - began:.0f} s")
+    return 1 if farm.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
