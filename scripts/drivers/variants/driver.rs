@@ -83,7 +83,9 @@ impl Driver {
         let robust = has(ext::robustness2::NAME) && robustness.robust_buffer_access2 == vk::TRUE;
         let has_statistics =
             has(khr::pipeline_executable_properties::NAME) && statistics.pipeline_executable_info == vk::TRUE;
-        let f16 = half.shader_float16 == vk::TRUE && memory_16.storage_buffer16_bit_access == vk::TRUE;
+        let f16 = half.shader_float16 == vk::TRUE
+            && memory_16.storage_buffer16_bit_access == vk::TRUE
+            && memory_16.uniform_and_storage_buffer16_bit_access == vk::TRUE;
         let int64 = core.shader_int64 == vk::TRUE;
 
         let mut robustness = vk::PhysicalDeviceRobustness2FeaturesEXT::default()

@@ -11,7 +11,8 @@
 //! `list` writes every variant that an adapter may be given as WGSL, MSL and HLSL,
 //! without a device. `compile` makes the pipelines of the first Vulkan adapter, and
 //! writes a line of JSON for each: its time, and the compiler's own statistics.
-//! `--default` leaves out what only the tuner chooses. `--part K/N` takes every Nth
+//! `--default` leaves out what only the tuner chooses, and takes a few networks that
+//! have layers of every kind. `--part K/N` takes every Nth
 //! variant, from the Kth on; `--from I` goes on after a compiler that crashed. `run`
 //! times the first run too: a driver on a processor compiles only then.
 
@@ -92,11 +93,11 @@ impl Options {
 
     /// The variants for `target`, in the order in which they are numbered.
     fn variants(&self, target: &Target) -> Vec<Known> {
-        let tuned = match self.default_only {
-            true => Vec::new(),
-            false => variants::TUNED.map(str::to_string).to_vec(),
-        };
-        variants::of_models(&variants::listed(), &tuned, target)
+        let some = variants::TUNED.map(str::to_string);
+        match self.default_only {
+            true => variants::of_models(&some, &[], target),
+            false => variants::of_models(&variants::listed(), &some, target),
+        }
     }
 }
 
