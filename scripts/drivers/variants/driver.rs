@@ -178,6 +178,7 @@ impl Driver {
             workgroups: self.workgroups.min(65_535),
             subgroup_size: if fixed { smallest as usize } else { 0 },
             wide_loads: cpu && self.int64,
+            ..Target::portable(cpu)
         }
     }
 
