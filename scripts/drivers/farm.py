@@ -4,6 +4,7 @@
     scripts/drivers/farm.py            everything; writes docs/drivers.md
     scripts/drivers/farm.py --short    under three minutes; a part of `make test`
     scripts/drivers/farm.py --update   everything, with the mirror's newest packages
+    scripts/drivers/farm.py --only M1  one driver again, and the table
 
 Drivers are Debian packages, unpacked in a cache folder (`target/drivers`, or
 `RESIDUA_DRIVERS`): nothing is installed, and no rights are needed. `drivers.toml`
@@ -56,7 +57,8 @@ class Farm:
     def __init__(self, short):
         self.short = short
         facts = tomllib.loads((HERE / "drivers.toml").read_text())
-        self.drivers = [driver for driver in facts["driver"] if driver.get("short") or not short]
+        self.all_drivers = facts["driver"]
+        self.drivers = [driver for driver in self.all_drivers if driver.get("short") or not short]
         self.expected = facts.get("expected", [])
         self.budgets = facts["budget"]
         self.makes = facts["make"]
@@ -80,9 +82,9 @@ class Farm:
             self.roots[suite] = root
         self.drivers = [driver for driver in self.drivers if driver["suite"] in self.roots]
         self.variants = self.build(["--example", "variants"])["variants"]
-        if not self.short:
-            self.tests = self.build(["--test", "it"])["it"]
-            self.residua = self.build(["--bin", "residua"])["residua"]
+        if any(driver.get("runs") for driver in self.drivers):
+            programs = self.build(["--test", "it"])
+            self.tests, self.residua = programs["it"], programs["residua"]
 
     def build(self, what):
         """The programs that cargo makes of `what`, by their names."""
@@ -368,14 +370,13 @@ def worst(rows, make):
     return sorted(found.items(), key=lambda item: -item[1])[:4]
 
 
-def table(farm, compiled, languages, executed, began):
+def table(farm, compiled, languages, executed, dates):
     """The text of docs/drivers.md."""
-    today = datetime.date.today().isoformat()
+    when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "no day"
     lines = [
         "# Drivers and compilers",
         "",
-        f"Made by `make drivers` on {today}, in {time.monotonic() - began:.0f} s, on a machine without a GPU. "
-        "Do not edit it by hand.",
+        f"Made by `make drivers` ({when}) on a machine without a GPU. Do not edit it by hand.",
         "",
         "Mesa's drivers for GPUs open a device here without the hardware: a *shim* stands in for the kernel's "
         "driver. Their compilers are the real ones; submissions do nothing. What is compiled is every variant of "
@@ -476,56 +477,117 @@ def spirv_of(farm, driver):
     return (f"spirv-val, of {driver['suite']}, on the SPIR-V for {driver['name']}", count, others, note)
 
 
+class Results:
+    """What was found, one file for each part of the farm: a part can be run again alone."""
+
+    def __init__(self):
+        self.folder = CACHE / "results"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def store(self, part, found):
+        text = json.dumps({"date": datetime.date.today().isoformat(), "found": found})
+        (self.folder / f"{part}.json").write_text(text)
+
+    def load(self, part):
+        file = self.folder / f"{part}.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+
+def run_compiler(farm, driver):
+    """Compiles on one driver. The head, the row of the table, the known failures that were seen, spirv-val."""
+    say(f"{driver['name']} …")
+    for one in farm.expected:
+        one["seen"] = 0
+    head, rows = farm.compile(driver)
+    if head is None:
+        farm.failures.append(f"{driver['name']} does not open: see {CACHE}/{slug(driver)}.stderr")
+        return None
+    row = judge(farm, driver, rows)
+    say(
+        f"    {row['variants']} variants, {row['refused']} refused, {row['default_spilling']} of "
+        f"{row['default']} default kernels spill, fewest waves {row['waves']} of {row['most']}; {row['seconds']:.0f} s"
+    )
+    return {
+        "head": head,
+        "row": row,
+        "seen": [one["seen"] for one in farm.expected],
+        "spirv": spirv_of(farm, driver) if driver.get("spirv") else None,
+    }
+
+
+def run_driver(farm, driver):
+    """The tests of kernels and a training on one driver that computes."""
+    say(f"{driver['name']} …")
+    passed, failed = farm.suite(driver, farm.tests)
+    for test in failed:
+        farm.failures.append(f"{driver['name']}: {test} fails")
+    runs = farm.trained(driver)
+    if len(runs) == 2 and runs[0]["hash"] != runs[1]["hash"]:
+        farm.failures.append(f"{driver['name']}: two equal trainings differ")
+    version = farm.roots[driver["suite"]].versions()["mesa-vulkan-drivers"]
+    say(f"    {passed} tests passed, {len(failed)} failed; {runs}")
+    return driver["name"], f"Mesa {version}", passed, failed, runs
+
+
+def write_table(farm, results):
+    """docs/drivers.md, from the newest result of each part."""
+    compiled, executed, dates, seen = [], [], [], [0] * len(farm.expected)
+    languages = results.load("languages") or {"found": [], "date": ""}
+    rows = list(languages["found"])
+    dates.append(languages["date"])
+    for driver in farm.all_drivers:
+        stored = results.load(slug(driver))
+        if stored is None:
+            farm.missing.append(driver["name"])
+            continue
+        dates.append(stored["date"])
+        if driver.get("runs"):
+            executed.append(stored["found"])
+            continue
+        found = stored["found"]
+        compiled.append((found["head"], found["row"]))
+        seen = [all + own for all, own in zip(seen, found["seen"])]
+        rows += [found["spirv"]] if found["spirv"] else []
+    for one, count in zip(farm.expected, seen):
+        one["seen"] = count
+    (TREE / "docs/drivers.md").write_text(table(farm, compiled, rows, executed, sorted(filter(None, dates))))
+    say("docs/drivers.md is written")
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--short", action="store_true", help="three drivers, default kernels, Tint and spirv-val")
     options.add_argument("--update", action="store_true", help="fetch the mirror's newest packages")
-    options.add_argument("--only", default="", help="only drivers whose name contains this; writes no table")
+    options.add_argument("--only", metavar="TEXT", help="only drivers whose name contains this, or `languages`")
     options = options.parse_args()
     began = time.monotonic()
     farm = Farm(options.short)
-    farm.drivers = [driver for driver in farm.drivers if options.only.lower() in driver["name"].lower()]
+    if options.only:
+        farm.drivers = [driver for driver in farm.drivers if options.only.lower() in driver["name"].lower()]
     try:
         farm.prepare(options.update)
     except Unavailable as problem:
         say(f"Drivers without hardware were not tested: {problem}")
         return 0
-    compiled, executed, languages = [], [], []
+    results = Results()
     for driver in farm.drivers:
         if driver.get("runs"):
-            continue
-        say(f"{driver['name']} …")
-        head, rows = farm.compile(driver)
-        if head is None:
-            farm.failures.append(f"{driver['name']} does not open: see {CACHE}/{slug(driver)}.stderr")
-            continue
-        row = judge(farm, driver, rows)
-        say(
-            f"    {row['variants']} variants, {row['refused']} refused, {row['default_spilling']} of "
-            f"{row['default']} default kernels spill, fewest waves {row['waves']} of {row['most']}; {row['seconds']:.0f} s"
-        )
-        compiled.append((head, row))
-        if driver.get("spirv"):
-            languages.append(spirv_of(farm, driver))
-    if not options.only:
-        languages = languages_of(farm) + languages
-    for name, count, bad, note in languages:
-        say(f"{name}: {count} shaders, {bad} refused; {note}")
+            found = run_driver(farm, driver)
+        else:
+            found = run_compiler(farm, driver)
+            if found and found["spirv"]:
+                name, count, bad, note = found["spirv"]
+                say(f"{name}: {count} modules, {bad} refused; {note}")
+        if found and not options.short:
+            results.store(slug(driver), found)
+    if options.only in (None, "languages"):
+        languages = languages_of(farm)
+        for name, count, bad, note in languages:
+            say(f"{name}: {count} shaders, {bad} refused; {note}")
+        if not options.short:
+            results.store("languages", languages)
     if not options.short:
-        for driver in (driver for driver in farm.drivers if driver.get("runs")):
-            say(f"{driver['name']} …")
-            passed, failed = farm.suite(driver, farm.tests)
-            for test in failed:
-                farm.failures.append(f"{driver['name']}: {test} fails")
-            runs = farm.trained(driver)
-            if len(runs) == 2 and runs[0]["hash"] != runs[1]["hash"]:
-                farm.failures.append(f"{driver['name']}: two equal trainings differ")
-            version = farm.roots[driver["suite"]].versions()["mesa-vulkan-drivers"]
-            say(f"    {passed} tests passed, {len(failed)} failed; {runs}")
-            executed.append((driver["name"], f"Mesa {version}", passed, failed, runs))
-        if not options.only:
-            (TREE / "docs/drivers.md").write_text(table(farm, compiled, languages, executed, began))
-            say("docs/drivers.md is written")
+        write_table(farm, results)
     for line in farm.missing:
         say(f"not run: {line}")
     for line in farm.failures:
