@@ -14,7 +14,7 @@ use ash::{Device, Entry, Instance, ext, khr, vk};
 use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use residua::gpu::{Access, AdapterInfo, AdapterKind, Program};
+use residua::gpu::{AdapterInfo, AdapterKind, Program};
 use residua::kernels::Target;
 use serde_json::{Map, Value};
 
@@ -239,12 +239,6 @@ impl Driver {
                     .stage_flags(vk::ShaderStageFlags::COMPUTE)
             })
             .collect();
-        debug_assert!(
-            program
-                .bindings
-                .iter()
-                .all(|(_, access)| matches!(access, Access::Read | Access::Write))
-        );
         let set = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
         let code = vk::ShaderModuleCreateInfo::default().code(words);
         // SAFETY: naga validated the module that the words are written from; every
