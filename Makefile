@@ -10,7 +10,6 @@ train: driver
 # Unit tests, integration tests, doctests; the examples are compiled.
 test: driver browser lint
 	cargo test
-	@sh scripts/drivers.sh --short
 
 lint:
 	cargo fmt --check
