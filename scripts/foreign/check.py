@@ -1,13 +1,14 @@
 """Do PyTorch's own modules accept what this program writes, and do both compute the
 same logits?
 
-    python scripts/foreign/check.py PROGRAM [PART OF A CASE] …
+    python scripts/foreign/check.py PROGRAM [PART OF A CASE] … [--more]
 
-PROGRAM is `residua`. Each case of cases.py goes both ways: random weights of
+PROGRAM is `residua`; `--more` takes the large networks too. Each case of cases.py goes both ways: random weights of
 PyTorch's module are read by `residua features`, whose logits are compared; they go
 through `residua convert` to canonical names and back to the dialect; the result is
 loaded with strict=True, its tensors are compared to the bit, and its logits to 1e-5
-of their largest value. Needs torch, torchvision, timm, numpy, pillow, safetensors.
+of their largest value. Needs torch, torchvision, timm,
+pretrainedmodels (Cadene's), numpy, pillow, safetensors.
 """
 
 import subprocess
@@ -20,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cases import CASES
+from cases import CASES, MORE
 
 LIMIT = 1e-5
 
@@ -101,8 +102,8 @@ def check(program, case, folder):
     out = folder / "logits.npy"
     data = ["--data", f"imagefolder:{folder / 'images'}", "--mean", "imagenet", "--std", "imagenet"]
     network = ["--weights", own, *data, "--limit-test", 2, "--layer", "logits", "--no-autotune", "--batch-size", 2]
-    # Two hidden layers of 4096 are much for a driver of a processor.
-    network += ["--adapter", "reference"] if case.size == 224 else []
+    # The large networks are much for a driver of a processor.
+    network += ["--adapter", "reference"] if case.size > 32 else []
     run(program, "features", *network, "--out", out)
     computed = difference(torch.from_numpy(np.load(out)), wanted)
     assert computed <= LIMIT, f"the logits differ by {computed:.1e}"
@@ -110,10 +111,10 @@ def check(program, case, folder):
 
 
 def main():
-    program, parts = sys.argv[1], sys.argv[2:]
+    program, *parts = (word for word in sys.argv[1:] if word != "--more")
     torch.set_grad_enabled(False)
     failed = 0
-    for case in CASES:
+    for case in CASES + MORE if "--more" in sys.argv else CASES:
         title = f"{case.dialect} {case.model}"
         if parts and not any(part in title for part in parts):
             continue

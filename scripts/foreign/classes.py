@@ -1,6 +1,6 @@
 """Which modules do public repositories of CIFAR networks define? Written from the
-names in their state_dicts and the equations of the papers; torchvision and timm
-have their own."""
+names in their state_dicts and the equations of the papers; torchvision, timm
+and Cadene's pretrainedmodels have their own."""
 
 import torch
 from torch import nn
@@ -399,33 +399,3 @@ class DualPath(nn.Module):
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)))
         return self.linear(pooled(self.layer4(self.layer3(self.layer2(self.layer1(x))))))
-
-
-def cadene_vgg(module):
-    """What Cadene's code makes of torchvision's VGG."""
-    module._features, module.linear0, module.linear1 = module.features, module.classifier[0], module.classifier[3]
-    module.last_linear = module.classifier[6]
-    del module.features, module.classifier
-
-    def forward(x):
-        x = module.avgpool(module._features(x)).flatten(1)
-        return module.last_linear(F.relu(module.linear1(F.relu(module.linear0(x)))))
-
-    module.forward = forward
-    return module
-
-
-def last_linear(module, head):
-    """A module with its last layer under the name `last_linear`, as in Cadene's
-    code."""
-    last = getattr(module, head)
-    module.add_module("last_linear", last)
-    setattr(module, head, nn.Identity())
-    forward = type(module).forward
-
-    def with_head(x):
-        x = forward(module, x)
-        return last(x[..., None, None]).flatten(1) if isinstance(last, nn.Conv2d) else last(x)
-
-    module.forward = with_head
-    return module

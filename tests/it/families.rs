@@ -227,8 +227,9 @@ fn resnet_50_on_photographs() {
     let gpu = device::open(&AdapterOverrides::default());
     let mut engine = DeviceEngine::new(gpu, None, network, |_| true).unwrap();
     let graph = engine.graph().clone();
-    family::check_weights(&graph, &fixture.note("weights_sha256"));
-    for (index, values) in family::initial(&graph).iter().enumerate() {
+    let weights = family::initial(&graph);
+    family::check_weights(&graph, &weights, &fixture.note("weights_sha256"));
+    for (index, values) in weights.iter().enumerate() {
         engine.set_param(ParamId(index), values);
     }
     for (index, values) in fixture::states(&graph).iter().enumerate() {

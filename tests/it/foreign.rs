@@ -230,7 +230,16 @@ fn python(asked: &str) -> Result<PathBuf, String> {
         output.status.success().then_some(()).ok_or(last)
     };
     run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
-    let packages = ["torch", "torchvision", "timm", "numpy", "pillow", "safetensors"];
+    let packages = [
+        "torch",
+        "torchvision",
+        "timm",
+        "pretrainedmodels",
+        "six",
+        "numpy",
+        "pillow",
+        "safetensors",
+    ];
     run(Command::new(&python)
         .args(["-m", "pip", "install", "--quiet"])
         .args(packages))?;

@@ -2,6 +2,8 @@
 //! `tests/fixtures/make_families.py`? Logits, loss and the gradient of every
 //! parameter, in training and in evaluation, and the steps of SGD.
 
+use std::cell::OnceCell;
+
 use super::fixture::{self, Fixture};
 use residua::data::{Draw, ImageSet, Normalization, Padding};
 use residua::graph::{Graph, Mode, ParamId, StateId};
@@ -62,6 +64,9 @@ pub struct Case {
     /// What computes it: `d`evice, `r`eference.
     pub engines: String,
     weights_sha256: String,
+    /// The initial weights, once they are drawn.
+    #[serde(skip)]
+    start: OnceCell<Vec<Vec<f32>>>,
 }
 
 /// Makes an engine for a network as it is trained and as it is evaluated.
@@ -116,12 +121,17 @@ impl Case {
             engine.load(split, &self.images(), &normalization).unwrap();
         }
         let graph = engine.graph().clone();
-        for (index, values) in initial(&graph).iter().enumerate() {
+        for (index, values) in self.start(&graph).iter().enumerate() {
             engine.set_param(ParamId(index), values);
         }
         for (index, values) in fixture::states(&graph).iter().enumerate() {
             engine.set_state(StateId(index), values);
         }
+    }
+
+    /// Initial parameters by `ParamId`.
+    fn start(&self, graph: &Graph) -> &[Vec<f32>] {
+        self.start.get_or_init(|| initial(graph))
     }
 
     pub fn draws(&self, step: u32) -> Vec<Draw> {
@@ -193,24 +203,31 @@ impl Truth<'_> {
     /// Compares tensors, one for each parameter, with their sketches in the fixture.
     fn compare(&self, found: &mut Found, what: &'static str, graph: &Graph, values: &[Vec<f64>], allowed: f64) {
         let sketches = self.get(what);
-        let mut tensors = Vec::new();
-        for (param, values) in graph.params.iter().zip(values) {
-            let mut rest = &values[..];
-            for (name, dims) in param.tensors() {
-                let (own, others) = rest.split_at(dims.iter().product());
-                tensors.push((fixture::sketch(&name, own), name));
-                rest = others;
-            }
-        }
-        tensors.sort_by(|(_, a), (_, b)| a.cmp(b));
+        let tensors = by_name(graph, values);
         assert_eq!(tensors.len() * 4, sketches.len(), "{what}: number of tensors");
         let peak = sketches.iter().step_by(4).fold(0.0, |peak: f64, norm| peak.max(*norm));
-        for ((own, name), truth) in tensors.iter().zip(sketches.as_chunks().0) {
+        for ((name, _, own), truth) in tensors.iter().zip(sketches.as_chunks().0) {
             // A gradient that is zero apart from rounding (that of a bias before a
             // batch norm) is compared with the largest one instead of itself.
-            found.check(what, name, apart(own, truth, 1e-3 * peak), allowed);
+            let own = fixture::sketch(name, own);
+            found.check(what, name, apart(&own, truth, 1e-3 * peak), allowed);
         }
     }
+}
+
+/// The tensors of all parameters, with their names and shapes, by the order of names.
+fn by_name<'a, T>(graph: &Graph, values: &'a [Vec<T>]) -> Vec<(String, Vec<usize>, &'a [T])> {
+    let mut tensors = Vec::new();
+    for (param, values) in graph.params.iter().zip(values) {
+        let mut rest = &values[..];
+        for (name, dims) in param.tensors() {
+            let (own, others) = rest.split_at(dims.iter().product());
+            tensors.push((name, dims, own));
+            rest = others;
+        }
+    }
+    tensors.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    tensors
 }
 
 /// The difference of two tensors, by their sketches, relative to the norm of
@@ -233,14 +250,14 @@ pub fn distance(found: &[f64], truth: &[f64]) -> f64 {
 
 /// Panics unless the initial parameters of `graph`, by the order of names, have
 /// this digest.
-pub fn check_weights(graph: &Graph, sha256: &str) {
-    let mut tensors: Vec<_> = graph.params.iter().flat_map(|param| param.tensors()).collect();
-    tensors.sort();
-    let weights = tensors.iter().flat_map(|(name, dims)| fixture::varied(name, dims));
-    let found = fixture::digest(weights.map(f32::to_le_bytes));
+pub fn check_weights(graph: &Graph, initial: &[Vec<f32>], sha256: &str) {
+    let tensors = by_name(graph, initial);
+    let weights = tensors.iter().flat_map(|(.., values)| *values);
+    let found = fixture::digest(weights.map(|value| value.to_le_bytes()));
+    let named: Vec<_> = tensors.iter().map(|(name, dims, _)| (name, dims)).collect();
     assert_eq!(
         found, sha256,
-        "names or shapes of parameters differ from PyTorch's: {tensors:?}"
+        "names or shapes of parameters differ from PyTorch's: {named:?}"
     );
 }
 
@@ -251,9 +268,9 @@ pub fn check_network(fixture: &Fixture, case: &Case, make: MakeEngine, tolerance
     let mut found = Found::default();
     let mut engine = case.engine(make, [Mode::Train, Mode::Eval]);
     let graph = engine.graph().clone();
-    check_weights(&graph, &case.weights_sha256);
+    let start = case.start(&graph);
+    check_weights(&graph, start, &case.weights_sha256);
 
-    let start = initial(&graph);
     let ids = || (0..start.len()).map(ParamId);
     let gradients =
         |engine: &mut dyn Engine| -> Vec<Vec<f64>> { ids().map(|id| to_f64(&engine.gradient(id).unwrap())).collect() };
@@ -308,7 +325,7 @@ pub fn check_network(fixture: &Fixture, case: &Case, make: MakeEngine, tolerance
     let exact: Vec<Option<Vec<f64>>> = ids()
         .map(|id| engine.exact(Slot::Param(id)).map(<[f64]>::to_vec))
         .collect();
-    for (id, values) in ids().zip(&start) {
+    for (id, values) in ids().zip(start) {
         engine.set_param(id, values);
     }
     let own = case.logits(&mut *engine);
@@ -332,7 +349,7 @@ pub fn check_network(fixture: &Fixture, case: &Case, make: MakeEngine, tolerance
         found.check("later losses", &format!("of step {step}"), difference, tolerance.later);
     }
     let moved: Vec<Vec<f64>> = ids()
-        .zip(&start)
+        .zip(start)
         .map(|(id, start)| {
             let exact = engine.exact(Slot::Param(id)).map(<[f64]>::to_vec);
             let end = exact.unwrap_or_else(|| to_f64(&engine.param(id).unwrap()));

@@ -204,7 +204,7 @@ impl Dialect {
             Self::Prlz77 => ("prlz77", "ResNeXt", &[&res::PRLZ77]),
             Self::Cadene => (
                 "cadene",
-                "ResNet, ResNeXt, VGG and DenseNet for ImageNet, Dual Path Networks",
+                "ResNet, VGG and DenseNet for ImageNet, Dual Path Networks",
                 &[&res::CADENE, &CADENE_DENSENET, &CADENE_VGG, &CADENE_DPN],
             ),
             Self::Weiaicunzai => ("weiaicunzai", "ResNet", &[&res::WEIAICUNZAI]),
