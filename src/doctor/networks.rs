@@ -136,6 +136,9 @@ fn layers() -> &'static [Layer] {
             let graph = literature(name);
             for node in &graph.nodes {
                 let shape = |index: usize| graph.shape(node.inputs[index]);
+                if !matches!(node.op, Op::Conv(_) | Op::Linear) {
+                    continue;
+                }
                 let outputs = node.shape.channels();
                 let layer = match node.op {
                     Op::Conv(conv) => {
@@ -152,12 +155,11 @@ fn layers() -> &'static [Layer] {
                             outputs,
                         }
                     }
-                    Op::Linear => Layer {
+                    _ => Layer {
                         conv: None,
                         input: [shape(0).per_image(), 1, 1],
                         outputs,
                     },
-                    _ => continue,
                 };
                 let weights = graph.shape(node.inputs[1]).per_image();
                 if weights <= LAYER_WEIGHTS && !layers.contains(&layer) {
