@@ -29,7 +29,9 @@ const LAYER_MACS: usize = 4_000_000;
 /// Layers with more weights are left out: others have the same kernels.
 const LAYER_WEIGHTS: usize = 4_500_000;
 /// Images for a layer of the literature.
-const LAYER_BATCH: usize = 2;
+const LAYER_BATCH: usize = 1;
+/// Rows that a layer keeps, so that its kernels have the same tiles.
+const LEAST_ROWS: usize = 8;
 /// Classes of all networks.
 const CLASSES: usize = 5;
 
@@ -146,8 +148,8 @@ fn layers() -> &'static [Layer] {
                         let taps = channels / conv.groups * conv.kernel * conv.kernel;
                         let macs =
                             |height: usize| taps * outputs * height.div_ceil(conv.stride) * width.div_ceil(conv.stride);
-                        while macs(height) > LAYER_MACS && height > conv.kernel {
-                            height = height.div_ceil(2).max(conv.kernel);
+                        while macs(height) > LAYER_MACS && height > LEAST_ROWS {
+                            height = height.div_ceil(2).max(LEAST_ROWS);
                         }
                         Layer {
                             conv: Some(conv),

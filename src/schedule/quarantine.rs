@@ -98,10 +98,16 @@ pub fn kernel_name(work: &Work, inputs: &[&Shape], output: &Shape, algorithm: Op
         false => Precision::F32,
     };
     let name = format!("{} {precision}", work.name());
-    match algorithm {
-        Some(algorithm) => format!("{name}, {algorithm}"),
-        None => name,
-    }
+    let Some(algorithm) = algorithm else { return name };
+    // Into how many parts a sum is divided follows from the shapes.
+    let text = algorithm.to_string();
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_of_splits = |at: usize| words[at] == "splits" || at > 0 && words[at - 1] == "splits";
+    let kept: Vec<&str> = (0..words.len())
+        .filter(|&at| !is_of_splits(at))
+        .map(|at| words[at])
+        .collect();
+    format!("{name}, {}", kept.join(" "))
 }
 
 /// The name of all kernels of a training step together, those included that belong to no
