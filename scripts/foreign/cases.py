@@ -67,7 +67,7 @@ CASES = [
     photographs("timm", "dpn68b" + STEM, timm_dpn("dpn68b")),
     photographs("timm", "dpn92" + STEM, timm_dpn("dpn92")),
     photographs("cadene", "resnet50" + STEM, cadene("resnet50")),
-    photographs("cadene", "densenet121" + STEM, cadene("densenet121")),
+    photographs("cadene", "densenet121" + STEM, cadene("densenet121"), 224),
     photographs("cadene", "vgg11:head=imagenet", cadene("vgg11"), 224),
     photographs("cadene", "dpn68" + STEM, cadene("dpn68")),
     cifar("chenyaofo", "resnet20:shortcut=B", lambda: classes.ResNet(CIFAR_WIDTHS, [3] * 3, "fc", shortcut="downsample")),
