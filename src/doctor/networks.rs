@@ -24,8 +24,9 @@ pub const LITERATURE: [&str; 7] = [
     "vgg11",
     "resnet50",
 ];
-/// Multiply-adds of a layer of the literature for one image, where fewer rows can help.
-const LAYER_MACS: usize = 4_000_000;
+/// Multiply-adds of a layer of the literature for one image, where fewer rows can help:
+/// few first, and more for kernels whose tiles have many rows.
+const LAYER_MACS: [usize; 2] = [4_000_000, 118_000_000];
 /// Layers with more weights are left out: others have the same kernels.
 const LAYER_WEIGHTS: usize = 4_500_000;
 /// Images for a layer of the literature.
@@ -134,7 +135,10 @@ fn layers() -> &'static [Layer] {
     static LAYERS: OnceLock<Vec<Layer>> = OnceLock::new();
     LAYERS.get_or_init(|| {
         let mut layers = Vec::new();
-        for name in LITERATURE {
+        let sizes = LAYER_MACS
+            .into_iter()
+            .flat_map(|most| LITERATURE.map(|name| (most, name)));
+        for (most, name) in sizes {
             let graph = literature(name);
             for node in &graph.nodes {
                 let shape = |index: usize| graph.shape(node.inputs[index]);
@@ -148,7 +152,7 @@ fn layers() -> &'static [Layer] {
                         let taps = channels / conv.groups * conv.kernel * conv.kernel;
                         let macs =
                             |height: usize| taps * outputs * height.div_ceil(conv.stride) * width.div_ceil(conv.stride);
-                        while macs(height) > LAYER_MACS && height > LEAST_ROWS {
+                        while macs(height) > most && height > LEAST_ROWS {
                             height = height.div_ceil(2).max(LEAST_ROWS);
                         }
                         Layer {
