@@ -24,6 +24,9 @@ const WEIGHTS: Init = Init::Normal(0.2);
 const TOLERANCE: f64 = 1e-4;
 const TOLERANCE_F16: f64 = 0.05;
 
+/// The losses of the steps, and the trained values of each parameter.
+type Trained = (Vec<[f32; 2]>, Vec<Vec<f64>>);
+
 /// Takes a few steps on `gpu` and in the reference, on images of `seed`, and compares
 /// losses, parameters and momenta.
 ///
@@ -52,7 +55,7 @@ pub fn examine(gpu: &Arc<Gpu>, seed: u64, precision: Precision) -> Result<Outcom
             flip: draws.coin(),
         })
         .collect();
-    let train = |engine: &mut dyn Engine| -> Result<(Vec<[f32; 2]>, Vec<Vec<f64>>), TrainError> {
+    let train = |engine: &mut dyn Engine| -> Result<Trained, TrainError> {
         initialise(engine, seed);
         engine.load(Split::Train, &set, &normalization)?;
         let route = engine.graph().default_route();

@@ -5,6 +5,9 @@ use super::{OnnxError, OnnxOptions};
 use crate::graph::{Active, Graph, Node, NodeId, Op, PadShortcut, Param, Pool, Route};
 use crate::weights::TensorMap;
 
+/// A constant: its dimensions and values.
+type Constant = (Vec<usize>, Vec<f32>);
+
 /// The graph as it is written so far.
 pub(super) struct Lowering<'a> {
     graph: &'a Graph,
@@ -246,7 +249,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The tensors of a parameter: dimensions and values.
-    fn parameter(&self, id: NodeId) -> Result<Vec<(Vec<usize>, Vec<f32>)>, OnnxError> {
+    fn parameter(&self, id: NodeId) -> Result<Vec<Constant>, OnnxError> {
         let Op::Param(param) = self.graph.node(id).op else {
             return Err(OnnxError::Operation {
                 operation: self.graph.node(id).op.name(),

@@ -252,7 +252,9 @@ fn any_number_of_results_stand_side_by_side() {
     };
     assert_eq!(line("training")["rates"], json!([10.0, 20.0, null, 40.0]));
     assert_eq!(line("kernel")["rates"], json!([4.0, 4.0, 4.0, 4.0]));
+    // Lines are folded.
     let text = printed(bench(&["--compare"]).args(&files));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         text.contains("D's rates are 1.000 times A's in the median of 6"),
         "{text}"

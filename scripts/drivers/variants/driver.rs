@@ -268,9 +268,8 @@ impl Driver {
                 Ok(pipelines) => self.statistics(pipelines[0]),
                 Err(_) => Ok(Value::Null),
             };
-            let pipelines = made
-                .as_ref()
-                .map_or_else(|(pipelines, _)| pipelines, |pipelines| pipelines);
+            // What failed has pipelines, too: those that were made before.
+            let (Ok(pipelines) | Err((pipelines, _))) = &made;
             self.made.borrow_mut().extend(pipelines);
             device.destroy_shader_module(module, None);
             device.destroy_pipeline_layout(layout, None);
