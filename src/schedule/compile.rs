@@ -116,7 +116,9 @@ impl Arguments {
     fn run(&mut self, gpu: &Gpu, program: &Program) -> Result<(), GpuError> {
         let pipeline = gpu.pipeline(program)?;
         while self.0.len() < program.bindings.len() {
-            self.0.push(gpu.buffer("argument", ARGUMENT_BYTES)?);
+            // The limit may be smaller.
+            let bytes = ARGUMENT_BYTES.min(gpu.limits().binding);
+            self.0.push(gpu.buffer("argument", bytes)?);
         }
         let numbers = program.bindings.iter().map(|&(binding, _)| binding);
         let bindings: Vec<_> = numbers.zip(self.0.iter().map(Binding::whole)).collect();
