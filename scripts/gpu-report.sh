@@ -129,7 +129,7 @@ for name in default-f32 tuned-f32 default-f16 tuned-f16 torch-f32 torch-tf32 tor
 done
 if [ ${#results[@]} -ge 2 ]; then
     (cd "$folder" && bounded 20 "$residua" bench --compare "${results[@]}" --out "$work/networks" >/dev/null)
-    tail -n +3 "$work/networks/report.md" >>"$report"
+    [ ! -f "$work/networks/report.md" ] || tail -n +3 "$work/networks/report.md" >>"$report"
 fi
 
 section "Peak rates and kernels"

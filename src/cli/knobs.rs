@@ -187,8 +187,14 @@ const KNOBS: &[Knob] = &[
     knob(
         &["bench"],
         "no-autotune",
-        |given| given.measures("kernels") && !given.has("compare"),
-        "where kernels are not measured: add --kernels",
+        |given| (given.measures("kernels") || given.measures("networks")) && !given.has("compare"),
+        "where only peak rates are measured: add --kernels or --networks",
+    ),
+    knob(
+        &["bench"],
+        "precision",
+        |given| given.measures("kernels") || given.measures("networks"),
+        "where only peak rates are measured: add --kernels or --networks",
     ),
     knob(
         TRAINS,
@@ -407,7 +413,8 @@ mod tests {
         ("bench --networks --only conv", "bench --networks --kernels --only conv"),
         ("bench --peak --models resnet8", "bench --models resnet8"),
         ("bench --kernels --batch-size 8", "bench --batch-size 8"),
-        ("bench --peak --no-autotune", "bench --no-autotune"),
+        ("bench --peak --no-autotune", "bench --networks --no-autotune"),
+        ("bench --peak --precision f16", "bench --kernels --precision f16"),
         (
             "train --recompute blocks --adapter reference",
             "train --recompute blocks",
