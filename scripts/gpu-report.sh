@@ -34,7 +34,7 @@ begun=$(date +%s)
 deadline=$((begun + ${SECONDS_LIMIT:-470}))
 report=$folder/report.md
 
-say() { echo "$*" >>"$report"; }
+say() { printf '%s\n' "$@" >>"$report"; }
 section() {
     echo "== $(($(date +%s) - begun)) s: $*"
     say "" "" && say "## $*" && say ""
@@ -61,9 +61,10 @@ keep() { if [ -s "$2" ]; then mv "$2" "$1"; else rm -f "$2"; fi; }
 echo "# GPU report of $(date -u +%F)" >"$report"
 section "Devices"
 bounded 30 "$residua" devices --json >"$work/out" && keep "$folder/devices.json" "$work/out"
-say '```' && bounded 30 "$residua" devices >>"$report" && say '```'
-is_cpu=$("$residua" devices 2>/dev/null | grep -c 'Cpu;')
-others=$("$residua" devices 2>/dev/null | grep -cE '(Discrete|Integrated|Virtual)[A-Za-z]*;')
+devices=$(bounded 30 "$residua" devices)
+say '```' "$devices" '```'
+is_cpu=$(grep -c 'Cpu;' <<<"$devices")
+others=$(grep -cE '(Discrete|Integrated|Virtual)[A-Za-z]*;' <<<"$devices")
 if [ "$is_cpu" -gt 0 ] && [ "$others" -eq 0 ]; then
     # A processor's driver: small networks, so that everything fits in the time.
     models=${MODELS:-resnet20@32,wrn-16-4@8}

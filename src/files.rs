@@ -16,6 +16,13 @@ pub(crate) use lock::has_no_locks;
 pub use lock::{DirectoryLock, LockError};
 pub use read::{SETTINGS_LIMIT, TEXT_LIMIT, open_regular, read_at_most, read_open, read_text};
 
+/// The folder that a variable of the environment names; `None` where it is not set,
+/// or empty.
+pub(crate) fn folder_variable(name: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
 /// How the names of temporary files begin and end.
 const TEMPORARY: [&str; 2] = [".residua-", ".part"];
 

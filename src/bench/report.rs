@@ -1,6 +1,6 @@
 //! How are measurements presented as tables?
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{BenchResults, Comparison, ComparisonRow, TimingSummary};
 use crate::report::{Column, Item, Report, Table};
@@ -128,7 +128,7 @@ impl BenchResults {
                 json!(kernel.percent_of_peak),
             ]
         });
-        table(
+        Table::new(
             "kernels",
             "Kernels",
             vec![
@@ -161,7 +161,7 @@ impl BenchResults {
                 json!(network.recording_share),
             ]
         });
-        table(
+        Table::new(
             "networks",
             "Networks",
             vec![
@@ -213,7 +213,7 @@ impl Comparison {
             row.push(json!(note(line, &labels)));
             row
         });
-        let table = table(
+        let table = Table::new(
             "comparison",
             "Best rates; a ratio above 1: that result is faster than A",
             columns,
@@ -284,16 +284,6 @@ fn note(line: &ComparisonRow, labels: &[String]) -> String {
         String::new()
     } else {
         format!("only in {}", own.join(", "))
-    }
-}
-
-fn table(name: &str, title: &str, columns: Vec<Column>, rows: Vec<Vec<Value>>) -> Table {
-    Table {
-        name: name.to_string(),
-        title: title.to_string(),
-        columns,
-        rows,
-        file_only: false,
     }
 }
 

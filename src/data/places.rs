@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Kind;
+use crate::files::folder_variable;
 
 /// The variable of the environment that names the folder of data sets.
 pub const VARIABLE: &str = "RESIDUA_DATA";
@@ -13,7 +14,7 @@ pub const VARIABLE: &str = "RESIDUA_DATA";
 /// The folders that data sets are looked for in, in this order. They need not
 /// exist.
 pub fn places() -> Vec<PathBuf> {
-    let own = [variable(VARIABLE), Some(PathBuf::from("data")), users_folder()];
+    let own = [folder_variable(VARIABLE), Some(PathBuf::from("data")), users_folder()];
     own.into_iter().flatten().collect()
 }
 
@@ -22,7 +23,7 @@ pub fn places() -> Vec<PathBuf> {
 /// environment names none.
 pub fn destination() -> Option<PathBuf> {
     let here = Path::new("data");
-    variable(VARIABLE)
+    folder_variable(VARIABLE)
         .or_else(|| here.is_dir().then(|| here.to_path_buf()))
         .or_else(users_folder)
 }
@@ -50,18 +51,13 @@ pub(super) fn in_words() -> String {
 /// The folder for data of this user, by the platform's convention.
 fn users_folder() -> Option<PathBuf> {
     let base = if cfg!(windows) {
-        variable("LOCALAPPDATA")
+        folder_variable("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
-        variable("HOME").map(|home| home.join("Library/Application Support"))
+        folder_variable("HOME").map(|home| home.join("Library/Application Support"))
     } else {
-        variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")))
+        folder_variable("XDG_DATA_HOME").or_else(|| folder_variable("HOME").map(|home| home.join(".local/share")))
     };
     Some(base?.join("residua"))
-}
-
-fn variable(name: &str) -> Option<PathBuf> {
-    let value = std::env::var_os(name).filter(|value| !value.is_empty());
-    value.map(PathBuf::from)
 }
 
 #[cfg(test)]

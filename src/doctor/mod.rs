@@ -26,6 +26,7 @@ pub use cases::{Case, Outcome, Rank, cases};
 pub use children::{Children, serve};
 pub use clock::Clock;
 pub use memory::Ceiling;
+pub use networks::{every_operation, odd_values};
 pub use submissions::StepEstimate;
 pub use trial::{PreparedTrial, SPOILING, Trial, keeps_places, relative_distance};
 

@@ -61,8 +61,8 @@ impl DrawnNetwork {
         let [channels, height, width] = drawn.dims;
         let images = graph.images(channels, height, width);
         let logits = match index {
-            0 | 1 => everything(&mut graph, images, &mut draws),
-            2 => odd(&mut graph, images, &mut draws),
+            0 | 1 => every_operation(&mut graph, images, pick(&mut draws, &[8, 12, 16])),
+            2 => odd_values(&mut graph, images, pick(&mut draws, &[3, 5, 7])),
             _ => convolutions(&mut graph, images, drawn.channels, &mut draws),
         };
         let logits = logits.expect("the networks are drawn so that they fit their images");
@@ -255,9 +255,12 @@ fn pick(draws: &mut Draws, of: &[usize]) -> usize {
     of[draws.below(of.len() as u32) as usize]
 }
 
-/// Every operation, and every operation that batch norm kernels include.
-fn everything(graph: &mut Graph, images: NodeId, draws: &mut Draws) -> Result<NodeId, GraphError> {
-    let c = pick(draws, &[8, 12, 16]);
+/// Every operation, and every operation that batch norm kernels include, with `c`
+/// channels; the logits.
+///
+/// # Errors
+/// Where the images are too small.
+pub fn every_operation(graph: &mut Graph, images: NodeId, c: usize) -> Result<NodeId, GraphError> {
     let x = graph.conv("stem", images, c, conv(3, 1, 1), true, Init::Zero)?;
     let x = graph.relu(x);
     let tied = graph.max_pool(x, pool(3, 1, 1))?;
@@ -305,15 +308,18 @@ fn everything(graph: &mut Graph, images: NodeId, draws: &mut Draws) -> Result<No
 }
 
 /// Values with an odd number of elements everywhere, and logits that do not come
-/// from a linear layer.
-fn odd(graph: &mut Graph, images: NodeId, draws: &mut Draws) -> Result<NodeId, GraphError> {
+/// from a linear layer; `narrow` is an odd number of channels.
+///
+/// # Errors
+/// Where the images are too small.
+pub fn odd_values(graph: &mut Graph, images: NodeId, narrow: usize) -> Result<NodeId, GraphError> {
     let x = graph.conv("stem", images, 3, conv(3, 1, 1), true, Init::Zero)?;
     let x = norm(graph, "bn", x);
     let x = graph.relu(x);
     let some = graph.slice(x, 0, 2)?;
     let x = graph.concat(&[some, x])?;
     let x = graph.max_pool(x, pool(3, 2, 1))?;
-    let x = graph.conv("narrow", x, pick(draws, &[3, 5, 7]), conv(1, 1, 1), false, Init::Zero)?;
+    let x = graph.conv("narrow", x, narrow, conv(1, 1, 1), false, Init::Zero)?;
     let x = block(graph, "a", true, [x, x], x)?;
     let x = graph.global_avg_pool(x);
     let x = graph.linear("hidden", x, 7, Init::Zero);

@@ -169,7 +169,7 @@ impl Findings {
                 json!(examined(adapter)),
             ]
         };
-        table(
+        Table::new(
             "adapters",
             "Adapters of this system",
             vec![
@@ -183,7 +183,7 @@ impl Findings {
 
     fn capability_table(&self) -> Table {
         let rows = self.capabilities.iter();
-        table(
+        Table::new(
             "capabilities",
             "What the adapter has, and what is given up",
             vec![
@@ -200,7 +200,7 @@ impl Findings {
         let mut slowest: Vec<(f64, &Examined)> = self.compile_seconds().collect();
         slowest.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         slowest.truncate(SLOWEST);
-        table(
+        Table::new(
             "slowest",
             "The longest to compile",
             vec![
@@ -219,7 +219,7 @@ impl Findings {
     }
 
     fn step_table(&self) -> Table {
-        table(
+        Table::new(
             "steps",
             "Training steps, estimated",
             vec![
@@ -245,7 +245,7 @@ impl Findings {
     }
 
     fn quarantine_table(&self) -> Table {
-        table(
+        Table::new(
             "quarantine",
             "Kernels in quarantine",
             vec![Column::plain("kernel", "kernel"), Column::plain("problem", "problem")],
@@ -258,7 +258,7 @@ impl Findings {
 }
 
 fn failure_table(failures: &[&Examined]) -> Table {
-    table(
+    Table::new(
         "failures",
         "Kernels that do not work",
         vec![
@@ -271,14 +271,4 @@ fn failure_table(failures: &[&Examined]) -> Table {
             .map(|case| vec![json!(case.name), json!(case.shape), json!(case.outcome.to_string())])
             .collect(),
     )
-}
-
-fn table(name: &str, title: &str, columns: Vec<Column>, rows: Vec<Vec<serde_json::Value>>) -> Table {
-    Table {
-        name: name.to_string(),
-        title: title.to_string(),
-        columns,
-        rows,
-        file_only: false,
-    }
 }

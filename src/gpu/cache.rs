@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use crate::files::read_at_most;
+use crate::files::{folder_variable, read_at_most};
 
 /// The longest file that is read: 1 GiB.
 const LONGEST: u64 = 1 << 30;
@@ -22,17 +22,12 @@ pub(super) struct DiskCache {
 /// This program's directory for cached files, by the platform's convention
 /// (`XDG_CACHE_HOME` on Linux); `None` where the environment names no place.
 pub fn folder() -> Option<PathBuf> {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
     let base = if cfg!(windows) {
-        variable("LOCALAPPDATA")
+        folder_variable("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
-        variable("HOME").map(|home| home.join("Library/Caches"))
+        folder_variable("HOME").map(|home| home.join("Library/Caches"))
     } else {
-        variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        folder_variable("XDG_CACHE_HOME").or_else(|| folder_variable("HOME").map(|home| home.join(".cache")))
     };
     Some(base?.join("residua"))
 }

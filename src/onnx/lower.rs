@@ -14,8 +14,8 @@ pub(super) struct Lowering<'a> {
     route: &'a Route,
     tensors: &'a TensorMap,
     options: &'a OnnxOptions,
-    /// How many running nodes read each value.
-    readers: Vec<usize>,
+    /// The running nodes that read each value.
+    readers: Vec<Vec<NodeId>>,
     /// The name of each value; `None` where it is zero, or has none of its own.
     names: Vec<Option<String>>,
     nodes: Vec<Message>,
@@ -32,12 +32,10 @@ impl<'a> Lowering<'a> {
         active: &Active,
         options: &'a OnnxOptions,
     ) -> Self {
-        let mut readers = vec![0; graph.nodes.len()];
-        for id in graph.ids().filter(|&id| active.runs(id)) {
-            for input in &graph.node(id).inputs {
-                readers[input.0] += 1;
-            }
-        }
+        let mut readers = graph.consumers();
+        readers
+            .iter_mut()
+            .for_each(|readers| readers.retain(|&id| active.runs(id)));
         Lowering {
             graph,
             route,
@@ -267,19 +265,8 @@ impl<'a> Lowering<'a> {
             .ok_or_else(|| OnnxError::NoTensor { name: name.to_string() })
     }
 
-    /// Scale and shift of a batch norm for each channel, γ/σ and β − μγ/σ, in f64.
-    fn affine(&self, norm: &Node) -> Result<Vec<[f64; 2]>, OnnxError> {
-        let [gamma, beta, mean, variance] = self.norm_values(norm)?;
-        let eps = self.eps(norm);
-        let each = (0..gamma.len()).map(|channel| {
-            let scale = f64::from(gamma[channel]) / (f64::from(variance[channel]) + f64::from(eps)).sqrt();
-            [scale, f64::from(beta[channel]) - f64::from(mean[channel]) * scale]
-        });
-        Ok(each.collect())
-    }
-
-    /// γ, β, mean and variance of a batch norm.
-    fn norm_values(&self, norm: &Node) -> Result<[Vec<f32>; 4], OnnxError> {
+    /// The values of a batch norm.
+    fn norm_values(&self, norm: &Node) -> Result<Norm, OnnxError> {
         let operation = norm.op.name();
         let Op::RunningStats(state) = self.graph.node(norm.inputs[1]).op else {
             return Err(OnnxError::Operation { operation });
@@ -288,41 +275,33 @@ impl<'a> Lowering<'a> {
         let (Some(gamma), Some(beta)) = (affine.next(), affine.next()) else {
             return Err(OnnxError::Operation { operation });
         };
-        let [mean, variance] = self.graph.states[state.0].tensors();
-        Ok([gamma, beta, self.tensor(&mean)?, self.tensor(&variance)?])
-    }
-
-    fn eps(&self, norm: &Node) -> f32 {
-        match self.graph.node(norm.inputs[1]).op {
-            Op::RunningStats(state) => self.graph.states[state.0].eps,
-            _ => 0.0,
-        }
+        let state = &self.graph.states[state.0];
+        let [mean, variance] = state.tensors();
+        Ok(Norm {
+            rows: [gamma, beta, self.tensor(&mean)?, self.tensor(&variance)?],
+            eps: state.eps,
+        })
     }
 
     /// Whether the convolution `id` becomes one with the batch norm that reads it.
     fn is_folded(&self, id: NodeId) -> bool {
-        let reader = self
-            .graph
-            .ids()
-            .find(|&reader| self.graph.node(reader).inputs.contains(&id));
-        self.options.fold_batch_norm
-            && self.readers[id.0] == 1
-            && reader.is_some_and(|reader| self.graph.node(reader).op == Op::BatchNorm)
+        let is_norm = |reader: &NodeId| self.graph.node(*reader).op == Op::BatchNorm;
+        self.options.fold_batch_norm && matches!(&self.readers[id.0][..], [only] if is_norm(only))
     }
 
     fn batch_norm(&mut self, id: NodeId) -> Result<String, OnnxError> {
         let node = self.graph.node(id);
         let input = node.inputs[0];
         if matches!(self.graph.node(input).op, Op::Conv(_)) && self.is_folded(input) {
-            let affine = self.affine(node)?;
+            let affine = self.norm_values(node)?.affine();
             return self.convolution(input, Some(&affine));
         }
         let x = self.read(input, "batch-norm")?;
-        let values = self.norm_values(node)?;
-        let constants = values.map(|values| self.floats(&[values.len()], &values));
+        let Norm { rows, eps } = self.norm_values(node)?;
+        let constants = rows.map(|values| self.floats(&[values.len()], &values));
         let inputs = [vec![x], constants.to_vec()].concat();
-        let eps = Attribute::Float(self.eps(node));
-        Ok(self.operator(id, "BatchNormalization", &inputs, &[("epsilon", eps)]))
+        let attributes = [("epsilon", Attribute::Float(eps))];
+        Ok(self.operator(id, "BatchNormalization", &inputs, &attributes))
     }
 
     /// A convolution, followed by `affine` for each channel if there is one.
@@ -365,6 +344,24 @@ impl<'a> Lowering<'a> {
             ("group", Attribute::Integer(conv.groups as i64)),
         ];
         Ok(self.operator(id, "Conv", &inputs, &attributes))
+    }
+}
+
+/// A batch norm: γ, β, mean and variance of each channel.
+struct Norm {
+    rows: [Vec<f32>; 4],
+    eps: f32,
+}
+
+impl Norm {
+    /// Scale and shift for each channel, γ/σ and β − μγ/σ, in f64.
+    fn affine(&self) -> Vec<[f64; 2]> {
+        let [gamma, beta, mean, variance] = &self.rows;
+        let each = (0..gamma.len()).map(|channel| {
+            let scale = f64::from(gamma[channel]) / (f64::from(variance[channel]) + f64::from(self.eps)).sqrt();
+            [scale, f64::from(beta[channel]) - f64::from(mean[channel]) * scale]
+        });
+        each.collect()
     }
 }
 

@@ -20,6 +20,19 @@ pub struct Table {
     pub file_only: bool,
 }
 
+impl Table {
+    /// A table whose rows are on pages, too.
+    pub fn new(name: &str, title: impl Into<String>, columns: Vec<Column>, rows: Vec<Vec<Value>>) -> Self {
+        Table {
+            name: name.to_string(),
+            title: title.into(),
+            columns,
+            rows,
+            file_only: false,
+        }
+    }
+}
+
 /// One column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Column {

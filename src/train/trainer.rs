@@ -25,6 +25,12 @@ use crate::tuning::{KernelSource, TuningCache, TuningEvent, TuningKey, Workload}
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(8);
 
+/// The network of `settings` on `adapter`, for the images of `splits`.
+fn open_engine(settings: &Settings, splits: &Splits, adapter: &Adapter) -> Result<Box<dyn Engine>, TrainError> {
+    let input = input_of(&splits.train);
+    open(adapter, &settings.model, &input, Some(settings.train_options()))
+}
+
 /// Settings with their images loaded and their network on an adapter. Nothing
 /// has been written yet.
 pub struct Trainer {
@@ -65,8 +71,7 @@ impl Trainer {
 
     fn open_checked(config: Config, settings: Settings, adapter: &Adapter) -> Result<Self, TrainError> {
         let splits = settings.load()?;
-        let input = input_of(&splits.train);
-        let engine = open(adapter, &settings.model, &input, Some(settings.train_options()))?;
+        let engine = open_engine(&settings, &splits, adapter)?;
         Ok(Trainer {
             config,
             settings,
@@ -98,38 +103,20 @@ impl Trainer {
     /// Where the adapter cannot be opened for a quarter of a minute: a driver that was
     /// reset needs some seconds.
     pub fn reopen(self, adapter: &Adapter) -> Result<Self, TrainError> {
-        let Trainer {
-            config,
-            settings,
-            splits,
-            engine,
-            choices,
-            init,
-            stop,
-        } = self;
         // The memory of the lost device.
-        drop(engine);
-        let input = input_of(&splits.train);
+        drop(self.engine);
         let mut pause = FIRST_PAUSE;
         let mut engine = loop {
-            match open(adapter, &settings.model, &input, Some(settings.train_options())) {
-                Err(TrainError::Session(SessionError::Gpu(_))) if pause <= LAST_PAUSE && !stop.is_stopped() => {
+            match open_engine(&self.settings, &self.splits, adapter) {
+                Err(TrainError::Session(SessionError::Gpu(_))) if pause <= LAST_PAUSE && !self.stop.is_stopped() => {
                     thread::sleep(pause);
                     pause *= 2;
                 }
                 opened => break opened?,
             }
         };
-        engine.heed(stop.clone());
-        Ok(Trainer {
-            config,
-            settings,
-            splits,
-            engine,
-            choices,
-            init,
-            stop,
-        })
+        engine.heed(self.stop.clone());
+        Ok(Trainer { engine, ..self })
     }
 
     /// Refuses a run that needs more memory than the device has, before its images and

@@ -20,11 +20,9 @@ use std::sync::Arc;
 use crate::support::reference_run::{ReferenceRun, distance, norm};
 use crate::support::update::UPDATE;
 use residua::data::{Draw, ImageSet, Normalization, Padding};
-use residua::doctor::{SPOILING, Trial, keeps_places, relative_distance};
+use residua::doctor::{SPOILING, Trial, every_operation, keeps_places, odd_values, relative_distance};
 use residua::gpu::{AdapterKind, AdapterOverrides, Gpu};
-use residua::graph::{
-    BlockInfo, Gains, Graph, GraphError, Init, Mode, NodeId, PadShortcut, ParamId, Pool, Precision, Recompute, Shape,
-};
+use residua::graph::{BlockInfo, Gains, Graph, GraphError, Init, Mode, NodeId, ParamId, Precision, Recompute, Shape};
 use residua::kernels::{LossScale, Lowered, Pointwise, Target, Work};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::schedule::{self, Action, Session, Task, target, tasks};
@@ -41,14 +39,6 @@ const ROUNDING: f64 = 1.01 / 2048.0;
 /// The effect of adding in another order.
 const ORDER: f64 = 2e-5;
 
-fn pool(kernel: usize, stride: usize, padding: usize) -> Pool {
-    Pool {
-        kernel,
-        stride,
-        padding,
-    }
-}
-
 fn block(graph: &mut Graph, name: &str, relu: bool, sides: [NodeId; 2], input: NodeId) -> Result<NodeId, GraphError> {
     let info = BlockInfo {
         name,
@@ -63,51 +53,7 @@ fn block(graph: &mut Graph, name: &str, relu: bool, sides: [NodeId; 2], input: N
 
 /// Every operation, and every operation that batch norm kernels include.
 fn everything(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
-    let norm = |graph: &mut Graph, name: &str, x| graph.batch_norm(name, x, 1e-5, 0.1);
-    let x = graph.conv("stem", images, 8, conv(3, 1, 1), true, Init::Zero)?;
-    let x = graph.relu(x);
-    let tied = graph.max_pool(x, pool(3, 1, 1))?;
-    let mean = graph.avg_pool(x, pool(3, 1, 1))?;
-    let some = graph.slice(mean, 1, 4)?;
-    let dropped = graph.dropout(some, 0.25)?;
-    let wide = graph.concat(&[tied, dropped])?;
-    let x = graph.conv("grouped", wide, 8, conv(3, 1, 2), false, Init::Zero)?;
-    let x = norm(graph, "bn1", x);
-    let x = graph.relu(x);
-    // A residual branch that ends in batch norm, one that ends in its ReLU, and
-    // a join that no batch norm kernel includes; gains on all sides.
-    let y = graph.conv("branch1", x, 8, conv(3, 1, 1), false, Init::Zero)?;
-    let y = norm(graph, "bn2", y);
-    let x = block(graph, "a", true, [y, x], x)?;
-    let y = graph.conv("branch2", x, 8, conv(1, 1, 1), false, Init::Zero)?;
-    let y = norm(graph, "bn3", y);
-    let y = graph.relu(y);
-    let x = block(graph, "b", false, [y, x], x)?;
-    let y = graph.conv("branch3", x, 8, conv(5, 1, 1), true, Init::Zero)?;
-    let x = block(graph, "c", true, [y, x], x)?;
-    let y = graph.conv("strided", x, 12, conv(3, 2, 1), false, Init::Zero)?;
-    // On odd planes a mean would leave out pixels that the convolution reads.
-    let (height, width) = graph.shape(x).plane();
-    let pad = PadShortcut {
-        stride: 2,
-        average: height % 2 == 0 && width % 2 == 0,
-        before: 1,
-        after: 3,
-    };
-    let side = graph.pad_shortcut(x, pad)?;
-    let x = block(graph, "d", false, [y, side], x)?;
-    let x = norm(graph, "bn4", x);
-    let pooled = graph.global_avg_pool(x);
-    let gate = graph.linear("gate", pooled, 12, Init::Zero);
-    let gate = graph.sigmoid(gate);
-    let x = graph.multiply(x, gate)?;
-    let halved = graph.scale(x, 0.5);
-    let zeros = graph.zeros_like(x);
-    let x = graph.sum(halved, zeros)?;
-    let x = graph.global_avg_pool(x);
-    let x = graph.linear("hidden", x, 6, Init::Zero);
-    let x = graph.relu(x);
-    Ok(graph.linear("fc", x, CLASSES, Init::Zero))
+    every_operation(graph, images, 8)
 }
 
 /// The differentiated graph of a network for images of `dims`, and its loss.
@@ -319,18 +265,7 @@ fn many_channels(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError
 /// Values with an odd number of elements everywhere, and logits that do not
 /// come from a linear layer.
 fn odd(graph: &mut Graph, images: NodeId) -> Result<NodeId, GraphError> {
-    let x = graph.conv("stem", images, 3, conv(3, 1, 1), true, Init::Zero)?;
-    let x = graph.batch_norm("bn", x, 1e-5, 0.1);
-    let x = graph.relu(x);
-    let some = graph.slice(x, 0, 2)?;
-    let x = graph.concat(&[some, x])?;
-    let x = graph.max_pool(x, pool(3, 2, 1))?;
-    let x = graph.conv("narrow", x, 3, conv(1, 1, 1), false, Init::Zero)?;
-    let x = block(graph, "a", true, [x, x], x)?;
-    let x = graph.global_avg_pool(x);
-    let x = graph.linear("hidden", x, 7, Init::Zero);
-    let x = graph.dropout(x, 0.5)?;
-    graph.slice(x, 1, CLASSES)
+    odd_values(graph, images, 3)
 }
 
 #[test]

@@ -260,16 +260,6 @@ fn models_line(models: &[ModelSpec], recorded: Option<&ModelSpec>) -> String {
     }
 }
 
-fn table(name: &str, title: &str, columns: Vec<Column>, rows: Vec<Vec<serde_json::Value>>) -> Table {
-    Table {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        columns,
-        rows,
-        file_only: false,
-    }
-}
-
 fn tables_of(tables: &[TableRow]) -> Table {
     let row = |row: &TableRow| vec![shown(&row.path).into(), row.tensors.into(), row.values.into()];
     let columns = vec![
@@ -277,7 +267,7 @@ fn tables_of(tables: &[TableRow]) -> Table {
         Column::plain("tensors", "tensors"),
         Column::count("values", "values"),
     ];
-    table("tables", "Tables of tensors", columns, tables.iter().map(row).collect())
+    Table::new("tables", "Tables of tensors", columns, tables.iter().map(row).collect())
 }
 
 fn facts_of(facts: &BTreeMap<String, String>) -> Table {
@@ -288,7 +278,7 @@ fn facts_of(facts: &BTreeMap<String, String>) -> Table {
         let more = format!("{} more; --json has all", facts.len() - MOST_FACTS);
         rows.push(vec!["…".into(), more.into()]);
     }
-    table("facts", "Other values of the file", columns, rows)
+    Table::new("facts", "Other values of the file", columns, rows)
 }
 
 fn mapping_of(weights: &CanonicalWeights) -> Table {
@@ -297,7 +287,7 @@ fn mapping_of(weights: &CanonicalWeights) -> Table {
         Column::plain("file", "name in the file"),
         Column::plain("name", "canonical name"),
     ];
-    table(
+    Table::new(
         "mapping",
         "What the names stand for",
         columns,
@@ -322,7 +312,7 @@ fn ranks_of(ranks: &[Rank]) -> Table {
         Column::number("loss", "loss", 4),
         Column::plain("images", "images"),
     ];
-    table(
+    Table::new(
         "ranks",
         "Models and normalisations, the smallest error first",
         columns,
