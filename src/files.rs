@@ -65,12 +65,35 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// # Errors
 /// If there is no such file, it cannot be written, or the disk is full.
 pub fn append(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    change(path, |file| file.write_all(bytes))
+}
+
+/// Cuts the file `path` to its first `length` bytes, for a table that is added to.
+///
+/// # Errors
+/// If there is no such file, or it cannot be written.
+pub fn cut(path: &Path, length: u64) -> Result<(), WriteError> {
+    change(path, |file| {
+        file.set_len(length)?;
+        file.sync_all()
+    })
+}
+
+/// Waits until what was added to the file `path` is on the disk.
+///
+/// # Errors
+/// If there is no such file, or it cannot be written.
+pub fn sync(path: &Path) -> Result<(), WriteError> {
+    change(path, |file| file.sync_data())
+}
+
+/// Opens the file `path`, which must exist, and changes it in place.
+fn change(path: &Path, change: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), WriteError> {
     let file = fault::check().and_then(|()| File::options().append(true).open(path));
-    file.and_then(|mut file| file.write_all(bytes))
-        .map_err(|source| WriteError {
-            path: path.to_path_buf(),
-            source,
-        })
+    file.and_then(|mut file| change(&mut file)).map_err(|source| WriteError {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// Checks that files can be written in the folder `path`, which is there or can

@@ -328,6 +328,11 @@ const SETTINGS: &[SettingKnob] = &[
         works: |config| config.augment == "crop-flip",
         why: "without --augment crop-flip",
     },
+    SettingKnob {
+        flag: "tensorboard-histograms",
+        works: |config| config.tensorboard,
+        why: "without --tensorboard",
+    },
 ];
 
 /// Refuses a setting of `given`, flags or keys of a grid, that has no effect in
@@ -486,6 +491,11 @@ mod tests {
                 "padding",
                 |c| c.augment = "flip".into(),
                 |c| c.augment = "crop-flip".into(),
+            ),
+            (
+                "tensorboard-histograms",
+                |c| c.tensorboard = false,
+                |c| c.tensorboard = true,
             ),
         ];
         assert_eq!(without.len(), SETTINGS.len());

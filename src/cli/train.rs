@@ -185,6 +185,15 @@ pub struct SettingArgs {
     #[arg(long)]
     #[serde(skip_serializing_if = "not")]
     log_gradients: bool,
+    /// Write event files for TensorBoard: loss, errors, learning rate, images per
+    /// second for each epoch; with --log-steps also for each step
+    #[arg(long)]
+    #[serde(skip_serializing_if = "not")]
+    tensorboard: bool,
+    /// Also write histograms of all weights after each epoch to the event files
+    #[arg(long)]
+    #[serde(skip_serializing_if = "not")]
+    tensorboard_histograms: bool,
     /// Steps between checkpoints, in addition to the one after each epoch
     /// [default: none in addition]
     #[arg(long, value_name = "STEPS")]

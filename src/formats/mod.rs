@@ -4,8 +4,10 @@
 //! needs no more memory than a small multiple of its input, whatever the input
 //! claims.
 
+pub(crate) mod events;
 pub(crate) mod mat;
 pub(crate) mod npy;
 pub(crate) mod pickle;
+pub(crate) mod protobuf;
 pub(crate) mod source;
 pub(crate) mod zip;

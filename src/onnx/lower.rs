@@ -1,6 +1,7 @@
 //! Which operators of ONNX compute a node of the graph?
 
-use super::proto::{self, Attribute, Message};
+use super::proto::{self, Attribute};
+use crate::formats::protobuf::Message;
 use super::{OnnxError, OnnxOptions};
 use crate::graph::{Active, Graph, Node, NodeId, Op, PadShortcut, Param, Pool, Route};
 use crate::weights::TensorMap;

@@ -11,8 +11,8 @@ mod proto;
 use std::collections::BTreeMap;
 
 use lower::Lowering;
-use proto::Message;
 
+use crate::formats::protobuf::Message;
 use crate::graph::{Active, Graph, Op, Route};
 use crate::weights::TensorMap;
 

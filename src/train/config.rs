@@ -91,6 +91,10 @@ pub struct Config {
     pub log_steps: bool,
     /// Whether `gradients.csv` is written.
     pub log_gradients: bool,
+    /// Whether event files of TensorBoard are written.
+    pub tensorboard: bool,
+    /// Whether they also have histograms of the weights after each epoch.
+    pub tensorboard_histograms: bool,
     /// Steps between checkpoints, in addition to the one after each epoch.
     pub checkpoint_every: Option<u32>,
 }
@@ -145,6 +149,8 @@ impl From<&Settings> for Config {
             shuffle: settings.shuffle,
             log_steps: settings.log_steps,
             log_gradients: settings.log_gradients,
+            tensorboard: settings.tensorboard,
+            tensorboard_histograms: settings.tensorboard_histograms,
             checkpoint_every: settings.checkpoint_every,
         }
     }
@@ -219,6 +225,8 @@ impl Config {
             shuffle,
             log_steps,
             log_gradients,
+            tensorboard,
+            tensorboard_histograms,
             checkpoint_every,
         } = self;
         let renames: Result<Vec<Rename>, _> = rename.iter().map(|text| text.parse()).collect();
@@ -270,6 +278,8 @@ impl Config {
             shuffle: *shuffle,
             log_steps: *log_steps,
             log_gradients: *log_gradients,
+            tensorboard: *tensorboard,
+            tensorboard_histograms: *tensorboard_histograms,
             checkpoint_every: *checkpoint_every,
         };
         settings.check()?;

@@ -176,7 +176,10 @@ impl RunDirectory {
                 false => Err(TrainError::RunExists { path: run.path }),
             };
         }
-        match TABLES.into_iter().chain(OTHERS).find(|name| run.is_foreign(name)) {
+        let events = run.event_files().into_iter();
+        let events = events.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        let names = TABLES.into_iter().chain(OTHERS).map(str::to_string).chain(events);
+        match names.into_iter().find(|name| run.is_foreign(name)) {
             None => Ok(run),
             Some(name) => Err(run.problem(&format!("{name} is there, which is no run's; choose another directory"))),
         }
@@ -304,14 +307,13 @@ impl RunDirectory {
         }
     }
 
-    /// Removes the tables of a run that is begun anew.
+    /// Removes the tables and events of a run that is begun anew.
     pub(super) fn clear(&self) -> Result<(), TrainError> {
-        for name in TABLES.into_iter().chain([DIVERGED]) {
-            let path = self.path.join(name);
-            if path.exists() {
-                std::fs::remove_file(&path)
-                    .map_err(|error| self.problem(&format!("the old {name} cannot be removed: {error}")))?;
-            }
+        let tables = TABLES.into_iter().chain([DIVERGED]).map(|name| self.path.join(name));
+        for path in tables.chain(self.event_files()).filter(|path| path.exists()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            std::fs::remove_file(&path)
+                .map_err(|error| self.problem(&format!("the old {name} cannot be removed: {error}")))?;
         }
         Ok(())
     }
@@ -641,6 +643,7 @@ mod tests {
             "curves.svg",
             "tuning.toml",
             "run.toml",
+            "events.out.tfevents.000001.residua",
         ] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join(name);

@@ -9,6 +9,7 @@ mod directory;
 mod engine;
 mod error;
 mod evaluate;
+mod events;
 mod export;
 mod finite;
 mod gradient_log;

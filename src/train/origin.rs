@@ -16,7 +16,7 @@ use crate::tuning::TuningCache;
 
 /// Settings that may differ: where files are, how far a run goes, how much is
 /// written and recomputed. None of them changes a step that is taken.
-const FREE: [&str; 8] = [
+const FREE: [&str; 10] = [
     "data",
     "init",
     "table",
@@ -25,6 +25,8 @@ const FREE: [&str; 8] = [
     "steps",
     "checkpoint-every",
     "recompute",
+    "tensorboard",
+    "tensorboard-histograms",
 ];
 
 /// What a run depends on.

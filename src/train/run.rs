@@ -12,6 +12,7 @@ use super::curves::curves;
 use super::directory::{EpochRow, Extension, GradientRow, RunDirectory, StepRow};
 use super::engine::{Engine, StepPlan};
 use super::evaluate::evaluate;
+use super::events::EventLog;
 use super::finite::locate;
 use super::gradient_log::{first_convolution, is_sampled, mean_abs};
 use super::init::initialise;
@@ -68,6 +69,11 @@ pub struct Run<'a> {
     written: Option<usize>,
     /// Numbers of images of the batches whose kernels are compiled.
     compiled: HashSet<usize>,
+    /// The events for TensorBoard, once the run trains.
+    events: Option<EventLog>,
+    /// Since when the steps that follow the last read count for their speed; `None`
+    /// where kernels are compiled.
+    timed_since: Option<Instant>,
     origin: Origin,
 }
 
@@ -142,6 +148,8 @@ impl<'a> Run<'a> {
             read: 0,
             written: None,
             compiled: HashSet::new(),
+            events: None,
+            timed_since: None,
             origin,
         };
         run.settings.check_blocks(run.engine.graph())?;
@@ -383,6 +391,7 @@ impl<'a> Run<'a> {
     /// finished, and the run continues from there when it is resumed.
     pub fn train(&mut self, mut report: impl FnMut(&Event)) -> Result<(), TrainError> {
         let per_epoch = self.rate.steps_per_epoch;
+        self.begin_events()?;
         if let Some([images_per_second, seconds]) = self.position.untested {
             let epoch = (self.position.step - 1) / per_epoch;
             self.end_epoch(epoch, images_per_second, seconds, &mut report)?;
@@ -394,8 +403,30 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Opens the event files of the run, cut after its checkpoint. What they lack of
+    /// the tables is added.
+    fn begin_events(&mut self) -> Result<(), TrainError> {
+        if !self.config.tensorboard {
+            return Ok(());
+        }
+        let step = self.position.step;
+        let (per_epoch, steps) = (self.rate.steps_per_epoch, self.rate.steps);
+        let end_of = |row: &EpochRow| row.epoch.saturating_mul(per_epoch).min(steps);
+        // Where the last epoch is still to be tested, events of such a test in this
+        // step are of a run that was stopped before its checkpoint.
+        let is_tested = self.epochs.last().is_some_and(|row| end_of(row) == step);
+        let last = if is_tested { step } else { step.saturating_sub(1) };
+        let mut events = EventLog::open(&self.directory, last)?;
+        let ends: Vec<(u32, &EpochRow)> = self.epochs.iter().map(|row| (end_of(row), row)).collect();
+        events.rows(&self.steps, &self.gradients, &ends);
+        events.write()?;
+        self.events = Some(events);
+        Ok(())
+    }
+
     fn train_epoch(&mut self, epoch: u32, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
         let began = Instant::now();
+        self.timed_since = Some(began);
         let first = self.position.step;
         let mut last_read = Instant::now();
         let order = self.batches.epoch(epoch);
@@ -412,6 +443,7 @@ impl<'a> Run<'a> {
             let compiles = self.compiled.insert(draws.len());
             if compiles {
                 self.read_losses(epoch)?;
+                self.timed_since = None;
                 report(&Event::Compiling);
             }
             let started = Instant::now();
@@ -526,8 +558,9 @@ impl<'a> Run<'a> {
         if steps.is_empty() {
             return Ok(());
         }
-        let read = self.add_losses(epoch, steps);
+        let read = self.add_losses(epoch, steps.clone());
         self.add_steps()?;
+        self.add_events(epoch, steps)?;
         read?;
         self.read = self.position.step;
         match self.engine.loss_scale()? {
@@ -550,6 +583,36 @@ impl<'a> Run<'a> {
         }
         self.written = Some(self.steps.len());
         Ok(())
+    }
+
+    /// Adds the rows that are not in the event files yet, and the speed of the steps
+    /// that were read last.
+    fn add_events(&mut self, epoch: u32, read: Range<u32>) -> Result<(), TrainError> {
+        let since = self.timed_since.replace(Instant::now());
+        let first_of_epoch = epoch * self.rate.steps_per_epoch;
+        let images: u64 = read.clone().map(|step| self.batch_len(step - first_of_epoch)).sum();
+        let Some(events) = &mut self.events else {
+            return Ok(());
+        };
+        events.rows(&self.steps, &self.gradients, &[]);
+        if let Some(since) = since.filter(|_| self.config.log_steps) {
+            events.speed(read.end, images as f64 / since.elapsed().as_secs_f64().max(1e-9));
+        }
+        events.write()
+    }
+
+    /// Adds what was measured after an epoch to the event files, before the
+    /// checkpoint, as tables are.
+    fn add_epoch_events(&mut self, row: &EpochRow) -> Result<(), TrainError> {
+        let step = self.position.step;
+        let Some(events) = &mut self.events else {
+            return Ok(());
+        };
+        events.epoch(step, row);
+        if self.config.tensorboard_histograms {
+            events.weights(step, &checkpoint::tensors(self.engine, false)?);
+        }
+        events.write()
     }
 
     fn add_losses(&mut self, epoch: u32, steps: Range<u32>) -> Result<(), TrainError> {
@@ -643,6 +706,7 @@ impl<'a> Run<'a> {
         }
         self.directory.write_metrics(&self.epochs)?;
         self.draw()?;
+        self.add_epoch_events(&row)?;
         self.checkpoint()?;
         // After the checkpoint, which has the same weights: a run that is stopped
         // in between writes the file when it continues. Best weights without a
@@ -663,6 +727,9 @@ impl<'a> Run<'a> {
         }
         if self.config.log_gradients {
             self.directory.write_gradients(&self.gradients)?;
+        }
+        if let Some(events) = &mut self.events {
+            events.sync()?;
         }
         let (epochs, steps, gradients) = self.tables();
         let position = Position {

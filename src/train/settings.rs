@@ -139,6 +139,10 @@ pub struct Settings {
     pub log_steps: bool,
     /// Whether `gradients.csv` is written.
     pub log_gradients: bool,
+    /// Whether event files of TensorBoard are written.
+    pub tensorboard: bool,
+    /// Whether they also have histograms of the weights after each epoch.
+    pub tensorboard_histograms: bool,
     /// Steps between checkpoints, in addition to the one after each epoch.
     pub checkpoint_every: Option<u32>,
 }
@@ -173,6 +177,8 @@ impl Default for Settings {
             shuffle: true,
             log_steps: false,
             log_gradients: false,
+            tensorboard: false,
+            tensorboard_histograms: false,
             checkpoint_every: None,
         }
     }

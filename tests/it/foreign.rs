@@ -11,6 +11,7 @@ use residua::models::{InputShape, ModelSpec};
 use residua::weights::{self, Layout, Tensor, TensorMap, to_dialect};
 
 use crate::support::program::{failure, printed, program};
+use crate::support::python::python_with;
 
 const NAMES: &str = include_str!("../fixtures/foreign-names.txt");
 
@@ -216,35 +217,17 @@ fn training_starts_from_weights_under_any_names() {
 /// of a Python that has it.
 const PYTORCH: &str = "RESIDUA_PYTORCH";
 
-/// The Python with PyTorch; the error says why there is none.
-fn python(asked: &str) -> Result<PathBuf, String> {
-    if asked != "1" {
-        return Ok(asked.into());
-    }
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/foreign-python");
-    let python = place.join("bin/python");
-    let run = |command: &mut Command| {
-        let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        let last = error.lines().last().unwrap_or_default().to_owned();
-        output.status.success().then_some(()).ok_or(last)
-    };
-    run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
-    let packages = [
-        "torch",
-        "torchvision",
-        "timm",
-        "pretrainedmodels",
-        "six",
-        "numpy",
-        "pillow",
-        "safetensors",
-    ];
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet"])
-        .args(packages))?;
-    Ok(python)
-}
+/// What is installed for it.
+const PACKAGES: [&str; 8] = [
+    "torch",
+    "torchvision",
+    "timm",
+    "pretrainedmodels",
+    "six",
+    "numpy",
+    "pillow",
+    "safetensors",
+];
 
 #[test]
 fn pytorch_loads_what_is_written_and_computes_the_same() {
@@ -254,7 +237,7 @@ fn pytorch_loads_what_is_written_and_computes_the_same() {
         );
         return;
     };
-    let python = match python(&asked) {
+    let python = match python_with(&asked, "foreign-python", &PACKAGES) {
         Ok(python) => python,
         Err(reason) => {
             eprintln!("CANNOT RUN: PyTorch cannot be installed (is there a network?): {reason}");

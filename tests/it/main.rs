@@ -43,4 +43,5 @@ mod signals;
 mod splitting;
 mod studies;
 mod sweep;
+mod tensorboard;
 mod tuning;

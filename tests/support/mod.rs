@@ -5,9 +5,11 @@
 pub mod browser;
 pub mod conv;
 pub mod device;
+pub mod events;
 pub mod family;
 pub mod fixture;
 pub mod program;
+pub mod python;
 pub mod reference_run;
 pub mod report;
 pub mod update;
