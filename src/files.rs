@@ -90,10 +90,11 @@ pub fn sync(path: &Path) -> Result<(), WriteError> {
 /// Opens the file `path`, which must exist, and changes it in place.
 fn change(path: &Path, change: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), WriteError> {
     let file = fault::check().and_then(|()| File::options().append(true).open(path));
-    file.and_then(|mut file| change(&mut file)).map_err(|source| WriteError {
-        path: path.to_path_buf(),
-        source,
-    })
+    file.and_then(|mut file| change(&mut file))
+        .map_err(|source| WriteError {
+            path: path.to_path_buf(),
+            source,
+        })
 }
 
 /// Checks that files can be written in the folder `path`, which is there or can

@@ -6,6 +6,7 @@
 //! after the other, and `labels.npy` for all of them.
 
 use std::fs;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use super::arrays;
@@ -31,15 +32,105 @@ pub(super) fn is_name_of_10_1(name: &str) -> bool {
     name.starts_with("cifar10.1_") && (name.ends_with("_data.npy") || name.ends_with("_labels.npy"))
 }
 
-/// The first `limit` images of CIFAR-10-C.
+/// Images with one corruption at one severity, within a set of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Corrupted {
+    /// The corruption: `fog`.
+    pub corruption: String,
+    /// Its severity, from 1 to 5.
+    pub severity: usize,
+    /// Where its images are in the set.
+    pub images: Range<usize>,
+}
+
+/// What a path to CIFAR-10-C stands for.
+struct Request {
+    folder: PathBuf,
+    /// The files of the corruptions, in the order of their names.
+    files: Vec<PathBuf>,
+    /// One severity alone.
+    severity: Option<usize>,
+}
+
+impl Request {
+    fn of(path: &Path) -> Result<Self, FileError> {
+        let (path, severity) = split_severity(path)?;
+        let (folder, files) = corruptions(&path)?;
+        match files.is_empty() {
+            true => Err(FileError::content(&path, format!("it holds no corruption; {REMEDY}"))),
+            false => Ok(Request {
+                folder,
+                files,
+                severity,
+            }),
+        }
+    }
+
+    /// The severities that are asked for.
+    fn severities(&self) -> RangeInclusive<usize> {
+        match self.severity {
+            Some(severity) => severity..=severity,
+            None => 1..=SEVERITIES,
+        }
+    }
+}
+
+/// The number of images in each of `parts` parts that give `images` images in turn.
+fn in_turn(images: usize, parts: usize) -> impl Iterator<Item = usize> {
+    (0..parts).map(move |part| images / parts + usize::from(part < images % parts))
+}
+
+/// The corruptions of `path`, each with the path of its own images and their number,
+/// where all of them together are limited to `limit`.
+pub(super) fn each(path: &Path, limit: usize) -> Result<Vec<(PathBuf, usize)>, FileError> {
+    let request = Request::of(path)?;
+    let severities = request.severities().count();
+    let shares: Vec<usize> = in_turn(limit, request.files.len() * severities).collect();
+    let shares = shares.chunks(severities).map(|parts| {
+        let sum = parts.iter().try_fold(0_usize, |sum, &part| sum.checked_add(part));
+        sum.unwrap_or(usize::MAX)
+    });
+    let own = |file: &PathBuf| match request.severity {
+        // The name without its end: with `@`, a file's own name has none behind it.
+        Some(severity) => format!("{}@{severity}", file.with_extension("").display()).into(),
+        None => file.clone(),
+    };
+    Ok(request.files.iter().map(own).zip(shares).collect())
+}
+
+/// Which images of a set of `images` images that was loaded from `path` have which
+/// corruption.
+pub(super) fn parts(path: &Path, images: usize) -> Result<Vec<Corrupted>, FileError> {
+    let request = Request::of(path)?;
+    let name = |file: &PathBuf| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let kinds = request
+        .files
+        .iter()
+        .flat_map(|file| request.severities().map(move |severity| (name(file), severity)));
+    let kinds: Vec<(String, usize)> = kinds.collect();
+    let mut begin = 0;
+    let counts = in_turn(images, kinds.len());
+    let part = |((corruption, severity), count): ((String, usize), usize)| {
+        let images = begin..begin + count;
+        begin = images.end;
+        Corrupted {
+            corruption,
+            severity,
+            images,
+        }
+    };
+    Ok(kinds.into_iter().zip(counts).map(part).collect())
+}
+
+/// The images of CIFAR-10-C: all, or `limit`, which all corruptions and severities
+/// give in turn, each its first images.
 ///
 /// `path` is the folder: all corruptions, in the order of their names. Or it is
 /// one corruption in it, with or without `.npy`. `@3` behind it leaves only the
 /// images of severity 3.
 pub(super) fn load(path: &Path, limit: usize) -> Result<ImageSet, FileError> {
-    let (path, severity) = split_severity(path)?;
-    let (folder, corruptions) = corruptions(&path)?;
-    let labels = folder.join(LABELS);
+    let request = Request::of(path)?;
+    let labels = request.folder.join(LABELS);
     if !labels.exists() {
         return Err(FileError::NoFile {
             path: labels,
@@ -47,16 +138,13 @@ pub(super) fn load(path: &Path, limit: usize) -> Result<ImageSet, FileError> {
         });
     }
     let mut set: Option<ImageSet> = None;
-    for file in &corruptions {
-        let so_far = set.as_ref().map_or(0, ImageSet::len);
-        if so_far >= limit {
+    for (file, (_, share)) in request.files.iter().zip(each(path, limit)?) {
+        if share == 0 {
             break;
         }
-        let mut part = arrays::load_pair(file, &labels, limit_of(severity, limit - so_far))?;
+        let part = arrays::load_pair(file, &labels, usize::MAX)?;
         check_shape(&part, file)?;
-        if let Some(severity) = severity {
-            part = of_severity(part, severity, file)?.take(limit - so_far);
-        }
+        let part = of_severities(part, request.severities(), share, file)?;
         match &mut set {
             None => set = Some(part),
             Some(set) => {
@@ -65,25 +153,17 @@ pub(super) fn load(path: &Path, limit: usize) -> Result<ImageSet, FileError> {
             }
         }
     }
-    let mut set = set.ok_or_else(|| FileError::content(&path, format!("it holds no corruption; {REMEDY}")))?;
-    let what = match &corruptions[..] {
+    let mut set = set.expect("a limit is at least 1, and there is a corruption");
+    let what = match &request.files[..] {
         [one] => one.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         several => format!("{} corruptions", several.len()),
     };
-    set.name = match severity {
+    set.name = match request.severity {
         Some(severity) => format!("CIFAR-10-C {what}, severity {severity}, test"),
         None => format!("CIFAR-10-C {what} test"),
     };
     set.class_names = CIFAR10.class_list();
     Ok(set)
-}
-
-/// The number of images to read of a file: a severity lies anywhere in it.
-fn limit_of(severity: Option<usize>, limit: usize) -> usize {
-    match severity {
-        Some(_) => usize::MAX,
-        None => limit,
-    }
 }
 
 /// `DIR/fog@3` is `DIR/fog` and 3, unless there is a file of that name.
@@ -152,8 +232,13 @@ fn check_shape(set: &ImageSet, file: &Path) -> Result<(), FileError> {
     ))
 }
 
-/// The images of one severity, of a file with all five.
-fn of_severity(set: ImageSet, severity: usize, file: &Path) -> Result<ImageSet, FileError> {
+/// `limit` images of some severities, of a file with all five.
+fn of_severities(
+    set: ImageSet,
+    severities: RangeInclusive<usize>,
+    limit: usize,
+    file: &Path,
+) -> Result<ImageSet, FileError> {
     let count = set.len();
     if count == 0 || !count.is_multiple_of(SEVERITIES) {
         return Err(FileError::content(
@@ -162,13 +247,15 @@ fn of_severity(set: ImageSet, severity: usize, file: &Path) -> Result<ImageSet, 
         ));
     }
     let each = count / SEVERITIES;
-    let range = (severity - 1) * each..severity * each;
     let size = set.image_size();
-    Ok(ImageSet {
-        images: set.images[range.start * size..range.end * size].to_vec(),
-        labels: set.labels[range].to_vec(),
-        ..set
-    })
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    let parts = severities.clone().count();
+    for (severity, share) in severities.zip(in_turn(limit, parts)) {
+        let range = (severity - 1) * each..(severity - 1) * each + share.min(each);
+        images.extend_from_slice(&set.images[range.start * size..range.end * size]);
+        labels.extend_from_slice(&set.labels[range]);
+    }
+    Ok(ImageSet { images, labels, ..set })
 }
 
 /// The first `limit` images of CIFAR-10.1: of a folder, its newest version.
@@ -233,7 +320,34 @@ mod tests {
         };
         let all = load("", usize::MAX).unwrap();
         assert_eq!((all.len(), all.name.as_str()), (20, "CIFAR-10-C 2 corruptions test"));
-        assert_eq!(load("", 13).unwrap().len(), 13);
+        // All corruptions and severities give images in turn.
+        let some = load("", 13).unwrap();
+        assert_eq!(some.labels, [0, 1, 2, 3, 4, 5, 6, 8, 0, 2, 4, 6, 8]);
+        let place = |rest: &str| PathBuf::from(format!("{}{rest}", folder.path().display()));
+        let found = parts(&place(""), 13).unwrap();
+        let named = |part: &Corrupted| (part.corruption.clone(), part.severity, part.images.clone());
+        assert_eq!(found.len(), 10);
+        assert_eq!(named(&found[0]), ("brightness".to_string(), 1, 0..2));
+        assert_eq!(named(&found[4]), ("brightness".to_string(), 5, 7..8));
+        assert_eq!(named(&found[9]), ("fog".to_string(), 5, 12..13));
+        assert_eq!(named(&parts(&place("@3"), 4).unwrap()[1]), ("fog".to_string(), 3, 2..4));
+        // Corruptions one by one are the same images.
+        for (rest, limit) in [
+            ("", 13),
+            ("", 3),
+            ("", usize::MAX),
+            ("@3", 3),
+            ("/fog", 7),
+            ("/fog@2", 1),
+        ] {
+            let whole = load(rest, limit).unwrap();
+            let single = each(&place(rest), limit)
+                .unwrap()
+                .into_iter()
+                .filter(|(_, share)| *share > 0);
+            let single = single.flat_map(|(path, share)| super::load(&path, share).unwrap().images);
+            assert!(whole.images == single.collect::<Vec<u8>>(), "{rest} {limit}");
+        }
         for one in ["/fog", "/fog.npy"] {
             assert_eq!(load(one, 99).unwrap().labels, (0..10).collect::<Vec<_>>());
         }

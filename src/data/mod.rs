@@ -36,6 +36,7 @@ pub mod synthetic;
 
 pub use augment::{Augment, Draw, PAD, Padding};
 pub use batches::{Batches, Epoch, ImageOrder};
+pub use cifar_c::Corrupted;
 pub use error::{ArgumentError, DataError, FileError};
 pub use gather::gather;
 pub use images::{ImageSet, Split};

@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::cifar_c;
 use super::kind::Kind;
 use super::picture::Preparation;
 use super::synthetic;
-use super::{ArgumentError, DataError, FileError, ImageSet, Normalization, Split};
+use super::{ArgumentError, Corrupted, DataError, FileError, ImageSet, Normalization, Split};
 
 const CHOICES: &str = "synthetic, a folder or file of images, or KIND:PATH, where KIND is cifar10, cifar100, svhn, \
     svhn-extra, mnist, fashion-mnist, stl10, tiny-imagenet, imagefolder, hf, cifar10-c, cifar10.1 or npz";
@@ -218,6 +219,49 @@ impl Source {
             Self::Synthetic { .. } => Ok((synthetic::normalization(), false)),
             Self::Files(files) => Ok(normalization(files.open()?.0, set)),
         }
+    }
+
+    /// Which images have which corruption, of a set of `images` test images that was
+    /// loaded from here; `None` where the data set is not CIFAR-10-C.
+    ///
+    /// # Errors
+    /// Where nothing is recognised, or the files have gone.
+    pub fn corruptions(&self, images: usize) -> Result<Option<Vec<Corrupted>>, DataError> {
+        match self.corrupted()? {
+            Some((path, _)) => Ok(Some(cifar_c::parts(&path, images)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The data sets that this one consists of, each with its number of test images
+    /// where all together are limited to `limit`: of CIFAR-10-C one for each
+    /// corruption, as all of it needs much memory; otherwise this one alone.
+    ///
+    /// # Errors
+    /// As [`Self::corruptions`], and for a limit of 0.
+    pub fn parts(&self, limit: Option<usize>) -> Result<Vec<(Self, Option<usize>)>, DataError> {
+        let Some((path, preparation)) = self.corrupted()? else {
+            return Ok(vec![(self.clone(), limit)]);
+        };
+        let parts = cifar_c::each(&path, check_limit("test", limit)?)?.into_iter();
+        let own = |(path, share)| {
+            let files = Files {
+                kind: Some(Kind::Cifar10C),
+                path,
+                preparation,
+            };
+            (Self::Files(files), Some(share))
+        };
+        Ok(parts.filter(|(_, share)| *share > 0).map(own).collect())
+    }
+
+    /// Path and preparation of CIFAR-10-C; `None` for other data sets.
+    fn corrupted(&self) -> Result<Option<(PathBuf, Preparation)>, DataError> {
+        let Self::Files(files) = self else {
+            return Ok(None);
+        };
+        let (kind, path) = files.open()?;
+        Ok((kind == Kind::Cifar10C).then_some((path, files.preparation)))
     }
 
     /// A short name for titles and file names: the kind, else the last part of the

@@ -184,7 +184,11 @@ const REMAINDERS: [u32; 256] = {
         let mut rest = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            rest = if rest & 1 == 1 { rest >> 1 ^ 0x82f6_3b78 } else { rest >> 1 };
+            rest = if rest & 1 == 1 {
+                rest >> 1 ^ 0x82f6_3b78
+            } else {
+                rest >> 1
+            };
             bit += 1;
         }
         table[byte] = rest;
@@ -199,6 +203,18 @@ fn masked_sum(bytes: &[u8]) -> u32 {
     let step = |rest: u32, byte: &u8| REMAINDERS[(rest as u8 ^ byte) as usize] ^ rest >> 8;
     let sum = !bytes.iter().fold(u32::MAX, step);
     sum.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// The messages of a whole file.
+#[cfg(test)]
+pub(crate) fn messages(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let length = u64::from_le_bytes(*length) as usize;
+        found.push(rest[4..4 + length].to_vec());
+        bytes = &rest[8 + length..];
+    }
+    found
 }
 
 #[cfg(test)]
@@ -222,7 +238,11 @@ mod tests {
         let histogram = Histogram::of(&values).unwrap();
         assert_eq!((histogram.least, histogram.most, histogram.count), (-30.0, 30.0, 61));
         assert_eq!((histogram.limits.len(), histogram.limits[29]), (30, 30.0));
-        assert_eq!((histogram.counts[0], histogram.counts[29]), (2.0, 3.0), "the end belongs to the last part");
+        assert_eq!(
+            (histogram.counts[0], histogram.counts[29]),
+            (2.0, 3.0),
+            "the end belongs to the last part"
+        );
         assert_eq!(histogram.counts.iter().sum::<f64>(), 61.0);
         assert_eq!((histogram.sum, histogram.sum_of_squares), (0.0, 2.0 * 9455.0));
         let same = Histogram::of(&[0.5; 4]).unwrap();
@@ -233,19 +253,30 @@ mod tests {
 
     #[test]
     fn whole_records_up_to_a_step_are_kept() {
-        let parts = [beginning(1.0, 1), scalar(1, 0.5), scalar(2, 0.25), scalar(2, 0.5), scalar(4, 0.1)];
+        let parts = [
+            beginning(1.0, 1),
+            scalar(1, 0.5),
+            scalar(2, 0.25),
+            scalar(2, 0.5),
+            scalar(4, 0.1),
+        ];
         let whole = parts.concat();
         let length = |count: usize| parts[..count].iter().map(Vec::len).sum::<usize>() as u64;
         let kept = |bytes: &[u8], last| up_to(bytes, bytes.len() as u64, last).unwrap();
         for (last, count, step) in [(1, 2, 1), (2, 4, 2), (3, 4, 2), (4, 5, 4), (99, 5, 4)] {
-            let expected = Beginning { bytes: length(count), step };
+            let expected = Beginning {
+                bytes: length(count),
+                step,
+            };
             assert_eq!(kept(&whole, last), expected, "step {last}");
         }
         // Cut anywhere, the records before are kept.
         for end in 0..whole.len() {
             let found = kept(&whole[..end], 99);
             assert!(found.bytes <= end as u64);
-            let longer = (0..=5).map(length).filter(|&length| length > found.bytes && length <= end as u64);
+            let longer = (0..=5)
+                .map(length)
+                .filter(|&length| length > found.bytes && length <= end as u64);
             // The beginning has two records.
             assert_eq!(longer.count(), 0, "{end}");
         }

@@ -1,8 +1,8 @@
 //! Which operators of ONNX compute a node of the graph?
 
 use super::proto::{self, Attribute};
-use crate::formats::protobuf::Message;
 use super::{OnnxError, OnnxOptions};
+use crate::formats::protobuf::Message;
 use crate::graph::{Active, Graph, Node, NodeId, Op, PadShortcut, Param, Pool, Route};
 use crate::weights::TensorMap;
 

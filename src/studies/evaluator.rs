@@ -16,6 +16,7 @@ use super::error::StudyError;
 use super::recalibrate::Recalibration;
 use super::result_log::ResultLog;
 use super::statistics::wilson;
+use crate::data::Corrupted;
 use crate::files::write_atomic;
 use crate::graph::{Graph, Route};
 use crate::hex::hex;
@@ -80,9 +81,31 @@ pub struct Evaluation {
     pub top5_error: Option<f64>,
     /// For each class, the number of its images that were classified wrongly.
     pub wrong_by_class: Vec<usize>,
+    /// On images of CIFAR-10-C, the errors at each severity; otherwise empty, and not
+    /// in JSON.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_severity: Vec<SeverityCount>,
     /// Seconds that the evaluation took. Routes that were evaluated together
     /// share the time evenly.
     pub seconds: f64,
+}
+
+/// How many images of one severity are wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeverityCount {
+    /// The severity, from 1 to 5.
+    pub severity: usize,
+    /// Number of images.
+    pub images: usize,
+    /// Images that are classified wrongly.
+    pub wrong: usize,
+}
+
+impl SeverityCount {
+    /// The part that is wrong.
+    pub fn error(&self) -> f64 {
+        self.wrong as f64 / self.images.max(1) as f64
+    }
 }
 
 fn nan() -> f64 {
@@ -123,6 +146,8 @@ pub struct Evaluator<'a> {
     log: ResultLog,
     recalibration: Option<Recalibration>,
     images_directory: Option<PathBuf>,
+    /// Which test images are corrupted, and how much.
+    corrupted: Vec<Corrupted>,
     phase: &'static str,
     progress: Option<&'a mut dyn FnMut(&StudyProgress)>,
     /// Whether the kernels are compiled. Their compilation must not count in
@@ -138,6 +163,7 @@ impl<'a> Evaluator<'a> {
             log: ResultLog::default(),
             recalibration: None,
             images_directory: None,
+            corrupted: Vec::new(),
             phase: "evaluating",
             progress: None,
             warm: false,
@@ -163,6 +189,13 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn save_images(mut self, directory: Option<PathBuf>) -> Self {
         self.images_directory = directory;
+        self
+    }
+
+    /// Also counts errors by severity: `corrupted` says which test images have which.
+    #[must_use]
+    pub fn corrupted(mut self, corrupted: Vec<Corrupted>) -> Self {
+        self.corrupted = corrupted;
         self
     }
 
@@ -282,7 +315,29 @@ impl<'a> Evaluator<'a> {
     fn known(&self, route: &NamedRoute) -> Option<Evaluation> {
         let saved = self.images_path(route).is_none_or(|path| path.exists());
         let known: Option<Evaluation> = self.log.get(&route.name);
-        known.filter(|known| saved && known.top5_wrong.is_some() == self.has_top5())
+        let has_severities = |known: &Evaluation| known.by_severity.is_empty() == self.corrupted.is_empty();
+        known.filter(|known| saved && known.top5_wrong.is_some() == self.has_top5() && has_severities(known))
+    }
+
+    /// The errors at each severity.
+    fn by_severity(&self, each: &[[f32; 2]]) -> Vec<SeverityCount> {
+        let mut counts: Vec<SeverityCount> = Vec::new();
+        for part in &self.corrupted {
+            let images = each.get(part.images.clone()).unwrap_or_default();
+            let wrong = images.iter().filter(|result| result[1] > 0.5).count();
+            match counts.iter_mut().find(|count| count.severity == part.severity) {
+                Some(count) => {
+                    count.images += images.len();
+                    count.wrong += wrong;
+                }
+                None => counts.push(SeverityCount {
+                    severity: part.severity,
+                    images: images.len(),
+                    wrong,
+                }),
+            }
+        }
+        counts
     }
 
     fn has_top5(&self) -> bool {
@@ -352,6 +407,7 @@ impl<'a> Evaluator<'a> {
             top5_wrong: *top5_wrong,
             top5_error: top5_wrong.map(|wrong| wrong as f64 / outcome.images.max(1) as f64),
             wrong_by_class,
+            by_severity: self.by_severity(&outcome.each),
             seconds,
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{LesionStudy, StudyError};
 use crate::files::fault;
+use crate::formats::events::messages;
 use crate::graph::{Graph, GraphError, NodeId, ResidualBlock};
 use crate::models::{Architecture, Model, layers};
 use crate::report::{Item, Report};
@@ -46,6 +47,8 @@ fn settings() -> Settings {
         schedule: Schedule::Constant,
         log_steps: true,
         log_gradients: true,
+        tensorboard: true,
+        tensorboard_histograms: true,
         checkpoint_every: Some(1),
         ..Settings::default()
     }
@@ -68,6 +71,22 @@ fn train(path: &Path) -> Result<(), TrainError> {
 /// The names and contents of the files in `folder`, without what depends on the
 /// time of day.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = files(folder);
+    // A run that was stopped has several event files.
+    let events = found.extract_if(.., |name, _| name.contains("tfevents"));
+    let events: Vec<u8> = events.flat_map(|(_, bytes)| timeless_events(&bytes)).collect();
+    found.insert("events".to_string(), events);
+    found
+}
+
+/// The events of a file without their times, and without speeds.
+fn timeless_events(file: &[u8]) -> Vec<u8> {
+    let is_speed = |message: &Vec<u8>| message.windows(10).any(|part| part == b"per_second");
+    let values = messages(file).into_iter().skip(2).filter(|message| !is_speed(message));
+    values.flat_map(|message| message[9..].to_vec()).collect()
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();

@@ -12,6 +12,7 @@ mod paths;
 mod published;
 mod recalibrate;
 mod result_log;
+mod robustness;
 pub mod statistics;
 mod stochastic_depth;
 mod sweep;
@@ -20,7 +21,7 @@ mod tests;
 
 pub use curves::{RunCurve, curves_cost, curves_finding, curves_items, curves_json};
 pub use error::StudyError;
-pub use evaluator::{Evaluation, Evaluator, NamedRoute, StudyProgress};
+pub use evaluator::{Evaluation, Evaluator, NamedRoute, SeverityCount, StudyProgress};
 pub use lesion::{
     BlockPool, BlockResponse, ComparedNetwork, Deletions, Lesion, LesionFindings, LesionStudy, RandomDeletions,
     Reordering, Trials, all_pairs, delete, delete_random, greedy, random_deletions, reorder, responses,
@@ -33,6 +34,7 @@ pub use paths::{
 pub use published::{Comparison, comparison_table};
 pub use recalibrate::Recalibration;
 pub use result_log::ResultLog;
+pub use robustness::{Baseline, CORRUPTIONS, CorruptionErrors, RobustnessFindings, SeverityError};
 pub use stochastic_depth::{DepthGrid, DepthStudy, depth_points};
 pub use sweep::{
     GridSetting, MedianRange, PointSizes, SeedGroup, Sweep, SweepEvent, SweepPoint, SweepProgress, SweepResults,

@@ -76,7 +76,11 @@ impl EventLog {
 
     fn step(&mut self, row: &StepRow) {
         let StepRow { step, loss, error, lr } = *row;
-        let scalars = [("step/loss", loss.into()), ("step/error", error), ("step/learning_rate", lr)];
+        let scalars = [
+            ("step/loss", loss.into()),
+            ("step/error", error),
+            ("step/learning_rate", lr),
+        ];
         self.scalars(step, &scalars);
     }
 
@@ -97,10 +101,10 @@ impl EventLog {
             ("error/train", row.train_error),
             ("error/test", row.test_error),
             ("learning_rate", row.lr),
-            ("images_per_second", row.images_per_second),
             ("epoch", row.epoch.into()),
         ];
         self.scalars(step, &scalars);
+        self.scalars(step, &[("images_per_second", row.images_per_second)]);
     }
 
     /// Adds how the weights are distributed after `step`. Values that are not finite

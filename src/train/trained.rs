@@ -201,6 +201,15 @@ impl TrainedNetworkOptions {
         }
     }
 
+    /// The number of test images that the training was limited to, as the run or the
+    /// file says.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn recorded_limit_test(&self) -> Result<Option<usize>, TrainError> {
+        Ok(self.find()?.record.data.and_then(|data| data.limit_test))
+    }
+
     /// Only the first `images` test images.
     #[must_use]
     pub fn limit_test(mut self, images: usize) -> Self {

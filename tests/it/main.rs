@@ -38,6 +38,7 @@ mod record;
 mod reference_parity;
 mod report;
 mod resume;
+mod robustness;
 mod shaders;
 mod signals;
 mod splitting;

@@ -180,7 +180,9 @@ fn weights_in(path: &Path) -> usize {
 
 fn tensorboard_reads_the_same(runs: &[&Path]) {
     let Some(asked) = std::env::var(PYTHON).ok().filter(|asked| !asked.is_empty()) else {
-        eprintln!("NOT RUN: {PYTHON}=1 installs TensorBoard and reads the events with it, {PYTHON}=PYTHON uses that one");
+        eprintln!(
+            "NOT RUN: {PYTHON}=1 installs TensorBoard and reads the events with it, {PYTHON}=PYTHON uses that one"
+        );
         return;
     };
     let python = match python_with(&asked, "tensorboard-python", &PACKAGES) {
@@ -199,6 +201,10 @@ fn tensorboard_reads_the_same(runs: &[&Path]) {
         let own = Events::of(run);
         assert_eq!(series("scalars"), own.scalars, "{}", run.display());
         assert_eq!(series("histograms"), own.histograms, "{}", run.display());
-        println!("TensorBoard reads {} scalars and {} histograms", own.scalars.len(), own.histograms.len());
+        println!(
+            "TensorBoard reads {} scalars and {} histograms",
+            own.scalars.len(),
+            own.histograms.len()
+        );
     }
 }

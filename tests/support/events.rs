@@ -88,7 +88,11 @@ fn messages(bytes: &[u8]) -> Vec<&[u8]> {
         let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
         assert_eq!(masked_sum(&rest[..8]), sum(&rest[8..12]), "the sum of a length");
         let message = &rest[12..12 + length];
-        assert_eq!(masked_sum(message), sum(&rest[12 + length..16 + length]), "the sum of a message");
+        assert_eq!(
+            masked_sum(message),
+            sum(&rest[12 + length..16 + length]),
+            "the sum of a message"
+        );
         found.push(message);
         rest = &rest[16 + length..];
     }
@@ -98,10 +102,12 @@ fn messages(bytes: &[u8]) -> Vec<&[u8]> {
 /// Where in a file the events of steps after `last` begin.
 pub fn after_step(bytes: &[u8], last: u64) -> usize {
     let step = |message: &[u8]| {
-        let step = fields(message).into_iter().find_map(|(field, value)| match (field, value) {
-            (2, Field::Integer(step)) => Some(step),
-            _ => None,
-        });
+        let step = fields(message)
+            .into_iter()
+            .find_map(|(field, value)| match (field, value) {
+                (2, Field::Integer(step)) => Some(step),
+                _ => None,
+            });
         step.unwrap_or(0)
     };
     let before = messages(bytes).into_iter().take_while(|message| step(message) <= last);
@@ -144,7 +150,9 @@ impl Events {
 
     fn add_summary(&mut self, step: u64, summary: &[u8]) {
         for (_, value) in fields(summary) {
-            let Field::Bytes(value) = value else { panic!("a value is a message") };
+            let Field::Bytes(value) = value else {
+                panic!("a value is a message")
+            };
             let mut tag = String::new();
             for (field, value) in fields(value) {
                 match (field, value) {
@@ -174,7 +182,9 @@ impl Events {
 fn histogram_count(histogram: &[u8]) -> f64 {
     let doubles = |bytes: &[u8]| -> Vec<f64> {
         let parts = bytes.chunks_exact(8);
-        parts.map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect()
+        parts
+            .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()))
+            .collect()
     };
     let (mut ends, mut count, mut limits, mut counts) = ([0.0; 2], 0.0, Vec::new(), Vec::new());
     for (field, value) in fields(histogram) {

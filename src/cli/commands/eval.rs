@@ -2,18 +2,19 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::require_output;
 use crate::cli::{self, AdapterArgs, CliError, NetworkArgs};
-use crate::data::ImageSet;
+use crate::data::{Corrupted, DataError, ImageSet, Source};
 use crate::files::AtomicFile;
 use crate::report::{Column, Item, Report, Table};
-use crate::studies::Comparison;
+use crate::studies::{Baseline, Comparison, RobustnessFindings, SeverityError};
 use crate::train::{
-    CALIBRATION_BINS, ClassificationReport, ImageResult, Outcome, Split, evaluate_with_logits, probabilities,
-    require_finite,
+    CALIBRATION_BINS, ClassificationReport, ImageResult, Outcome, Split, TrainError, TrainedNetwork,
+    TrainedNetworkOptions, absolute_data, evaluate_with_logits, probabilities, require_finite,
 };
 
 /// Classes that the table lists at most: where there are more, those with the
@@ -25,7 +26,11 @@ Prints the top-1 error and the mean loss, then the top-5 error (for more than 5 
 error (15 bins of equal width, Guo et al. 2017), and the error by class. On all test images of CIFAR-10, CIFAR-100, SVHN or \
 ImageNet the published errors of the same network stand beside its own, with a 95 % Wilson interval (`published` in \
 --json). --json has the confusion matrix, too: \
-`confusion` is a list of rows, one for each true class, with the number of images for each predicted class.";
+`confusion` is a list of rows, one for each true class, with the number of images for each predicted class.
+
+With --data cifar10-c:DIR also the error by corruption and severity, and the mean corruption error (Hendrycks and \
+Dietterich 2019): the mean over the 15 corruptions of the paper, each the mean over its five severities. DIR@3 is severity 3 \
+alone, DIR/fog one corruption. Where corruptions are missing, the mean is over those that are there, which is said.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -38,25 +43,180 @@ pub struct Args {
     /// label, predicted class, and the probability of each class [default: none]
     #[arg(long, value_name = "FILE.csv")]
     predictions: Option<PathBuf>,
+    /// With CIFAR-10-C: also divide the error of each corruption by that of another
+    /// network, whose results.json (or output with --json) of the same evaluation this
+    /// is [default: none]
+    #[arg(long, value_name = "RESULTS.json")]
+    baseline: Option<PathBuf>,
+    /// Directory for the results: report.html, report.md, results.json, and tables and
+    /// figures (CSV, SVG, PNG) [default: none are written]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
 }
 
 pub fn eval(args: &Args) -> Result<String, CliError> {
+    let begin = Instant::now();
     if let Some(path) = &args.predictions {
         require_output("--predictions", path, "csv")?;
     }
-    let mut network = args.network.open(&args.adapter)?;
+    let baseline = args.baseline.as_deref().map(Baseline::read).transpose()?;
+    let _owner = cli::own_out(args.out.as_deref())?;
+    let options = args.network.options(&args.adapter)?;
+    let parts = args.parts(&options)?;
+    if parts.is_empty() && baseline.is_some() {
+        return Err(CliError::argument(
+            "--baseline has no effect without images of CIFAR-10-C",
+        ));
+    }
+    let mut network = match parts.first() {
+        Some((source, share)) => {
+            let options = options.data(source.to_string());
+            cli::open_network(&share.map_or(options.clone(), |share| options.limit_test(share)))?
+        }
+        None => cli::open_network(&options)?,
+    };
     cli::note(format_args!("{} on {}", network.model, network.engine.name()));
-    let set = &network.test.images;
     let mut predictions = args
         .predictions
         .as_deref()
-        .map(|path| Predictions::create(path, set))
+        .map(|path| Predictions::create(path, &network.test.images))
         .transpose()?;
+    let mut report = ClassificationReport::new(network.test.images.classes());
+    let (mut each, mut corruptions) = (Vec::new(), Vec::new());
+    for number in 0..parts.len().max(1) {
+        if let Some((source, share)) = parts.get(number).filter(|_| number > 0) {
+            load_test(&mut network, source, *share)?;
+        }
+        let results = evaluate_all(&mut network, &mut report, &mut predictions, each.len())?;
+        if let Some((source, _)) = parts.get(number) {
+            let found = source.corruptions(results.len()).map_err(TrainError::from)?;
+            corruptions.extend(found.into_iter().flatten().map(|part| severity_error(part, &results)));
+        }
+        each.extend(results);
+    }
+    if let Some(predictions) = predictions {
+        predictions.0.finish()?;
+    }
+    if let (Some(data), false) = (&args.network.data, parts.is_empty()) {
+        network.source = absolute_data(data);
+    }
+    let outcome = Outcome::new(each);
+    let robustness = match corruptions.is_empty() {
+        true => None,
+        false => {
+            let mut found = RobustnessFindings::new(network.label(), corruptions);
+            baseline.map_or(Ok(()), |baseline| found.compare(baseline))?;
+            Some(found)
+        }
+    };
+    let (test, preparation) = (&network.test.images, &network.preparation);
+    let beside = network
+        .model
+        .spec()
+        .filter(|_| robustness.is_none())
+        .and_then(|spec| Comparison::new(spec, network.depth, test, preparation, outcome.wrong));
+    let mut results = json!({
+        "images": outcome.images,
+        "wrong": outcome.wrong,
+        "error": outcome.error,
+        "loss": outcome.loss,
+        "top5_wrong": report.top5_wrong,
+        "top5_error": report.top5_error(),
+        "ece": report.ece(),
+        "confusion": report.confusion,
+        "model": network.model.to_string(),
+        "weights": network.weights,
+        "data": network.source,
+        "adapter": network.engine.name(),
+    });
+    if let Some(beside) = &beside {
+        results["published"] = beside.json();
+    }
+    if let (Some(results), Some(Value::Object(found))) = (
+        results.as_object_mut(),
+        robustness.as_ref().map(RobustnessFindings::json),
+    ) {
+        results.extend(found);
+    }
+    let summary = summary(&outcome, &report, beside.as_ref());
+    let finding = robustness.as_ref().map(RobustnessFindings::finding);
+    let mut items = robustness.as_ref().map_or_else(Vec::new, RobustnessFindings::items);
+    items.push(Item::heading("Error by class"));
+    items.push(Item::Table(by_class(&report, &test.class_names)));
+    if args.out.is_some() {
+        let mut facts = network.provenance(&cli::command_line(), network.seed)?;
+        let images = facts.iter_mut().find(|(name, _)| name == "test images");
+        images
+            .into_iter()
+            .for_each(|(_, value)| *value = outcome.images.to_string());
+        let page = Report {
+            title: format!("{} on {}", network.label(), network.source),
+            finding: finding.clone().unwrap_or_else(|| summary[0].clone()),
+            items: [summary.iter().map(Item::text).collect(), items.clone()].concat(),
+            cost: cli::cost("", begin, &network),
+            facts,
+        };
+        cli::deliver_as("results.json", &page, &results, args.out.as_deref(), args.json)?;
+    }
+    if args.json {
+        return cli::json_line(&results);
+    }
+    let lines = summary.into_iter().chain(finding).map(|line| line + "\n");
+    let table = Report {
+        items: items
+            .into_iter()
+            .filter(|item| matches!(item, Item::Table(_)))
+            .collect(),
+        ..Report::default()
+    };
+    Ok(lines.collect::<String>() + "\n" + &table.text())
+}
+
+impl Args {
+    /// The corruptions of CIFAR-10-C, each with its number of images: one is loaded at
+    /// a time. None of other data.
+    fn parts(&self, options: &TrainedNetworkOptions) -> Result<Vec<(Source, Option<usize>)>, CliError> {
+        let Some(data) = &self.network.data else {
+            return Ok(Vec::new());
+        };
+        let source: Source = absolute_data(data).parse().map_err(DataError::from)?;
+        if source.corruptions(0)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let limit = self
+            .network
+            .images
+            .limit_test
+            .map_or_else(|| options.recorded_limit_test(), |limit| Ok(Some(limit)));
+        Ok(source.parts(limit?)?)
+    }
+}
+
+/// Gives `network` the test images of `source`.
+fn load_test(network: &mut TrainedNetwork, source: &Source, limit: Option<usize>) -> Result<(), TrainError> {
+    let source = source
+        .clone()
+        .with_preparation(network.preparation)
+        .map_err(DataError::from)?;
+    let images = source.load_split(Split::Test, limit, network.seed)?;
+    network.engine.load(Split::Test, &images, &network.normalization)?;
+    network.test.images = images;
+    Ok(())
+}
+
+/// Evaluates all test images of `network`; returns loss and error of each. Predictions
+/// are numbered from `first`.
+fn evaluate_all(
+    network: &mut TrainedNetwork,
+    report: &mut ClassificationReport,
+    predictions: &mut Option<Predictions>,
+    begin: usize,
+) -> Result<Vec<[f32; 2]>, CliError> {
+    let set = &network.test.images;
     let bar = cli::bar(set.len() as u64, "images");
-    let mut report = ClassificationReport::new(set.classes());
     let mut each = Vec::with_capacity(set.len());
     let routes = [network.route.clone()];
     let (engine, size) = (network.engine.as_mut(), network.batch_size);
@@ -67,8 +227,8 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
             let probabilities = probabilities(logits);
             report.add(&image, &probabilities, label);
             each.push(result);
-            if let Some(predictions) = &mut predictions {
-                predictions.add(index, label, &image, &probabilities)?;
+            if let Some(predictions) = predictions {
+                predictions.add(begin + index, label, &image, &probabilities)?;
             }
         }
         bar.set_position(each.len() as u64);
@@ -76,36 +236,19 @@ pub fn eval(args: &Args) -> Result<String, CliError> {
     })?;
     bar.finish_and_clear();
     require_finite(network.engine.as_mut(), Split::Test, &routes[0], &each)?;
-    if let Some(predictions) = predictions {
-        predictions.0.finish()?;
-    }
-    let outcome = Outcome::new(each);
-    let (test, preparation) = (&network.test.images, &network.preparation);
-    let beside = network
-        .model
-        .spec()
-        .and_then(|spec| Comparison::new(spec, network.depth, test, preparation, outcome.wrong));
-    if args.json {
-        let mut results = json!({
-            "images": outcome.images,
-            "wrong": outcome.wrong,
-            "error": outcome.error,
-            "loss": outcome.loss,
-            "top5_wrong": report.top5_wrong,
-            "top5_error": report.top5_error(),
-            "ece": report.ece(),
-            "confusion": report.confusion,
-            "model": network.model.to_string(),
-            "weights": network.weights,
-            "data": network.source,
-            "adapter": network.engine.name(),
-        });
-        if let Some(beside) = beside {
-            results["published"] = beside.json();
-        }
-        return cli::json_line(&results);
-    }
-    Ok(text(&outcome, &report, beside.as_ref(), &test.class_names))
+    Ok(each)
+}
+
+/// The errors of one corruption at one severity, from loss and error of each image.
+fn severity_error(part: Corrupted, results: &[[f32; 2]]) -> (String, SeverityError) {
+    let outcome = Outcome::new(results[part.images].to_vec());
+    let error = SeverityError {
+        severity: part.severity,
+        images: outcome.images,
+        wrong: outcome.wrong,
+        loss: outcome.loss,
+    };
+    (part.corruption, error)
 }
 
 /// The file that `--predictions` names.
@@ -147,30 +290,24 @@ impl Predictions {
     }
 }
 
-fn text(outcome: &Outcome, report: &ClassificationReport, beside: Option<&Comparison>, names: &[String]) -> String {
-    let mut text = format!(
-        "{} of {} images wrong: error {:.2} %, loss {:.4} nats\n",
+/// The results of all images together, a line each.
+fn summary(outcome: &Outcome, report: &ClassificationReport, beside: Option<&Comparison>) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} of {} images wrong: error {:.2} %, loss {:.4} nats",
         outcome.wrong,
         outcome.images,
         100.0 * outcome.error,
         outcome.loss
-    );
+    )];
     if let (Some(wrong), Some(error)) = (report.top5_wrong, report.top5_error()) {
-        text.push_str(&format!("top-5: {wrong} images wrong: error {:.2} %\n", 100.0 * error));
+        lines.push(format!("top-5: {wrong} images wrong: error {:.2} %", 100.0 * error));
     }
-    text.push_str(&format!(
-        "expected calibration error: {:.2} % ({CALIBRATION_BINS} bins)\n",
+    lines.push(format!(
+        "expected calibration error: {:.2} % ({CALIBRATION_BINS} bins)",
         100.0 * report.ece()
     ));
-    if let Some(beside) = beside {
-        text.push_str(&format!("{}\n", beside.line()));
-    }
-    text.push('\n');
-    let table = Report {
-        items: vec![Item::Table(by_class(report, names))],
-        ..Report::default()
-    };
-    text + &table.text()
+    lines.extend(beside.map(Comparison::line));
+    lines
 }
 
 /// Images, errors and the most frequent wrong prediction of each class.
@@ -237,11 +374,15 @@ mod tests {
     fn people_read_the_error_of_each_class() {
         let (report, names) = report(6);
         let each = vec![[0.5, 1.0], [0.5, 1.0], [0.5, 1.0], [0.5, 0.0], [0.5, 0.0], [0.5, 0.0]];
-        let text = text(&Outcome::new(each), &report, None, &names);
-        let lines: Vec<&str> = text.lines().collect();
+        let lines = summary(&Outcome::new(each), &report, None);
         assert_eq!(lines[0], "3 of 6 images wrong: error 50.00 %, loss 0.5000 nats");
         assert_eq!(lines[1], "top-5: 0 images wrong: error 0.00 %");
-        let row: Vec<&str> = lines[6].split_whitespace().collect();
+        let table = Report {
+            items: vec![Item::Table(by_class(&report, &names))],
+            ..Report::default()
+        };
+        let text = table.text();
+        let row: Vec<&str> = text.lines().nth(2).unwrap_or_default().split_whitespace().collect();
         assert_eq!(
             row,
             ["class", "0", "4", "3", "75.00", "0", "class", "1", "(2)"],

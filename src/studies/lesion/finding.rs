@@ -16,6 +16,7 @@ impl LesionFindings {
             _ => self.of_each(&singles),
         }];
         sentences.extend(self.of_compared());
+        sentences.extend(self.of_corruption());
         sentences.join(" ")
     }
 

@@ -7,6 +7,7 @@
 //! experiments on one network; the functions here are the experiments.
 
 mod finding;
+mod corrupted;
 mod findings;
 mod many;
 mod pairs;

@@ -14,6 +14,7 @@ impl LesionFindings {
     pub fn items(&self) -> Vec<Item> {
         let mut items = Vec::new();
         self.single_items(&mut items);
+        self.corrupted_items(&mut items);
         self.class_items(&mut items);
         self.control_items(&mut items);
         self.response_items(&mut items);

@@ -8,6 +8,7 @@ use super::{
     ComparedNetwork, LesionFindings, RandomDeletions, Trials, all_pairs, delete, delete_random, deletion, greedy,
     reorder, responses, without_shortcut,
 };
+use crate::data::{DataError, Source};
 use crate::graph::{Block, BlockId};
 use crate::studies::error::StudyError;
 use crate::studies::evaluator::{Evaluator, StudyProgress};
@@ -224,11 +225,14 @@ impl LesionStudy {
             available: network.training_images,
             seed: self.seed,
         });
+        let source: Source = network.source.parse().map_err(DataError::from)?;
+        let corrupted = source.corruptions(network.images())?.unwrap_or_default();
         let images = self.out.as_ref().filter(|_| self.save_images);
         let evaluator = Evaluator::new(network)
             .result_log(log)
             .recalibrate(recalibration)
             .save_images(images.map(|out| out.join("images")))
+            .corrupted(corrupted)
             .progress(progress);
         self.experiments(evaluator, &whole_route, label)
     }
