@@ -86,7 +86,9 @@ impl LesionFindings {
                 }
             })
         });
-        let names = singles.iter().map(|lesion| format!("{} {}", lesion.blocks[0], lesion.names.join(" ")));
+        let names = singles
+            .iter()
+            .map(|lesion| format!("{} {}", lesion.blocks[0], lesion.names.join(" ")));
         let severities = self.whole.by_severity.iter().map(|count| count.severity.to_string());
         Figure {
             name: "lesions-by-severity".to_string(),

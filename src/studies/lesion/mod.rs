@@ -6,8 +6,8 @@
 //! norms use their running statistics. [`LesionStudy`] runs several
 //! experiments on one network; the functions here are the experiments.
 
-mod finding;
 mod corrupted;
+mod finding;
 mod findings;
 mod many;
 mod pairs;
