@@ -7,9 +7,11 @@
 train: driver
 	cargo run --release -- train
 
-# Unit tests, integration tests, doctests; the examples are compiled.
+# Unit tests, integration tests, doctests; the examples are compiled. Then, where
+# `make drivers` has fetched them, three compilers of GPUs' drivers.
 test: driver browser lint
 	cargo test
+	@sh scripts/drivers.sh --short
 
 lint:
 	cargo fmt --check

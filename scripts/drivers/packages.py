@@ -22,6 +22,9 @@ import urllib.request
 from pathlib import Path
 
 MIRROR = os.environ.get("RESIDUA_DEBIAN_MIRROR", "https://deb.debian.org/debian")
+# Packages of which one library is wanted: they bring no other packages, and of their
+# files only these.
+IN_PART = {"chromium-common": ["./usr/lib/chromium/libvk_swiftshader.so", "./usr/lib/chromium/vk_swiftshader_icd.json"]}
 # Packages that drivers name and do not need to run.
 NOT_NEEDED = {"python3", "python3-minimal", "debconf", "libc-bin", "media-types", "base-files", "dpkg", "usr-is-merged"}
 # Seconds until a server counts as absent.
@@ -87,13 +90,13 @@ def needed(index, wanted):
             raise Unavailable(f"the mirror has no package {name}")
         package = index[name]
         found[name] = package
-        open_names += names_of(package.get("Depends", "")) if name not in ("chromium-common",) else []
-        open_names += names_of(package.get("Pre-Depends", "")) if name not in ("chromium-common",) else []
+        if name not in IN_PART:
+            open_names += [*names_of(package.get("Depends", "")), *names_of(package.get("Pre-Depends", ""))]
     return {package["Package"]: package for package in found.values()}
 
 
-def unpack(package, root, only=None):
-    """Unpacks the data of a .deb file, or the part `only` of it."""
+def unpack(package, root, only=()):
+    """Unpacks the data of a .deb file, or the files `only` of it."""
     with package.open("rb") as file:
         if file.read(8) != b"!<arch>\n":
             raise Unavailable(f"{package} is no Debian package")
@@ -103,7 +106,7 @@ def unpack(package, root, only=None):
                 file.seek(size + size % 2, os.SEEK_CUR)
                 continue
             packing = {".xz": "-J", ".zst": "--zstd", ".gz": "-z"}[Path(name).suffix]
-            command = ["tar", "-x", packing, "-C", str(root), "--no-same-owner", *([only] if only else [])]
+            command = ["tar", "-x", packing, "-C", str(root), "--no-same-owner", *only]
             subprocess.run(command, input=file.read(size), check=True)
             return
     raise Unavailable(f"{package} has no data")
@@ -124,27 +127,36 @@ class Root:
     def has(self, wanted):
         return self.state.exists() and set(wanted) <= set(self.versions())
 
-    def install(self, wanted, update=False, only=None):
-        """Unpacks `wanted` and all that they need, unless they are here already."""
+    def install(self, wanted, may_fetch=True, update=False):
+        """Unpacks `wanted` and all that they need, unless they are here already.
+
+        Packages that are here stay as they are, unless all are to be the newest.
+        """
         if self.has(wanted) and not update:
             return
         if platform.machine() != "x86_64" or platform.system() != "Linux":
             raise Unavailable("the drivers are those of x86-64 Linux")
+        if not may_fetch:
+            raise Unavailable(f"no drivers in {self.path.parent}; `make drivers` fetches them")
+        here = {} if update or not self.state.exists() else self.versions()
         packages = needed(read_index(self.suite), wanted)
-        megabytes = sum(int(package["Size"]) for package in packages.values()) >> 20
-        print(f"{self.suite}: {len(packages)} packages, {megabytes} MB", file=sys.stderr, flush=True)
-        fresh = self.path.with_name(self.path.name + ".new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for package in packages.values():
-            file = fresh / "package.deb"
+        missing = {name: package for name, package in packages.items() if name not in here}
+        megabytes = sum(int(package["Size"]) for package in missing.values()) >> 20
+        print(f"{self.suite}: {len(missing)} packages, {megabytes} MB", file=sys.stderr, flush=True)
+        goal = self.path if here else self.path.with_name(self.path.name + ".new")
+        if not here:
+            shutil.rmtree(goal, ignore_errors=True)
+            goal.mkdir(parents=True)
+        for name, package in missing.items():
+            file = goal / "package.deb"
             fetch(f"{MIRROR}/{package['Filename']}", file, package["SHA256"])
-            unpack(file, fresh, (only or {}).get(package["Package"]))
+            unpack(file, goal, IN_PART.get(name, ()))
             file.unlink()
-        lines = sorted(f"{name} {package['Version']}\n" for name, package in packages.items())
-        (fresh / self.state.name).write_text("".join(lines))
-        shutil.rmtree(self.path, ignore_errors=True)
-        fresh.rename(self.path)
+        versions = {**here, **{name: package["Version"] for name, package in missing.items()}}
+        (goal / self.state.name).write_text("".join(f"{name} {versions[name]}\n" for name in sorted(versions)))
+        if not here:
+            shutil.rmtree(self.path, ignore_errors=True)
+            goal.rename(self.path)
 
     def folders(self):
         """Where its libraries are."""

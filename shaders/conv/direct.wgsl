@@ -47,6 +47,9 @@ const INNER_Y: u32 = 2u;
 // Whether rows of source and destination are accessed as vec4.
 const SOURCE_VEC4: bool = true;
 const DEST_VEC4: bool = true;
+// Whether `tile` goes through the rows of a large kernel in a loop, with one row of
+// source pixels at a time: PY is 1, and TRANSPOSED is false.
+const BY_ROWS: bool = false;
 const WG: u32 = 64u;
 // An element of source and destination in memory, and four elements.
 alias Stored = f32;
@@ -152,25 +155,41 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 
     for (var c = 0u; c < SC; c++) {
-        let taken = window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), sx, sy);
-        let first_weight = (block * SC + c) * TAPS * KB4;
-        for (var q = 0u; q < KB4; q++) { // unroll
-            var w: array<vec4f, TAPS>;
-            for (var tap = 0u; tap < TAPS; tap++) { // unroll
-                w[tap] = weights4[first_weight + tap * KB4 + q];
+        if (BY_ROWS) { // static
+            let plane = ((n * GROUPS + channel_group) * SC + c) * (SH * SW);
+            for (var ky = 0u; ky < KERNEL; ky++) {
+                let row = columns(plane, sx, sy + ky - LEFT);
+                let first_weight = ((block * SC + c) * KERNEL + ky) * KERNEL * KB4;
+                for (var kx = 0u; kx < KERNEL; kx++) { // unroll
+                    for (var q = 0u; q < KB4; q++) { // unroll
+                        let w = weights4[first_weight + kx * KB4 + q];
+                        for (var px = 0u; px < PX; px++) { // unroll
+                            acc[px * KB4 + q] += row[px * STRIDE + kx] * w;
+                        }
+                    }
+                }
             }
-            for (var py = 0u; py < PY; py++) { // unroll
-                for (var px = 0u; px < PX; px++) { // unroll
-                    for (var ky = 0u; ky < KERNEL; ky++) { // unroll
-                        for (var kx = 0u; kx < KERNEL; kx++) { // unroll
-                            if (!TRANSPOSED) { // static
-                                acc[(py * PX + px) * KB4 + q] +=
-                                    taken[(py * STRIDE + ky) * COLS + px * STRIDE + kx] * w[ky * KERNEL + kx];
-                            }
-                            if (TRANSPOSED && (py + PADDING - ky) % STRIDE == 0u && (px + PADDING - kx) % STRIDE == 0u) { // static
-                                acc[(py * PX + px) * KB4 + q] +=
-                                    taken[((py + PADDING - ky) / STRIDE + LEFT) * COLS + (px + PADDING - kx) / STRIDE + LEFT]
-                                    * w[ky * KERNEL + kx];
+        } else {
+            let taken = window(((n * GROUPS + channel_group) * SC + c) * (SH * SW), sx, sy);
+            let first_weight = (block * SC + c) * TAPS * KB4;
+            for (var q = 0u; q < KB4; q++) { // unroll
+                var w: array<vec4f, TAPS>;
+                for (var tap = 0u; tap < TAPS; tap++) { // unroll
+                    w[tap] = weights4[first_weight + tap * KB4 + q];
+                }
+                for (var py = 0u; py < PY; py++) { // unroll
+                    for (var px = 0u; px < PX; px++) { // unroll
+                        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                            for (var kx = 0u; kx < KERNEL; kx++) { // unroll
+                                if (!TRANSPOSED) { // static
+                                    acc[(py * PX + px) * KB4 + q] +=
+                                        taken[(py * STRIDE + ky) * COLS + px * STRIDE + kx] * w[ky * KERNEL + kx];
+                                }
+                                if (TRANSPOSED && (py + PADDING - ky) % STRIDE == 0u && (px + PADDING - kx) % STRIDE == 0u) { // static
+                                    acc[(py * PX + px) * KB4 + q] +=
+                                        taken[((py + PADDING - ky) / STRIDE + LEFT) * COLS + (px + PADDING - kx) / STRIDE + LEFT]
+                                        * w[ky * KERNEL + kx];
+                                }
                             }
                         }
                     }

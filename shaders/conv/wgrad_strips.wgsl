@@ -1,10 +1,10 @@
 // Weight gradient of a convolution, one strip of columns per invocation.
 //
 // dW[k, c, ky, kx] is the sum over images and pixels of dy[k, y, x] times
-// x[c, y·S + ky − P, x·S + kx − P], where x is `source`. One invocation keeps
-// KB × CB × TAPS sums in registers and walks down a strip of PX output columns,
-// image after image, with the source rows that the current output row needs in
-// a sliding window. `reduce.wgsl` adds the sums of all strips in a fixed order:
+// x[c, y·S + ky − P, x·S + kx − P], where x is `source`. One invocation keeps the
+// sums of TAP_ROWS rows of KB × CB kernels in registers and walks down a strip of
+// PX output columns, image after image, with the source rows that the current
+// output row needs in a sliding window. `reduce.wgsl` adds the sums of all strips in a fixed order:
 // there are no atomics, and the bits are the same every time.
 
 // import columns
@@ -28,6 +28,8 @@ const KB: u32 = 4u;
 const CB: u32 = 2u;
 // Source columns beyond the strip's own PX · STRIDE.
 const RIGHT: u32 = 1u;
+// Rows of a kernel whose sums an invocation has: a divisor of KERNEL.
+const TAP_ROWS: u32 = 3u;
 // Images that an invocation walks over, and the number of splits before this
 // dispatch's.
 const IMAGES: u32 = 1u;
@@ -50,10 +52,14 @@ const ONE_SIDED: bool = false;
 // Values of a piece of a row of dy.
 const DY_COLS: u32 = PX;
 // Rows of the window that the next output row uses again.
-const KEPT_ROWS: u32 = max(KERNEL, STRIDE) - STRIDE;
+const KEPT_ROWS: u32 = max(TAP_ROWS, STRIDE) - STRIDE;
 // Steps above the image that only fill those rows.
 const FILL_STEPS: u32 = (KEPT_ROWS + STRIDE - 1u) / STRIDE;
 const TAPS: u32 = KERNEL * KERNEL;
+// Taps of an invocation, of each kernel, and the number of invocations that share
+// a kernel.
+const OWN_TAPS: u32 = TAP_ROWS * KERNEL;
+const ROW_BLOCKS: u32 = KERNEL / TAP_ROWS;
 const K_BLOCKS: u32 = (DC + KB - 1u) / KB;
 const C_BLOCKS: u32 = (SC + CB - 1u) / CB;
 
@@ -64,12 +70,14 @@ const C_BLOCKS: u32 = (SC + CB - 1u) / CB;
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>; // splits, GROUPS·DC, SC, TAPS
 
 // Grid: x, folded into z, over channel blocks, of which wide 1×1 convolutions
-// have hundreds of thousands; y over splits. A split is a strip of a range of
-// images.
+// have hundreds of thousands, and rows of kernels; y over splits. A split is a
+// strip of a range of images.
 @compute @workgroup_size(WG)
 fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(local_invocation_id) local: vec3u) {
-    let block = flat_workgroup_xz(group, groups);
+    let index = flat_workgroup_xz(group, groups);
+    let block = index / ROW_BLOCKS;
+    let first_row = index % ROW_BLOCKS * TAP_ROWS;
     let split = group.y * WG + local.x;
     let strip = split % TILES_X;
     let batch = arrayLength(&source) / (GROUPS * SC * SH * SW);
@@ -83,17 +91,17 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     let c0 = block % C_BLOCKS * CB;
     let sx = strip * INNER_X;
 
-    var acc: array<f32, KB * CB * TAPS>;
-    var window: array<f32, CB * KERNEL * COLS>;
+    var acc: array<f32, KB * CB * OWN_TAPS>;
+    var window: array<f32, CB * TAP_ROWS * COLS>;
     for (var n = first; n < last; n++) {
         for (var step = 0u; step < DH + FILL_STEPS; step++) {
             let oy = step - FILL_STEPS;
             for (var c = 0u; c < CB; c++) { // unroll
                 let plane = ((n * GROUPS + channel_group) * SC + min(c0 + c, SC - 1u)) * (SH * SW);
-                for (var r = 0u; r < KERNEL - KEPT_ROWS; r++) { // unroll
-                    let row = columns(plane, sx, oy * STRIDE + KEPT_ROWS + r - PADDING);
+                for (var r = 0u; r < TAP_ROWS - KEPT_ROWS; r++) { // unroll
+                    let row = columns(plane, sx, oy * STRIDE + first_row + KEPT_ROWS + r - PADDING);
                     for (var j = 0u; j < COLS; j++) { // unroll
-                        window[(c * KERNEL + KEPT_ROWS + r) * COLS + j] = row[j];
+                        window[(c * TAP_ROWS + KEPT_ROWS + r) * COLS + j] = row[j];
                     }
                 }
             }
@@ -102,11 +110,11 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
                     let row = ((n * GROUPS + channel_group) * DC + min(k0 + k, DC - 1u)) * (DH * DW) + oy * DW;
                     let g = dy_row(row, strip * PX, true);
                     for (var c = 0u; c < CB; c++) { // unroll
-                        for (var ky = 0u; ky < KERNEL; ky++) { // unroll
+                        for (var ky = 0u; ky < TAP_ROWS; ky++) { // unroll
                             for (var kx = 0u; kx < KERNEL; kx++) { // unroll
                                 for (var px = 0u; px < PX; px++) { // unroll
-                                    acc[((k * CB + c) * KERNEL + ky) * KERNEL + kx] +=
-                                        g[px] * window[(c * KERNEL + ky) * COLS + px * STRIDE + kx];
+                                    acc[((k * CB + c) * TAP_ROWS + ky) * KERNEL + kx] +=
+                                        g[px] * window[(c * TAP_ROWS + ky) * COLS + px * STRIDE + kx];
                                 }
                             }
                         }
@@ -115,7 +123,7 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
             }
             for (var c = 0u; c < CB; c++) { // unroll
                 for (var i = 0u; i < KEPT_ROWS * COLS; i++) { // unroll
-                    window[c * KERNEL * COLS + i] = window[c * KERNEL * COLS + STRIDE * COLS + i];
+                    window[c * TAP_ROWS * COLS + i] = window[c * TAP_ROWS * COLS + STRIDE * COLS + i];
                 }
             }
         }
@@ -125,8 +133,8 @@ fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
         for (var c = 0u; c < CB; c++) { // unroll
             if ((DC % KB == 0u || k0 + k < DC) && (SC % CB == 0u || c0 + c < SC)) {
                 let filter_at = (((FIRST_SPLIT + split) * GROUPS + channel_group) * DC + k0 + k) * SC + c0 + c;
-                for (var tap = 0u; tap < TAPS; tap++) { // unroll
-                    partial[filter_at * TAPS + tap] = acc[(k * CB + c) * TAPS + tap];
+                for (var tap = 0u; tap < OWN_TAPS; tap++) { // unroll
+                    partial[filter_at * TAPS + first_row * KERNEL + tap] = acc[(k * CB + c) * OWN_TAPS + tap];
                 }
             }
         }

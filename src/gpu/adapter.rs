@@ -45,7 +45,19 @@ pub struct AdapterInfo {
     pub timestamps: bool,
 }
 
+/// Drivers on the processor whose compiler, LLVM, takes seconds for thousands of
+/// operations in a row. SwiftShader's takes minutes, and programs for WARP go through
+/// HLSL, with texts of a megabyte.
+const LONG_PROGRAMS: [&str; 1] = ["llvmpipe"];
+
 impl AdapterInfo {
+    /// Whether kernels for processors, with thousands of operations in a row, are
+    /// compiled in time: by the drivers that are known to. Every other driver on a
+    /// processor gets the short kernels of GPUs.
+    pub fn compiles_long_programs(&self) -> bool {
+        self.kind != AdapterKind::Cpu || LONG_PROGRAMS.contains(&&*self.driver)
+    }
+
     /// The subgroup size where all subgroups have the same one, a power of two;
     /// otherwise 0.
     pub(super) fn subgroup_size(&self) -> u32 {
@@ -196,5 +208,30 @@ fn kind(device_type: wgpu::DeviceType) -> AdapterKind {
         wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
         wgpu::DeviceType::Cpu => AdapterKind::Cpu,
         wgpu::DeviceType::Other => AdapterKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_drivers_on_processors_lavapipe_alone_gets_long_programs() {
+        let adapter = |kind: AdapterKind, driver: &str| AdapterInfo {
+            name: "a".into(),
+            kind,
+            backend: "Vulkan".into(),
+            driver: driver.into(),
+            driver_info: String::new(),
+            max_binding: 1 << 27,
+            max_buffer: 1 << 28,
+            subgroup: (4, 4),
+            f16: false,
+            timestamps: false,
+        };
+        let long = |kind, driver| adapter(kind, driver).compiles_long_programs();
+        assert!(long(AdapterKind::Cpu, "llvmpipe"));
+        assert!(!long(AdapterKind::Cpu, "SwiftShader driver"));
+        assert!(long(AdapterKind::Discrete, "any"));
     }
 }

@@ -54,6 +54,9 @@ pub struct Limits {
     pub subgroup: u32,
     /// Whether shaders can use 64-bit integers.
     pub int64: bool,
+    /// Whether the driver compiles long programs in time
+    /// ([`AdapterInfo::compiles_long_programs`]).
+    pub long_programs: bool,
     /// Device memory in bytes; `None` where the graphics API does not tell, and for
     /// drivers on the processor.
     pub memory: Option<u64>,
@@ -161,6 +164,7 @@ impl Gpu {
     ) -> Result<Self, GpuError> {
         let mut info = adapter::describe(adapter);
         let budget = Budget::of(info.kind)?;
+        let long_programs = info.compiles_long_programs();
         info.kind = overrides.kind.unwrap_or(info.kind);
         info.f16 &= !overrides.no_f16;
         // Request the adapter's own limits: the images and activations of large
@@ -217,6 +221,7 @@ impl Gpu {
                     0
                 },
                 int64: features.contains(wgpu::Features::SHADER_INT64),
+                long_programs,
                 memory: overrides.memory.or_else(|| adapter::memory(adapter)),
             },
             budget,

@@ -10,8 +10,8 @@ use crate::graph::{Precision, Shape};
 /// What kernels need to know about the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// Whether a CPU runs the shaders: loads are expensive there, and large
-    /// register tiles are faster.
+    /// Whether a CPU runs the shaders, whose driver compiles long programs in time:
+    /// loads are expensive there, and large register tiles are faster.
     pub cpu: bool,
     /// Largest binding in bytes.
     pub binding: u64,

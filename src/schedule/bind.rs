@@ -11,7 +11,7 @@ pub const MACS_PER_BYTE: u64 = 8;
 /// The properties of `gpu` that kernels depend on.
 pub fn target(gpu: &Gpu) -> Target {
     let limits = gpu.limits();
-    let cpu = gpu.info().kind == AdapterKind::Cpu;
+    let cpu = gpu.info().kind == AdapterKind::Cpu && limits.long_programs;
     Target {
         cpu,
         binding: limits.binding,

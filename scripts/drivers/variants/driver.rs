@@ -168,7 +168,7 @@ impl Driver {
 
     /// What kernels need to know about this adapter, which wgpu describes as `info`.
     pub fn target(&self, info: &AdapterInfo) -> Target {
-        let cpu = info.kind == AdapterKind::Cpu;
+        let cpu = info.kind == AdapterKind::Cpu && info.compiles_long_programs();
         let (smallest, largest) = info.subgroup;
         let fixed = self.subgroups && smallest == largest && smallest.is_power_of_two();
         Target {

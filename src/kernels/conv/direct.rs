@@ -15,6 +15,9 @@ use crate::kernels::text::{AlgorithmConfig, number};
 const FILE: &str = "conv/direct";
 /// Destination channels of a tile, at most.
 const MOST_CHANNELS: usize = 16;
+/// With more taps, a kernel for GPUs goes through them row by row where it can, and
+/// has few pixels where it cannot.
+const MANY_TAPS: usize = 20;
 /// Accumulators of one invocation of Winograd's scheme, at most: four for each
 /// pixel and channel.
 const MOST_WINOGRAD_ACCUMULATORS: usize = 1024;
@@ -157,6 +160,8 @@ impl Direct {
         let blocks = conv.groups * dc.div_ceil(tile.kb);
         let packed = blocks * sc * scheme.packed_taps(&conv) * tile.kb;
         let mut constants = problem.tile_constants(tile, workgroup_size);
+        let by_rows = scheme == Scheme::Taps && goes_by_rows(tile.py, &problem.destination(), target);
+        constants.push(("BY_ROWS", by_rows.into()));
         if let Scheme::Winograd { channels } = scheme {
             constants.push(("CHANNELS", channels.into()));
         }
@@ -182,6 +187,20 @@ impl Direct {
     }
 }
 
+/// Whether a tile of `py` rows loops over the rows of its kernel: on a GPU, pixels
+/// and weights of many taps would leave too few registers for the sums.
+fn goes_by_rows(py: usize, dest: &Destination, target: &Target) -> bool {
+    !target.cpu && !dest.transposed && py == 1 && dest.taps() > MANY_TAPS
+}
+
+/// Taps in the straight-line body of a tile of `py` rows.
+fn body_taps(py: usize, dest: &Destination, target: &Target) -> usize {
+    match goes_by_rows(py, dest, target) {
+        true => dest.conv.kernel,
+        false => dest.taps(),
+    }
+}
+
 /// The default tile for `dest`.
 fn default_tile(dest: &Destination, target: &Target) -> Tile {
     let (wide, tall, body, accumulators) = match target.cpu {
@@ -189,13 +208,15 @@ fn default_tile(dest: &Destination, target: &Target) -> Tile {
         // the body is enough for it.
         true if dest.width <= 16 => (16, 2, CPU_BODY / 2, CPU_ACCUMULATORS),
         true => (8, 4, CPU_BODY, CPU_ACCUMULATORS),
+        false if dest.taps() > MANY_TAPS && !dest.transposed => (4, 1, GPU_BODY, GPU_ACCUMULATORS),
         // The taps of a large kernel are a long body for a few pixels already.
-        false if dest.taps() > GPU_BODY / 16 => (2, 1, GPU_BODY, GPU_ACCUMULATORS),
+        false if dest.taps() > MANY_TAPS => (2, 1, GPU_BODY, GPU_ACCUMULATORS),
         false => (4, 2, GPU_BODY, GPU_ACCUMULATORS),
     };
     let px = tile_side(dest.width, wide, dest.unit());
     let py = tile_side(dest.height, tall, dest.unit());
-    let budget = (body / dest.taps()).min(accumulators).max(4 * px * py);
+    let taps = body_taps(py, dest, target);
+    let budget = (body / taps).min(accumulators).max(4 * px * py);
     let kb = channel_block(dest.channels, budget / (px * py), MOST_CHANNELS);
     Tile { px, py, kb }
 }
@@ -228,7 +249,10 @@ fn alternative_tiles(dest: &Destination, target: &Target) -> Vec<Tile> {
         py: tile_side(dest.height, tall, dest.unit()),
         kb: channel_block(dest.channels, channels, MOST_CHANNELS),
     });
-    let small = |tile: &Tile| tile.accumulators() <= accumulators && tile.accumulators() * dest.taps() <= body;
+    let small = |tile: &Tile| {
+        let sums = tile.accumulators();
+        sums <= accumulators && sums * body_taps(tile.py, dest, target) <= body
+    };
     distinct(fitted.filter(small))
 }
 

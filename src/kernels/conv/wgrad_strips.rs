@@ -22,6 +22,19 @@ const MANY_TAPS_PRODUCTS: usize = 64;
 /// loads.
 const GPU_SUMS: usize = 40;
 
+/// On GPUs the rows of a kernel with this side or a larger one are divided among
+/// invocations: the sums of all its taps would fill the registers.
+const LARGE_KERNEL: usize = 5;
+
+/// Rows of a kernel whose sums one invocation has.
+fn tap_rows(kernel: usize, target: &Target) -> usize {
+    if !target.cpu && kernel >= LARGE_KERNEL {
+        1
+    } else {
+        kernel
+    }
+}
+
 /// Weight gradient, where each invocation walks down a strip of columns. The
 /// lanes of a CPU's vector have different images and strips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,7 +60,8 @@ pub struct StripTile {
 
 impl StripTile {
     fn default_for(problem: &WeightGradient, target: &Target) -> Self {
-        let taps = problem.conv.kernel * problem.conv.kernel;
+        let kernel = problem.conv.kernel;
+        let taps = tap_rows(kernel, target) * kernel;
         let ((c, k), (_, width)) = (problem.group_channels(), problem.dy.plane());
         let (body, most_px, most_kb, most_cb) = if target.cpu && taps >= MANY_TAPS {
             (MANY_TAPS_PRODUCTS * taps, 8, 8, 8)
@@ -67,7 +81,8 @@ impl StripTile {
 
     /// Tiles that may be faster than the default, the most promising first.
     fn alternatives(problem: &WeightGradient, target: &Target) -> Vec<Self> {
-        let taps = problem.conv.kernel * problem.conv.kernel;
+        let kernel = problem.conv.kernel;
+        let taps = tap_rows(kernel, target) * kernel;
         let ((c, k), (_, width)) = (problem.group_channels(), problem.dy.plane());
         // On a CPU each one takes a second to compile, so there are few.
         let (sides, body): (&[[usize; 3]], usize) = if target.cpu {
@@ -154,7 +169,9 @@ impl WgradStrips {
         let StripTile { px, kb, cb } = self.tile;
         let (c, k) = problem.group_channels();
         let strips = problem.strips(px);
-        let blocks = problem.conv.groups * k.div_ceil(kb) * c.div_ceil(cb);
+        let kernel = problem.conv.kernel;
+        let tap_rows = tap_rows(kernel, target);
+        let blocks = problem.conv.groups * k.div_ceil(kb) * c.div_ceil(cb) * (kernel / tap_rows);
         let bytes = problem.dw.bytes(1) * strips as u64;
         let per_image = strips * blocks;
         let walk = Walk {
@@ -170,7 +187,7 @@ impl WgradStrips {
             true => self.workgroup_size.min(splits.next_power_of_two().max(CPU_VECTOR)),
             false => self.workgroup_size,
         };
-        let own = [("KB", kb.into()), ("CB", cb.into())];
+        let own = [("KB", kb.into()), ("CB", cb.into()), ("TAP_ROWS", tap_rows.into())];
         Some(walk.lower(problem, batch, &own, [workgroup_size, workgroup_size], target))
     }
 }
