@@ -67,6 +67,8 @@ class Farm:
 
     def __init__(self, short):
         self.short = self.default_only = short
+        # Nobody expects hundreds of megabytes from a test: only a machine for tests fetches them for it.
+        self.may_fetch = not short or "CI" in os.environ
         facts = tomllib.loads((HERE / "drivers.toml").read_text())
         self.all_drivers = facts["driver"]
         self.drivers = [driver for driver in self.all_drivers if driver.get("short") or not short]
@@ -79,12 +81,12 @@ class Farm:
 
     # Programs.
 
-    def prepare(self, may_fetch, update):
-        """Unpacks the drivers and builds the programs."""
+    def unpack(self, update):
+        """Unpacks the drivers."""
         for suite in dict.fromkeys(driver["suite"] for driver in self.drivers):
             root = Root(CACHE, suite)
             try:
-                root.install(WANTED[suite], may_fetch, update)
+                root.install(WANTED[suite], self.may_fetch, update)
             except Unavailable as problem:
                 if self.short:
                     raise
@@ -92,6 +94,9 @@ class Farm:
                 continue
             self.roots[suite] = root
         self.drivers = [driver for driver in self.drivers if driver["suite"] in self.roots]
+
+    def build_programs(self):
+        """Builds what the drivers are given."""
         self.variants = self.build(["--example", "variants"])["variants"]
         if any(driver.get("runs") for driver in self.drivers):
             programs = self.build(["--test", "it"])
@@ -197,6 +202,8 @@ class Farm:
     def tint(self, folder, rows):
         """The errors of Tint, by number."""
         dawn = CACHE / "dawn"
+        if not dawn.exists() and not self.may_fetch:
+            raise Unavailable(f"no {DAWN}; `make drivers` fetches it")
         if not dawn.exists():
             install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", f"{dawn}.new", DAWN]
             answer = subprocess.run(install, capture_output=True, text=True)
@@ -389,6 +396,7 @@ def judge(farm, driver, rows):
     times = sorted(row["milliseconds"] for row in compiled)
     return {
         "driver": driver["name"],
+        "tuning": not farm.default_only,
         "variants": len(compiled),
         "refused": len(refused),
         "left_out": sum("left_out" in row for row in rows),
@@ -427,15 +435,9 @@ def table(farm, compiled, languages, executed, cold, dates):
         "Mesa's drivers for GPUs open a device here without the hardware: a *shim* stands in for the kernel's "
         "driver. Their compilers are the real ones; submissions do nothing. What is compiled, in both precisions: the "
         "default kernels of ResNet-20, pre-activation ResNet-164, WRN-16-4, ResNeXt-50 and DenseNet-40 (of layers "
-        "that differ in channels only, four)"
-        + (
-            ". "
-            if farm.default_only
-            else ", those of all other networks that `residua models` lists, and all that the tuner may choose for "
-            "the first two. "
-        )
-        + "The drivers, what a kernel may cost on them, and the failures that are known are in "
-        "`scripts/drivers/drivers.toml`.",
+        "that differ in channels only, four); in rows *with tuning* also those of all other networks that `residua "
+        "models` lists, and all that the tuner may choose for the first two. The drivers, what a kernel may cost on "
+        "them, and the failures that are known are in `scripts/drivers/drivers.toml`.",
         "",
         "## Compilers of drivers",
         "",
@@ -448,7 +450,7 @@ def table(farm, compiled, languages, executed, cold, dates):
     ]
     for head, row in compiled:
         lines.append(
-            f"| {row['driver']} | {head['driver']} | {row['variants']} | {row['refused']} | {row['default']} | "
+            f"| {row['driver']} | {head['driver']} | {row['variants']}{' with tuning' if row.get('tuning') else ''} | {row['refused']} | {row['default']} | "
             f"{row['default_spilling']} | {row['tuner_spilling']} | {row['registers'] or ''} | "
             f"{row['waves'] if row['waves'] is not None else ''} of {row['most']} | {row['median']:.1f} | {row['longest']:.0f} |"
         )
@@ -494,7 +496,8 @@ def table(farm, compiled, languages, executed, cold, dates):
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     if cold:
         lines += cold_table(cold)
-    lines += ["", "## Known failures", "", "| driver | kernel | what | seen | reason |", "|---|---|---|---:|---|"]
+    if farm.expected:
+        lines += ["", "## Known failures", "", "| driver | kernel | what | seen | reason |", "|---|---|---|---:|---|"]
     for one in farm.expected:
         lines.append(f"| {one['driver']} | `{one['kernel']}` | {one['what']} | {one.get('seen', 0)} | {one['reason']} |")
     if farm.missing:
@@ -643,11 +646,11 @@ def run_driver(farm, driver):
 
 
 def run_cold(farm, program):
-    """What starts with empty caches cost on each lavapipe, and how fast it is afterwards.
+    """What a start with empty caches costs on each lavapipe, and how fast it is afterwards.
 
     `program` is a release build of `residua`. Under twelve minutes on an idle machine of two cores.
     """
-    drivers = [driver for driver in farm.drivers if driver.get("runs") and driver["icd"] == "lvp"]
+    drivers = farm.drivers
     rows = [{"driver": driver["name"], "speed": []} for driver in drivers]
     runs = {
         "resnet20": ["train", "--model", "resnet20", "--data", "synthetic", "--steps", "2", "--no-autotune"],
@@ -739,19 +742,21 @@ def main():
     options = options.parse_args()
     began = time.monotonic()
     farm = Farm(options.short)
-    # Nobody expects hundreds of megabytes from a test: only a machine for tests fetches them for it.
-    may_fetch = not options.short or "CI" in os.environ
     farm.default_only = options.short or options.default
+    if options.cold:
+        farm.drivers = [driver for driver in farm.drivers if driver["icd"] == "lvp"]
     if options.only:
         farm.drivers = [driver for driver in farm.drivers if options.only.lower() in driver["name"].lower()]
     try:
-        farm.prepare(may_fetch, options.update)
+        farm.unpack(options.update)
     except Unavailable as problem:
         say(f"Drivers without hardware were not tested: {problem}")
         return 0
     results = Results()
     if options.cold:
         results.store("cold", run_cold(farm, Path(options.cold).resolve()))
+    else:
+        farm.build_programs()
     for driver in [] if options.cold else farm.drivers:
         if driver.get("runs"):
             found = run_driver(farm, driver)
