@@ -98,11 +98,9 @@ impl RobustnessFindings {
             title: format!("{}: error by corruption and severity", self.label),
             caption: match self.counted().count() == self.corruptions.len() {
                 true => "Every row is a corruption of the same images, from weak to strong.".to_string(),
-                false => {
-                    "Every row is a corruption of the same images, from weak to strong. Those behind the last of the \
-                          paper's are not a part of the mean corruption error."
-                        .to_string()
-                }
+                false => "Every row is a corruption of the same images, from weak to strong. The last rows are no \
+                     corruptions of the paper, and no part of the mean corruption error."
+                    .to_string(),
             },
             emphasis: String::new(),
             x: Axis::named("severity", severities.iter().map(usize::to_string).collect()),
@@ -210,12 +208,16 @@ impl RobustnessFindings {
             Column::percent("interval_high", "95 % to (%)"),
             Column::number("loss", "loss (nats)", 4),
         ];
-        Table::new(
-            "severities",
-            "Every corruption at every severity",
-            columns,
-            rows.collect(),
-        )
+        // The figure and the table of corruptions show the same errors, in less room.
+        Table {
+            file_only: true,
+            ..Table::new(
+                "severities",
+                "Every corruption at every severity",
+                columns,
+                rows.collect(),
+            )
+        }
     }
 }
 
