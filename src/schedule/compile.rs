@@ -123,7 +123,15 @@ impl Arguments {
         let numbers = program.bindings.iter().map(|&(binding, _)| binding);
         let bindings: Vec<_> = numbers.zip(self.0.iter().map(Binding::whole)).collect();
         let dispatch = gpu.dispatch(&pipeline, &bindings, [1, 1, 1])?;
+        let began = Instant::now();
         let submission = gpu.submit(|recorder| recorder.dispatch(&dispatch));
-        gpu.wait(&submission)
+        gpu.wait(&submission)?;
+        log::debug!(
+            "first run of {}, {} bytes: {:.2} s",
+            program.label,
+            program.source.len(),
+            began.elapsed().as_secs_f64()
+        );
+        Ok(())
     }
 }
