@@ -7,10 +7,13 @@
 train: driver
 	cargo run --release -- train
 
-# Unit tests, integration tests, doctests; the examples are compiled. Then, where
-# `make drivers` has fetched them, three compilers of GPUs' drivers.
+# Unit tests, integration tests, doctests; the examples are compiled. Tests of kernels
+# and of whole networks choose the kernels that they test. All others take those of
+# GPUs, on every adapter, because a processor's driver compiles them faster. What is
+# compiled and tuned stays out of the user's cache. Then, where `make drivers` has
+# fetched them, three compilers of GPUs' drivers.
 test: driver browser lint
-	cargo test
+	XDG_CACHE_HOME="$(CURDIR)/target/test-cache" RESIDUA_TEST_DEVICE=kind=discrete cargo test
 	@sh scripts/drivers.sh --short
 
 lint:

@@ -68,8 +68,9 @@ impl Gpu {
 
 /// What `RESIDUA_TEST_DEVICE` asks for, such as `lose-after=40`, `memory=1000000`,
 /// `alter=pointwise/relu|max|min`, `hang=conv/direct` or `crash=conv/direct`: how
-/// a test lets the devices of a program fail. Only builds with debug assertions
-/// heed it.
+/// a test lets the devices of a program fail. `kind=discrete` treats an adapter for
+/// which nothing else is asked as a GPU, whose kernels a processor's driver compiles
+/// in a fraction of the time. Only builds with debug assertions heed it.
 #[cfg(debug_assertions)]
 pub(super) fn asked_for(mut overrides: super::AdapterOverrides) -> super::AdapterOverrides {
     let Ok(text) = std::env::var("RESIDUA_TEST_DEVICE") else {
@@ -82,6 +83,7 @@ pub(super) fn asked_for(mut overrides: super::AdapterOverrides) -> super::Adapte
         let broken = |fault| words.first().map(|&label| BrokenKernels { label, fault });
         match (name, &words[..]) {
             ("lose-after", _) => overrides.lose_after = value.parse().ok(),
+            ("kind", ["discrete"]) => overrides.kind = overrides.kind.or(Some(super::AdapterKind::Discrete)),
             ("memory", _) => overrides.memory = value.parse().ok(),
             ("alter", &[_, from, to]) => overrides.broken = broken(KernelFault::Altered { from, to }),
             ("hang", _) => overrides.broken = broken(KernelFault::Hangs),

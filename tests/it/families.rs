@@ -26,7 +26,7 @@ fn device_engine(gpu: &Arc<Gpu>, train: Network, eval: Network) -> DeviceEngine 
 /// Every network of a fixture.
 fn check(name: &str) {
     let fixture = Fixture::load(&format!("families/{name}"));
-    let gpu = device::open(&AdapterOverrides {
+    let gpu = device::own(&AdapterOverrides {
         binding: Some(BINDING),
         ..AdapterOverrides::default()
     });
@@ -224,7 +224,7 @@ fn resnet_50_on_photographs() {
 
     let spec: ModelSpec = "resnet50".parse().unwrap();
     let network = spec.build(&InputShape::IMAGENET, Mode::Eval).unwrap();
-    let gpu = device::open(&AdapterOverrides::default());
+    let gpu = device::own(&AdapterOverrides::default());
     let mut engine = DeviceEngine::new(gpu, None, network, |_| true).unwrap();
     let graph = engine.graph().clone();
     let weights = family::initial(&graph);

@@ -37,7 +37,7 @@ impl Net {
         let fixture = Fixture::load(fixture);
         let eval = graph(Mode::Eval);
         fixture.check_digests(&eval);
-        let gpu = device::open(&AdapterOverrides::default());
+        let gpu = device::own(&AdapterOverrides::default());
         let session = Session::new(gpu, Some(graph(Mode::Train)), eval.clone(), |_| true).unwrap();
         Net {
             fixture,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use residua::gpu::{AdapterChoice, AdapterKind, AdapterOverrides, Gpu};
+use residua::gpu::{AdapterChoice, AdapterInfo, AdapterKind, AdapterOverrides, Gpu, adapters};
 
 /// The kinds of adapter that have kernels of their own.
 pub const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Discrete];
@@ -22,6 +22,19 @@ pub fn open(overrides: &AdapterOverrides) -> Arc<Gpu> {
              (Debian and Ubuntu: apt install mesa-vulkan-drivers): {error}"
         )
     }))
+}
+
+/// This machine's adapter with its own kernels, whatever kind `RESIDUA_TEST_DEVICE`
+/// asks of adapters in general, and with the properties in `overrides`.
+pub fn own(overrides: &AdapterOverrides) -> Arc<Gpu> {
+    let opened = open(overrides);
+    let info = opened.info();
+    let same = |other: &AdapterInfo| (&other.name, &other.backend) == (&info.name, &info.backend);
+    let kind = adapters().into_iter().find(same).map(|adapter| adapter.kind);
+    if kind.is_none_or(|kind| kind == info.kind) {
+        return opened;
+    }
+    open(&AdapterOverrides { kind, ..*overrides })
 }
 
 /// This machine's adapter with the kernels of `kind`.
