@@ -1,4 +1,6 @@
-// A batch of images: gathered by index, cropped, flipped and normalised.
+// A batch of images: gathered by index, cropped, flipped and normalised; in training
+// perhaps with a square cut out (DeVries and Taylor 2017), and mixed with other images
+// of the batch in all pixels (Zhang et al. 2018) or in a rectangle (Yun et al. 2019).
 //
 // All images stay on the device as bytes. A draw holds the index of the image,
 // the shift of the crop (PAD, PAD is no shift) and whether it is mirrored. The
@@ -6,6 +8,8 @@
 // without repeating the edge.
 
 // import flat_index
+// import philox
+// import step
 
 // Channels and plane of an image.
 const C: u32 = 3u;
@@ -18,6 +22,15 @@ const REFLECT: bool = false;
 const FIRST: u32 = 0u;
 // Images of the batch before this dispatch's part.
 const START: u32 = 0u;
+// Whether labels are soft targets: two classes and the share of the second.
+const SOFT: bool = false;
+// Side of the square that is cut out of each image, in pixels; 0 for none.
+const CUTOUT: u32 = 0u;
+// Purpose of the draws of its place.
+const PURPOSE: u32 = 12u;
+// Whether this dispatch mixes in the image before each (before the first: the last),
+// after others have gathered the batch.
+const MIXED_IN: bool = false;
 const WG: u32 = 64u;
 // An element of an image in memory.
 alias Stored = f32;
@@ -27,7 +40,8 @@ alias Stored = f32;
 @group(0) @binding(2) var<storage, read> draws: array<vec2u>;      // N: index; dx, dy, flip in a byte each
 @group(0) @binding(3) var<storage, read> scale: array<vec2f>;      // by channel: 1/(255 σ), −mean/σ
 @group(0) @binding(4) var<storage, read_write> images: array<Stored>; // N, C, H, W
-@group(0) @binding(5) var<storage, read_write> labels: array<u32>;    // N
+@group(0) @binding(5) var<storage, read_write> labels: array<u32>;    // N; N, 3 where SOFT
+@group(0) @binding(6) var<storage, read> step: Step;
 
 // The coordinate in the image of padded coordinate `at` on an axis of length
 // `size`; `size` where it is outside.
@@ -52,7 +66,15 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         return;
     }
     let n = START + index / (C * H * W);
-    let draw = draws[n];
+    var at_draw = n;
+    if (MIXED_IN) { // static
+        if (step.mixing == 0u) {
+            return;
+        }
+        let batch = arrayLength(&draws);
+        at_draw = (n + batch - 1u) % batch;
+    }
+    let draw = draws[at_draw];
     let place = draw.x - FIRST;
     // Another dispatch gathers the images of other parts.
     if (place >= arrayLength(&bytes) * 4u / (C * H * W)) {
@@ -69,8 +91,38 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         let at = ((place * C + c) * H + u32(iy)) * W + u32(ix);
         value = (bytes[at / 4u] >> (at % 4u * 8u)) & 0xffu;
     }
-    images[index] = Stored(f32(value) * scale[c].x + scale[c].y);
+    var pixel = f32(value) * scale[c].x + scale[c].y;
+    if (CUTOUT > 0u) { // static
+        // A pixel is within the square if its distance from the square's upper left
+        // corner is less than the side; it wraps around where it is negative.
+        let words = philox(vec4u(0u, step.number, at_draw, PURPOSE), step.seed);
+        let top = wide_product(words.x, H).x;
+        let left = wide_product(words.y, W).x;
+        if (y + CUTOUT / 2u - top < CUTOUT && x + CUTOUT / 2u - left < CUTOUT) {
+            pixel = 0.0;
+        }
+    }
+    if (MIXED_IN) { // static
+        let own = f32(images[index]);
+        if (step.mixing == 1u) {
+            pixel = step.keep * own + (1.0 - step.keep) * pixel;
+        } else if (x < step.across.x || x >= step.across.y || y < step.down.x || y >= step.down.y) {
+            pixel = own;
+        }
+    }
+    images[index] = Stored(pixel);
     if (index % (C * H * W) == 0u) {
-        labels[n] = classes[draw.x];
+        if (SOFT) { // static
+            if (MIXED_IN) { // static
+                labels[3u * n + 1u] = classes[draw.x];
+                labels[3u * n + 2u] = bitcast<u32>(1.0 - step.keep);
+            } else {
+                labels[3u * n] = classes[draw.x];
+                labels[3u * n + 1u] = classes[draw.x];
+                labels[3u * n + 2u] = 0u;
+            }
+        } else {
+            labels[n] = classes[draw.x];
+        }
     }
 }

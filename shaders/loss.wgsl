@@ -11,10 +11,19 @@ const WG: u32 = 64u;
 alias Stored = f32;
 // Whether the gradient is multiplied by the loss scale.
 const SCALED: bool = false;
+// The part of a soft target that is spread over all classes.
+const SMOOTHING: f32 = 0.0;
 // The flag that a gradient has overflowed, in the loss scale's state.
 alias Overflow = u32;
 // What a workgroup adds: losses and numbers of errors.
 alias Sum = vec2f;
+
+// Whose image it is: `label`, and `other` with this share of it.
+struct SoftTarget {
+    label: u32,
+    other: u32,
+    share: f32,
+}
 
 @group(0) @binding(0) var<storage, read> logits: array<Stored>;         // N, CLASSES
 @group(0) @binding(1) var<storage, read> labels: array<u32>;            // N
@@ -24,6 +33,7 @@ alias Sum = vec2f;
 @group(0) @binding(5) var<storage, read_write> metrics: array<vec2f>;   // slots: mean loss, number wrong
 @group(0) @binding(6) var<storage, read> step: Step;
 @group(0) @binding(7) var<storage, read> loss_scale: LossScale;
+@group(0) @binding(8) var<storage, read> soft_targets: array<SoftTarget>; // N
 
 // The first of the largest logits of a row; the first NaN where there is one.
 fn largest(row: u32) -> u32 {
@@ -94,6 +104,76 @@ fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     for (var i = 0u; i < CLASSES; i++) {
         let share = exp(f32(logits[row + i]) - best) * per;
         gradient[row + i] = Stored(select(share, share - scale / f32(batch), i == label));
+    }
+}
+
+// The part of a target that class `i` is, before smoothing.
+fn share_of(soft: SoftTarget, i: u32) -> f32 {
+    return select(0.0, 1.0 - soft.share, i == soft.label) + select(0.0, soft.share, i == soft.other);
+}
+
+// As `cross_entropy`, of soft targets. An image is wrong by the share of its target
+// that the largest logit is not.
+// Grid: x over images / WG.
+@compute @workgroup_size(WG)
+fn soft_cross_entropy(@builtin(global_invocation_id) id: vec3u) {
+    let n = id.x;
+    if (n >= arrayLength(&soft_targets)) {
+        return;
+    }
+    let row = n * CLASSES;
+    let winner = largest(row);
+    let best = f32(logits[row + winner]);
+    let soft = soft_targets[n];
+    var sum = 0.0;
+    var all = 0.0;
+    for (var i = 0u; i < CLASSES; i++) {
+        let below = f32(logits[row + i]) - best;
+        sum += exp(below);
+        all += below;
+    }
+    let own = f32(logits[row + soft.label]) - best;
+    let others = f32(logits[row + soft.other]) - best;
+    var loss = log(sum) - (1.0 - SMOOTHING) * ((1.0 - soft.share) * own + soft.share * others);
+    if (SMOOTHING > 0.0) {
+        loss -= SMOOTHING / f32(CLASSES) * all;
+    }
+    if (is_endless(best)) {
+        loss = to_nan(best);
+    }
+    let right = share_of(soft, winner);
+    results[n] = vec2f(loss, select(1.0 - right, 1.0, is_endless(loss)));
+}
+
+// As `cross_entropy_gradient`, of soft targets.
+// Grid: x over images / WG.
+@compute @workgroup_size(WG)
+fn soft_cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
+    let n = id.x;
+    let batch = arrayLength(&soft_targets);
+    if (n >= batch) {
+        return;
+    }
+    let row = n * CLASSES;
+    let best = f32(logits[row + largest(row)]);
+    if (is_endless(best)) {
+        for (var i = 0u; i < CLASSES; i++) {
+            gradient[row + i] = Stored(to_nan(best));
+        }
+        return;
+    }
+    var sum = 0.0;
+    for (var i = 0u; i < CLASSES; i++) {
+        sum += exp(f32(logits[row + i]) - best);
+    }
+    var scale = 1.0 / f32(batch);
+    if (SCALED) { // static
+        scale *= loss_scale.scale;
+    }
+    let soft = soft_targets[n];
+    for (var i = 0u; i < CLASSES; i++) {
+        let goal = (1.0 - SMOOTHING) * share_of(soft, i) + SMOOTHING / f32(CLASSES);
+        gradient[row + i] = Stored(scale * (exp(f32(logits[row + i]) - best) / sum - goal));
     }
 }
 

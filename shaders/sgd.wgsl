@@ -13,6 +13,8 @@
 // with weight decay. Parameters without it come last.
 const FIRST: u32 = 0u;
 const DECAYED: u32 = 0xffffffffu;
+// Whether gradients are multiplied by the factor that limits their norm.
+const CLIPPED: bool = false;
 // Whether gradients are multiplied by a loss scale, so that a step may have to be
 // skipped.
 const SCALED: bool = false;
@@ -25,6 +27,7 @@ alias Overflow = u32;
 @group(0) @binding(2) var<storage, read_write> momenta: array<vec4f>;
 @group(0) @binding(3) var<storage, read> step: Step;
 @group(0) @binding(4) var<storage, read> loss_scale: LossScale;
+@group(0) @binding(5) var<storage, read> norm: array<vec2f>; // 1: norm of all gradients, factor
 
 // Grid: x, folded into y, over parameters / 4.
 @compute @workgroup_size(WG)
@@ -42,6 +45,9 @@ fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
             return;
         }
         g *= loss_scale.unscale;
+    }
+    if (CLIPPED) { // static
+        g *= norm[0].y;
     }
     g += decay * p;
     let m = step.momentum * momenta[index] + g;

@@ -48,6 +48,13 @@ pub enum Stream {
     /// Networks and inputs on which kernels are examined; step: the network, index: the
     /// value.
     Doctor = 10,
+    /// How the images of a training step are mixed; step: the training step.
+    Mix = 11,
+    /// The place of the square that is cut out of an image; step: the training step,
+    /// index: the position in the batch.
+    Cutout = 12,
+    /// Which training images are held out.
+    Validation = 13,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -13,4 +13,15 @@ struct Step {
     weight_decay: f32,
     // 1 for Nesterov momentum.
     nesterov: u32,
+    // How images are mixed with others of the batch: 0 not at all, 1 in all pixels, 2
+    // in a rectangle.
+    mixing: u32,
+    // Part of an image's target that is its own class, and of its pixels where all are
+    // mixed.
+    keep: f32,
+    // Edges of the rectangle: first column and the one after the last, then rows.
+    across: vec2u,
+    down: vec2u,
+    // Factors of the first and second moments of an adaptive update, which begin at 0.
+    unbias: vec2f,
 }

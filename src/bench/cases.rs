@@ -9,7 +9,7 @@
 use super::BenchError;
 use super::workbench::KernelWorkload;
 use crate::graph::{Conv, Precision, Shape};
-use crate::kernels::{Algorithm, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
+use crate::kernels::{Algorithm, GatherChanges, ImagePart, Operand, Pointwise, Pooling, Target, Work, gather, sgd};
 use crate::schedule::KernelChoices;
 
 /// A kernel at a shape.
@@ -401,7 +401,7 @@ fn update(parameters: u64, target: &Target) -> Case {
     Case {
         workload: KernelWorkload {
             name: format!("sgd-{parameters}"),
-            calls: sgd(bytes, bytes, false, target),
+            calls: sgd(bytes, bytes, false, false, target),
             contents: Vec::new(),
         },
         shape: parameters.to_string(),
@@ -436,8 +436,8 @@ fn gathering(setting: &Setting) -> Case {
                 &part,
                 IMAGES,
                 &setting.activation(&dims),
-                4,
-                false,
+                (4, false),
+                GatherChanges::default(),
                 BATCH,
                 setting.target,
             ),

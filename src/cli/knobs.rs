@@ -12,7 +12,7 @@ use toml::Table;
 
 use super::exit::CliError;
 use super::network::is_network_file;
-use crate::train::Config;
+use crate::train::{Config, OptimizerKind};
 
 /// A flag, and when it has an effect.
 struct Knob {
@@ -289,14 +289,44 @@ const SETTINGS: &[SettingKnob] = &[
         why: "with --steps",
     },
     SettingKnob {
+        flag: "warmup",
+        works: |config| config.warmup_epochs.is_none(),
+        why: "with --warmup-epochs",
+    },
+    SettingKnob {
         flag: "warmup-lr",
-        works: |config| config.warmup > 0,
+        works: |config| config.warmup_epochs.map_or(config.warmup > 0, |epochs| epochs > 0.0),
         why: "without --warmup",
     },
     SettingKnob {
+        flag: "momentum",
+        works: |config| config.optimizer != OptimizerKind::AdamW,
+        why: "with --optimizer adamw, which has --beta1",
+    },
+    SettingKnob {
         flag: "nesterov",
-        works: |config| config.momentum != 0.0,
+        works: |config| config.momentum != 0.0 && config.optimizer != OptimizerKind::AdamW,
         why: "without momentum",
+    },
+    SettingKnob {
+        flag: "beta1",
+        works: |config| config.optimizer == OptimizerKind::AdamW,
+        why: "without --optimizer adamw",
+    },
+    SettingKnob {
+        flag: "beta2",
+        works: |config| config.optimizer == OptimizerKind::AdamW,
+        why: "without --optimizer adamw",
+    },
+    SettingKnob {
+        flag: "eps",
+        works: |config| config.optimizer != OptimizerKind::Sgd,
+        why: "without --optimizer adamw or lars",
+    },
+    SettingKnob {
+        flag: "trust",
+        works: |config| config.optimizer == OptimizerKind::Lars,
+        why: "without --optimizer lars",
     },
     SettingKnob {
         flag: "decay",
@@ -470,10 +500,18 @@ mod tests {
     #[test]
     fn every_setting_is_refused_where_it_has_no_effect() {
         type Change = fn(&mut Config);
+        let sgd: Change = |c| c.optimizer = OptimizerKind::Sgd;
+        let adamw: Change = |c| c.optimizer = OptimizerKind::AdamW;
         let without: &[(&str, Change, Change)] = &[
             ("epochs", |c| c.steps = Some(3), |c| c.steps = None),
+            ("warmup", |c| c.warmup_epochs = Some(1.0), |c| c.warmup_epochs = None),
             ("warmup-lr", |c| c.warmup = 0, |c| c.warmup = 5),
+            ("momentum", adamw, sgd),
             ("nesterov", |c| c.momentum = 0.0, |c| c.momentum = 0.9),
+            ("beta1", sgd, adamw),
+            ("beta2", sgd, adamw),
+            ("eps", sgd, adamw),
+            ("trust", adamw, |c| c.optimizer = OptimizerKind::Lars),
             ("decay", |c| c.weight_decay = 0.0, |c| c.weight_decay = 1e-4),
             (
                 "depth-rule",

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
+use clap::{Args as _, Command, FromArgMatches as _};
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -20,12 +22,13 @@ use super::tuning::TuningReporter;
 use crate::data::{Normalization, Source};
 use crate::graph::{Precision, Recompute};
 use crate::models::ModelSpec;
+use crate::models::published::Catalogue;
 use crate::schedule::Footprint;
 use crate::shown::shown_path;
 use crate::studies::Comparison;
 use crate::train::{
-    Config, Decay, Depth, DepthPer, DepthRule, EpochRow, Event, ReadWeights, Record, Run, RunDirectory, TrainError,
-    Trainer, absolute_data, input_of, only_model, read_config,
+    Config, Decay, Depth, DepthPer, DepthRule, EpochRow, Event, OptimizerKind, ReadWeights, Record, Run, RunDirectory,
+    TrainError, Trainer, absolute_data, input_of, only_model, read_config,
 };
 use crate::tuning::{KernelSource, read_tuning_file};
 use crate::weights::{self, NameOptions, Rename, WeightsError};
@@ -89,18 +92,22 @@ pub struct SettingArgs {
     /// both [default: f32]
     #[arg(long, value_name = "WHAT", value_enum)]
     precision: Option<Precision>,
-    /// Learning rate [default: 0.1]
+    /// Learning rate [default: 0.1 for sgd, 0.001 for adamw, 1 for lars]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     lr: Option<f64>,
     /// Learning rate over the run: constant, cosine, multi-step (times 0.1 at a
     /// half and at three quarters) or multi-step:EPOCHS@FACTOR, as in
-    /// multi-step:60,120,160@0.2 [default: cosine]
+    /// multi-step:60,120,160@0.2; polynomial:POWER, to 0, a line where POWER is left out;
+    /// one-cycle:PART, a rise in this part of the run (0.3), then a fall [default: cosine]
     #[arg(long, value_name = "SHAPE")]
     schedule: Option<String>,
     /// Steps of warm-up, over which the learning rate rises linearly [default: 0]
     #[arg(long, value_name = "STEPS")]
     warmup: Option<u32>,
-    /// Constant learning rate during --warmup [default: it rises linearly]
+    /// Length of the warm-up in epochs instead of steps, as in 0.5 [default: --warmup]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    warmup_epochs: Option<f64>,
+    /// Constant learning rate during the warm-up [default: it rises linearly]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     warmup_lr: Option<f64>,
     /// Momentum [default: 0.9]
@@ -110,13 +117,56 @@ pub struct SettingArgs {
     #[arg(long)]
     #[serde(skip_serializing_if = "not")]
     nesterov: bool,
-    /// Weight decay [default: 0.0005]
+    /// Weight decay [default: 0.0005 for sgd and lars, 0.01 for adamw]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     weight_decay: Option<f64>,
     /// Which parameters decay: all, or the weights of convolutions and linear
-    /// layers only [default: all]
+    /// layers only, as usual with adamw and lars [default: all]
     #[arg(long, value_name = "WHAT", value_enum)]
     decay: Option<Decay>,
+    /// Optimiser: sgd with momentum; adamw (Loshchilov and Hutter 2019); lars, sgd whose
+    /// rate for the weights of each convolution and linear layer follows from their norm
+    /// (You et al. 2017) [default: sgd]
+    #[arg(long, value_name = "NAME", value_enum)]
+    optimizer: Option<OptimizerKind>,
+    /// Part of adamw's mean gradient that stays in a step [default: 0.9]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    beta1: Option<f64>,
+    /// Part of adamw's mean square that stays in a step [default: 0.999]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    beta2: Option<f64>,
+    /// Added by adamw to the root of the mean square, by lars to the norm of a gradient
+    /// [default: 1e-8]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    eps: Option<f64>,
+    /// Trust coefficient of lars [default: 0.001]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    trust: Option<f64>,
+    /// Largest norm of all gradients together, without weight decay; longer gradients are
+    /// scaled to it [default: any]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    clip_norm: Option<f64>,
+    /// Average weights and running statistics over the steps, and keep the part DECAY of
+    /// the average in each; the averages are tested and saved [default: no average]
+    #[arg(long, value_name = "DECAY", allow_hyphen_values = true)]
+    ema: Option<f64>,
+    /// Spread this part of every training target over all classes; the test loss stays
+    /// that of the labels [default: 0]
+    #[arg(long, value_name = "E", allow_hyphen_values = true)]
+    label_smoothing: Option<f64>,
+    /// Mix training images and their targets in pairs (mixup, Zhang et al. 2018) by a
+    /// part of the distribution Beta(ALPHA, ALPHA); with --cutmix, one of the two is drawn
+    /// for each batch [default: 0, not mixed]
+    #[arg(long, value_name = "ALPHA", allow_hyphen_values = true)]
+    mixup: Option<f64>,
+    /// Replace a rectangle of every training image by that of another (CutMix, Yun et al.
+    /// 2019), whose area is drawn by Beta(ALPHA, ALPHA) [default: 0, not mixed]
+    #[arg(long, value_name = "ALPHA", allow_hyphen_values = true)]
+    cutmix: Option<f64>,
+    /// Cut a square with sides of this many pixels out of every training image (DeVries
+    /// and Taylor 2017) [default: 0, nothing]
+    #[arg(long, value_name = "PIXELS")]
+    cutout: Option<u32>,
     /// Dropout probability in the blocks of a wide ResNet [default: the model's]
     #[arg(long, value_name = "P", allow_hyphen_values = true)]
     dropout: Option<f64>,
@@ -202,6 +252,44 @@ pub struct SettingArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
+    /// The settings of a paper, by the name of its networks; other flags stand over them,
+    /// and `residua models` says where each is from. Its data set is to be given by --data
+    /// [default: the defaults here]
+    #[arg(long, value_name = "NAME", value_parser = recipe_names(), conflicts_with = "config")]
+    #[serde(skip)]
+    recipe: Option<String>,
+}
+
+/// The names that `--recipe` takes.
+fn recipe_names() -> PossibleValuesParser {
+    let recipes = Catalogue::built_in().named_recipes();
+    PossibleValuesParser::new(recipes.map(|(name, _)| name))
+}
+
+/// `base` with the settings of the recipe `name`.
+fn with_recipe(name: &str, base: Config) -> Result<Config, CliError> {
+    let catalogue = Catalogue::built_in();
+    let Some((_, recipe)) = catalogue.named_recipes().find(|(known, _)| *known == name) else {
+        return Err(CliError::argument(format!("--recipe {name} is not known")));
+    };
+    let words = recipe.flags.split_whitespace();
+    let command = SettingArgs::augment_args(Command::new("recipe").no_binary_name(true));
+    let matches = command.try_get_matches_from(words).map_err(CliError::argument)?;
+    let settings = SettingArgs::from_arg_matches(&matches).map_err(CliError::argument)?;
+    let base = Config {
+        model: recipe.model.clone().unwrap_or(base.model),
+        ..base
+    };
+    let at = recipe.at.as_deref().map_or_else(String::new, |at| format!(", {at}"));
+    note(format_args!(
+        "recipe of {}{at}: {}",
+        catalogue.cite(&recipe.source),
+        recipe.flags
+    ));
+    for difference in &recipe.missing {
+        note(format_args!("unlike it: {difference}"));
+    }
+    settings.over(base)
 }
 
 /// A training: its settings, its directory and its device.
@@ -217,7 +305,7 @@ pub struct TrainArgs {
     /// the schedules constant and multi-step:EPOCHS to the weights that it would
     /// have had, by others with the learning rates that such a run has from here on;
     /// with --data, the same images at another place [default: a new run]
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "recipe"])]
     resume: Option<PathBuf>,
     /// Use the kernels of another run (its tuning.toml), or of a file from
     /// `residua tune --export` [default: those of the tuning cache]
@@ -228,6 +316,10 @@ pub struct TrainArgs {
     /// without a checkpoint in between, 3 if N is left out [default: the run ends]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3")]
     auto_resume: Option<u32>,
+    /// Print the settings, the memory, the number of steps and the time that they will
+    /// take, from a few steps with the default kernels, and write nothing
+    #[arg(long, conflicts_with_all = ["out", "resume", "auto_resume"])]
+    dry_run: bool,
     #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
@@ -254,6 +346,9 @@ impl SettingArgs {
             Some(file) => read_config(file)?,
             None => Config::for_data(self.data.as_deref().unwrap_or("synthetic")),
         };
+        if let Some(name) = &self.recipe {
+            base = with_recipe(name, base)?;
+        }
         let read = match (&self.init, &self.config) {
             (Some(init), None) => Some(self.start_from(&expanded(init)?, &mut base)?),
             _ => None,
@@ -340,6 +435,11 @@ impl SettingArgs {
             given.insert("data".into(), data.absolute().to_string().into());
         }
         let dropout = given.remove("dropout");
+        // Another optimiser has other usual rates.
+        if let Some(kind) = self.optimizer.filter(|kind| *kind != base.optimizer) {
+            table.insert("lr".into(), kind.learning_rate().into());
+            table.insert("weight-decay".into(), kind.weight_decay().into());
+        }
         table.extend(given);
         let mut config: Config = table
             .try_into()
@@ -375,8 +475,71 @@ fn absolute(path: &Path) -> PathBuf {
 /// The settings that may change when a run is resumed.
 const LENGTH: [&str; 2] = ["epochs", "steps"];
 
+/// What a run with these settings would take, in text or JSON.
+fn dry_run(args: &TrainArgs) -> Result<String, CliError> {
+    let (config, _) = args.settings.config_and_init()?;
+    check_settings(&args.settings.given()?, std::iter::once(&config))?;
+    let mut trainer = Trainer::open_config(config, &args.adapter.choice())?;
+    trainer.heed(signals::stop());
+    if let Some(path) = &args.tuning {
+        trainer.choose_kernels(&KernelSource::Replay(read_tuning_file(path)?), &mut |_| {})?;
+    }
+    let seconds = match trainer.time_steps() {
+        Ok(seconds) => seconds,
+        Err(error) => return Err(trainer.explained(error).into()),
+    };
+    let (per_epoch, steps) = trainer.steps();
+    let planned = trainer.footprint();
+    let config = trainer.config();
+    let all = seconds * f64::from(steps);
+    let parameters = trainer.engine.graph().parameter_count();
+    if args.json {
+        // Without the settings that are not set.
+        let settings = Table::try_from(config).map_err(CliError::argument)?;
+        let mut plan = serde_json::json!({
+            "model": config.model_name(),
+            "parameters": parameters,
+            "adapter": trainer.engine.name(),
+            "settings": settings,
+            "steps": steps,
+            "steps_per_epoch": per_epoch,
+            "seconds_per_step": seconds,
+            "seconds": all,
+        });
+        if let Some(planned) = planned {
+            plan["memory"] = planned.total().into();
+        }
+        return json_line(&plan);
+    }
+    let settings = toml::to_string(config).map_err(CliError::argument)?;
+    let memory = planned.map_or_else(String::new, |planned| format!("{}\n", memory_in_words(&planned)));
+    Ok(format!(
+        "{settings}\n{} ({parameters} parameters) on {}\n{memory}{steps} steps, {per_epoch} in an epoch of {} images\n\
+         time: {} a step, {} in all, without tests\n",
+        config.model_name(),
+        trainer.engine.name(),
+        trainer.splits.train.len(),
+        duration(seconds),
+        duration(all)
+    ))
+}
+
+/// A time with the largest unit that it has one of.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{:.1} ms", 1e3 * s),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s if s < 7200.0 => format!("{:.1} minutes", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} hours", s / 3600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
 /// Trains a new run, or continues one; returns what goes to standard output.
 pub fn train(args: &TrainArgs) -> Result<String, CliError> {
+    if args.dry_run {
+        return dry_run(args);
+    }
     let (config, directory, init) = match &args.resume {
         Some(path) => {
             let given = args.settings.given()?;
@@ -692,8 +855,6 @@ fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), TrainError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args, Command, FromArgMatches};
-
     use super::*;
 
     fn settings() -> Command {
@@ -722,6 +883,7 @@ mod tests {
             "rename" => "encoder.=",
             "augment" => "flip",
             "padding" => "reflect",
+            "optimizer" => "adamw",
             "lr" | "warmup-lr" | "momentum" | "weight-decay" | "dropout" | "stochastic-depth" => "0.25",
             _ => "7",
         }
@@ -733,7 +895,7 @@ mod tests {
         let mut keys: Vec<String> = Vec::new();
         for argument in command.get_arguments() {
             let flag = argument.get_long().expect("settings have long flags");
-            if flag == "config" {
+            if ["config", "recipe"].contains(&flag) {
                 continue;
             }
             let long = format!("--{flag}");
@@ -767,6 +929,43 @@ mod tests {
     }
 
     #[test]
+    fn recipes_are_defaults_that_flags_stand_over() {
+        let names: Vec<&str> = Catalogue::built_in().named_recipes().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            [
+                "resnet",
+                "preact",
+                "wrn",
+                "wrn-svhn",
+                "stochastic-depth",
+                "resnext",
+                "densenet",
+                "fusenet",
+                "dpn",
+                "torchvision"
+            ]
+        );
+        for name in names {
+            // The built-in images are not scaled, as the recipe for ImageNet asks.
+            let config = parsed(&["--recipe", name, "--data", "cifar10:folder"])
+                .config()
+                .unwrap();
+            config.settings().unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        let wrn = parsed(&["--recipe", "wrn"]).config().unwrap();
+        assert_eq!((wrn.model.as_str(), wrn.epochs, wrn.nesterov), ("wrn-28-10", 200, true));
+        assert_eq!(wrn.schedule, "multi-step:60,120,160@0.2");
+        assert_eq!((wrn.padding.as_str(), wrn.weight_decay), ("reflect", 5e-4));
+        let over = [
+            "--recipe", "resnet", "--epochs", "3", "--model", "resnet8", "--lr", "0.2",
+        ];
+        let other = parsed(&over).config().unwrap();
+        assert_eq!((other.steps, other.epochs, other.lr), (None, 3, 0.2));
+        assert_eq!((other.model.as_str(), other.weight_decay), ("resnet8", 1e-4));
+    }
+
+    #[test]
     fn what_is_given_stands_over_the_file() {
         let base = Config {
             steps: Some(30),
@@ -781,6 +980,9 @@ mod tests {
         assert_eq!((epochs.epochs, epochs.steps, epochs.nesterov), (3, None, true));
         let steps = over(&["--epochs", "3", "--steps", "5", "--lr", "NaN"]);
         assert_eq!((steps.steps, steps.shuffle, steps.lr.is_nan()), (Some(5), false, true));
+        let adaptive = over(&["--optimizer", "adamw", "--weight-decay", "0.3"]);
+        assert_eq!((adaptive.lr, adaptive.weight_decay), (0.001, 0.3));
+        assert_eq!(over(&["--optimizer", "sgd"]).lr, 0.3, "the optimiser of the file");
         assert_eq!(over(&["--dropout", "0.3"]).model, "wrn-16-1:dropout=0.3");
         assert!(over(&["--init", "weights"]).init.unwrap().is_absolute());
         let data = over(&["--data", "cifar10:images"]).data;

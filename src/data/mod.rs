@@ -23,6 +23,7 @@ mod image_folder;
 mod images;
 mod kind;
 mod known;
+mod mixing;
 mod normalization;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -42,6 +43,7 @@ pub use gather::gather;
 pub use images::{ImageSet, Split};
 pub use kind::Kind;
 pub use known::DataSet;
+pub use mixing::{Mix, MixKind, Mixing, soft_targets};
 pub use normalization::Normalization;
 pub use picture::{Preparation, Resize};
 pub use places::{destination, places};

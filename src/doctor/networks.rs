@@ -71,6 +71,9 @@ impl DrawnNetwork {
             graph.drop_paths(|_, _| 0.4);
             loss = graph.loss().expect("it has a loss");
         }
+        if index == 2 {
+            graph.soften(0.1);
+        }
         graph.store_in(precision);
         graph.differentiate(loss, true, true);
         DrawnNetwork {

@@ -8,7 +8,7 @@
 use half::f16;
 
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError};
-use crate::graph::{Gains, Graph, Init, NodeId, Op, Param, ParamId, ParamKind, Precision, Shape};
+use crate::graph::{Gains, Graph, Init, NodeId, Op, Param, ParamId, ParamKind, Precision, Shape, TARGET_WORDS};
 use crate::kernels::{LossScale, Lowered, Operand, STEP_BYTES, StepRecord, Work};
 use crate::random::{Draws, Philox, Stream};
 use crate::reference::{self, Inputs};
@@ -58,7 +58,18 @@ impl<'a> Trial<'a> {
         let classes = graph.logits().map_or(1, |logits| graph.shape(logits).per_image());
         Trial {
             inputs: task.inputs.iter().map(values).collect(),
-            labels: (0..batch).map(|_| random.below(classes as u32)).collect(),
+            labels: match graph.find(|op| *op == Op::Labels).map(|id| graph.shape(id).per_image()) {
+                Some(TARGET_WORDS) => {
+                    let mut soft = |_| {
+                        [0, 1]
+                            .map(|_| random.below(classes as u32))
+                            .into_iter()
+                            .chain([random.unit().to_bits()])
+                    };
+                    (0..batch).flat_map(&mut soft).collect()
+                }
+                _ => (0..batch).map(|_| random.below(classes as u32)).collect(),
+            },
             running: match task.state {
                 Some(state) => (0..2 * graph.states[state.0].channels)
                     .map(|_| random.between(0.5, 1.5))
@@ -117,7 +128,11 @@ impl<'a> Trial<'a> {
             .expect("the inputs have the shapes of the graph");
         let truth = values.get(wanted).expect("the output was asked for");
         let scaled = self.graph.precision() == Precision::F16;
-        let scale = match scaled && self.graph.node(wanted).op == Op::CrossEntropyGrad {
+        let scale = match scaled
+            && matches!(
+                self.graph.node(wanted).op,
+                Op::CrossEntropyGrad | Op::SoftCrossEntropyGrad { .. }
+            ) {
             true => f64::from(SCALE),
             false => 1.0,
         };
@@ -300,7 +315,7 @@ fn to_f64(values: &[f32]) -> Vec<f64> {
 pub fn keeps_places(work: &Work, input: usize) -> bool {
     match work {
         Work::Pointwise(_) | Work::Pool(_) | Work::Dropout { .. } | Work::CrossEntropy => true,
-        Work::CrossEntropyGrad { .. } => true,
+        Work::CrossEntropyGrad { .. } | Work::SoftCrossEntropy { .. } | Work::SoftCrossEntropyGrad { .. } => true,
         Work::Normalize { .. } => input == 0 || input == 3,
         Work::NormInputGradient { .. } => input < 2,
         _ => false,

@@ -25,7 +25,7 @@ struct Tape {
 impl Graph {
     /// Appends the gradient of the batch's mean cross-entropy with respect to every
     /// parameter (if `params`) and to the images (if `images`). `loss` is the
-    /// graph's [`Op::CrossEntropy`] node. In a graph with several heads it is the
+    /// graph's [`Op::CrossEntropy`] or [`Op::SoftCrossEntropy`] node. In a graph with several heads it is the
     /// gradient of the sum of their losses ([`Graph::train_heads`]).
     pub fn differentiate(&mut self, loss: NodeId, params: bool, images: bool) -> Gradients {
         let forward = self.nodes.len();
@@ -39,9 +39,13 @@ impl Graph {
         } else {
             self.heads.clone()
         };
+        let gradient = match self.node(loss).op {
+            Op::SoftCrossEntropy { smoothing } => Op::SoftCrossEntropyGrad { smoothing },
+            _ => Op::CrossEntropyGrad,
+        };
         for head in heads {
             let shape = self.shape(head).clone();
-            tape.gradient[head.0] = Some(self.push(Op::CrossEntropyGrad, &[head, labels], shape));
+            tape.gradient[head.0] = Some(self.push(gradient, &[head, labels], shape));
         }
 
         let mut found = Gradients::default();
@@ -186,7 +190,11 @@ impl Graph {
             | Op::PlaneDot
             | Op::PadShortcutGrad(_)
             | Op::CrossEntropy
-            | Op::CrossEntropyGrad => unreachable!("{} has no gradient: no path leads from it to the loss", op.name()),
+            | Op::CrossEntropyGrad
+            | Op::SoftCrossEntropy { .. }
+            | Op::SoftCrossEntropyGrad { .. } => {
+                unreachable!("{} has no gradient: no path leads from it to the loss", op.name())
+            }
         }
     }
 

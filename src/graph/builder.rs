@@ -5,7 +5,7 @@
 
 use super::{
     Block, BlockId, Conv, Gains, Graph, Init, MeanJoin, Node, NodeId, Op, PadShortcut, Param, ParamId, ParamKind,
-    PathDropping, Pool, Shape, State, StateId, window_count,
+    PathDropping, Pool, Shape, State, StateId, TARGET_WORDS, window_count,
 };
 
 /// What a graph is built for.
@@ -483,6 +483,17 @@ impl Graph {
     pub fn cross_entropy(&mut self, logits: NodeId) -> NodeId {
         let labels = self.push(Op::Labels, &[], Shape::batched(&[]));
         self.push(Op::CrossEntropy, &[logits, labels], Shape::batched(&[2]))
+    }
+
+    /// Makes the targets of the loss soft: two labels with a share each, of which
+    /// `smoothing`, from 0 to 1, is spread over all classes
+    /// ([`Op::SoftCrossEntropy`]).
+    pub fn soften(&mut self, smoothing: f32) {
+        if let Some(loss) = self.loss() {
+            let labels = self.node(loss).inputs[1];
+            self.nodes[loss.0].op = Op::SoftCrossEntropy { smoothing };
+            self.nodes[labels.0].shape = Shape::batched(&[TARGET_WORDS]);
+        }
     }
 
     pub(super) fn mismatch(&self, op: &'static str, left: NodeId, right: NodeId) -> GraphError {

@@ -27,7 +27,7 @@ pub use autodiff::Gradients;
 pub use builder::{BlockInfo, GraphError, Mode, ResidualBlock};
 pub use mean::{MeanJoin, PathDropping};
 pub use names::NameError;
-pub use op::{Conv, Op, PadShortcut, Pool, Side};
+pub use op::{Conv, Op, PadShortcut, Pool, Side, TARGET_WORDS};
 pub use precision::Precision;
 pub use recompute::Recompute;
 pub use route::{Gains, Route, RouteError, parse_blocks};

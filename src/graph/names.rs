@@ -51,7 +51,7 @@ impl Graph {
     /// The loss, N×2: cross-entropy in nats, and 1 where the largest logit is
     /// not the label's. `None` in a graph without a loss.
     pub fn loss(&self) -> Option<NodeId> {
-        self.find(|op| *op == Op::CrossEntropy)
+        self.find(|op| matches!(op, Op::CrossEntropy | Op::SoftCrossEntropy { .. }))
     }
 
     /// The logits, N×classes: the input of the loss.

@@ -2,6 +2,10 @@
 
 use super::{BlockId, ParamId, StateId};
 
+/// Words of a soft target, the labels of [`Op::SoftCrossEntropy`]: two classes, and the
+/// bits of the share (f32) of the second.
+pub const TARGET_WORDS: usize = 3;
+
 /// A two-dimensional convolution, square in kernel, stride and padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Conv {
@@ -61,7 +65,8 @@ pub enum Side {
 pub enum Op {
     /// The batch of normalised images, `N×C×H×W`.
     Images,
-    /// The class of each image, `N` unsigned integers.
+    /// The class of each image, `N` unsigned integers; where the loss is
+    /// [`Op::SoftCrossEntropy`], its target, `N×3` ([`TARGET_WORDS`]).
     Labels,
     /// A trained tensor.
     Param(ParamId),
@@ -182,6 +187,20 @@ pub enum Op {
     /// Gradient of the batch's mean cross-entropy with respect to the logits
     /// (logits, labels).
     CrossEntropyGrad,
+    /// For each image the cross-entropy of softened targets, and the share of its
+    /// target that the largest logit is not (logits, targets), as `N×2`. A target has
+    /// two labels and the share of the second, in the three words of [`Op::Labels`];
+    /// `smoothing` of it is spread over all classes (Szegedy et al. 2016, section 7).
+    SoftCrossEntropy {
+        /// The part of every target that is spread.
+        smoothing: f32,
+    },
+    /// Gradient of the batch's mean of it with respect to the logits (logits,
+    /// targets).
+    SoftCrossEntropyGrad {
+        /// The part of every target that is spread.
+        smoothing: f32,
+    },
 }
 
 impl Op {
@@ -228,6 +247,8 @@ impl Op {
             Op::PadShortcutGrad(_) => "pad-shortcut-grad",
             Op::CrossEntropy => "cross-entropy",
             Op::CrossEntropyGrad => "cross-entropy-grad",
+            Op::SoftCrossEntropy { .. } => "soft-cross-entropy",
+            Op::SoftCrossEntropyGrad { .. } => "soft-cross-entropy-grad",
         }
     }
 }

@@ -49,11 +49,11 @@ impl Graph {
     /// bits: the softmax subtracts logits from each other, and there are few.
     pub fn store_in(&mut self, precision: Precision) {
         self.precision = precision;
-        let loss = self.find(|op| *op == Op::CrossEntropy);
-        let logits = loss.map(|loss| self.node(loss).inputs[0]);
+        let logits = self.logits();
         for id in self.ids() {
             let op = self.node(id).op;
-            let exact = matches!(op, Op::Labels | Op::CrossEntropy) || (op == Op::Linear && Some(id) == logits);
+            let exact = matches!(op, Op::Labels | Op::CrossEntropy | Op::SoftCrossEntropy { .. })
+                || (op == Op::Linear && Some(id) == logits);
             let shape = &mut self.nodes[id.0].shape;
             if shape.batched && !exact {
                 shape.precision = precision;

@@ -41,7 +41,7 @@ impl Graph {
     ///
     /// Forward nodes keep their positions; `gradients` is updated to the new ones.
     pub fn recompute(&mut self, gradients: &mut Gradients, how: Recompute, segments: usize) {
-        let Some(forward) = self.find(|op| *op == Op::CrossEntropyGrad) else {
+        let Some(forward) = self.find(|op| matches!(op, Op::CrossEntropyGrad | Op::SoftCrossEntropyGrad { .. })) else {
             return;
         };
         if how == Recompute::None {
@@ -199,7 +199,9 @@ impl Op {
             | Op::Sum
             | Op::PadShortcutGrad(_)
             | Op::CrossEntropy
-            | Op::CrossEntropyGrad => false,
+            | Op::CrossEntropyGrad
+            | Op::SoftCrossEntropy { .. }
+            | Op::SoftCrossEntropyGrad { .. } => false,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Which dispatches make the batch that a network reads from the resident images?
 
 use super::call::{Call, Operand, Target, parts};
+use super::loss::TARGET_BYTES;
+use super::step::STEP_BYTES;
 use crate::graph::Shape;
+use crate::random::Stream;
 
 const WORKGROUP_SIZE: usize = 64;
 
@@ -17,20 +20,33 @@ pub struct ImagePart {
 /// Channels, height and width of the images.
 pub type ImageDims = [usize; 3];
 
+/// What is done to images and labels beside cropping and flipping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct GatherChanges {
+    /// Side of the square that is cut out of every image, in pixels; 0 for none.
+    pub cutout: u32,
+    /// Whether the labels are soft targets of three words.
+    pub soft: bool,
+    /// Whether this dispatch mixes other images into the batch that was gathered
+    /// before.
+    pub mixed_in: bool,
+}
+
 /// Gathers, crops, flips and normalises the images of a batch that are in one
-/// part of the set. Inputs: bytes of the part, classes of all images, draws,
-/// scales. The caller binds the outputs as input 4 (images of `shape`) and 5
-/// (labels).
+/// part of the set, and changes them as `changes` says. Inputs: bytes of the part,
+/// classes of all images, draws, scales. The caller binds the outputs as input 4
+/// (images of `shape`) and 5 (labels).
 pub fn gather(
     part: &ImagePart,
     images: usize,
     shape: &Shape,
-    pad: usize,
-    reflect: bool,
+    (pad, reflect): (usize, bool),
+    changes: GatherChanges,
     batch: usize,
     target: &Target,
 ) -> Vec<Call> {
     let (c, (h, w)) = (shape.channels(), shape.plane());
+    let label_bytes = if changes.soft { TARGET_BYTES } else { 4 };
     let calls = parts(batch, &[shape], target).into_iter().map(|range| {
         let constants = vec![
             ("C", c.into()),
@@ -40,6 +56,10 @@ pub fn gather(
             ("REFLECT", reflect.into()),
             ("FIRST", part.first.into()),
             ("START", range.start.into()),
+            ("SOFT", changes.soft.into()),
+            ("CUTOUT", changes.cutout.into()),
+            ("PURPOSE", (Stream::Cutout as u32).into()),
+            ("MIXED_IN", changes.mixed_in.into()),
             ("WG", WORKGROUP_SIZE.into()),
         ];
         Call::new("gather", "gather", constants)
@@ -49,7 +69,8 @@ pub fn gather(
             .bind(2, Operand::Input(2), 8 * batch as u64)
             .bind(3, Operand::Input(3), 8 * c as u64)
             .bind_images(4, Operand::Input(4), shape, &range)
-            .bind(5, Operand::Input(5), 4 * batch as u64)
+            .bind(5, Operand::Input(5), label_bytes * batch as u64)
+            .bind(6, Operand::Step, STEP_BYTES)
             .over(shape.len(range.len()), WORKGROUP_SIZE, target)
     });
     calls.collect()

@@ -19,11 +19,13 @@ mod linear;
 mod loss;
 mod loss_scale;
 mod name;
+mod optimizer;
 mod output_parts;
 mod peak;
 mod pointwise;
 mod pool;
 mod reduce;
+mod segment;
 mod sgd;
 mod source;
 mod specialise;
@@ -34,17 +36,19 @@ mod value;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use call::{Arg, Call, Lowered, Operand, Target, parts};
 pub use gate::Gating;
-pub use gather::{ImageDims, ImagePart, gather};
+pub use gather::{GatherChanges, ImageDims, ImagePart, gather};
 pub use loss::record;
 pub(crate) use loss_scale::LOSS_SCALE_BYTES;
 pub use loss_scale::{LossScale, update_loss_scale};
+pub use optimizer::{NORM_BYTES, Optimizer, UpdateRule, average, exchange, operand, update};
 pub use peak::{MultiplyAddShape, StreamShape};
 pub use pointwise::Pointwise;
 pub use pool::Pooling;
+pub use segment::{ArenaTensor, SEGMENT_BYTES, Segment, Segments};
 pub use sgd::sgd;
 pub use source::{Variant, files};
 pub(crate) use step::STEP_BYTES;
-pub use step::StepRecord;
+pub use step::{StepMix, StepRecord};
 pub use value::Value;
 
 use algorithm::{Problem, Single};
@@ -161,6 +165,18 @@ pub enum Work {
         /// Whether the gradient is multiplied by the loss scale.
         scaled: bool,
     },
+    /// Cross-entropy of soft targets of each image (logits, targets).
+    SoftCrossEntropy {
+        /// The part of every target that is spread over all classes.
+        smoothing: f32,
+    },
+    /// Its gradient (logits, targets).
+    SoftCrossEntropyGrad {
+        /// The part of every target that is spread over all classes.
+        smoothing: f32,
+        /// Whether the gradient is multiplied by the loss scale.
+        scaled: bool,
+    },
 }
 
 impl Work {
@@ -270,6 +286,12 @@ impl Work {
             Work::CrossEntropy => single(move |batch, target| loss::cross_entropy(inputs[0], batch, target)),
             Work::CrossEntropyGrad { scaled } => {
                 single(move |batch, target| loss::cross_entropy_gradient(scaled, output, batch, target))
+            }
+            Work::SoftCrossEntropy { smoothing } => {
+                single(move |batch, target| loss::soft_cross_entropy(smoothing, inputs[0], batch, target))
+            }
+            Work::SoftCrossEntropyGrad { smoothing, scaled } => {
+                single(move |batch, target| loss::soft_cross_entropy_gradient(smoothing, scaled, output, batch, target))
             }
         }
     }

@@ -51,6 +51,8 @@ impl Work {
             Work::PadShortcutGrad(_) => "padded shortcut gradient",
             Work::CrossEntropy => "cross-entropy",
             Work::CrossEntropyGrad { .. } => "cross-entropy gradient",
+            Work::SoftCrossEntropy { .. } => "soft cross-entropy",
+            Work::SoftCrossEntropyGrad { .. } => "soft cross-entropy gradient",
         }
     }
 }

@@ -17,6 +17,8 @@ macro_rules! shader_files {
 
 /// Files with entry points.
 const FILES: &[(&str, &str)] = shader_files![
+    "adamw",
+    "average",
     "batch_norm",
     "channels",
     "conv/depthwise",
@@ -30,9 +32,11 @@ const FILES: &[(&str, &str)] = shader_files![
     "dropout",
     "gate",
     "gather",
+    "lars",
     "linear",
     "loss",
     "loss_scale",
+    "norms",
     "peak",
     "pointwise",
     "pool",
@@ -53,7 +57,9 @@ const SHARED: &[(&str, &str)] = shader_files![
     "shared/load8",
     "shared/loss_scale_state",
     "shared/nan",
+    "shared/philox",
     "shared/relu",
+    "shared/segment",
     "shared/source_row",
     "shared/source_row_load8",
     "shared/step",

@@ -1,7 +1,7 @@
 //! What do the kernels of a training step read about that step?
 
 /// The size of [`StepRecord`] in bytes.
-pub const STEP_BYTES: u64 = 32;
+pub const STEP_BYTES: u64 = 64;
 
 /// What kernels read about a training step: the shaders' `Step`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -21,4 +21,24 @@ pub struct StepRecord {
     pub weight_decay: f32,
     /// 1 for Nesterov momentum.
     pub nesterov: u32,
+    /// How images are mixed with others of the batch.
+    pub mix: StepMix,
+    /// `1 / (1 − βᵗ)` of the first and the second moment, for the update number t.
+    pub unbias: [f32; 2],
+}
+
+/// How the images of a batch are mixed in a step: each with the one before it, the first
+/// with the last. The default mixes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct StepMix {
+    /// 0: they are not mixed, 1: in all pixels, 2: in a rectangle.
+    pub kind: u32,
+    /// Part of an image's target that is its own class, and of its pixels where all
+    /// are mixed.
+    pub keep: f32,
+    /// First column of the rectangle, and the one after its last.
+    pub across: [u32; 2],
+    /// First row, and the one after the last.
+    pub down: [u32; 2],
 }

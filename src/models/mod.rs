@@ -192,8 +192,8 @@ impl Network {
     /// This network after `change` inserted nodes into its graph.
     pub fn changed(mut self, change: impl FnOnce(&mut Graph)) -> Self {
         change(&mut self.graph);
-        let find = |wanted: Op| self.graph.find(|op| *op == wanted);
-        if let (Some(images), Some(loss)) = (find(Op::Images), find(Op::CrossEntropy)) {
+        let images = self.graph.find(|op| *op == Op::Images);
+        if let (Some(images), Some(loss)) = (images, self.graph.loss()) {
             (self.images, self.loss) = (images, loss);
             self.logits = self.graph.node(loss).inputs[0];
         }

@@ -42,6 +42,10 @@ pub struct Source {
 pub struct Recipe {
     /// What families and models call it.
     pub id: String,
+    /// What `residua train --recipe` calls it, where it can be asked for by name.
+    pub name: Option<String>,
+    /// The network that a recipe with a name trains, where no other is given.
+    pub model: Option<String>,
     /// The [`Source::id`].
     pub source: String,
     /// The place in the source.
@@ -157,6 +161,13 @@ impl Catalogue {
     pub fn cite(&self, id: &str) -> &str {
         let found = self.sources.iter().find(|source| source.id == id);
         found.map_or("", |source| &source.cite)
+    }
+
+    /// The recipes that can be asked for by name, each with its name.
+    pub fn named_recipes(&self) -> impl Iterator<Item = (&str, &Recipe)> {
+        self.recipes
+            .iter()
+            .filter_map(|recipe| Some((recipe.name.as_deref()?, recipe)))
     }
 
     /// Every listed network with its family.

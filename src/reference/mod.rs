@@ -20,9 +20,11 @@ mod pointwise;
 mod pool;
 mod reduce;
 mod run;
+mod update;
 
 pub(crate) use run::operation;
 pub use run::{Inputs, ReferenceError, Values, run};
+pub use update::{Moments, Rates, adamw, average, clip_factor, lars_rate, sgd};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use super::plane::Extent;
 use super::pool::{GlobalMean, PoolWindows};
 use super::reduce::Channels;
 use super::{batch_norm, gate, linear, loss, pointwise};
-use crate::graph::{Active, Graph, Mode, Node, NodeId, Op, Route, RouteError, Shape, Side};
+use crate::graph::{Active, Graph, Mode, Node, NodeId, Op, Route, RouteError, Shape, Side, TARGET_WORDS};
 use crate::random::Stream;
 
 /// The values that a run reads, and the running states that it advances.
@@ -17,7 +17,8 @@ use crate::random::Stream;
 pub struct Inputs<'a> {
     /// Normalised images, `N×C×H×W`.
     pub images: &'a [f64],
-    /// The class of each image.
+    /// The class of each image; where the loss has soft targets, three words for each:
+    /// two classes, and the bits of the share (f32) of the second.
     pub labels: &'a [u32],
     /// Every parameter, by [`crate::graph::ParamId`].
     pub params: &'a [Vec<f64>],
@@ -287,6 +288,12 @@ impl<'a> Evaluator<'a> {
 
             Op::CrossEntropy => loss::cross_entropy(read(0), labels, features(0)),
             Op::CrossEntropyGrad => loss::cross_entropy_grad(read(0), labels, features(0)),
+            Op::SoftCrossEntropy { smoothing } => {
+                loss::soft_cross_entropy(read(0), labels, features(0), smoothing.into())
+            }
+            Op::SoftCrossEntropyGrad { smoothing } => {
+                loss::soft_cross_entropy_grad(read(0), labels, features(0), smoothing.into())
+            }
 
             // Classes are small integers, which are exact in f64. The losses read
             // the labels directly.
@@ -341,9 +348,16 @@ fn check_inputs(graph: &Graph, live: &Active, inputs: &Inputs) -> Result<(), Ref
         }
         match node.op {
             Op::Images => length("the image batch", inputs.images.len(), node.shape.len(inputs.batch))?,
-            Op::Labels => length("the label list", inputs.labels.len(), inputs.batch)?,
+            Op::Labels => length("the label list", inputs.labels.len(), node.shape.len(inputs.batch))?,
             Op::CrossEntropy | Op::CrossEntropyGrad => {
                 known_classes(inputs.labels, graph.shape(node.inputs[0]).per_image())?;
+            }
+            Op::SoftCrossEntropy { .. } | Op::SoftCrossEntropyGrad { .. } => {
+                let classes = graph.shape(node.inputs[0]).per_image();
+                let targets = inputs.labels.chunks(TARGET_WORDS);
+                let labels = |word: usize| targets.clone().map(|target| target[word]).collect::<Vec<u32>>();
+                known_classes(&labels(0), classes)?;
+                known_classes(&labels(1), classes)?;
             }
             _ => {}
         }

@@ -559,3 +559,19 @@ fn what_does_not_fit_is_refused() {
     let found = problem.run(&route, &[beyond]);
     assert!(matches!(found, Err(ReferenceError::NoSuchNode { .. })));
 }
+
+#[test]
+fn gradients_of_soft_targets_are_slopes() {
+    for smoothing in [0.0, 0.1] {
+        let mut problem = Problem::new(Mode::Train, [2, 3, 3], |_, x| x);
+        problem.graph.soften(smoothing);
+        let shares = [0.0_f32, 0.25, 0.5, 1.0];
+        let soft = |(n, &label): (usize, &u32)| {
+            let other = (label + n as u32) % CLASSES as u32;
+            [label, other, shares[n % shares.len()].to_bits()]
+        };
+        problem.labels = problem.labels.iter().enumerate().flat_map(soft).collect();
+        let route = problem.graph.default_route();
+        problem.check_gradients("soft targets", &route);
+    }
+}

@@ -160,6 +160,11 @@ impl Fuser<'_> {
             Op::CrossEntropyGrad => simple(Work::CrossEntropyGrad {
                 scaled: self.graph.precision() == Precision::F16,
             }),
+            Op::SoftCrossEntropy { smoothing } => simple(Work::SoftCrossEntropy { smoothing }),
+            Op::SoftCrossEntropyGrad { smoothing } => simple(Work::SoftCrossEntropyGrad {
+                smoothing,
+                scaled: self.graph.precision() == Precision::F16,
+            }),
         }
     }
 

@@ -7,7 +7,7 @@ use super::bind::{dispatch, target};
 use super::error::SessionError;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu};
 use crate::graph::{Precision, Shape};
-use crate::kernels::{ImageDims, ImagePart, Operand, gather};
+use crate::kernels::{GatherChanges, ImageDims, ImagePart, Operand, gather};
 
 /// Images and labels that stay on the device.
 #[derive(Debug)]
@@ -47,6 +47,11 @@ impl ResidentSet {
     /// (C, H, W) and their labels take.
     pub fn footprint(images: usize, dims: ImageDims) -> u64 {
         images as u64 * (dims.iter().product::<usize>() as u64 + 4)
+    }
+
+    /// Height and width of its images.
+    pub fn plane(&self) -> (usize, usize) {
+        (self.dims[1], self.dims[2])
     }
 
     /// Copies images to `gpu`: `bytes` are N×C×H×W, one byte per channel of a
@@ -135,14 +140,14 @@ pub(super) struct Gathering {
 
 impl Gathering {
     /// Prepares the gathering of batches like `batch` into the memory
-    /// `images` and `labels`; the draws are read from `draws`, and images are
-    /// stored in `precision`.
+    /// `images` and `labels`, in a pass over the set for each of `changes`. The draws are
+    /// read from `draws`, the step's record from `step`, and images are stored in
+    /// `precision`.
     pub(super) fn new(
         gpu: &Gpu,
         batch: Batch,
-        draws: &Arc<Buffer>,
-        images: Option<&Binding>,
-        labels: Option<&Binding>,
+        changes: &[GatherChanges],
+        [draws, images, labels, step]: [Option<&Binding>; 4],
         precision: Precision,
     ) -> Result<Self, SessionError> {
         let target = target(gpu);
@@ -150,19 +155,23 @@ impl Gathering {
         let shape = Shape::batched(&batch.set.dims).stored_in(precision);
         let Crop { pad, reflect } = batch.crop;
         let mut dispatches = Vec::new();
-        for part in &batch.set.parts {
+        let passes = changes
+            .iter()
+            .flat_map(|changes| batch.set.parts.iter().map(move |part| (*changes, part)));
+        for (changes, part) in passes {
             let operands = [
                 Some(Binding::new(&batch.set.bytes, (part.first * image) as u64, part.bytes)),
                 Some(Binding::whole(&batch.set.labels)),
-                Some(Binding::whole(draws)),
+                draws.cloned(),
                 Some(Binding::whole(&batch.set.scales)),
                 images.cloned(),
                 labels.cloned(),
             ];
             let size = batch.draws.len();
-            for call in gather(part, batch.set.images, &shape, pad, reflect, size, &target) {
+            for call in gather(part, batch.set.images, &shape, (pad, reflect), changes, size, &target) {
                 dispatches.push(dispatch(gpu, &call, |operand| match operand {
                     Operand::Input(index) => operands[index].clone(),
+                    Operand::Step => step.cloned(),
                     _ => None,
                 })?);
             }

@@ -20,8 +20,13 @@ use super::resident_set::{Batch, Crop, Gathering, ResidentSet};
 use super::values::read_values;
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
-use crate::graph::{Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId};
-use crate::kernels::{ImageDims, LossScale, Operand, STEP_BYTES, StepRecord, record, sgd, update_loss_scale};
+use crate::graph::{
+    Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId, TARGET_WORDS,
+};
+use crate::kernels::{
+    GatherChanges, ImageDims, LossScale, Operand, STEP_BYTES, Segments, StepMix, StepRecord, UpdateRule, average,
+    exchange, record, update, update_loss_scale,
+};
 
 /// The number of steps whose metrics stay on the device until they are read.
 const SLOTS: usize = 1024;
@@ -57,8 +62,15 @@ pub struct Session {
     draws: Option<Arc<Buffer>>,
     /// Mean loss and errors of the last steps.
     metrics: Arc<Buffer>,
+    rule: UpdateRule,
     /// The dispatches of an update.
     update: Vec<Dispatch>,
+    /// Those that exchange parameters and states with their averages.
+    exchange: Vec<Dispatch>,
+    /// What happens to the images of training steps.
+    cutout: u32,
+    mixes: bool,
+    mix: StepMix,
     plans: HashMap<Purpose, Plan>,
     gatherings: HashMap<((usize, Crop), Purpose), Gathering>,
     /// For each plan that trains, the dispatch that writes the metrics.
@@ -91,24 +103,9 @@ impl Session {
         decays: fn(&Param) -> bool,
     ) -> Result<Self, SessionError> {
         check_storage(&gpu, &eval)?;
-        let is_f16 = eval.precision() == Precision::F16;
         let weights = Weights::new(&gpu, &eval, train.is_some(), decays)?;
         let step = Binding::whole(&gpu.buffer("step", STEP_BYTES)?);
-        let target = target(&gpu);
-        let mut update = Vec::new();
-        if let Some(arenas) = weights.arenas() {
-            let scaling = update_loss_scale(weights.bytes(), &target);
-            let scaling = scaling.into_iter().filter(|_| is_f16);
-            for call in scaling.chain(sgd(weights.bytes(), weights.decayed(), is_f16, &target)) {
-                update.push(dispatch(&gpu, &call, |operand| match operand {
-                    Operand::Input(index) => Some(arenas[index].clone()),
-                    Operand::Step => Some(step.clone()),
-                    Operand::LossScale => weights.loss_scale(),
-                    _ => None,
-                })?);
-            }
-        }
-        Ok(Session {
+        let mut session = Session {
             metrics: gpu.buffer("metrics", 8 * SLOTS as u64)?,
             draws: None,
             pool: BufferPool::default(),
@@ -126,8 +123,89 @@ impl Session {
             eval,
             weights,
             step,
-            update,
-        })
+            rule: UpdateRule::default(),
+            update: Vec::new(),
+            exchange: Vec::new(),
+            cutout: 0,
+            mixes: false,
+            mix: StepMix::default(),
+        };
+        session.set_rule(UpdateRule::default())?;
+        Ok(session)
+    }
+
+    /// Updates parameters by `rule` from the next step on. Second moments begin as
+    /// zeros, averages as the present values.
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
+    pub fn set_rule(&mut self, rule: UpdateRule) -> Result<(), SessionError> {
+        let target = target(&self.gpu);
+        let bytes = self.weights.bytes();
+        let segments = Segments::new(bytes, &self.weights.tensors(&self.eval), &target);
+        self.weights.follow(&self.gpu, &rule, &segments)?;
+        self.weights.start_average(&self.gpu);
+        let mut calls = Vec::new();
+        if self.train.is_some() {
+            let is_f16 = self.eval.precision() == Precision::F16;
+            if is_f16 {
+                calls.extend(update_loss_scale(bytes, &target));
+            }
+            calls.extend(update(&rule, bytes, self.weights.decayed(), &segments, is_f16, &target));
+        }
+        self.update.clear();
+        for call in calls {
+            self.update.push(dispatch(&self.gpu, &call, |operand| match operand {
+                Operand::Step => Some(self.step.clone()),
+                operand => self.weights.operand(operand),
+            })?);
+        }
+        self.exchange.clear();
+        for (pair, bytes) in self.weights.averaged() {
+            let resolve = |operand| match operand {
+                Operand::Input(index) => Some(pair[index].clone()),
+                _ => None,
+            };
+            for call in average(rule.average.unwrap_or(0.0), bytes, &target) {
+                self.update.push(dispatch(&self.gpu, &call, resolve)?);
+            }
+            for call in exchange(bytes, &target) {
+                self.exchange.push(dispatch(&self.gpu, &call, resolve)?);
+            }
+        }
+        self.rule = rule;
+        Ok(())
+    }
+
+    /// Cuts a square with sides of `cutout` pixels out of every image of a training
+    /// step, and, with `mixes`, mixes images as [`Self::set_mix`] says. The training graph
+    /// then has a loss of soft targets.
+    pub fn set_changes(&mut self, cutout: u32, mixes: bool) {
+        (self.cutout, self.mixes) = (cutout, mixes);
+        self.gatherings.clear();
+    }
+
+    /// How images are mixed from the next training step on.
+    pub fn set_mix(&mut self, mix: StepMix) {
+        self.mix = mix;
+    }
+
+    /// The averages become the present parameters and running statistics.
+    pub fn start_average(&self) {
+        self.weights.start_average(&self.gpu);
+    }
+
+    /// Exchanges parameters and running statistics with their averages; without effect
+    /// where there are none.
+    pub fn exchange_average(&self) {
+        if self.exchange.is_empty() {
+            return;
+        }
+        self.gpu.submit(|recorder| {
+            for dispatch in &self.exchange {
+                recorder.dispatch(dispatch);
+            }
+        });
     }
 
     /// The device.
@@ -190,7 +268,11 @@ impl Session {
         let training = training.iter().map(|&batch| plan(true, batch));
         let evaluation = evaluation.iter().map(|&batch| plan(false, batch));
         let plans: Vec<MemoryPlan> = training.chain(evaluation).collect();
-        Footprint::new(&plans, &self.eval, self.train.is_some(), self.gpu.limits().alignment)
+        let footprint = Footprint::new(&plans, &self.eval, self.train.is_some(), self.gpu.limits().alignment);
+        Footprint {
+            weights: footprint.weights + self.weights.added(),
+            ..footprint
+        }
     }
 
     /// The number of steps whose metrics the device stores: read them before
@@ -267,6 +349,8 @@ impl Session {
             momentum: rates.momentum,
             weight_decay: rates.weight_decay,
             nesterov: u32::from(rates.nesterov),
+            mix: if self.mixes { self.mix } else { StepMix::default() },
+            unbias: self.rule.optimizer.unbias(step + 1).map(|factor| factor as f32),
         };
         self.gpu.write(&self.step.buffer, 0, &[header]);
         self.write_gains(purpose, route);
@@ -593,12 +677,25 @@ impl Session {
         self.gatherings.retain(|_, gathering| gathering.is_alive());
         let plan = &self.plans[&purpose];
         let place = |wanted: Op| plan.graph().find(|op| *op == wanted).and_then(|id| plan.place(id));
+        let labels = plan.graph().find(|op| *op == Op::Labels);
+        let is_step = purpose.pass == Pass::Train;
+        let own = GatherChanges {
+            cutout: if is_step { self.cutout } else { 0 },
+            soft: labels.is_some_and(|id| plan.graph().shape(id).per_image() == TARGET_WORDS),
+            mixed_in: false,
+        };
+        let mixed_in = GatherChanges { mixed_in: true, ..own };
+        let changes = [own, mixed_in];
         let gathering = Gathering::new(
             &self.gpu,
             batch,
-            draws,
-            place(Op::Images),
-            place(Op::Labels),
+            &changes[..if is_step && self.mixes { 2 } else { 1 }],
+            [
+                Some(&Binding::whole(draws)),
+                place(Op::Images),
+                place(Op::Labels),
+                Some(&self.step),
+            ],
             self.eval.precision(),
         )?;
         self.gatherings.insert(key, gathering);
@@ -635,6 +732,57 @@ impl Session {
             Some(momentum) => read(&self.gpu, &momentum),
             None => Ok(vec![0.0; self.eval.params[id.0].len()]),
         }
+    }
+
+    /// Sets a parameter's second moment; without effect where the optimiser has none.
+    pub fn write_second(&self, id: ParamId, values: &[f32]) {
+        if let Some(place) = self.weights.second(id) {
+            write(&self.gpu, &place, values);
+        }
+    }
+
+    /// Reads a parameter's second moment, where the optimiser has one.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn read_second(&self, id: ParamId) -> Result<Option<Vec<f32>>, SessionError> {
+        self.weights.second(id).map(|place| read(&self.gpu, &place)).transpose()
+    }
+
+    /// Sets a parameter's moving average; without effect where there is none.
+    pub fn write_average(&self, id: ParamId, values: &[f32]) {
+        if let Some(place) = self.weights.average(id) {
+            write(&self.gpu, &place, values);
+        }
+    }
+
+    /// Reads a parameter's moving average, where there is one.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn read_average(&self, id: ParamId) -> Result<Option<Vec<f32>>, SessionError> {
+        self.weights
+            .average(id)
+            .map(|place| read(&self.gpu, &place))
+            .transpose()
+    }
+
+    /// Sets the moving average of a running state; without effect where there is none.
+    pub fn write_average_state(&self, id: StateId, values: &[f32]) {
+        if let Some(place) = self.weights.average_state(id) {
+            write(&self.gpu, &place, values);
+        }
+    }
+
+    /// Reads the moving average of a running state, where there is one.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn read_average_state(&self, id: StateId) -> Result<Option<Vec<f32>>, SessionError> {
+        self.weights
+            .average_state(id)
+            .map(|place| read(&self.gpu, &place))
+            .transpose()
     }
 
     /// Reads a parameter's gradient of the last step; zeros where the session
@@ -728,11 +876,7 @@ fn draws_of(seed: u64, step: u32) -> StepRecord {
     StepRecord {
         seed: [seed as u32, (seed >> 32) as u32],
         step,
-        slot: 0,
-        lr: 0.0,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        nesterov: 0,
+        ..StepRecord::default()
     }
 }
 

@@ -8,8 +8,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::gpu::{Binding, Buffer, Gpu, GpuError, Recorder};
-use crate::graph::{Graph, Param, ParamId, Precision, Sources, StateId};
-use crate::kernels::{LOSS_SCALE_BYTES, LossScale};
+use crate::graph::{Graph, Param, ParamId, ParamKind, Precision, Sources, StateId};
+use crate::kernels::{
+    ArenaTensor, LOSS_SCALE_BYTES, LossScale, NORM_BYTES, Operand, Optimizer, SEGMENT_BYTES, Segments, UpdateRule,
+    operand,
+};
 
 /// Byte ranges of tensors in an arena.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,13 @@ pub struct Weights {
     param_buffer: Arc<Buffer>,
     state_buffer: Arc<Buffer>,
     training: Option<[Arc<Buffer>; 2]>,
+    /// Second moments, where the optimiser has them.
+    second: Option<Arc<Buffer>>,
+    /// Moving averages of the parameters and of the running statistics.
+    averages: Option<[Arc<Buffer>; 2]>,
+    /// The segments of all tensors, sums over each of them, and the norm of all
+    /// gradients: where the update needs norms.
+    norms: Option<[Arc<Buffer>; 3]>,
     /// The loss scale and its record, where gradients are stored in 16 bits.
     loss_scale: Option<Arc<Buffer>>,
     /// Copies of the parameters and running statistics in their own places,
@@ -82,6 +92,9 @@ impl Weights {
             states,
             decayed: decayed_bytes,
             training,
+            second: None,
+            averages: None,
+            norms: None,
             loss_scale: match graph.precision() {
                 Precision::F32 => None,
                 Precision::F16 => {
@@ -101,6 +114,121 @@ impl Weights {
         let params = graph.params.iter().map(|param| aligned(4 * param.len() as u64));
         let states = graph.states.iter().map(|state| aligned(8 * state.channels as u64));
         params.sum::<u64>() * if training { 3 } else { 1 } + states.sum::<u64>()
+    }
+
+    /// Adds the memory that `rule` needs, where there is training, and gives back what
+    /// it does not. Second moments are zeros, averages are to be set
+    /// ([`Self::start_average`]).
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
+    pub fn follow(&mut self, gpu: &Gpu, rule: &UpdateRule, segments: &Segments) -> Result<(), GpuError> {
+        let trains = self.training.is_some();
+        let buffer = |name, bytes: u64| gpu.buffer(name, bytes.max(16));
+        self.second = match rule.optimizer {
+            Optimizer::AdamW { .. } if trains => Some(buffer("second moments", self.params.bytes)?),
+            _ => None,
+        };
+        self.averages = match rule.average {
+            Some(_) if trains => Some([
+                buffer("average parameters", self.params.bytes)?,
+                buffer("average states", self.states.bytes)?,
+            ]),
+            _ => None,
+        };
+        let needs_norms = rule.clip.is_some() || matches!(rule.optimizer, Optimizer::Lars { .. });
+        self.norms = match needs_norms && trains {
+            true => {
+                let count = segments.all.len() as u64;
+                let list = buffer("segments", SEGMENT_BYTES * count)?;
+                gpu.write(&list, 0, &segments.all);
+                Some([list, buffer("squares", 8 * count)?, buffer("norm", NORM_BYTES)?])
+            }
+            false => None,
+        };
+        Ok(())
+    }
+
+    /// Bytes of the memory that [`Self::follow`] added.
+    pub fn added(&self) -> u64 {
+        let buffers = self.second.iter().chain(self.averages.iter().flatten());
+        buffers
+            .chain(self.norms.iter().flatten())
+            .map(|buffer| buffer.size())
+            .sum()
+    }
+
+    /// The tensors of the arena of parameters, in the order of memory. LARS adapts those
+    /// that are weights of a convolution or linear layer.
+    pub fn tensors(&self, graph: &Graph) -> Vec<ArenaTensor> {
+        let tensor = |(range, param): (&Range<u64>, &Param)| ArenaTensor {
+            range: range.clone(),
+            decays: range.start < self.decayed,
+            adapts: matches!(param.kind, ParamKind::ConvWeight | ParamKind::LinearWeight),
+        };
+        let mut tensors: Vec<ArenaTensor> = self.params.ranges.iter().zip(&graph.params).map(tensor).collect();
+        tensors.sort_by_key(|tensor| tensor.range.start);
+        tensors
+    }
+
+    /// The memory of an operand of an update ([`operand`]).
+    pub fn operand(&self, wanted: Operand) -> Option<Binding> {
+        let arenas = self.arenas()?;
+        let norms = |index: usize| Some(Binding::whole(&self.norms.as_ref()?[index]));
+        match wanted {
+            operand::PARAMS => Some(arenas[0].clone()),
+            operand::GRADS => Some(arenas[1].clone()),
+            operand::MOMENTA => Some(arenas[2].clone()),
+            operand::SECOND => Some(Binding::whole(self.second.as_ref()?)),
+            operand::SEGMENTS => norms(0),
+            operand::SQUARES => norms(1),
+            operand::NORM => norms(2),
+            Operand::LossScale => self.loss_scale(),
+            _ => None,
+        }
+    }
+
+    /// Parameters and running statistics, each with its average and the bytes of both;
+    /// empty without averages.
+    pub fn averaged(&self) -> Vec<([Binding; 2], u64)> {
+        let Some([params, states]) = &self.averages else {
+            return Vec::new();
+        };
+        let pair = |values: &Arc<Buffer>, averages: &Arc<Buffer>, bytes: u64| {
+            ([values, averages].map(|buffer| Binding::new(buffer, 0, bytes)), bytes)
+        };
+        let pairs = [
+            pair(&self.param_buffer, params, self.params.bytes),
+            pair(&self.state_buffer, states, self.states.bytes),
+        ];
+        pairs.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
+    /// The averages become the present parameters and running statistics.
+    pub fn start_average(&self, gpu: &Gpu) {
+        if self.averages.is_none() {
+            return;
+        }
+        gpu.submit(|recorder| {
+            for ([values, averages], _) in self.averaged() {
+                recorder.copy(&values, &averages);
+            }
+        });
+    }
+
+    /// The memory of a parameter's second moment, where there is one.
+    pub fn second(&self, id: ParamId) -> Option<Binding> {
+        Some(bind(self.second.as_ref()?, &self.params.ranges[id.0]))
+    }
+
+    /// The memory of a parameter's average, where there is one.
+    pub fn average(&self, id: ParamId) -> Option<Binding> {
+        Some(bind(&self.averages.as_ref()?[0], &self.params.ranges[id.0]))
+    }
+
+    /// The memory of the average of running statistics, where there is one.
+    pub fn average_state(&self, id: StateId) -> Option<Binding> {
+        Some(bind(&self.averages.as_ref()?[1], &self.states.ranges[id.0]))
     }
 
     /// Bytes of one arena of parameters.

@@ -1,8 +1,10 @@
 //! How are a network's weights written to a file and read back?
 //!
 //! A checkpoint is a weights file with canonical names. It also has the momenta
-//! as `momentum.…`, and the position of training in its metadata. It holds no
-//! date: equal training gives equal bytes.
+//! as `momentum.…`, second moments as `exp_avg_sq.…`, and the position of training in its
+//! metadata. Where training averages its weights, the averages have the canonical names,
+//! in every file, and the values that training goes on with are `unaveraged.…`. It holds
+//! no date: equal training gives equal bytes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +21,9 @@ use crate::graph::{Graph, Op, ParamId, StateId};
 use crate::kernels::LossScale;
 use crate::models::{Model, ModelSpec};
 use crate::shown::shown_path;
-use crate::weights::{self, CanonicalWeights, Layout, Loaded, NameOptions, Tensor, TensorMap};
+use crate::weights::{
+    self, CanonicalWeights, Layout, Loaded, MOMENTUM, NameOptions, SECOND_MOMENT, Tensor, TensorMap, UNAVERAGED, beside,
+};
 
 /// How far training has progressed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -70,16 +74,29 @@ type Part = (String, Vec<usize>);
 fn slots(graph: &Graph) -> Vec<(Slot, Vec<Part>)> {
     let mut slots = Vec::new();
     for (index, param) in graph.params.iter().enumerate() {
-        let parts = param.tensors();
-        let momentum = |(name, shape): &Part| (format!("momentum.{name}"), shape.clone());
-        slots.push((Slot::Momentum(ParamId(index)), parts.iter().map(momentum).collect()));
-        slots.push((Slot::Param(ParamId(index)), parts.to_vec()));
+        let (id, parts) = (ParamId(index), param.tensors());
+        slots.push((Slot::Momentum(id), named(MOMENTUM, &parts)));
+        slots.push((Slot::Second(id), named(SECOND_MOMENT, &parts)));
+        slots.push((Slot::Average(id), named(UNAVERAGED, &parts)));
+        slots.push((Slot::Param(id), parts.to_vec()));
     }
     for (index, state) in graph.states.iter().enumerate() {
-        let parts = state.tensors().map(|name| (name, vec![state.channels]));
-        slots.push((Slot::State(StateId(index)), parts.to_vec()));
+        let (id, parts) = (StateId(index), state.tensors().map(|name| (name, vec![state.channels])));
+        slots.push((Slot::AverageState(id), named(UNAVERAGED, &parts)));
+        slots.push((Slot::State(id), parts.to_vec()));
     }
     slots
+}
+
+/// `parts` with `prefix` before every name.
+fn named(prefix: &str, parts: &[Part]) -> Vec<Part> {
+    let named = |(name, shape): &Part| (format!("{prefix}{name}"), shape.clone());
+    parts.iter().map(named).collect()
+}
+
+/// Whether a file of weights alone has `slot`.
+fn is_weight(slot: Slot) -> bool {
+    matches!(slot, Slot::Param(_) | Slot::State(_))
 }
 
 /// The tensors with their values in 64 bits, from an engine that computes in
@@ -112,35 +129,27 @@ fn set_exact_tensors(engine: &mut dyn Engine, tensors: &BTreeMap<String, Vec<f64
     }
 }
 
-/// All tensors of the network by canonical name, and with `momenta` the momenta.
-pub fn tensors(engine: &mut dyn Engine, momenta: bool) -> Result<TensorMap, TrainError> {
-    let graph = engine.graph().clone();
+/// All tensors of the network by canonical name, and with `training` what only training
+/// needs: momenta, second moments, and the other values where weights are averages.
+pub fn tensors(engine: &mut dyn Engine, training: bool) -> Result<TensorMap, TrainError> {
     let mut tensors = TensorMap::new();
-    for (index, param) in graph.params.iter().enumerate() {
-        split(&param.tensors(), engine.param(ParamId(index))?, "", &mut tensors);
-        if momenta {
-            split(
-                &param.tensors(),
-                engine.momentum(ParamId(index))?,
-                "momentum.",
-                &mut tensors,
-            );
+    for (slot, parts) in slots(&engine.graph().clone()) {
+        if (training || is_weight(slot))
+            && let Some(values) = engine.slot(slot)?
+        {
+            split(&parts, values, &mut tensors);
         }
-    }
-    for (index, state) in graph.states.iter().enumerate() {
-        let names = state.tensors().map(|name| (name, vec![state.channels]));
-        split(&names, engine.state(StateId(index))?, "", &mut tensors);
     }
     Ok(tensors)
 }
 
 /// Splits `values` into the tensors of `parts`, in their order.
-fn split(parts: &[(String, Vec<usize>)], values: Vec<f32>, prefix: &str, tensors: &mut TensorMap) {
+fn split(parts: &[Part], values: Vec<f32>, tensors: &mut TensorMap) {
     let mut rest = &values[..];
     for (name, shape) in parts {
         let (own, later) = rest.split_at(shape.iter().product());
         tensors.insert(
-            format!("{prefix}{name}"),
+            name.clone(),
             Tensor {
                 shape: shape.clone(),
                 data: own.to_vec(),
@@ -151,12 +160,12 @@ fn split(parts: &[(String, Vec<usize>)], values: Vec<f32>, prefix: &str, tensors
 }
 
 /// Sets all weights of the network from `tensors` (canonical names), and with
-/// `momenta` its momenta. If any tensor does not fit, or a
+/// `training` what only training needs. If any tensor does not fit, or a
 /// running variance is negative, nothing is set.
 pub fn set_tensors(
     engine: &mut dyn Engine,
     tensors: &TensorMap,
-    momenta: bool,
+    training: bool,
     path: &Path,
     model: &str,
 ) -> Result<(), TrainError> {
@@ -166,12 +175,11 @@ pub fn set_tensors(
         problem,
         model: model.to_string(),
     };
-    let join = |parts: &[(String, Vec<usize>)], prefix: &str| -> Result<Vec<f32>, TrainError> {
+    let join = |parts: &[Part]| -> Result<Vec<f32>, TrainError> {
         let mut values = Vec::new();
         for (name, shape) in parts {
-            let name = format!("{prefix}{name}");
             let tensor = tensors
-                .get(&name)
+                .get(name)
                 .ok_or_else(|| misfit(format!("tensor {name} is missing")))?;
             if tensor.shape != *shape {
                 return Err(misfit(format!("tensor {name} is {:?}, not {shape:?}", tensor.shape)));
@@ -180,22 +188,22 @@ pub fn set_tensors(
         }
         Ok(values)
     };
-    let mut params = Vec::new();
-    let mut states = Vec::new();
-    let mut velocities = Vec::new();
-    for param in &graph.params {
-        params.push(join(&param.tensors(), "")?);
-        if momenta {
-            velocities.push(join(&param.tensors(), "momentum.")?);
+    let mut found = Vec::new();
+    for (slot, parts) in slots(&graph) {
+        // Momenta exist in every engine that trains; others only where the rules have
+        // them.
+        if is_weight(slot) || training && engine.slot(slot)?.is_some() {
+            found.push((slot, join(&parts)?));
         }
-    }
-    for state in &graph.states {
-        states.push(join(&state.tensors().map(|name| (name, vec![state.channels])), "")?);
     }
     if let Some(unknown) = unknown_tensor(&graph, tensors) {
         return Err(misfit(format!("the model has no tensor {unknown}")));
     }
-    for (state, values) in graph.states.iter().zip(&states) {
+    for (slot, values) in &found {
+        let (Slot::State(id) | Slot::AverageState(id)) = slot else {
+            continue;
+        };
+        let state = &graph.states[id.0];
         let [_, variance] = state.tensors();
         if let Some(value) = values[state.channels..].iter().find(|value| **value < 0.0) {
             return Err(TrainError::NegativeVariance {
@@ -205,14 +213,8 @@ pub fn set_tensors(
             });
         }
     }
-    for (index, values) in params.iter().enumerate() {
-        engine.set_param(ParamId(index), values);
-    }
-    for (index, values) in velocities.iter().enumerate() {
-        engine.set_momentum(ParamId(index), values);
-    }
-    for (index, values) in states.iter().enumerate() {
-        engine.set_state(StateId(index), values);
+    for (slot, values) in &found {
+        engine.set_slot(*slot, values);
     }
     Ok(())
 }
@@ -227,12 +229,31 @@ fn unknown_tensor<'a>(graph: &Graph, tensors: &'a TensorMap) -> Option<&'a str> 
     let known: std::collections::HashSet<String> = of_params
         .chain(graph.states.iter().flat_map(|state| state.tensors()))
         .collect();
-    let own = |name: &&String| known.contains(name.strip_prefix("momentum.").unwrap_or(name));
+    let own = |name: &&String| known.contains(beside(name).unwrap_or(name));
     tensors.keys().find(|name| !own(name)).map(String::as_str)
 }
 
-/// Writes all weights and, in a checkpoint, momenta and `position`.
+/// Writes all weights, their averages where there are any, and in a checkpoint, momenta
+/// and `position`.
 pub fn save(
+    engine: &mut dyn Engine,
+    path: &Path,
+    record: &Record,
+    position: Option<&Position>,
+) -> Result<(), TrainError> {
+    with_averages(engine, |engine| save_present(engine, path, record, position))
+}
+
+/// What `act` does while parameters and running states are their averages, where there
+/// are any.
+pub fn with_averages<T>(engine: &mut dyn Engine, act: impl FnOnce(&mut dyn Engine) -> T) -> T {
+    engine.exchange_average();
+    let done = act(engine);
+    engine.exchange_average();
+    done
+}
+
+fn save_present(
     engine: &mut dyn Engine,
     path: &Path,
     record: &Record,
@@ -362,7 +383,7 @@ fn head(engine: &mut dyn Engine) -> Result<TensorMap, TrainError> {
     let mut tensors = TensorMap::new();
     for id in params {
         let parts = engine.graph().params[id.0].tensors();
-        split(&parts, engine.param(id)?, "", &mut tensors);
+        split(&parts, engine.param(id)?, &mut tensors);
     }
     Ok(tensors)
 }
@@ -387,12 +408,14 @@ impl<'a> Checkpoint<'a> {
         Record::read(&self.loaded.metadata, self.path)
     }
 
-    /// Sets weights, momenta and loss scale of the network, which is of `model`.
+    /// Sets weights, their averages, momenta and loss scale of the network, which is of `model`.
     /// Returns the position of training.
     pub fn resume(&self, engine: &mut dyn Engine, model: &str) -> Result<Position, TrainError> {
         let position = position_of(&self.loaded.metadata, self.path, model)?;
         set_tensors(engine, &self.loaded.tensors, true, self.path, model)?;
         set_exact_tensors(engine, &weights::exact(&self.bytes));
+        // The averages have the names of the weights.
+        engine.exchange_average();
         if let Some(loss_scale) = position.loss_scale {
             engine.set_loss_scale(loss_scale);
         }

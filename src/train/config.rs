@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::depth::{Depth, DepthPer, DepthRule};
+use super::optimizer::{OptimizerKind, OptimizerSettings};
 use super::rate::WarmUp;
 use super::settings::{Decay, Settings, batch_size};
-use crate::data::{ArgumentError, DataError, Normalization, Preparation, Source};
+use crate::data::{ArgumentError, DataError, Mixing, Normalization, Preparation, Source};
 use crate::graph::{Precision, Recompute};
 use crate::models::{Model, shown_name};
 use crate::weights::{NameOptions, Rename, WeightsError};
@@ -48,6 +49,8 @@ pub struct Config {
     pub schedule: String,
     /// Steps of warm-up.
     pub warmup: u32,
+    /// Epochs of warm-up, instead of steps.
+    pub warmup_epochs: Option<f64>,
     /// A constant learning rate during warm-up.
     pub warmup_lr: Option<f64>,
     /// Momentum.
@@ -58,6 +61,28 @@ pub struct Config {
     pub weight_decay: f64,
     /// Which parameters decay.
     pub decay: Decay,
+    /// The optimiser.
+    pub optimizer: OptimizerKind,
+    /// AdamW: the part of the mean gradient that stays in a step.
+    pub beta1: f64,
+    /// AdamW: the part of the mean square that stays.
+    pub beta2: f64,
+    /// AdamW: added to the root of the mean square; LARS: to the norm of the gradient.
+    pub eps: f64,
+    /// LARS: the trust coefficient.
+    pub trust: f64,
+    /// The largest norm of all gradients together.
+    pub clip_norm: Option<f64>,
+    /// The part of the moving average of the weights that stays in a step.
+    pub ema: Option<f64>,
+    /// The part of every target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// α of mixup; 0 for none.
+    pub mixup: f64,
+    /// α of CutMix; 0 for none.
+    pub cutmix: f64,
+    /// Side of the square that is cut out of every training image, pixels; 0 for none.
+    pub cutout: u32,
     /// Stochastic depth: survival probability of the last block.
     pub stochastic_depth: Option<f64>,
     /// Survival probability of the other blocks.
@@ -128,11 +153,23 @@ impl From<&Settings> for Config {
             lr: settings.learning_rate,
             schedule: settings.schedule.to_string(),
             warmup: settings.warm_up.steps,
+            warmup_epochs: settings.warm_up_epochs,
             warmup_lr: settings.warm_up.rate,
             momentum: settings.momentum,
             nesterov: settings.nesterov,
             weight_decay: settings.weight_decay,
             decay: settings.decay,
+            optimizer: settings.optimizer.kind,
+            beta1: settings.optimizer.beta1,
+            beta2: settings.optimizer.beta2,
+            eps: settings.optimizer.eps,
+            trust: settings.optimizer.trust,
+            clip_norm: settings.clip_norm,
+            ema: settings.ema,
+            label_smoothing: settings.label_smoothing,
+            mixup: settings.mixing.mixup,
+            cutmix: settings.mixing.cutmix,
+            cutout: settings.mixing.cutout,
             stochastic_depth,
             depth_rule,
             depth_per,
@@ -204,11 +241,23 @@ impl Config {
             lr,
             schedule,
             warmup,
+            warmup_epochs,
             warmup_lr,
             momentum,
             nesterov,
             weight_decay,
             decay,
+            optimizer,
+            beta1,
+            beta2,
+            eps,
+            trust,
+            clip_norm,
+            ema,
+            label_smoothing,
+            mixup,
+            cutmix,
+            cutout,
             stochastic_depth,
             depth_rule: rule,
             depth_per,
@@ -259,10 +308,26 @@ impl Config {
                 steps: *warmup,
                 rate: *warmup_lr,
             },
+            warm_up_epochs: *warmup_epochs,
             momentum: *momentum,
             nesterov: *nesterov,
             weight_decay: *weight_decay,
             decay: *decay,
+            optimizer: OptimizerSettings {
+                kind: *optimizer,
+                beta1: *beta1,
+                beta2: *beta2,
+                eps: *eps,
+                trust: *trust,
+            },
+            clip_norm: *clip_norm,
+            ema: *ema,
+            label_smoothing: *label_smoothing,
+            mixing: Mixing {
+                mixup: *mixup,
+                cutmix: *cutmix,
+                cutout: *cutout,
+            },
             depth,
             recompute: *recompute,
             seed: *seed,

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::TrainError;
-use crate::data::{Draw, ImageSet, Normalization, PAD, Padding, Split};
+use crate::data::{Draw, ImageSet, Mix, MixKind, Mixing, Normalization, PAD, Padding, Split};
 use crate::gpu::Gpu;
 use crate::graph::{Block, Graph, Mode, NodeId, Param, ParamId, Route, StateId};
-use crate::kernels::LossScale;
+use crate::kernels::{LossScale, StepMix, UpdateRule};
 use crate::models::Network;
 use crate::schedule::{Batch, Crop, ResidentSet, Session, Update};
 use crate::stop::StopToken;
@@ -30,15 +30,31 @@ pub struct StepPlan<'a> {
     pub step: u32,
 }
 
+/// What is the same in all training steps. The default is SGD on images as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepRules {
+    /// How parameters follow from gradients.
+    pub update: UpdateRule,
+    /// How images are changed beside crops and flips. Where they are mixed, the training
+    /// graph has soft targets ([`Graph::soften`]).
+    pub mixing: Mixing,
+}
+
 /// Values that training changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
     /// A parameter.
     Param(ParamId),
-    /// A parameter's momentum.
+    /// A parameter's momentum, or first moment.
     Momentum(ParamId),
+    /// Its second moment, where the optimiser has one.
+    Second(ParamId),
+    /// Its moving average, where there is one.
+    Average(ParamId),
     /// A running state: means, then unbiased variances.
     State(StateId),
+    /// Its moving average, where there is one.
+    AverageState(StateId),
 }
 
 /// Images of one batch, and the random numbers that a pass over them uses.
@@ -190,6 +206,25 @@ pub trait Engine {
     fn momentum(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError>;
     /// Sets a parameter's momentum, in an engine that trains.
     fn set_momentum(&mut self, id: ParamId, values: &[f32]);
+    /// Steps follow `rules` from now on. Second moments begin as zeros, averages as the
+    /// present values.
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
+    fn set_rules(&mut self, rules: StepRules) -> Result<(), TrainError>;
+    /// The moving averages become the present parameters and running states.
+    fn start_average(&mut self);
+    /// Exchanges parameters and running states with their moving averages; without
+    /// effect where there are none.
+    fn exchange_average(&mut self);
+    /// The values of `slot`; `None` for a second moment or an average that the rules do
+    /// not have.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn slot(&mut self, slot: Slot) -> Result<Option<Vec<f32>>, TrainError>;
+    /// Sets the values of `slot`, where there is one.
+    fn set_slot(&mut self, slot: Slot, values: &[f32]);
     /// The gradient of a parameter in the last step. It is not finite if the
     /// loss scale made the engine skip that step.
     ///
@@ -243,6 +278,7 @@ pub trait Engine {
 pub struct DeviceEngine {
     session: Session,
     sets: HashMap<Split, ResidentSet>,
+    mixing: Mixing,
 }
 
 impl DeviceEngine {
@@ -263,6 +299,7 @@ impl DeviceEngine {
         Ok(DeviceEngine {
             session,
             sets: HashMap::new(),
+            mixing: Mixing::default(),
         })
     }
 
@@ -287,6 +324,23 @@ fn batch<'a>(
         draws,
         crop: crop(Padding::Zero),
     })
+}
+
+/// `mix` as the device reads it.
+fn step_mix(mix: Mix) -> StepMix {
+    match mix.kind {
+        MixKind::All => StepMix {
+            kind: 1,
+            keep: mix.keep,
+            ..StepMix::default()
+        },
+        MixKind::Rectangle { across, down } => StepMix {
+            kind: 2,
+            keep: mix.keep,
+            across,
+            down,
+        },
+    }
 }
 
 fn crop(padding: Padding) -> Crop {
@@ -328,6 +382,8 @@ impl Engine for DeviceEngine {
             draws: &pack(plan.draws),
             crop: crop(plan.padding),
         };
+        let mix = self.mixing.draw(plan.seed, plan.step, set.plane());
+        self.session.set_mix(mix.map_or_else(StepMix::default, step_mix));
         Ok(self
             .session
             .train_step(batch, plan.route, plan.update, plan.seed, plan.step)?)
@@ -405,6 +461,44 @@ impl Engine for DeviceEngine {
 
     fn set_momentum(&mut self, id: ParamId, values: &[f32]) {
         self.session.write_momentum(id, values);
+    }
+
+    fn set_rules(&mut self, rules: StepRules) -> Result<(), TrainError> {
+        let StepRules { update, mixing } = rules;
+        self.session.set_rule(update)?;
+        self.session.set_changes(mixing.cutout, mixing.mixes());
+        self.mixing = mixing;
+        Ok(())
+    }
+
+    fn start_average(&mut self) {
+        self.session.start_average();
+    }
+
+    fn exchange_average(&mut self) {
+        self.session.exchange_average();
+    }
+
+    fn slot(&mut self, slot: Slot) -> Result<Option<Vec<f32>>, TrainError> {
+        Ok(match slot {
+            Slot::Param(id) => Some(self.session.read_param(id)?),
+            Slot::Momentum(id) => Some(self.session.read_momentum(id)?),
+            Slot::Second(id) => self.session.read_second(id)?,
+            Slot::Average(id) => self.session.read_average(id)?,
+            Slot::State(id) => Some(self.session.read_state(id)?),
+            Slot::AverageState(id) => self.session.read_average_state(id)?,
+        })
+    }
+
+    fn set_slot(&mut self, slot: Slot, values: &[f32]) {
+        match slot {
+            Slot::Param(id) => self.session.write_param(id, values),
+            Slot::Momentum(id) => self.session.write_momentum(id, values),
+            Slot::Second(id) => self.session.write_second(id, values),
+            Slot::Average(id) => self.session.write_average(id, values),
+            Slot::State(id) => self.session.write_state(id, values),
+            Slot::AverageState(id) => self.session.write_average_state(id, values),
+        }
     }
 
     fn gradient(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::engine::{DeviceEngine, Engine};
+use super::engine::{DeviceEngine, Engine, StepRules};
 use super::reference_engine::ReferenceEngine;
 use super::{Decay, Depth, TrainError};
 use crate::gpu::{AdapterChoice, Gpu};
@@ -48,6 +48,10 @@ pub struct TrainOptions {
     pub recompute: Recompute,
     /// How activations and their gradients are stored.
     pub precision: Precision,
+    /// What is the same in all steps.
+    pub rules: StepRules,
+    /// The part of every target that is spread over all classes, from 0 to 1.
+    pub smoothing: f64,
 }
 
 /// An engine for `model` on images of shape `input`. Without `training`, it can
@@ -67,11 +71,20 @@ pub fn open(
         depth,
         precision,
         recompute,
+        rules,
+        smoothing,
     } = training.unwrap_or_default();
     let stored = |network: Network| network.changed(|graph| graph.store_in(precision));
     let eval = stored(model.build(input, Mode::Eval)?);
+    let is_soft = smoothing > 0.0 || rules.mixing.mixes();
     let train = match training {
-        Some(_) => Some(stored(depth.prepare(model.build(input, Mode::Train)?))),
+        Some(_) => {
+            let network = stored(depth.prepare(model.build(input, Mode::Train)?));
+            Some(match is_soft {
+                true => network.changed(|graph| graph.soften(smoothing as f32)),
+                false => network,
+            })
+        }
         None => None,
     };
     if let Some(train) = &train
@@ -84,7 +97,7 @@ pub fn open(
         }));
     }
     let decays = decay.rule();
-    Ok(match adapter {
+    let mut engine: Box<dyn Engine> = match adapter {
         Adapter::Reference if precision == Precision::F16 => {
             return Err(TrainError::value(
                 "precision",
@@ -98,5 +111,9 @@ pub fn open(
             engine.session().set_recompute(recompute);
             Box::new(engine)
         }
-    })
+    };
+    if rules != StepRules::default() {
+        engine.set_rules(rules)?;
+    }
+    Ok(engine)
 }

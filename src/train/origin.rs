@@ -58,13 +58,11 @@ pub struct TableRows {
 impl Origin {
     /// What a run of `config` depends on.
     pub fn new(config: &Config, made_by: &MadeBy, splits: &Splits, kernels: &TuningCache) -> Self {
-        let table = toml::Table::try_from(config).unwrap_or_default();
-        let settings = table.into_iter().filter(|(key, _)| !FREE.contains(&key.as_str()));
         let per_epoch = splits.train.len().div_ceil((config.batch_size as usize).max(1));
         Origin {
             version: made_by.version.clone(),
             adapter: made_by.adapter.clone(),
-            settings: settings.map(|(key, value)| (key, value.to_string())).collect(),
+            settings: settings_of(config),
             images: [splits.train.fingerprint(), splits.test.fingerprint()],
             kernels: hash_of_kernels(kernels),
             steps: config.total_steps(per_epoch as u32),
@@ -78,16 +76,13 @@ impl Origin {
     /// The file of the run's directory that is not what it was, and what is
     /// wrong with it.
     pub fn continues(&self, before: &Origin) -> Result<Vec<String>, (&'static str, String)> {
+        // Versions that did not have a setting did what its default says.
+        let defaults = settings_of(&Config::default());
+        let value = |origin: &Origin, key: &String| origin.settings.get(key).or(defaults.get(key)).cloned();
         let keys = before.settings.keys().chain(self.settings.keys());
-        let differs = |key: &&String| before.settings.get(*key) != self.settings.get(*key);
+        let differs = |key: &&String| value(before, key) != value(self, key);
         if let Some(key) = keys.into_iter().find(differs) {
-            let of = |origin: &Origin| {
-                origin
-                    .settings
-                    .get(key)
-                    .cloned()
-                    .unwrap_or_else(|| "not set".to_string())
-            };
+            let of = |origin: &Origin| value(origin, key).unwrap_or_else(|| "not set".to_string());
             let problem = format!(
                 "{key} is {}, but the checkpoint was made with {}; restore the file, or start a new run",
                 of(self),
@@ -121,6 +116,13 @@ impl Origin {
         }
         Ok(notes)
     }
+}
+
+/// The settings of `config` that a run depends on, by their keys.
+fn settings_of(config: &Config) -> BTreeMap<String, String> {
+    let table = toml::Table::try_from(config).unwrap_or_default();
+    let settings = table.into_iter().filter(|(key, _)| !FREE.contains(&key.as_str()));
+    settings.map(|(key, value)| (key, value.to_string())).collect()
 }
 
 impl TableRows {

@@ -21,6 +21,18 @@ pub enum Schedule {
     /// Half a cosine from the full rate to zero (Loshchilov and Hutter 2016,
     /// arXiv:1608.03983).
     Cosine,
+    /// The full rate times (1 − t)^power, where t is the part of the run that is done.
+    Polynomial {
+        /// 1 is a line.
+        power: f64,
+    },
+    /// A rise from 1/25 of the full rate, then a fall to 1/250000 of it, both by half a
+    /// cosine (Smith and Topin 2018, arXiv:1708.07120), as PyTorch's OneCycleLR. Momentum
+    /// stays as it is.
+    OneCycle {
+        /// The part of the run in which the rate rises, above 0 and below 1.
+        rise: f64,
+    },
 }
 
 /// The first steps of training at another rate (He et al. 2015 needed this for
@@ -54,7 +66,7 @@ impl Schedule {
         match self {
             Schedule::Constant => false,
             Schedule::MultiStep { epochs, .. } => epochs.is_empty(),
-            Schedule::Cosine => true,
+            Schedule::Cosine | Schedule::Polynomial { .. } | Schedule::OneCycle { .. } => true,
         }
     }
 }
@@ -87,6 +99,12 @@ impl Rate {
         lines
     }
 
+    /// The steps after the warm-up before `step`, and their number in the run.
+    fn after_warm_up(&self, step: u32) -> (f64, f64) {
+        let run = self.steps.saturating_sub(self.warm_up.steps).max(1);
+        (f64::from(step - self.warm_up.steps), f64::from(run))
+    }
+
     /// The learning rate of step `step` (from 0).
     pub fn at(&self, step: u32) -> f64 {
         if step < self.warm_up.steps {
@@ -108,11 +126,33 @@ impl Rate {
                 self.base * factor.powi(fallen as i32)
             }
             Schedule::Cosine => {
-                let run = f64::from(self.steps.saturating_sub(self.warm_up.steps).max(1));
-                let done = f64::from(step - self.warm_up.steps) / run;
-                0.5 * self.base * (1.0 + (std::f64::consts::PI * done).cos())
+                let (done, run) = self.after_warm_up(step);
+                0.5 * self.base * (1.0 + (std::f64::consts::PI * (done / run)).cos())
+            }
+            Schedule::Polynomial { power } => {
+                let (done, run) = self.after_warm_up(step);
+                self.base * (1.0 - done / run).max(0.0).powf(*power)
+            }
+            Schedule::OneCycle { rise } => {
+                let (done, run) = self.after_warm_up(step);
+                let (first, last) = (self.base / 25.0, self.base / 250_000.0);
+                // The steps with the highest and the lowest rate.
+                let (top, end) = (rise * run - 1.0, run - 1.0);
+                let (from, to, part) = match done <= top {
+                    true => (first, self.base, done / top.max(1e-9)),
+                    false => (self.base, last, (done - top) / (end - top)),
+                };
+                to + 0.5 * (from - to) * (1.0 + (std::f64::consts::PI * part).cos())
             }
         }
+    }
+}
+
+/// The number `text`, or `default` where there is none; `None` for other text.
+fn number_or(text: &str, default: f64) -> Option<f64> {
+    match text.is_empty() {
+        true => Some(default),
+        false => text.trim().parse().ok(),
     }
 }
 
@@ -124,6 +164,17 @@ impl FromStr for Schedule {
         match (kind, rest) {
             ("constant", "") => Ok(Schedule::Constant),
             ("cosine", "") => Ok(Schedule::Cosine),
+            ("polynomial", power) => match number_or(power, 1.0) {
+                Some(power) if power > 0.0 && power <= 100.0 => Ok(Schedule::Polynomial { power }),
+                _ => Err(format!("'{}' is not a power above 0, at most 100", shown(power))),
+            },
+            ("one-cycle", rise) => match number_or(rise, 0.3) {
+                Some(rise) if rise > 0.0 && rise < 1.0 => Ok(Schedule::OneCycle { rise }),
+                _ => Err(format!(
+                    "'{}' is not a part of the run, above 0 and below 1",
+                    shown(rise)
+                )),
+            },
             ("multi-step", rest) => {
                 let (epochs, factor) = rest.split_once('@').unwrap_or((rest, "0.1"));
                 let number = |text: &str| {
@@ -144,8 +195,8 @@ impl FromStr for Schedule {
                 })
             }
             _ => Err(format!(
-                "'{}' is not a schedule; use constant, cosine, multi-step or multi-step:60,120,160@0.2 \
-                 (epochs@factor)",
+                "'{}' is not a schedule; use constant, cosine, polynomial:POWER, one-cycle:PART, multi-step or \
+                 multi-step:60,120,160@0.2 (epochs@factor)",
                 shown(text)
             )),
         }
@@ -157,6 +208,8 @@ impl fmt::Display for Schedule {
         match self {
             Schedule::Constant => f.write_str("constant"),
             Schedule::Cosine => f.write_str("cosine"),
+            Schedule::Polynomial { power } => write!(f, "polynomial:{power}"),
+            Schedule::OneCycle { rise } => write!(f, "one-cycle:{rise}"),
             Schedule::MultiStep { epochs, factor } => {
                 let epochs: Vec<String> = epochs.iter().map(f64::to_string).collect();
                 write!(f, "multi-step:{}@{factor}", epochs.join(","))
@@ -201,6 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn rates_rise_and_fall_as_pytorch_has_them() {
+        let line = rate("polynomial", WarmUp::default());
+        close(line.at(25), 0.075);
+        close(rate("polynomial:2", WarmUp::default()).at(50), 0.025);
+        let warmed = rate("polynomial", WarmUp { steps: 20, rate: None });
+        close(warmed.at(20), 0.1);
+        close(warmed.at(60), 0.05);
+        // torch.optim.lr_scheduler.OneCycleLR(max_lr=0.1, total_steps=100, pct_start=0.3)
+        let cycle = rate("one-cycle", WarmUp::default());
+        close(cycle.at(0), 0.1 / 25.0);
+        close(cycle.at(29), 0.1);
+        close(cycle.at(99), 0.1 / 250_000.0);
+        // Half of the fall.
+        close(cycle.at(64), 0.5 * (0.1 + 0.1 / 250_000.0));
+        assert!((1..30).all(|step| cycle.at(step) > cycle.at(step - 1)));
+    }
+
+    #[test]
     fn warm_up_rises_or_waits() {
         let rising = WarmUp { steps: 4, rate: None };
         close(rate("constant", rising).at(0), 0.025);
@@ -225,20 +296,39 @@ mod tests {
         );
         let of = |text: &str| text.parse::<Schedule>().unwrap().depends_on_length();
         assert_eq!(
-            ["constant", "multi-step:3@0.1", "multi-step", "cosine"].map(of),
-            [false, false, true, true]
+            [
+                "constant",
+                "multi-step:3@0.1",
+                "multi-step",
+                "cosine",
+                "polynomial",
+                "one-cycle"
+            ]
+            .map(of),
+            [false, false, true, true, true, true]
         );
     }
 
     #[test]
     fn schedules_round_trip_and_nonsense_is_refused() {
-        for text in ["constant", "cosine", "multi-step:60,120,160@0.2", "multi-step:@0.1"] {
+        for text in [
+            "constant",
+            "cosine",
+            "multi-step:60,120,160@0.2",
+            "multi-step:@0.1",
+            "polynomial:2",
+            "one-cycle:0.25",
+        ] {
             assert_eq!(text.parse::<Schedule>().unwrap().to_string(), text);
         }
         for text in [
             "",
             "linear",
             "constant:1",
+            "polynomial:0",
+            "polynomial:x",
+            "one-cycle:1",
+            "one-cycle:NaN",
             "multi-step:a",
             "multi-step:60@0",
             "multi-step:-1",

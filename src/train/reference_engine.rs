@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::TrainError;
-use super::engine::{BatchRef, Engine, Scores, Slot, StepPlan};
-use crate::data::{self, Draw, ImageSet, Normalization, Padding, Split};
-use crate::graph::{Gradients, Graph, Mode, NodeId, Param, ParamId, Route, RouteError, StateId};
+use super::engine::{BatchRef, Engine, Scores, Slot, StepPlan, StepRules};
+use crate::data::{self, Draw, ImageSet, Mixing, Normalization, Padding, Split, soft_targets};
+use crate::graph::{
+    Gradients, Graph, Mode, NodeId, Op, Param, ParamId, ParamKind, Route, RouteError, StateId, TARGET_WORDS,
+};
+use crate::kernels::Optimizer;
 use crate::models::Network;
-use crate::reference::{self, Inputs, Values};
+use crate::reference::{self, Inputs, Moments, Rates, Values};
 use crate::schedule::Update;
 use crate::stop::StopToken;
 
@@ -35,6 +38,10 @@ pub struct ReferenceEngine {
 /// The part of the engine that only training needs.
 #[derive(Debug)]
 struct Training {
+    rules: StepRules,
+    /// Second moments, and averages of parameters and states, where there are any.
+    second: Option<Vec<Vec<f64>>>,
+    averages: Option<[Vec<Vec<f64>>; 2]>,
     /// The forward graph alone.
     forward: Graph,
     graph: Graph,
@@ -60,6 +67,9 @@ impl ReferenceEngine {
         let states = eval.graph.states.iter().map(|state| vec![0.0; 2 * state.channels]);
         ReferenceEngine {
             train: train.map(|Network { mut graph, loss, .. }| Training {
+                rules: StepRules::default(),
+                second: None,
+                averages: None,
                 forward: graph.clone(),
                 gradients: graph.differentiate(loss, true, false),
                 decays: graph.params.iter().map(decays).collect(),
@@ -77,7 +87,8 @@ impl ReferenceEngine {
         }
     }
 
-    fn batch(&self, split: Split, draws: &[Draw], padding: Padding) -> Result<Batch, TrainError> {
+    /// The images `draws` and their labels, in the form that the loss of `graph` reads.
+    fn batch(&self, graph: &Graph, split: Split, draws: &[Draw], padding: Padding) -> Result<Batch, TrainError> {
         let (set, normalization) = self.sets.get(&split).ok_or(TrainError::NoImages)?;
         let images = set.len();
         if let Some(&Draw { index, .. }) = draws.iter().find(|draw| draw.index as usize >= images) {
@@ -85,8 +96,48 @@ impl ReferenceEngine {
         }
         Ok(Batch {
             images: widen(&data::gather(set, draws, padding, normalization)),
-            labels: draws.iter().map(|draw| set.labels[draw.index as usize]).collect(),
+            labels: match has_soft_targets(graph) {
+                true => soft_targets(&set.labels, draws, None),
+                false => draws.iter().map(|draw| set.labels[draw.index as usize]).collect(),
+            },
         })
+    }
+
+    /// The batch of a training step.
+    fn train_batch(&self, train: &Training, plan: &StepPlan) -> Result<Batch, TrainError> {
+        let batch = self.batch(&train.graph, Split::Train, plan.draws, plan.padding)?;
+        let mixing = train.rules.mixing;
+        if mixing == Mixing::default() {
+            return Ok(batch);
+        }
+        let (set, _) = self.sets.get(&Split::Train).ok_or(TrainError::NoImages)?;
+        let mut images = narrow(&batch.images);
+        let dims = [set.channels, set.height, set.width];
+        mixing.cut_out(&mut images, dims, plan.seed, plan.step);
+        let mix = mixing.draw(plan.seed, plan.step, (set.height, set.width));
+        if let Some(mix) = mix {
+            mix.apply(&mut images, dims);
+        }
+        Ok(Batch {
+            images: widen(&images),
+            labels: match mix {
+                Some(_) => soft_targets(&set.labels, plan.draws, mix),
+                None => batch.labels,
+            },
+        })
+    }
+
+    /// The memory of `slot`, where there is one.
+    fn place(&mut self, slot: Slot) -> Option<&mut [f64]> {
+        let train = self.train.as_mut();
+        match slot {
+            Slot::Param(id) => Some(&mut self.params[id.0]),
+            Slot::Momentum(id) => Some(&mut train?.momenta[id.0]),
+            Slot::Second(id) => Some(&mut train?.second.as_mut()?[id.0]),
+            Slot::Average(id) => Some(&mut train?.averages.as_mut()?[0][id.0]),
+            Slot::State(id) => Some(&mut self.states[id.0]),
+            Slot::AverageState(id) => Some(&mut train?.averages.as_mut()?[1][id.0]),
+        }
     }
 
     /// Parameters and running states in the order of blocks that `route` asks
@@ -101,13 +152,13 @@ impl ReferenceEngine {
     /// The nodes `wanted` of `graph` for the images of `batch`. The running
     /// states advance if `graph` is in training mode.
     fn run(&mut self, graph: &Graph, batch: &BatchRef, route: &Route, wanted: &[NodeId]) -> Result<Values, TrainError> {
-        let Batch { images, labels } = self.batch(batch.split, batch.draws, Padding::Zero)?;
+        let Batch { images, labels } = self.batch(graph, batch.split, batch.draws, Padding::Zero)?;
         let inputs = Inputs {
             images: &images,
             labels: &labels,
             params: &self.params,
             states: &mut self.states,
-            batch: labels.len(),
+            batch: batch.draws.len(),
             seed: batch.seed,
             step: batch.step,
         };
@@ -132,7 +183,7 @@ impl ReferenceEngine {
         let mut values = vec![Vec::new(); nodes.len()];
         let (params, mut states) = self.arranged(route);
         for draws in draws.chunks(EVALUATED_TOGETHER) {
-            let Batch { images, labels } = self.batch(split, draws, Padding::Zero)?;
+            let Batch { images, labels } = self.batch(&self.eval.graph, split, draws, Padding::Zero)?;
             let inputs = Inputs {
                 images: &images,
                 labels: &labels,
@@ -163,21 +214,51 @@ impl Training {
         }
     }
 
-    /// Stochastic gradient descent as in `shaders/sgd.wgsl`.
-    fn update(&mut self, params: &mut [Vec<f64>], update: Update) {
-        let (lr, momentum) = (f64::from(update.lr), f64::from(update.momentum));
-        for (index, values) in params.iter_mut().enumerate() {
-            let decay = if self.decays[index] {
-                f64::from(update.weight_decay)
-            } else {
-                0.0
+    /// Changes the parameters, and the averages of `params` and `states`, at the end of
+    /// the step number `step`, from 0.
+    fn update(&mut self, params: &mut [Vec<f64>], states: &[Vec<f64>], step: u32, update: Update) {
+        let rule = self.rules.update;
+        let factor = rule.clip.map_or(1.0, |limit| reference::clip_factor(&self.last, limit));
+        for (index, p) in params.iter_mut().enumerate() {
+            let gradient: Vec<f64> = self.last[index].iter().map(|value| factor * value).collect();
+            let (m, g) = (&mut self.momenta[index], &gradient[..]);
+            let rates = Rates {
+                lr: update.lr.into(),
+                momentum: update.momentum.into(),
+                decay: if self.decays[index] {
+                    update.weight_decay.into()
+                } else {
+                    0.0
+                },
+                nesterov: update.nesterov,
             };
-            let moved = values.iter_mut().zip(&mut self.momenta[index]);
-            for ((p, m), g) in moved.zip(&self.last[index]) {
-                let g = g + decay * *p;
-                *m = momentum * *m + g;
-                *p -= lr * if update.nesterov { g + momentum * *m } else { *m };
+            match rule.optimizer {
+                Optimizer::Sgd => reference::sgd(p, m, g, 1.0, rates),
+                Optimizer::Lars { trust, eps } => {
+                    let kind = self.graph.params[index].kind;
+                    let rate = match matches!(kind, ParamKind::ConvWeight | ParamKind::LinearWeight) {
+                        true => reference::lars_rate(p, g, trust, rates.decay, eps),
+                        false => 1.0,
+                    };
+                    reference::sgd(p, m, g, rate, rates);
+                }
+                Optimizer::AdamW { beta1, beta2, eps } => {
+                    let second = self.second.as_mut().expect("the rules of AdamW make second moments");
+                    let moments = Moments {
+                        betas: [beta1, beta2],
+                        unbias: rule.optimizer.unbias(step + 1),
+                        eps,
+                    };
+                    reference::adamw(p, m, &mut second[index], g, moments, rates);
+                }
             }
+        }
+        if let (Some(decay), Some([of_params, of_states])) = (rule.average, &mut self.averages) {
+            let pairs = of_params
+                .iter_mut()
+                .zip(&*params)
+                .chain(of_states.iter_mut().zip(states));
+            pairs.for_each(|(averages, values)| reference::average(averages, values, decay));
         }
     }
 }
@@ -205,8 +286,10 @@ impl Engine for ReferenceEngine {
     }
 
     fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError> {
-        let Batch { images, labels } = self.batch(Split::Train, plan.draws, plan.padding)?;
+        let train = self.train.as_ref().expect("an engine that trains has a training graph");
+        let Batch { images, labels } = self.train_batch(train, plan)?;
         let train = self.train.as_mut().expect("an engine that trains has a training graph");
+        let batch = plan.draws.len();
         let mut wanted = vec![train.loss];
         wanted.extend(train.gradients.params.iter().map(|&(_, node)| node));
         let inputs = Inputs {
@@ -214,17 +297,17 @@ impl Engine for ReferenceEngine {
             labels: &labels,
             params: &self.params,
             states: &mut self.states,
-            batch: labels.len(),
+            batch,
             seed: plan.seed,
             step: plan.step,
         };
         let values = reference::run(&train.graph, plan.route, &wanted, inputs)?;
         let rows = values.get(train.loss).expect("the loss is wanted");
         let sum = |column: usize| rows.iter().skip(column).step_by(2).sum::<f64>();
-        let loss = sum(0) / labels.len() as f64;
+        let loss = sum(0) / batch as f64;
         self.metrics[plan.step as usize % SLOTS] = [loss as f32, sum(1) as f32];
         train.store_gradients(&values);
-        train.update(&mut self.params, plan.update);
+        train.update(&mut self.params, &self.states, plan.step, plan.update);
         Ok(())
     }
 
@@ -333,25 +416,65 @@ impl Engine for ReferenceEngine {
         set(&mut self.states[id.0], values);
     }
 
+    fn set_rules(&mut self, rules: StepRules) -> Result<(), TrainError> {
+        let (params, states) = (&self.params, &self.states);
+        if let Some(train) = &mut self.train {
+            train.second = match rules.update.optimizer {
+                Optimizer::AdamW { .. } => Some(params.iter().map(|values| vec![0.0; values.len()]).collect()),
+                _ => None,
+            };
+            train.averages = rules.update.average.map(|_| [params.clone(), states.clone()]);
+            train.rules = rules;
+        }
+        Ok(())
+    }
+
+    fn start_average(&mut self) {
+        if let Some(averages) = self.train.as_mut().and_then(|train| train.averages.as_mut()) {
+            *averages = [self.params.clone(), self.states.clone()];
+        }
+    }
+
+    fn exchange_average(&mut self) {
+        if let Some([params, states]) = self.train.as_mut().and_then(|train| train.averages.as_mut()) {
+            std::mem::swap(params, &mut self.params);
+            std::mem::swap(states, &mut self.states);
+        }
+    }
+
+    fn slot(&mut self, slot: Slot) -> Result<Option<Vec<f32>>, TrainError> {
+        Ok(self.exact(slot).map(narrow))
+    }
+
+    fn set_slot(&mut self, slot: Slot, values: &[f32]) {
+        if let Some(place) = self.place(slot) {
+            set(place, values);
+        }
+    }
+
     fn exact(&self, slot: Slot) -> Option<&[f64]> {
+        let train = self.train.as_ref();
         match slot {
             Slot::Param(id) => Some(&self.params[id.0]),
-            Slot::Momentum(id) => self.train.as_ref().map(|train| &train.momenta[id.0][..]),
+            Slot::Momentum(id) => Some(&train?.momenta[id.0]),
+            Slot::Second(id) => Some(&train?.second.as_ref()?[id.0]),
+            Slot::Average(id) => Some(&train?.averages.as_ref()?[0][id.0]),
             Slot::State(id) => Some(&self.states[id.0]),
+            Slot::AverageState(id) => Some(&train?.averages.as_ref()?[1][id.0]),
         }
     }
 
     fn set_exact(&mut self, slot: Slot, values: &[f64]) {
-        let place = match slot {
-            Slot::Param(id) => &mut self.params[id.0],
-            Slot::Momentum(id) => match &mut self.train {
-                Some(train) => &mut train.momenta[id.0],
-                None => return,
-            },
-            Slot::State(id) => &mut self.states[id.0],
-        };
-        place.copy_from_slice(values);
+        if let Some(place) = self.place(slot) {
+            place.copy_from_slice(values);
+        }
     }
+}
+
+/// Whether the loss of `graph` reads soft targets.
+fn has_soft_targets(graph: &Graph) -> bool {
+    let labels = graph.find(|op| *op == Op::Labels);
+    labels.is_some_and(|id| graph.shape(id).per_image() == TARGET_WORDS)
 }
 
 fn loss_of(graph: &Graph) -> NodeId {

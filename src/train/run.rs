@@ -21,7 +21,7 @@ use super::rate::Rate;
 use super::read_weights::ReadWeights;
 use super::record::Record;
 use super::settings::Settings;
-use crate::data::{Batches, ImageOrder, Normalization, Split, Splits};
+use crate::data::{Batches, Normalization, Split, Splits};
 use crate::kernels::LossScale;
 use crate::schedule::Update;
 use crate::weights::{self, WeightsError};
@@ -110,23 +110,13 @@ impl<'a> Run<'a> {
         let normalization: Normalization = config.normalization(&splits.normalization)?;
         engine.load(Split::Train, &splits.train, &normalization)?;
         engine.load(Split::Test, &splits.test, &normalization)?;
-        let batches = Batches {
-            images: splits.train.len() as u32,
-            batch_size: settings.batch_size,
-            order: if config.shuffle {
-                ImageOrder::Shuffled
-            } else {
-                ImageOrder::Sequential
-            },
-            augment: settings.augment,
-            seed: config.seed,
-        };
+        let batches = settings.batches(splits.train.len());
         let per_epoch = batches.per_epoch() as u32;
         let steps = config.total_steps(per_epoch);
         let rate = Rate {
             base: config.lr,
             schedule: settings.schedule.clone(),
-            warm_up: settings.warm_up,
+            warm_up: settings.warm_up_of(per_epoch),
             steps_per_epoch: per_epoch,
             steps,
         };
@@ -172,6 +162,7 @@ impl<'a> Run<'a> {
             let Settings { model, init_names, .. } = &self.settings;
             self.notes = checkpoint::start_from(self.engine, init, model, init_names, read)?;
         }
+        self.engine.start_average();
         if !resume {
             return Ok(());
         }
@@ -660,7 +651,10 @@ impl<'a> Run<'a> {
         let size = self.settings.batch_size;
         let routes = [route];
         let began = Instant::now();
-        let tested = evaluate(self.engine, Split::Test, self.test_images, size, &routes, &mut |_| {});
+        let (images, engine) = (self.test_images, &mut *self.engine);
+        let tested = checkpoint::with_averages(engine, |engine| {
+            evaluate(engine, Split::Test, images, size, &routes, &mut |_| {})
+        });
         if tested.as_ref().is_err_and(TrainError::is_stopped) {
             self.position.untested = Some([images_per_second, trained]);
             return self.stop(epoch);
@@ -669,9 +663,11 @@ impl<'a> Run<'a> {
         let tested = tested?;
         let test = tested.into_iter().next().expect("one outcome for one route");
         if let Some(image) = test.first_not_finite() {
+            let engine = &mut *self.engine;
+            let found = checkpoint::with_averages(engine, |engine| locate(engine, Split::Test, image, &routes[0]));
             return Err(TrainError::DivergedTest {
                 step: self.position.step,
-                source: locate(self.engine, Split::Test, image, &routes[0])?,
+                source: found?,
                 lr: self.rate.at(self.position.step - 1),
             });
         }

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::depth::Depth;
+use super::engine::StepRules;
 use super::open::TrainOptions;
+use super::optimizer::OptimizerSettings;
 use super::rate::{Schedule, WarmUp};
-use crate::data::{Augment, Normalization, Padding, Source, Splits};
+use crate::data::{Augment, Batches, ImageOrder, Mixing, Normalization, Padding, Source, Splits};
 use crate::graph::{Graph, Param, ParamKind, Precision, Recompute};
+use crate::kernels::UpdateRule;
 use crate::models::Model;
 use crate::weights::NameOptions;
 
@@ -106,6 +109,8 @@ pub struct Settings {
     pub schedule: Schedule,
     /// The learning rate at the beginning of the run.
     pub warm_up: WarmUp,
+    /// The length of the warm-up in epochs, from 0 to 1000, instead of in steps.
+    pub warm_up_epochs: Option<f64>,
     /// Momentum, from 0 to 1.
     pub momentum: f64,
     /// Whether the momentum is Nesterov's.
@@ -114,6 +119,17 @@ pub struct Settings {
     pub weight_decay: f64,
     /// Which parameters decay.
     pub decay: Decay,
+    /// How parameters follow from gradients.
+    pub optimizer: OptimizerSettings,
+    /// The largest norm of all gradients together, above 0; `None`: any.
+    pub clip_norm: Option<f64>,
+    /// The part of the moving average of the weights that stays in a step, below 1;
+    /// `None`: weights are not averaged. The averages are tested and saved.
+    pub ema: Option<f64>,
+    /// The part of every target that is spread over all classes, below 1.
+    pub label_smoothing: f64,
+    /// How images are changed and mixed beside crops and flips.
+    pub mixing: Mixing,
     /// Which blocks run in a training step.
     pub depth: Depth,
     /// What the backward pass recomputes instead of reading it from memory.
@@ -161,10 +177,16 @@ impl Default for Settings {
             learning_rate: 0.1,
             schedule: Schedule::Cosine,
             warm_up: WarmUp::default(),
+            warm_up_epochs: None,
             momentum: 0.9,
             nesterov: false,
             weight_decay: 5e-4,
             decay: Decay::All,
+            optimizer: OptimizerSettings::default(),
+            clip_norm: None,
+            ema: None,
+            label_smoothing: 0.0,
+            mixing: Mixing::default(),
             depth: Depth::Constant,
             recompute: Recompute::None,
             seed: 0,
@@ -229,8 +251,28 @@ impl Settings {
         };
         within("lr", self.learning_rate, 1e6)?;
         within("warmup-lr", self.warm_up.rate.unwrap_or(0.0), 1e6)?;
+        within("warmup-epochs", self.warm_up_epochs.unwrap_or(0.0), 1e3)?;
         within("weight-decay", self.weight_decay, 1e3)?;
         within("momentum", self.momentum, 1.0)?;
+        self.optimizer.check()?;
+        if self.clip_norm.is_some_and(|norm| !(norm > 0.0 && norm <= 1e6)) {
+            let problem = format!("{} is not above 0, and at most 1000000", self.clip_norm.unwrap_or(0.0));
+            return Err(TrainError::value("clip-norm", problem));
+        }
+        for (setting, part) in [
+            ("ema", self.ema.unwrap_or(0.0)),
+            ("label-smoothing", self.label_smoothing),
+        ] {
+            if !(0.0..1.0).contains(&part) {
+                return Err(TrainError::value(
+                    setting,
+                    format!("{part} is not 0 or more, and below 1"),
+                ));
+            }
+        }
+        within("mixup", self.mixing.mixup, 100.0)?;
+        within("cutmix", self.mixing.cutmix, 100.0)?;
+        within("cutout", self.mixing.cutout.into(), 4096.0)?;
         match self.depth {
             Depth::Stochastic { p_last, .. } | Depth::BySample { p_last, .. } if !(p_last > 0.0 && p_last <= 1.0) => {
                 let problem = format!("{p_last} is not a probability above 0, at most 1");
@@ -270,6 +312,31 @@ impl Settings {
         }
     }
 
+    /// How `images` training images are divided into batches.
+    pub fn batches(&self, images: usize) -> Batches {
+        Batches {
+            images: images as u32,
+            batch_size: self.batch_size,
+            order: match self.shuffle {
+                true => ImageOrder::Shuffled,
+                false => ImageOrder::Sequential,
+            },
+            augment: self.augment,
+            seed: self.seed,
+        }
+    }
+
+    /// The warm-up, where an epoch has `per_epoch` steps.
+    pub fn warm_up_of(&self, per_epoch: u32) -> WarmUp {
+        match self.warm_up_epochs {
+            Some(epochs) => WarmUp {
+                steps: (epochs * f64::from(per_epoch)).round() as u32,
+                ..self.warm_up
+            },
+            None => self.warm_up,
+        }
+    }
+
     /// The settings that the engine needs.
     pub fn train_options(&self) -> TrainOptions {
         TrainOptions {
@@ -277,6 +344,15 @@ impl Settings {
             depth: self.depth,
             recompute: self.recompute,
             precision: self.precision,
+            rules: StepRules {
+                update: UpdateRule {
+                    optimizer: self.optimizer.optimizer(),
+                    clip: self.clip_norm,
+                    average: self.ema,
+                },
+                mixing: self.mixing,
+            },
+            smoothing: self.label_smoothing,
         }
     }
 
@@ -294,7 +370,7 @@ mod tests {
     use super::*;
     use crate::graph::Mode;
     use crate::models::InputShape;
-    use crate::train::Config;
+    use crate::train::{Config, OptimizerKind};
 
     #[test]
     fn values_out_of_range_are_named_by_setting_and_value() {
@@ -321,6 +397,13 @@ mod tests {
         assert!(with(|s| s.learning_rate = f64::NAN).contains("learning rate NaN"));
         assert!(with(|s| s.learning_rate = -0.1).contains("learning rate -0.1"));
         assert!(with(|s| s.momentum = 1.5).contains("momentum 1.5"));
+        assert_eq!(with(|s| s.ema = Some(1.0)), "ema 1 is not 0 or more, and below 1");
+        assert!(with(|s| s.label_smoothing = f64::NAN).contains("label smoothing NaN"));
+        assert!(with(|s| s.clip_norm = Some(0.0)).contains("clip norm 0"));
+        assert!(with(|s| s.mixing.mixup = -0.5).contains("mixup -0.5"));
+        assert!(with(|s| s.mixing.cutout = 5000).contains("cutout 5000"));
+        assert!(with(|s| s.optimizer.beta2 = 1.0).contains("beta2 1 is"));
+        assert!(with(|s| s.optimizer.trust = 0.0).contains("trust 0 is"));
         assert!(with(|s| s.seed = u64::MAX).contains("seed 18446744073709551615"));
         let none = |s: &mut Settings| s.depth = Depth::Sampled(0);
         assert!(with(none).contains("sample blocks 0"));
@@ -370,6 +453,22 @@ mod tests {
                 },
                 padding: Padding::Reflect,
                 shuffle: false,
+                optimizer: OptimizerSettings {
+                    kind: OptimizerKind::AdamW,
+                    beta1: 0.8,
+                    beta2: 0.99,
+                    eps: 1e-6,
+                    trust: 0.02,
+                },
+                warm_up_epochs: Some(1.5),
+                clip_norm: Some(2.0),
+                ema: Some(0.99),
+                label_smoothing: 0.1,
+                mixing: Mixing {
+                    mixup: 0.2,
+                    cutmix: 1.0,
+                    cutout: 16,
+                },
                 ..Settings::default()
             },
         ];

@@ -2,28 +2,32 @@
 //! on an adapter, and a directory.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::TrainError;
 use super::config::Config;
 use super::directory::{MadeBy, RunDirectory};
-use super::engine::Engine;
+use super::engine::{Engine, StepPlan};
+use super::init::initialise;
 use super::open::{Adapter, open};
 use super::origin::Origin;
 use super::read_weights::ReadWeights;
 use super::run::{Begin, Run};
 use super::settings::Settings;
 use super::tuning::{choose_kernels, replay_run};
-use crate::data::{ImageSet, Splits};
+use crate::data::{ImageSet, Split, Splits};
 use crate::gpu::GpuError;
 use crate::models::InputShape;
-use crate::schedule::{Footprint, KernelChoices, ResidentSet, SessionError};
+use crate::schedule::{Footprint, KernelChoices, ResidentSet, SessionError, Update};
 use crate::stop::StopToken;
 use crate::tuning::{KernelSource, TuningCache, TuningEvent, TuningKey, Workload};
 
 /// The first and the last pause before a device that was lost is opened again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(8);
+/// The most steps that are timed, and the time after which no other one is.
+const TIMED_STEPS: usize = 10;
+const TIMED_SECONDS: f64 = 3.0;
 
 /// The network of `settings` on `adapter`, for the images of `splits`.
 fn open_engine(settings: &Settings, splits: &Splits, adapter: &Adapter) -> Result<Box<dyn Engine>, TrainError> {
@@ -213,6 +217,54 @@ impl Trainer {
             images: images(train) + images(test),
             ..session.footprint(&sizes(train), &sizes(test))
         })
+    }
+
+    /// The steps of an epoch, and those of the whole run.
+    pub fn steps(&self) -> (u32, u32) {
+        let per_epoch = self.settings.batches(self.splits.train.len()).per_epoch() as u32;
+        (per_epoch, self.config.total_steps(per_epoch))
+    }
+
+    /// The seconds that a training step takes: the mean of a few after the first, which
+    /// compiles. Weights are drawn from the seed and do not change; nothing is written.
+    ///
+    /// # Errors
+    /// Where the images do not fit, or the device fails.
+    pub fn time_steps(&mut self) -> Result<f64, TrainError> {
+        self.check_memory()?;
+        let normalization = self.config.normalization(&self.splits.normalization)?;
+        let engine = self.engine.as_mut();
+        self.settings.check_blocks(engine.graph())?;
+        engine.load(Split::Train, &self.splits.train, &normalization)?;
+        initialise(engine, self.settings.seed);
+        let epoch = self.settings.batches(self.splits.train.len()).epoch(0);
+        let draws = epoch.batches().next().unwrap_or_default();
+        let mut took = Vec::new();
+        for step in 0.. {
+            engine.check_stop()?;
+            let route = self
+                .settings
+                .depth
+                .training_route(engine.graph(), self.settings.seed, step);
+            let began = Instant::now();
+            engine.step(&StepPlan {
+                draws,
+                padding: self.settings.padding,
+                route: &route,
+                update: Update::default(),
+                seed: self.settings.seed,
+                step,
+            })?;
+            engine.metrics(step..step + 1)?;
+            if step > 0 {
+                took.push(began.elapsed().as_secs_f64());
+            }
+            let all = took.iter().sum::<f64>();
+            if took.len() >= TIMED_STEPS || !took.is_empty() && all > TIMED_SECONDS {
+                return Ok(all / took.len() as f64);
+            }
+        }
+        unreachable!("the steps end once they were timed")
     }
 
     /// The version and the adapter, as `run.toml` stores them.

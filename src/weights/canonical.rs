@@ -153,6 +153,20 @@ pub fn ends_of(tensors: &TensorMap) -> Option<[usize; 2]> {
     Some([channels, only.or_else(by_name)?])
 }
 
+/// How a checkpoint names what belongs to the tensor NAME and is no weight: its momentum,
+/// or first moment.
+pub const MOMENTUM: &str = "momentum.";
+/// Its second moment.
+pub const SECOND_MOMENT: &str = "exp_avg_sq.";
+/// Its value in training, where NAME is the moving average.
+pub const UNAVERAGED: &str = "unaveraged.";
+
+/// The tensor that `name` of a checkpoint belongs to, where it is no weight.
+pub fn beside(name: &str) -> Option<&str> {
+    let prefixes = [MOMENTUM, SECOND_MOMENT, UNAVERAGED];
+    prefixes.iter().find_map(|prefix| name.strip_prefix(prefix))
+}
+
 /// The contents of a file as weights under canonical names, see
 /// [`read_canonical`].
 ///
@@ -196,16 +210,10 @@ pub fn canonical(
     let mut tensors = rename(tensors, &options.renames)?;
     let order: Vec<String> = order.iter().map(|name| new_name(name, &options.renames)).collect();
     notes.extend(fold::without_counters(&mut tensors));
-    // The momenta of a checkpoint are not weights.
-    let momenta: Vec<String> = tensors
-        .keys()
-        .filter(|name| {
-            name.strip_prefix("momentum.")
-                .is_some_and(|of| tensors.contains_key(of))
-        })
-        .cloned()
-        .collect();
-    momenta.iter().for_each(|name| drop(tensors.remove(name)));
+    // What only training needs of a checkpoint are not weights.
+    let is_of_training = |name: &&String| beside(name).is_some_and(|of| tensors.contains_key(of));
+    let of_training: Vec<String> = tensors.keys().filter(is_of_training).cloned().collect();
+    of_training.iter().for_each(|name| drop(tensors.remove(name)));
     let normalization = fold::take_normalization(&mut tensors).or_else(|| normalization_in(&facts));
     if let Some([mean, std]) = &normalization {
         notes.push(format!(

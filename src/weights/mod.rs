@@ -30,7 +30,10 @@ mod template;
 mod tensor;
 mod view;
 
-pub use canonical::{CanonicalWeights, NameOptions, Naming, canonical, ends_of, read_canonical};
+pub use canonical::{
+    CanonicalWeights, MOMENTUM, NameOptions, Naming, SECOND_MOMENT, UNAVERAGED, beside, canonical, ends_of,
+    read_canonical,
+};
 pub use container::{Container, Format, LeftOut, Table};
 pub use dialect::Dialect;
 pub use error::WeightsError;

@@ -45,4 +45,5 @@ mod splitting;
 mod studies;
 mod sweep;
 mod tensorboard;
+mod training;
 mod tuning;

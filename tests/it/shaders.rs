@@ -14,7 +14,9 @@ use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Valid
 use naga::{AddressSpace, Expression, Function, Handle, Module, Scalar, ScalarKind, TypeInner};
 use rayon::prelude::*;
 use residua::graph::{Conv, Graph, Init, Mode, NodeId, Pool, Precision, Recompute, Shape};
-use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Value, Variant, Work};
+use residua::kernels::{
+    self, Call, GatherChanges, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Value, Variant, Work,
+};
 use residua::models::{InputShape, ModelSpec};
 use residua::schedule;
 use residua::tuning;
@@ -336,10 +338,22 @@ fn all_calls() -> Vec<Call> {
             for reflect in [false, true] {
                 let part = ImagePart { first: 64, bytes: 4096 };
                 let shape = Shape::batched(&[3, 8, 8]).stored_in(precision);
-                calls_of.extend(kernels::gather(&part, 128, &shape, 4, reflect, 16, &target));
+                for cutout in [0, 5] {
+                    for (soft, mixed_in) in [(false, false), (true, false), (true, true)] {
+                        let changes = GatherChanges { cutout, soft, mixed_in };
+                        calls_of.extend(kernels::gather(&part, 128, &shape, (4, reflect), changes, 16, &target));
+                    }
+                }
             }
             let scaled = precision == Precision::F16;
-            calls_of.extend(kernels::sgd(1 << 20, 1 << 19, scaled, &target));
+            calls_of.extend(variants::updates(scaled, &target));
+            let logits = Shape::batched(&[10]);
+            for work in [
+                Work::SoftCrossEntropy { smoothing: 0.1 },
+                Work::SoftCrossEntropyGrad { smoothing: 0.1, scaled },
+            ] {
+                calls_of.extend(work.lower(&[&logits], &logits, 16, &target).calls);
+            }
         }
         calls_of.extend(kernels::update_loss_scale(1 << 20, &target));
         calls_of.extend(MultiplyAddShape::all().iter().map(|shape| shape.call(&target)));

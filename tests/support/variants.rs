@@ -8,7 +8,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use residua::gpu::Program;
 use residua::graph::{Graph, Mode, Precision, Recompute, Shape};
-use residua::kernels::{self, Call, ImagePart, MultiplyAddShape, Pointwise, StreamShape, Target, Value, Variant, Work};
+use residua::kernels::{
+    self, ArenaTensor, Call, GatherChanges, ImagePart, MultiplyAddShape, Optimizer, Pointwise, Segments, StreamShape,
+    Target, UpdateRule, Value, Variant, Work,
+};
 use residua::models::ModelSpec;
 use residua::models::published::Catalogue;
 use residua::schedule::{self, Action};
@@ -246,14 +249,18 @@ fn of_every_network(target: &Target) -> Collected {
             found.add(
                 every,
                 None,
-                kernels::gather(&part, 5000, &shape, 4, reflect, BATCH, target),
+                kernels::gather(
+                    &part,
+                    5000,
+                    &shape,
+                    (4, reflect),
+                    GatherChanges::default(),
+                    BATCH,
+                    target,
+                ),
             );
         }
-        found.add(
-            every,
-            None,
-            kernels::sgd(1 << 20, 1 << 19, precision == Precision::F16, target),
-        );
+        found.add(every, None, updates(precision == Precision::F16, target));
     }
     found.add(every, None, kernels::update_loss_scale(1 << 20, target));
     found.add(every, None, [kernels::record(1024, BATCH)]);
@@ -331,4 +338,39 @@ pub fn of_models(names: &[String], tuned: &[String], target: &Target) -> Vec<Kno
         }
     }
     by_text.into_values().collect()
+}
+
+/// The dispatches of updates by every optimiser, with and without a limit of the norm,
+/// and of moving averages.
+pub fn updates(scaled: bool, target: &Target) -> Vec<Call> {
+    let bytes = 1 << 20;
+    let tensor = |start: u64| ArenaTensor {
+        range: start..start + (1 << 19) - 4,
+        decays: start == 0,
+        adapts: start == 0,
+    };
+    let segments = Segments::new(bytes, &[tensor(0), tensor(1 << 19)], target);
+    let adamw = Optimizer::AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+    };
+    let lars = Optimizer::Lars {
+        trust: 0.001,
+        eps: 1e-8,
+    };
+    let mut calls = Vec::new();
+    for optimizer in [Optimizer::Sgd, adamw, lars] {
+        for clip in [None, Some(1.0)] {
+            let rule = UpdateRule {
+                optimizer,
+                clip,
+                average: None,
+            };
+            calls.extend(kernels::update(&rule, bytes, 1 << 19, &segments, scaled, target));
+        }
+    }
+    calls.extend(kernels::average(0.999, bytes, target));
+    calls.extend(kernels::exchange(bytes, target));
+    calls
 }

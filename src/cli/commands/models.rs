@@ -452,6 +452,9 @@ impl<'a> Description<'a> {
             let source = cited(&recipe.source, recipe.at.as_deref());
             text.push_str(&format!("\nRecipe for {} ({source})\n\n", names_of(&recipe.data)));
             text.push_str(&folded(&self.command(recipe)));
+            if let Some(name) = &recipe.name {
+                text.push_str(&format!("\nThe same settings by name: --recipe {name}\n"));
+            }
             if !recipe.missing.is_empty() {
                 text.push_str("\nWhat this program does in another way:\n");
             }
