@@ -8,10 +8,13 @@ use residua::train::RunDirectory;
 
 use crate::support::program::{failure, printed, program};
 
+/// All runs have the same kernels, those that compile fast.
+const KIND: &str = "kind=discrete";
+
 /// A training of 12 steps in two epochs (the default of these images), in `out`, on a device with the faults `faults`.
 fn train(out: &Path, faults: &str, extra: &[&str]) -> Command {
     let mut command = program("residua");
-    command.env("RESIDUA_TEST_DEVICE", faults).args([
+    command.env("RESIDUA_TEST_DEVICE", format!("{KIND};{faults}")).args([
         "train",
         "--model",
         "resnet8",
@@ -67,7 +70,13 @@ fn a_lost_device_ends_a_run_in_one_line_that_says_how_to_go_on() {
     }
     // The run is whole: it goes on by hand as well.
     let mut resume = program("residua");
-    printed(resume.arg("train").arg("--resume").arg(&run));
+    printed(
+        resume
+            .env("RESIDUA_TEST_DEVICE", KIND)
+            .arg("train")
+            .arg("--resume")
+            .arg(&run),
+    );
     let whole = folder.path().join("whole");
     printed(&mut train(&whole, "", &[]));
     assert_eq!(files(&run), files(&whole));
