@@ -58,7 +58,7 @@ impl Given<'_> {
     }
 }
 
-const NETWORK: &[&str] = &["eval", "lesion", "paths", "features"];
+const NETWORK: &[&str] = &["eval", "explain", "lesion", "paths", "features"];
 const TRAINS: &[&str] = &["train", "sweep", "stochastic-depth"];
 /// What `tune` does with the cache instead of tuning.
 const CACHE: [&str; 4] = ["export", "import", "list", "clear"];
@@ -72,13 +72,13 @@ const OF_FILE: &str = "on a file: it is for a model's name";
 const KNOBS: &[Knob] = &[
     knob(NETWORK, "checkpoint", |given| !given.has("weights"), "with --weights"),
     knob(
-        &["eval", "paths", "features"],
+        &["eval", "explain", "paths", "features"],
         "table",
         |given| given.has("weights"),
         "without --weights",
     ),
     knob(
-        &["eval", "paths", "features"],
+        &["eval", "explain", "paths", "features"],
         "rename",
         |given| given.has("weights"),
         "without --weights",

@@ -12,7 +12,8 @@ use super::{Graph, Node, NodeId, Op, PadShortcut, ParamId, Shape, Side};
 pub struct Gradients {
     /// The gradient of each parameter that the loss depends on.
     pub params: Vec<(ParamId, NodeId)>,
-    /// The gradient with respect to the images, if it was asked for.
+    /// The gradient with respect to the images, if it was asked for; of
+    /// [`Graph::differentiate_at`] with respect to that value.
     pub images: Option<NodeId>,
 }
 
@@ -28,10 +29,33 @@ impl Graph {
     /// graph's [`Op::CrossEntropy`] or [`Op::SoftCrossEntropy`] node. In a graph with several heads it is the
     /// gradient of the sum of their losses ([`Graph::train_heads`]).
     pub fn differentiate(&mut self, loss: NodeId, params: bool, images: bool) -> Gradients {
+        let wanted = self.depends_on(|op| match op {
+            Op::Param(_) => params,
+            Op::Images => images,
+            _ => false,
+        });
+        self.pull_to(loss, wanted, None)
+    }
+
+    /// Appends the gradient of the batch's mean cross-entropy with respect to the value
+    /// `at` of the forward pass, as the gradient of the images
+    /// ([`Gradients::images`]). What comes before it is not differentiated.
+    pub fn differentiate_at(&mut self, loss: NodeId, at: NodeId) -> Gradients {
+        let mut wanted = vec![false; self.nodes.len()];
+        wanted[at.0] = true;
+        for id in self.ids().filter(|id| id.0 > at.0) {
+            wanted[id.0] = self.node(id).inputs.iter().any(|input| wanted[input.0]);
+        }
+        self.pull_to(loss, wanted, Some(at))
+    }
+
+    /// Appends gradients from the loss backwards, of the values that are `wanted`, up
+    /// to `at` if it is given.
+    fn pull_to(&mut self, loss: NodeId, wanted: Vec<bool>, at: Option<NodeId>) -> Gradients {
         let forward = self.nodes.len();
         let mut tape = Tape {
             gradient: vec![None; forward],
-            wanted: self.depends_on(params, images),
+            wanted,
         };
         let (logits, labels) = (self.node(loss).inputs[0], self.node(loss).inputs[1]);
         let heads = if self.heads.is_empty() {
@@ -54,6 +78,7 @@ impl Graph {
                 continue;
             };
             match self.node(id).op {
+                _ if at == Some(id) => found.images = Some(dy),
                 Op::Param(param) => found.params.push((param, dy)),
                 Op::Images => found.images = Some(dy),
                 _ => self.pull_back(id, dy, &mut tape),
@@ -63,15 +88,13 @@ impl Graph {
         found
     }
 
-    /// For each node, whether it depends on a value whose gradient is wanted.
-    fn depends_on(&self, params: bool, images: bool) -> Vec<bool> {
+    /// For each node, whether it depends on a value whose gradient is wanted: those
+    /// without inputs for which `is_wanted` says so.
+    fn depends_on(&self, is_wanted: impl Fn(&Op) -> bool) -> Vec<bool> {
         let mut wanted = vec![false; self.nodes.len()];
         for id in self.ids() {
-            wanted[id.0] = match self.node(id).op {
-                Op::Param(_) => params,
-                Op::Images => images,
-                _ => self.node(id).inputs.iter().any(|input| wanted[input.0]),
-            };
+            let Node { op, inputs, .. } = self.node(id);
+            wanted[id.0] = is_wanted(op) || inputs.iter().any(|input| wanted[input.0]);
         }
         wanted
     }

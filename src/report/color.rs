@@ -81,6 +81,12 @@ impl HeatScale {
     }
 }
 
+/// Red, green and blue of a signed value between -1 and 1.
+pub(super) fn rgb(value: f64) -> [u8; 3] {
+    let number = ((value + 1.0) / 2.0 * STEPS as f64).round() as usize;
+    from_oklab(mixed(&SIGNED, number.min(STEPS)))
+}
+
 /// The colour of a step of a matrix.
 fn step(signed: bool, number: usize) -> String {
     hex(mixed(if signed { &SIGNED } else { &MAGNITUDES }, number))

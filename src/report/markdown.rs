@@ -37,8 +37,9 @@ impl Report {
                 Item::Heading { text: words } => drop(writeln!(text, "## {}", line(words))),
                 Item::Text { text: words } => drop(writeln!(text, "{}", words.trim())),
                 Item::Table(table) => write_table(&mut text, table, in_files),
-                Item::Figure(_) if !in_files => {}
+                Item::Figure(_) | Item::Pictures(_) if !in_files => {}
                 Item::Figure(figure) => drop(writeln!(text, "![{}]({}.svg)", link(&figure.title), figure.name)),
+                Item::Pictures(pictures) => drop(writeln!(text, "![{}]({}.svg)", link(&pictures.title), pictures.name)),
             }
         }
         if !self.cost.is_empty() {

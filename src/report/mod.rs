@@ -16,6 +16,7 @@ mod markdown;
 mod marks;
 mod owned;
 mod page;
+mod pictures;
 mod plot;
 #[cfg(feature = "png")]
 mod png;
@@ -34,6 +35,7 @@ pub use diagram::{Anchor, Diagram, Sign, Tone};
 pub use error::ReportError;
 pub use figure::{Axis, BoxMark, Cell, Figure, Layer, Mark, Scale};
 pub use owned::foreign_file;
+pub use pictures::{Picture, PictureRow, Pictures};
 pub use svg::stack;
 pub(crate) use table::grouped;
 pub use table::{Column, Table, distinct, number_or_word};
@@ -75,6 +77,8 @@ pub enum Item {
     Table(Table),
     /// A figure.
     Figure(Figure),
+    /// Images in rows and columns.
+    Pictures(Pictures),
 }
 
 impl Item {

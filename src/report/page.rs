@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use super::color::dark_rules;
 use super::figure::Figure;
+use super::pictures::Pictures;
 use super::table::Table;
 use super::words::escape;
 use super::{Item, Report};
@@ -98,6 +99,7 @@ fn items(items: &[Item]) -> String {
             Item::Text { text } => drop(writeln!(html, "<p>{}</p>", escape(text))),
             Item::Table(table) => write_table(&mut html, table),
             Item::Figure(figure) => write_figure(&mut html, figure, number),
+            Item::Pictures(pictures) => write_pictures(&mut html, pictures, number),
         }
     }
     html + "</section>\n"
@@ -180,6 +182,22 @@ fn write_figure(html: &mut String, figure: &Figure, number: usize) {
     );
     write_data(html, figure, &title);
     html.push_str("</figure>\n");
+}
+
+fn write_pictures(html: &mut String, pictures: &Pictures, number: usize) {
+    let (name, title) = (escape(&pictures.name), escape(&pictures.title));
+    let png = if cfg!(feature = "png") {
+        format!(" <a href=\"{name}.png\" download>PNG</a>")
+    } else {
+        String::new()
+    };
+    let _ = write!(
+        html,
+        "<figure>\n{HINT}<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\">\n{}</div>\n\
+         <figcaption>{} <span class=\"files\"><a href=\"{name}.svg\" download>SVG</a>{png}</span></figcaption>\n</figure>\n",
+        pictures.inline_svg(&format!("pictures{number}")),
+        escape(&pictures.caption)
+    );
 }
 
 /// What the figure shows, in words, for readers who cannot see it.

@@ -13,7 +13,7 @@ use super::error::ReportError;
 use super::figure::Figure;
 
 /// Pixels for each unit of the drawing.
-const SCALE: f32 = 2.0;
+pub(super) const SCALE: f32 = 2.0;
 
 impl Figure {
     /// The figure as a PNG file, twice as wide as the SVG.
@@ -28,8 +28,13 @@ impl Figure {
     }
 }
 
-/// The pixels of a drawing.
+/// A drawing as a PNG file.
 pub(super) fn raster(svg: &str) -> Result<Vec<u8>, String> {
+    pixels(svg)?.encode_png().map_err(|error| error.to_string())
+}
+
+/// The pixels of a drawing, without images in it.
+pub(super) fn pixels(svg: &str) -> Result<Pixmap, String> {
     let options = Options {
         fontdb: fonts(),
         ..Options::default()
@@ -38,7 +43,7 @@ pub(super) fn raster(svg: &str) -> Result<Vec<u8>, String> {
     let size = tree.size().to_int_size().scale_by(SCALE).ok_or("it has no size")?;
     let mut pixels = Pixmap::new(size.width(), size.height()).ok_or("it is too large")?;
     resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
-    pixels.encode_png().map_err(|error| error.to_string())
+    Ok(pixels)
 }
 
 /// DejaVu Sans, regular and bold (Bitstream Vera licence): the widest of the

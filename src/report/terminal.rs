@@ -37,7 +37,7 @@ fn part(item: &Item) -> Option<String> {
         Item::Heading { text } => Some(heading(text)),
         Item::Text { text } => Some(paragraph(text)),
         Item::Table(table) if !table.file_only => Some(columns(table)),
-        Item::Table(_) | Item::Figure(_) => None,
+        Item::Table(_) | Item::Figure(_) | Item::Pictures(_) => None,
     }
 }
 

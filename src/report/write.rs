@@ -75,6 +75,11 @@ impl Report {
                     #[cfg(feature = "png")]
                     files.push((format!("{}.png", figure.name), figure.png()?));
                 }
+                Item::Pictures(pictures) => {
+                    files.push((format!("{}.svg", pictures.name), pictures.svg().into_bytes()));
+                    #[cfg(feature = "png")]
+                    files.push((format!("{}.png", pictures.name), pictures.png()?));
+                }
                 Item::Heading { .. } | Item::Text { .. } => {}
             }
         }
@@ -87,6 +92,7 @@ impl Report {
             let (what, name) = match item {
                 Item::Table(table) => ("table", &table.name),
                 Item::Figure(figure) => ("figure", &figure.name),
+                Item::Pictures(pictures) => ("figure", &pictures.name),
                 Item::Heading { .. } | Item::Text { .. } => continue,
             };
             let fault = |problem| ReportError::Name {

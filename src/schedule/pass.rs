@@ -26,6 +26,9 @@ pub(super) enum Pass {
     /// The gradient with respect to the images; the mode says which
     /// statistics batch norm uses.
     InputGradient(Mode),
+    /// The gradient with respect to a value of the forward pass, with the running
+    /// statistics.
+    ValueGradient(NodeId),
     /// The values of one of the session's lists of nodes, given by its
     /// position, with the running statistics.
     Values(usize),
@@ -119,12 +122,14 @@ pub(super) fn request(forward: &Graph, pass: Pass, batch: usize, recompute: Reco
     let gradients = match pass {
         Pass::Train => graph.differentiate(loss, true, false),
         Pass::InputGradient(_) => graph.differentiate(loss, false, true),
+        Pass::ValueGradient(at) => graph.differentiate_at(loss, at),
         Pass::Evaluate | Pass::Statistics | Pass::Values(_) => Gradients::default(),
     };
     let keep = match pass {
         Pass::Train | Pass::Evaluate | Pass::Statistics => vec![loss],
         // The session adds its list of nodes.
         Pass::Values(_) => Vec::new(),
+        Pass::ValueGradient(_) => gradients.images.into_iter().collect(),
         // Keep the values that the backward pass reads, so that it can run
         // again for the next route.
         Pass::InputGradient(_) => {

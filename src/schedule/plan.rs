@@ -211,6 +211,11 @@ impl Plan {
         self.place(self.request.gradients.images?)
     }
 
+    /// The node of that gradient.
+    pub fn gradient_of_images(&self) -> Option<NodeId> {
+        self.request.gradients.images
+    }
+
     /// The kept values of the forward pass, in a plan that computes the
     /// gradient with respect to the images.
     pub fn forward_kept(&self) -> &[NodeId] {

@@ -21,7 +21,7 @@ use super::values::read_values;
 use super::weights::Weights;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
 use crate::graph::{
-    Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId, TARGET_WORDS,
+    Active, Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId, TARGET_WORDS,
 };
 use crate::kernels::{
     GatherChanges, ImageDims, LossScale, Operand, STEP_BYTES, Segments, StepMix, StepRecord, UpdateRule, average,
@@ -555,6 +555,44 @@ impl Session {
             gradients.push(gradient);
         }
         Ok(gradients)
+    }
+
+    /// The gradient of the mean loss with respect to the node `at` of the evaluation
+    /// graph, N×C×H×W or N×F, under `route`.
+    ///
+    /// # Errors
+    /// As [`Self::input_gradients`], and where the loss does not depend on the node
+    /// or the node is not an activation.
+    pub fn value_gradient(&mut self, batch: Batch, route: &Route, at: NodeId) -> Result<Vec<f32>, SessionError> {
+        self.eval.check_activations(&[at])?;
+        route.check()?;
+        if route.is_reordered() {
+            return Err(RouteError::Reordered.into());
+        }
+        let purpose = Purpose {
+            scaled: self.scales(route),
+            ..Purpose::of(Pass::ValueGradient(at), batch.draws.len())
+        };
+        self.prepare(purpose)?;
+        self.upload(batch, purpose)?;
+        self.write_gains(purpose, route);
+        self.forward(batch, purpose, route);
+        let unscale = self.loss_scale()?.map_or(1.0, |loss| 1.0 / loss.scale);
+        let plan = &self.plans[&purpose];
+        let shape = self.eval.shape(at);
+        let count = shape.len(batch.draws.len());
+        let runs = |node: NodeId| Active::new(plan.graph(), route, &[node], &[]).present(node);
+        let place = plan
+            .gradient_of_images()
+            .filter(|&node| runs(node))
+            .and_then(|node| plan.place(node));
+        let mut gradient = match place {
+            Some(place) => read_values(&self.gpu, place, shape.precision, count)?,
+            // Nothing that the loss depends on reads the node.
+            None => vec![0.0; count],
+        };
+        gradient.iter_mut().for_each(|value| *value *= unscale);
+        Ok(gradient)
     }
 
     /// Gathers the batch and runs everything that the plan of `purpose`

@@ -4,6 +4,7 @@
 mod curves;
 mod error;
 mod evaluator;
+mod explain;
 mod file_name;
 #[cfg(test)]
 mod full_disk;
@@ -22,6 +23,9 @@ mod tests;
 pub use curves::{RunCurve, curves_cost, curves_finding, curves_items, curves_json};
 pub use error::StudyError;
 pub use evaluator::{Evaluation, Evaluator, NamedRoute, SeverityCount, StudyProgress};
+pub use explain::{
+    Attribution, Baseline as ExplanationBaseline, ExplainStudy, ExplainedImage, Explanations, Method, Target,
+};
 pub use lesion::{
     BlockPool, BlockResponse, ComparedNetwork, Deletions, Lesion, LesionFindings, LesionStudy, RandomDeletions,
     Reordering, Trials, all_pairs, delete, delete_random, greedy, random_deletions, reorder, responses,

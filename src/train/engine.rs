@@ -192,6 +192,12 @@ pub trait Engine {
     /// # Errors
     /// As [`Self::step`], and where the routes differ in their forward gains.
     fn input_gradients(&mut self, batch: &BatchRef, routes: &[Route], mode: Mode) -> Result<Vec<Vec<f32>>, TrainError>;
+    /// The gradient of the mean loss with respect to the node `at` of [`Self::graph`],
+    /// N×C×H×W or N×F, under `route`, by the running statistics.
+    ///
+    /// # Errors
+    /// As [`Self::step`], and where the node is not an activation.
+    fn value_gradient(&mut self, batch: &BatchRef, route: &Route, at: NodeId) -> Result<Vec<f32>, TrainError>;
     /// A parameter's values.
     ///
     /// # Errors
@@ -445,6 +451,12 @@ impl Engine for DeviceEngine {
         let draws = pack(images.draws);
         let batch = batch(&self.sets, images.split, &draws)?;
         Ok(self.session.input_gradients(batch, routes, mode, images.seed)?)
+    }
+
+    fn value_gradient(&mut self, images: &BatchRef, route: &Route, at: NodeId) -> Result<Vec<f32>, TrainError> {
+        let draws = pack(images.draws);
+        let batch = batch(&self.sets, images.split, &draws)?;
+        Ok(self.session.value_gradient(batch, route, at)?)
     }
 
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {

@@ -380,6 +380,18 @@ impl Engine for ReferenceEngine {
         routes.iter().map(gradient).collect()
     }
 
+    fn value_gradient(&mut self, batch: &BatchRef, route: &Route, at: NodeId) -> Result<Vec<f32>, TrainError> {
+        self.eval.graph.check_activations(&[at])?;
+        let mut graph = self.eval.graph.clone();
+        let count = graph.shape(at).len(batch.draws.len());
+        let loss = loss_of(&graph);
+        let Some(gradient) = graph.differentiate_at(loss, at).images else {
+            return Ok(vec![0.0; count]);
+        };
+        let values = self.run(&graph, batch, route, &[gradient])?;
+        Ok(values.get(gradient).map_or_else(|| vec![0.0; count], narrow))
+    }
+
     fn param(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {
         Ok(narrow(&self.params[id.0]))
     }

@@ -114,6 +114,7 @@ fn both_programs_have_every_command_and_its_help() {
     for name in [
         "train",
         "eval",
+        "explain",
         "devices",
         "doctor",
         "lesion",

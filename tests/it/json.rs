@@ -9,7 +9,7 @@ use crate::support::program::{json, printed, program};
 
 /// Commands with their arguments, and the keys that may be `null` there. `RUN` is
 /// the directory of a run, `OUT` an empty one.
-const COMMANDS: [(&str, &str, &[&str]); 21] = [
+const COMMANDS: [(&str, &str, &[&str]); 22] = [
     (
         "train",
         "--data synthetic:64,32 --steps 1 --no-autotune --out OUT/run",
@@ -27,6 +27,7 @@ const COMMANDS: [(&str, &str, &[&str]); 21] = [
         "--run RUN --no-autotune --layer pool --out OUT/x.npy",
         &["block", "labels"],
     ),
+    ("explain", "--run RUN --no-autotune --images 0-1 --steps 2", &[]),
     ("curves", "RUN", &["depth"]),
     ("data", "synthetic:64,32", &["train", "test"]),
     ("fetch", "", &[]),

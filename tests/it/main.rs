@@ -16,6 +16,7 @@ mod drawing;
 mod engines;
 mod ensemble;
 mod eval;
+mod explain;
 mod families;
 mod fetch;
 mod finite;

@@ -1,14 +1,12 @@
 //! `residua features`: what does a layer or a block compute for each image?
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use npyz::WriterBuilder as _;
 use serde_json::json;
 
 use super::require_output;
 use crate::cli::{self, AdapterArgs, CliError, NetworkArgs};
-use crate::files::{AtomicFile, WriteError};
+use crate::files::AtomicFile;
 use crate::train::{Split, TrainError, read_activations};
 
 const AFTER_HELP: &str = "\
@@ -79,7 +77,7 @@ pub fn features(args: &Args) -> Result<String, CliError> {
     let (route, size) = (network.route.clone(), network.batch_size);
     let bar = cli::bar(images as u64, "images");
     let engine = network.engine.as_mut();
-    write_npy(&args.out, &shape, |push| {
+    cli::write_npy(&args.out, AtomicFile::create_new(&args.out)?, &shape, |push| {
         read_activations(
             engine,
             Split::Test,
@@ -95,7 +93,10 @@ pub fn features(args: &Args) -> Result<String, CliError> {
     })?;
     bar.finish_and_clear();
     if let Some(path) = &args.labels {
-        write_npy(path, &[images as u64], |push| Ok(push(&network.test.images.labels)?))?;
+        let file = AtomicFile::create_new(path)?;
+        cli::write_npy(path, file, &[images as u64], |push| {
+            Ok(push(&network.test.images.labels)?)
+        })?;
     }
     if args.json {
         let place = json!({
@@ -113,23 +114,4 @@ pub fn features(args: &Args) -> Result<String, CliError> {
     }
     let shape: Vec<String> = shape.iter().map(u64::to_string).collect();
     Ok(format!("{}: {} numbers (f32)\n", args.out.display(), shape.join("×")))
-}
-
-/// Writes an array of `shape` to `path`, whole or not at all: `fill` hands over
-/// its numbers, in C order and in as many parts as it likes.
-fn write_npy<T: npyz::AutoSerialize + Copy>(
-    path: &Path,
-    shape: &[u64],
-    fill: impl FnOnce(&mut dyn FnMut(&[T]) -> Result<(), WriteError>) -> Result<(), TrainError>,
-) -> Result<(), CliError> {
-    let error = |source: io::Error| WriteError {
-        path: path.to_path_buf(),
-        source,
-    };
-    let mut file = AtomicFile::create_new(path)?;
-    let options = npyz::WriteOptions::<T>::new().default_dtype().shape(shape);
-    let mut writer = options.writer(&mut file).begin_nd().map_err(error)?;
-    fill(&mut |values| writer.extend(values.iter().copied()).map_err(error))?;
-    writer.finish().map_err(error)?;
-    Ok(file.finish()?)
 }

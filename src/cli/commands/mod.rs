@@ -9,6 +9,7 @@ mod devices;
 mod doctor;
 mod draw;
 mod eval;
+mod explain;
 mod export;
 mod features;
 #[cfg(feature = "fetch")]
@@ -65,6 +66,8 @@ enum Command {
     Sweep(Box<sweep::Args>),
     /// Train with stochastic depth of several kinds, and compare with constant depth
     StochasticDepth(Box<stochastic_depth::Args>),
+    /// Show which pixels a network looks at, by gradients, Grad-CAM and occlusion
+    Explain(Box<explain::Args>),
     /// Write the activations of a layer or block for each test image
     Features(Box<features::Args>),
     /// Compare the test and training error of several runs
@@ -115,6 +118,7 @@ impl CommandLine {
             | Command::Paths(_)
             | Command::Sweep(_)
             | Command::StochasticDepth(_)
+            | Command::Explain(_)
             | Command::Features(_) => true,
             #[cfg(feature = "fetch")]
             Command::Fetch(_) => true,
@@ -149,6 +153,7 @@ impl CommandLine {
             Command::Paths(args) => paths::paths(args),
             Command::Sweep(args) => sweep::sweep(args),
             Command::StochasticDepth(args) => stochastic_depth::stochastic_depth(args),
+            Command::Explain(args) => explain::explain(args),
             Command::Features(args) => features::features(args),
             Command::Curves(args) => curves::curves(args),
             Command::Models(args) => models::models(args),
