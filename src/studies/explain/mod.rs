@@ -10,7 +10,7 @@ mod occlusion;
 mod report;
 mod scores;
 
-use scores::Scores;
+use scores::{LARGEST, Scores};
 
 use super::error::StudyError;
 use super::evaluator::StudyProgress;
@@ -188,11 +188,19 @@ impl ExplainStudy {
         let label = network.label();
         let mut scores = Scores::open(network, route, adapter)?;
         let (at, layer) = self.layer_of(scores.graph())?;
+        if scores.graph().shape(at) != network.engine.graph().shape(at) {
+            let problem = format!("{layer} has a plane for each class: Grad-CAM needs a value before the logits");
+            return Err(StudyError::value("layer", problem));
+        }
         scores.load(&set, &normalization)?;
         let logits = scores.logits()?;
         let labels = std::mem::take(&mut set.labels);
         let mut images = Vec::with_capacity(labels.len());
         for ((&index, &label), logits) in self.images.iter().zip(&labels).zip(&logits) {
+            if let Some(logit) = logits.iter().find(|logit| **logit > LARGEST) {
+                let problem = format!("{index} has a logit of {logit}: those above {LARGEST} cannot be explained");
+                return Err(StudyError::value("images", problem));
+            }
             let predicted = predicted(logits);
             let class = match self.target {
                 Target::Predicted => predicted,
@@ -314,8 +322,10 @@ impl ExplainStudy {
                 false => Err(StudyError::value("layer", format!("{name} has no plane of pixels"))),
             };
         }
+        // Earlier ones belong to squeeze-and-excitation.
         let pooled = graph
-            .find(|op| *op == Op::GlobalAvgPool)
+            .ids()
+            .rfind(|id| graph.node(*id).op == Op::GlobalAvgPool)
             .map(|id| graph.node(id).inputs[0]);
         let last = graph.ids().filter(has_plane).last();
         let id = pooled

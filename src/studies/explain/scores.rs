@@ -18,6 +18,9 @@ use crate::train::{
 /// The logit of the additional class. 16 bits can hold it.
 const SILENT: f32 = 30_000.0;
 
+/// The largest logit that is so far below [`SILENT`] that its probability is zero.
+pub(super) const LARGEST: f32 = SILENT - 1_000.0;
+
 /// Scores of classes, and their gradients.
 pub(super) struct Scores {
     engine: Box<dyn Engine>,
