@@ -52,6 +52,10 @@ fn is_like_ours(path: &Path) -> bool {
         Some("html" | "md" | "json" | "jsonl") => {
             matches!(stem.as_deref(), Some("report" | "results" | "bench" | "comparison"))
         }
+        Some("npy") => matches!(
+            stem.as_deref(),
+            Some("gradient" | "integrated" | "grad-cam" | "occlusion")
+        ),
         None => stem.as_deref() == Some("images"),
         Some(_) => false,
     }
@@ -69,8 +73,9 @@ mod tests {
         assert_eq!(foreign(), None);
         write("notes.txt", "");
         write("data.json", "{}");
+        write("data.npy", "");
         assert_eq!(foreign(), None);
-        for name in ["lesions.csv", "report.html", "results.jsonl", "Figure.PNG", "images"] {
+        for name in ["lesions.csv", "report.html", "results.jsonl", "Figure.PNG", "images", "gradient.npy"] {
             write(name, "mine");
             assert_eq!(foreign().unwrap(), name);
             std::fs::remove_file(folder.path().join(name)).unwrap();
