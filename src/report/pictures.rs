@@ -15,7 +15,7 @@ use super::svg::document;
 use super::words::{bold_width, escape, shorten, width, wrap};
 
 /// Side of the square in which an image is shown, pixels.
-const TILE: f64 = 112.0;
+const TILE: f64 = 128.0;
 /// Between two images.
 const GAP: f64 = 10.0;
 /// Font size of the title.
