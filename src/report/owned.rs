@@ -75,7 +75,14 @@ mod tests {
         write("data.json", "{}");
         write("data.npy", "");
         assert_eq!(foreign(), None);
-        for name in ["lesions.csv", "report.html", "results.jsonl", "Figure.PNG", "images", "gradient.npy"] {
+        for name in [
+            "lesions.csv",
+            "report.html",
+            "results.jsonl",
+            "Figure.PNG",
+            "images",
+            "gradient.npy",
+        ] {
             write(name, "mine");
             assert_eq!(foreign().unwrap(), name);
             std::fs::remove_file(folder.path().join(name)).unwrap();

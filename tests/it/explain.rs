@@ -215,7 +215,7 @@ fn the_command_writes_pictures_and_arrays() {
         (&["--images", "9"], "--images 9 does not exist"),
         (&["--methods", "magic"], "magic"),
         (&["--class", "x"], "predicted, label"),
-        (&["--window", "0"], "--window 0"),
+        (&["--images", "0", "--window", "0"], "--window 0"),
     ] {
         let (code, line) = failure(&mut explain(arguments));
         assert!(code == 2 && line.contains(part), "{arguments:?}: {code} {line}");
