@@ -327,7 +327,7 @@ impl ExplainStudy {
             .ids()
             .rfind(|id| graph.node(*id).op == Op::GlobalAvgPool)
             .map(|id| graph.node(id).inputs[0]);
-        let last = graph.ids().filter(has_plane).last();
+        let last = graph.ids().rfind(has_plane);
         let id = pooled
             .or(last)
             .ok_or_else(|| StudyError::value("layer", "is needed: the network has no value with a plane of pixels"))?;
