@@ -8,7 +8,7 @@ train: driver
 	cargo run --release -- train
 
 # Unit tests, integration tests, doctests; the examples are compiled. Tests of kernels
-# and of whole networks choose the kernels that they test. All others take those of
+# and of small networks choose the kernels that they test. All others take those of
 # GPUs, on every adapter, because a processor's driver compiles them faster. What is
 # compiled and tuned stays out of the user's cache. Then, where `make drivers` has
 # fetched them, three compilers of GPUs' drivers.

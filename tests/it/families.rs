@@ -23,10 +23,16 @@ fn device_engine(gpu: &Arc<Gpu>, train: Network, eval: Network) -> DeviceEngine 
     DeviceEngine::new(gpu.clone(), Some(train), eval, |_| true).unwrap()
 }
 
-/// Every network of a fixture.
+/// Every network of a fixture, with the adapter's own kernels.
 fn check(name: &str) {
+    check_on(name, device::own);
+}
+
+/// Every network of a fixture, on the device that `open` gives. Networks for photographs
+/// take what is asked of all tests: a processor's driver compiles minutes for each.
+fn check_on(name: &str, open: fn(&AdapterOverrides) -> Arc<Gpu>) {
     let fixture = Fixture::load(&format!("families/{name}"));
-    let gpu = device::own(&AdapterOverrides {
+    let gpu = open(&AdapterOverrides {
         binding: Some(BINDING),
         ..AdapterOverrides::default()
     });
@@ -141,7 +147,7 @@ fn residual_networks_for_small_images() {
 
 #[test]
 fn residual_networks_for_photographs() {
-    check("imagenet");
+    check_on("imagenet", device::open);
 }
 
 #[test]
@@ -156,7 +162,7 @@ fn wide_residual_networks() {
 
 #[test]
 fn networks_with_grouped_convolutions_and_excitation() {
-    check("resnext");
+    check_on("resnext", device::open);
 }
 
 #[test]
@@ -171,7 +177,7 @@ fn densely_connected_networks() {
 
 #[test]
 fn dual_path_networks() {
-    check("dpn");
+    check_on("dpn", device::open);
 }
 
 #[test]
@@ -224,7 +230,7 @@ fn resnet_50_on_photographs() {
 
     let spec: ModelSpec = "resnet50".parse().unwrap();
     let network = spec.build(&InputShape::IMAGENET, Mode::Eval).unwrap();
-    let gpu = device::own(&AdapterOverrides::default());
+    let gpu = device::open(&AdapterOverrides::default());
     let mut engine = DeviceEngine::new(gpu, None, network, |_| true).unwrap();
     let graph = engine.graph().clone();
     let weights = family::initial(&graph);
