@@ -28,6 +28,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -123,7 +124,10 @@ class Farm:
         icd["ICD"]["library_path"] = str(library)
         own = CACHE / "icd" / f"{driver['suite']}-{driver['icd']}.json"
         own.parent.mkdir(exist_ok=True)
-        own.write_text(json.dumps(icd))
+        # Another process may read the file at this moment.
+        with tempfile.NamedTemporaryFile("w", dir=own.parent, delete=False) as fresh:
+            fresh.write(json.dumps(icd))
+        os.replace(fresh.name, own)
         environment = {
             **os.environ,
             **driver["environment"],
