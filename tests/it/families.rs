@@ -28,8 +28,8 @@ fn check(name: &str) {
     check_on(name, device::own);
 }
 
-/// Every network of a fixture, on the device that `open` gives. Networks for photographs
-/// take what is asked of all tests: a processor's driver compiles minutes for each.
+/// Every network of a fixture, on the device that `open` gives. The largest ones take
+/// what is asked of all tests: a processor's driver compiles minutes for each.
 fn check_on(name: &str, open: fn(&AdapterOverrides) -> Arc<Gpu>) {
     let fixture = Fixture::load(&format!("families/{name}"));
     let gpu = open(&AdapterOverrides {
@@ -147,7 +147,7 @@ fn residual_networks_for_small_images() {
 
 #[test]
 fn residual_networks_for_photographs() {
-    check_on("imagenet", device::open);
+    check("imagenet");
 }
 
 #[test]
