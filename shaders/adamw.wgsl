@@ -7,6 +7,7 @@
 //     p ← p − lr · (m / (1 − BETA1ᵗ)) / (√(v / (1 − BETA2ᵗ)) + EPS)
 
 // import flat_index
+// import gradient_factor
 // import loss_scale_state
 // import step
 
@@ -45,16 +46,10 @@ fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     if (index >= arrayLength(&params)) {
         return;
     }
-    var g = grads[index];
-    if (SCALED) { // static
-        if (loss_scale.skip != 0u) {
-            return;
-        }
-        g *= loss_scale.unscale;
+    if (is_skipped()) {
+        return;
     }
-    if (CLIPPED) { // static
-        g *= norm[0].y;
-    }
+    let g = gradient_factor() * grads[index];
     let decay = select(0.0, step.weight_decay, FIRST + index < DECAYED);
     let m = BETA1 * momenta[index] + NEW1 * g;
     let v = BETA2 * squares[index] + NEW2 * g * g;

@@ -8,6 +8,7 @@
 //
 // The rate is 1 for tensors that are not adapted, and where a norm is 0.
 
+// import gradient_factor
 // import grid
 // import loss_scale_state
 // import segment
@@ -50,16 +51,10 @@ fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     if (index >= END) {
         return;
     }
-    var factor = 1.0;
-    if (SCALED) { // static
-        if (loss_scale.skip != 0u) {
-            return;
-        }
-        factor *= loss_scale.unscale;
+    if (is_skipped()) {
+        return;
     }
-    if (CLIPPED) { // static
-        factor *= norm[0].y;
-    }
+    let factor = gradient_factor();
     let own = segments[index];
     var sum = vec2f();
     for (var i = local.x; i < own.parts; i += WG) {

@@ -49,6 +49,22 @@ fn largest(row: u32) -> u32 {
     return place;
 }
 
+// The sum over the classes of a row of exp(logit − best).
+fn exponential_sum(row: u32, best: f32) -> f32 {
+    var sum = 0.0;
+    for (var i = 0u; i < CLASSES; i++) {
+        sum += exp(f32(logits[row + i]) - best);
+    }
+    return sum;
+}
+
+// The gradient of an image whose loss is NaN because of the logit `best`.
+fn write_nan(row: u32, best: f32) {
+    for (var i = 0u; i < CLASSES; i++) {
+        gradient[row + i] = Stored(to_nan(best));
+    }
+}
+
 // Loss of each image, and whether its class is wrong. The loss is NaN where a logit
 // is NaN or +∞, as in PyTorch; an image whose loss is not finite counts as wrong.
 // Grid: x over images / WG.
@@ -61,10 +77,7 @@ fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
     let row = n * CLASSES;
     let winner = largest(row);
     let best = f32(logits[row + winner]);
-    var sum = 0.0;
-    for (var i = 0u; i < CLASSES; i++) {
-        sum += exp(f32(logits[row + i]) - best);
-    }
+    let sum = exponential_sum(row, best);
     let label = labels[n];
     var loss = log(sum) + best - f32(logits[row + label]);
     if (is_endless(best)) {
@@ -86,15 +99,10 @@ fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     let row = n * CLASSES;
     let best = f32(logits[row + largest(row)]);
     if (is_endless(best)) {
-        for (var i = 0u; i < CLASSES; i++) {
-            gradient[row + i] = Stored(to_nan(best));
-        }
+        write_nan(row, best);
         return;
     }
-    var sum = 0.0;
-    for (var i = 0u; i < CLASSES; i++) {
-        sum += exp(f32(logits[row + i]) - best);
-    }
+    let sum = exponential_sum(row, best);
     var scale = 1.0;
     if (SCALED) { // static
         scale = loss_scale.scale;
@@ -125,17 +133,14 @@ fn soft_cross_entropy(@builtin(global_invocation_id) id: vec3u) {
     let winner = largest(row);
     let best = f32(logits[row + winner]);
     let soft = soft_targets[n];
-    var sum = 0.0;
-    var all = 0.0;
-    for (var i = 0u; i < CLASSES; i++) {
-        let below = f32(logits[row + i]) - best;
-        sum += exp(below);
-        all += below;
-    }
     let own = f32(logits[row + soft.label]) - best;
     let others = f32(logits[row + soft.other]) - best;
-    var loss = log(sum) - (1.0 - SMOOTHING) * ((1.0 - soft.share) * own + soft.share * others);
+    var loss = log(exponential_sum(row, best)) - (1.0 - SMOOTHING) * ((1.0 - soft.share) * own + soft.share * others);
     if (SMOOTHING > 0.0) {
+        var all = 0.0;
+        for (var i = 0u; i < CLASSES; i++) {
+            all += f32(logits[row + i]) - best;
+        }
         loss -= SMOOTHING / f32(CLASSES) * all;
     }
     if (is_endless(best)) {
@@ -157,15 +162,10 @@ fn soft_cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     let row = n * CLASSES;
     let best = f32(logits[row + largest(row)]);
     if (is_endless(best)) {
-        for (var i = 0u; i < CLASSES; i++) {
-            gradient[row + i] = Stored(to_nan(best));
-        }
+        write_nan(row, best);
         return;
     }
-    var sum = 0.0;
-    for (var i = 0u; i < CLASSES; i++) {
-        sum += exp(f32(logits[row + i]) - best);
-    }
+    let sum = exponential_sum(row, best);
     var scale = 1.0 / f32(batch);
     if (SCALED) { // static
         scale *= loss_scale.scale;

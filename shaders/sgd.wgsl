@@ -6,6 +6,7 @@
 //     p ← p − lr · (nesterov ? g + momentum · m : m)
 
 // import flat_index
+// import gradient_factor
 // import loss_scale_state
 // import step
 
@@ -37,19 +38,12 @@ fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     if (index >= arrayLength(&params)) {
         return;
     }
+    if (is_skipped()) {
+        return;
+    }
     let decay = select(0.0, step.weight_decay, FIRST + index < DECAYED);
     let p = params[index];
-    var g = grads[index];
-    if (SCALED) { // static
-        if (loss_scale.skip != 0u) {
-            return;
-        }
-        g *= loss_scale.unscale;
-    }
-    if (CLIPPED) { // static
-        g *= norm[0].y;
-    }
-    g += decay * p;
+    let g = gradient_factor() * grads[index] + decay * p;
     let m = step.momentum * momenta[index] + g;
     momenta[index] = m;
     params[index] = p - step.lr * select(m, g + step.momentum * m, step.nesterov != 0u);

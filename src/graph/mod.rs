@@ -75,6 +75,13 @@ pub enum ParamKind {
     BatchNorm,
 }
 
+impl ParamKind {
+    /// Whether it multiplies the values of a layer: no bias, scale or shift.
+    pub fn is_weight(self) -> bool {
+        matches!(self, ParamKind::ConvWeight | ParamKind::LinearWeight)
+    }
+}
+
 /// The initial values of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {

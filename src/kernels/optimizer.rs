@@ -3,7 +3,6 @@
 use super::call::{Call, Operand, Target, arena_parts};
 use super::loss_scale::LOSS_SCALE_BYTES;
 use super::segment::{SEGMENT_BYTES, Segments};
-use super::sgd::sgd;
 use super::step::STEP_BYTES;
 
 const WORKGROUP_SIZE: usize = 64;
@@ -46,6 +45,13 @@ pub struct UpdateRule {
     /// The part of the moving average of parameters and running states that stays in a
     /// step; `None`: there is no average.
     pub average: Option<f64>,
+}
+
+impl UpdateRule {
+    /// Whether it needs the norm of all gradients, or of each tensor.
+    pub fn needs_norms(&self) -> bool {
+        self.clip.is_some() || matches!(self.optimizer, Optimizer::Lars { .. })
+    }
 }
 
 impl Optimizer {
@@ -92,10 +98,10 @@ pub fn update(
     scaled: bool,
     target: &Target,
 ) -> Vec<Call> {
-    let is_lars = matches!(rule.optimizer, Optimizer::Lars { .. });
     let mut calls = Vec::new();
-    if rule.clip.is_some() || is_lars {
-        calls.extend(squares(bytes, segments, is_lars, target));
+    if rule.needs_norms() {
+        let with_params = matches!(rule.optimizer, Optimizer::Lars { .. });
+        calls.extend(squares(bytes, segments, with_params, target));
     }
     if let Some(limit) = rule.clip {
         let constants = vec![
@@ -124,7 +130,9 @@ pub fn update(
                 ("SCALED", scaled.into()),
                 ("WG", WORKGROUP_SIZE.into()),
             ];
-            adamw(&constants, bytes, target)
+            let [params, grads, momenta] = ARENAS;
+            let arenas = [params, grads, momenta, (6, operand::SECOND)];
+            by_elements("adamw", &constants, &arenas, bytes, target)
         }
         Optimizer::Lars { trust, eps } => {
             let constants = vec![
@@ -140,22 +148,41 @@ pub fn update(
     calls
 }
 
+/// The bindings of the arenas that every update has.
+const ARENAS: [(u32, Operand); 3] = [(0, operand::PARAMS), (1, operand::GRADS), (2, operand::MOMENTA)];
+
 type Constants = [(&'static str, super::Value)];
 
-fn adamw(constants: &Constants, bytes: u64, target: &Target) -> Vec<Call> {
+/// As [`update`] by SGD, after the norm was computed where gradients are `clipped`.
+pub fn sgd(bytes: u64, decayed: u64, clipped: bool, scaled: bool, target: &Target) -> Vec<Call> {
+    let constants = [
+        ("DECAYED", ((decayed / 16) as u32).into()),
+        ("CLIPPED", clipped.into()),
+        ("SCALED", scaled.into()),
+        ("WG", WORKGROUP_SIZE.into()),
+    ];
+    by_elements("sgd", &constants, &ARENAS, bytes, target)
+}
+
+/// A dispatch of `file` for each part of the arenas, which are at the bindings `arenas`.
+fn by_elements(
+    file: &'static str,
+    constants: &Constants,
+    arenas: &[(u32, Operand)],
+    bytes: u64,
+    target: &Target,
+) -> Vec<Call> {
     let calls = arena_parts(bytes, target).map(|(offset, size)| {
         let first = [("FIRST", ((offset / 16) as u32).into())];
-        let mut call = Call::new("adamw", "update", [&first, constants].concat())
-            .bind(0, operand::PARAMS, size)
-            .bind(1, operand::GRADS, size)
-            .bind(2, operand::MOMENTA, size)
-            .bind(6, operand::SECOND, size)
-            .bind(3, Operand::Step, STEP_BYTES)
+        let mut call = Call::new(file, "update", [&first, constants].concat());
+        for &(binding, arena) in arenas {
+            call = call.bind(binding, arena, size);
+        }
+        call.args.iter_mut().for_each(|arg| arg.offset = offset);
+        call.bind(3, Operand::Step, STEP_BYTES)
             .bind(4, Operand::LossScale, LOSS_SCALE_BYTES)
             .bind(5, operand::NORM, NORM_BYTES)
-            .over((size / 16) as usize, WORKGROUP_SIZE, target);
-        call.args[..4].iter_mut().for_each(|arg| arg.offset = offset);
-        call
+            .over((size / 16) as usize, WORKGROUP_SIZE, target)
     });
     calls.collect()
 }

@@ -51,6 +51,7 @@ const SHARED: &[(&str, &str)] = shader_files![
     "shared/dy_row",
     "shared/dy_row_load8",
     "shared/flat_index",
+    "shared/gradient_factor",
     "shared/grid",
     "shared/halo",
     "shared/images",

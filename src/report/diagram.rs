@@ -7,9 +7,9 @@ use std::fmt::Write;
 
 #[cfg(feature = "png")]
 use super::ReportError;
-use super::color::{FAINT, GROUND, INK, RIM, SHADES, dark_rules, series};
+use super::color::{FAINT, GROUND, INK, RIM, SHADES, series};
 use super::plot::{MARGIN, TICK, n, text};
-use super::svg::document;
+use super::svg::file;
 use super::words::{bold_width, width, wrap};
 
 /// Font size of the words in a box.
@@ -300,16 +300,8 @@ impl Diagram {
             y += TICK * 1.4;
             text(&mut body, (MARGIN, y), TICK, FAINT, "", &line);
         }
-        let style = dark_rules("", &format!(r#"{body}<rect fill="{GROUND}"/>"#));
         let size = ((inner + 2.0 * MARGIN).ceil(), (y + MARGIN).ceil());
-        document(
-            &body,
-            size,
-            "drawing",
-            &self.title,
-            &self.caption,
-            &format!("<style>{style}</style>"),
-        )
+        file(&body, size, "drawing", &self.title, &self.caption)
     }
 
     /// The drawing as a PNG file, twice as wide as the SVG.

@@ -164,40 +164,43 @@ fn side(table: &Table, column: usize) -> &'static str {
 
 fn write_figure(html: &mut String, figure: &Figure, number: usize) {
     let id = format!("figure{number}");
-    let (name, title) = (escape(&figure.name), escape(&figure.title));
-    // Without the feature, no PNG file is written.
-    let png = if cfg!(feature = "png") {
-        format!(" <a href=\"{name}.png\" download>PNG</a>")
-    } else {
-        String::new()
-    };
+    let title = escape(&figure.title);
     let _ = write!(
         html,
         "<figure>\n{HINT}<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\" \
          aria-describedby=\"{id}-help\">\n{}</div>\n\
          <p class=\"unseen\" id=\"{id}-help\">Arrow keys move among the marks, Home and End along a series.</p>\n\
-         <figcaption>{} <span class=\"files\"><a href=\"{name}.svg\" download>SVG</a>{png}</span></figcaption>\n",
+         <figcaption>{} {}</figcaption>\n",
         figure.inline_svg(&id),
-        escape(&figure.caption)
+        escape(&figure.caption),
+        drawing_files(&figure.name)
     );
     write_data(html, figure, &title);
     html.push_str("</figure>\n");
 }
 
 fn write_pictures(html: &mut String, pictures: &Pictures, number: usize) {
-    let (name, title) = (escape(&pictures.name), escape(&pictures.title));
+    let title = escape(&pictures.title);
+    let _ = write!(
+        html,
+        "<figure>\n{HINT}<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\">\n{}</div>\n\
+         <figcaption>{} {}</figcaption>\n</figure>\n",
+        pictures.inline_svg(&format!("pictures{number}")),
+        escape(&pictures.caption),
+        drawing_files(&pictures.name)
+    );
+}
+
+/// Links to the files of the drawing `name`.
+fn drawing_files(name: &str) -> String {
+    let name = escape(name);
+    // Without the feature, no PNG file is written.
     let png = if cfg!(feature = "png") {
         format!(" <a href=\"{name}.png\" download>PNG</a>")
     } else {
         String::new()
     };
-    let _ = write!(
-        html,
-        "<figure>\n{HINT}<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\">\n{}</div>\n\
-         <figcaption>{} <span class=\"files\"><a href=\"{name}.svg\" download>SVG</a>{png}</span></figcaption>\n</figure>\n",
-        pictures.inline_svg(&format!("pictures{number}")),
-        escape(&pictures.caption)
-    );
+    format!("<span class=\"files\"><a href=\"{name}.svg\" download>SVG</a>{png}</span>")
 }
 
 /// What the figure shows, in words, for readers who cannot see it.

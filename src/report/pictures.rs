@@ -9,9 +9,9 @@ use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 use serde::Serialize;
 
-use super::color::{FAINT, GROUND, INK, dark_rules, rgb};
+use super::color::{FAINT, INK, rgb};
 use super::plot::{MARGIN, TICK, n, text};
-use super::svg::document;
+use super::svg::{document, file};
 use super::words::{bold_width, escape, shorten, width, wrap};
 
 /// Side of the square in which an image is shown, pixels.
@@ -117,15 +117,7 @@ impl Pictures {
     /// The drawing as an SVG file, with its caption.
     pub fn svg(&self) -> String {
         let (body, size, _) = self.drawn(true);
-        let style = dark_rules("", &format!(r#"{body}<rect fill="{GROUND}"/>"#));
-        document(
-            &body,
-            size,
-            &self.name,
-            &self.title,
-            &self.caption,
-            &format!("<style>{style}</style>"),
-        )
+        file(&body, size, &self.name, &self.title, &self.caption)
     }
 
     /// The drawing for an HTML page, which shows the caption itself.

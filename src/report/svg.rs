@@ -54,19 +54,17 @@ pub fn stack(figures: &[Figure]) -> String {
     }
     let join = |of: fn(&Figure) -> &str| figures.iter().map(of).collect::<Vec<_>>().join(" ");
     let (title, caption) = (join(|figure| &figure.title), join(|figure| &figure.caption));
-    // The ground is not part of `body`.
-    let style = dark_rules("", &format!(r#"{body}<rect fill="{GROUND}"/>"#));
-    document(
-        &body,
-        (WIDTH, height.max(1.0)),
-        "figure",
-        &title,
-        &caption,
-        &format!("<style>{style}</style>"),
-    )
+    file(&body, (WIDTH, height.max(1.0)), "figure", &title, &caption)
 }
 
-/// An SVG file of this width and height.
+/// An SVG file of this width and height, whose colours follow the reader's ground.
+pub(super) fn file(body: &str, size: (f64, f64), id: &str, title: &str, caption: &str) -> String {
+    // The ground is not part of `body`.
+    let style = dark_rules("", &format!(r#"{body}<rect fill="{GROUND}"/>"#));
+    document(body, size, id, title, caption, &format!("<style>{style}</style>"))
+}
+
+/// A drawing of this width and height, with the rules in `style`.
 pub(super) fn document(
     body: &str,
     (width, height): (f64, f64),

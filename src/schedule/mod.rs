@@ -39,3 +39,4 @@ pub use request::PlanRequest;
 pub use resident_set::{Batch, Crop, ResidentSet};
 pub use session::{Session, Update};
 pub use values::{read_values, write_values};
+pub use weights::Slot;

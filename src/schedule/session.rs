@@ -18,7 +18,7 @@ use super::quarantine::{Quarantine, training_name};
 use super::request::PlanRequest;
 use super::resident_set::{Batch, Crop, Gathering, ResidentSet};
 use super::values::read_values;
-use super::weights::Weights;
+use super::weights::{Slot, Weights};
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
 use crate::graph::{
     Active, Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId, TARGET_WORDS,
@@ -772,55 +772,19 @@ impl Session {
         }
     }
 
-    /// Sets a parameter's second moment; without effect where the optimiser has none.
-    pub fn write_second(&self, id: ParamId, values: &[f32]) {
-        if let Some(place) = self.weights.second(id) {
+    /// Sets the values of `slot`; without effect where the session has no such memory.
+    pub fn write_slot(&self, slot: Slot, values: &[f32]) {
+        if let Some(place) = self.weights.slot(slot) {
             write(&self.gpu, &place, values);
         }
     }
 
-    /// Reads a parameter's second moment, where the optimiser has one.
+    /// Reads the values of `slot`, where the session has such memory.
     ///
     /// # Errors
     /// Where the device fails.
-    pub fn read_second(&self, id: ParamId) -> Result<Option<Vec<f32>>, SessionError> {
-        self.weights.second(id).map(|place| read(&self.gpu, &place)).transpose()
-    }
-
-    /// Sets a parameter's moving average; without effect where there is none.
-    pub fn write_average(&self, id: ParamId, values: &[f32]) {
-        if let Some(place) = self.weights.average(id) {
-            write(&self.gpu, &place, values);
-        }
-    }
-
-    /// Reads a parameter's moving average, where there is one.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn read_average(&self, id: ParamId) -> Result<Option<Vec<f32>>, SessionError> {
-        self.weights
-            .average(id)
-            .map(|place| read(&self.gpu, &place))
-            .transpose()
-    }
-
-    /// Sets the moving average of a running state; without effect where there is none.
-    pub fn write_average_state(&self, id: StateId, values: &[f32]) {
-        if let Some(place) = self.weights.average_state(id) {
-            write(&self.gpu, &place, values);
-        }
-    }
-
-    /// Reads the moving average of a running state, where there is one.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn read_average_state(&self, id: StateId) -> Result<Option<Vec<f32>>, SessionError> {
-        self.weights
-            .average_state(id)
-            .map(|place| read(&self.gpu, &place))
-            .transpose()
+    pub fn read_slot(&self, slot: Slot) -> Result<Option<Vec<f32>>, SessionError> {
+        self.weights.slot(slot).map(|place| read(&self.gpu, &place)).transpose()
     }
 
     /// Reads a parameter's gradient of the last step; zeros where the session

@@ -8,11 +8,28 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::gpu::{Binding, Buffer, Gpu, GpuError, Recorder};
-use crate::graph::{Graph, Param, ParamId, ParamKind, Precision, Sources, StateId};
+use crate::graph::{Graph, Param, ParamId, Precision, Sources, StateId};
 use crate::kernels::{
     ArenaTensor, LOSS_SCALE_BYTES, LossScale, NORM_BYTES, Operand, Optimizer, SEGMENT_BYTES, Segments, UpdateRule,
     operand,
 };
+
+/// Values that training changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// A parameter.
+    Param(ParamId),
+    /// A parameter's momentum, or first moment.
+    Momentum(ParamId),
+    /// Its second moment, where the optimiser has one.
+    Second(ParamId),
+    /// Its moving average, where there is one.
+    Average(ParamId),
+    /// A running state: means, then unbiased variances.
+    State(StateId),
+    /// Its moving average, where there is one.
+    AverageState(StateId),
+}
 
 /// Byte ranges of tensors in an arena.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,8 +153,7 @@ impl Weights {
             ]),
             _ => None,
         };
-        let needs_norms = rule.clip.is_some() || matches!(rule.optimizer, Optimizer::Lars { .. });
-        self.norms = match needs_norms && trains {
+        self.norms = match rule.needs_norms() && trains {
             true => {
                 let count = segments.all.len() as u64;
                 let list = buffer("segments", SEGMENT_BYTES * count)?;
@@ -164,7 +180,7 @@ impl Weights {
         let tensor = |(range, param): (&Range<u64>, &Param)| ArenaTensor {
             range: range.clone(),
             decays: range.start < self.decayed,
-            adapts: matches!(param.kind, ParamKind::ConvWeight | ParamKind::LinearWeight),
+            adapts: param.kind.is_weight(),
         };
         let mut tensors: Vec<ArenaTensor> = self.params.ranges.iter().zip(&graph.params).map(tensor).collect();
         tensors.sort_by_key(|tensor| tensor.range.start);
@@ -216,19 +232,17 @@ impl Weights {
         });
     }
 
-    /// The memory of a parameter's second moment, where there is one.
-    pub fn second(&self, id: ParamId) -> Option<Binding> {
-        Some(bind(self.second.as_ref()?, &self.params.ranges[id.0]))
-    }
-
-    /// The memory of a parameter's average, where there is one.
-    pub fn average(&self, id: ParamId) -> Option<Binding> {
-        Some(bind(&self.averages.as_ref()?[0], &self.params.ranges[id.0]))
-    }
-
-    /// The memory of the average of running statistics, where there is one.
-    pub fn average_state(&self, id: StateId) -> Option<Binding> {
-        Some(bind(&self.averages.as_ref()?[1], &self.states.ranges[id.0]))
+    /// The memory of `slot`, where there is one.
+    pub fn slot(&self, slot: Slot) -> Option<Binding> {
+        let param = |buffer, id: ParamId| bind(buffer, &self.params.ranges[id.0]);
+        Some(match slot {
+            Slot::Param(id) => self.param(id),
+            Slot::Momentum(id) => self.momentum(id)?,
+            Slot::Second(id) => param(self.second.as_ref()?, id),
+            Slot::Average(id) => param(&self.averages.as_ref()?[0], id),
+            Slot::State(id) => self.state(id),
+            Slot::AverageState(id) => bind(&self.averages.as_ref()?[1], &self.states.ranges[id.0]),
+        })
     }
 
     /// Bytes of one arena of parameters.

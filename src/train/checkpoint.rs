@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use super::engine::{Engine, Slot};
+use super::engine::Engine;
 use super::origin::{Origin, TableRows};
 use super::read_weights::ReadWeights;
 use super::record::Record;
@@ -20,6 +20,7 @@ use super::trained::agree;
 use crate::graph::{Graph, Op, ParamId, StateId};
 use crate::kernels::LossScale;
 use crate::models::{Model, ModelSpec};
+use crate::schedule::Slot;
 use crate::shown::shown_path;
 use crate::weights::{
     self, CanonicalWeights, Layout, Loaded, MOMENTUM, NameOptions, SECOND_MOMENT, Tensor, TensorMap, UNAVERAGED, beside,

@@ -10,7 +10,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Block, Graph, Mode, NodeId, Param, ParamId, Route, StateId};
 use crate::kernels::{LossScale, StepMix, UpdateRule};
 use crate::models::Network;
-use crate::schedule::{Batch, Crop, ResidentSet, Session, Update};
+use crate::schedule::{Batch, Crop, ResidentSet, Session, Slot, Update};
 use crate::stop::StopToken;
 
 /// One training step, without the images themselves.
@@ -38,23 +38,6 @@ pub struct StepRules {
     /// How images are changed beside crops and flips. Where they are mixed, the training
     /// graph has soft targets ([`Graph::soften`]).
     pub mixing: Mixing,
-}
-
-/// Values that training changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// A parameter.
-    Param(ParamId),
-    /// A parameter's momentum, or first moment.
-    Momentum(ParamId),
-    /// Its second moment, where the optimiser has one.
-    Second(ParamId),
-    /// Its moving average, where there is one.
-    Average(ParamId),
-    /// A running state: means, then unbiased variances.
-    State(StateId),
-    /// Its moving average, where there is one.
-    AverageState(StateId),
 }
 
 /// Images of one batch, and the random numbers that a pass over them uses.
@@ -492,25 +475,11 @@ impl Engine for DeviceEngine {
     }
 
     fn slot(&mut self, slot: Slot) -> Result<Option<Vec<f32>>, TrainError> {
-        Ok(match slot {
-            Slot::Param(id) => Some(self.session.read_param(id)?),
-            Slot::Momentum(id) => Some(self.session.read_momentum(id)?),
-            Slot::Second(id) => self.session.read_second(id)?,
-            Slot::Average(id) => self.session.read_average(id)?,
-            Slot::State(id) => Some(self.session.read_state(id)?),
-            Slot::AverageState(id) => self.session.read_average_state(id)?,
-        })
+        Ok(self.session.read_slot(slot)?)
     }
 
     fn set_slot(&mut self, slot: Slot, values: &[f32]) {
-        match slot {
-            Slot::Param(id) => self.session.write_param(id, values),
-            Slot::Momentum(id) => self.session.write_momentum(id, values),
-            Slot::Second(id) => self.session.write_second(id, values),
-            Slot::Average(id) => self.session.write_average(id, values),
-            Slot::State(id) => self.session.write_state(id, values),
-            Slot::AverageState(id) => self.session.write_average_state(id, values),
-        }
+        self.session.write_slot(slot, values);
     }
 
     fn gradient(&mut self, id: ParamId) -> Result<Vec<f32>, TrainError> {

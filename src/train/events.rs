@@ -5,13 +5,13 @@
 //! files after the events of its checkpoint, and goes on in a new file: no step is
 //! there twice, and none is missing.
 
-use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::TrainError;
 use super::directory::{EpochRow, GradientRow, RunDirectory, StepRow};
-use crate::files::{WriteError, append, cut, sync, write_atomic};
+use crate::files::{WriteError, append, cut, open_regular, sync, write_atomic};
 use crate::formats::events::{Histogram, Shown, beginning, up_to, values};
 use crate::weights::TensorMap;
 
@@ -183,9 +183,8 @@ impl RunDirectory {
                 path: path.clone(),
                 source,
             };
-            let mut file = File::open(&path).map_err(failed)?;
-            let size = file.metadata().map_err(failed)?.len();
-            let kept = up_to(std::io::BufReader::new(&mut file), size, last).map_err(failed)?;
+            let (file, size) = open_regular(&path).map_err(failed)?;
+            let kept = up_to(BufReader::new(file), size, last).map_err(failed)?;
             if kept.bytes < size {
                 cut(&path, kept.bytes)?;
             }

@@ -29,6 +29,7 @@ mod trainer;
 mod tuning;
 
 pub use crate::data::Split;
+pub use crate::schedule::Slot;
 pub use classification::{
     CALIBRATION_BINS, Calibration, CalibrationBin, ClassificationReport, ImageResult, TOP5, predicted, probabilities,
     rank,
@@ -37,7 +38,7 @@ pub use config::Config;
 pub use curves::curves;
 pub use depth::{Depth, DepthPer, DepthRule};
 pub use directory::{EpochRow, Extension, GradientRow, MadeBy, RunDirectory, StepRow, read_config};
-pub use engine::{BatchRef, DeviceEngine, Engine, Scores, Slot, StepPlan, StepRules};
+pub use engine::{BatchRef, DeviceEngine, Engine, Scores, StepPlan, StepRules};
 pub use error::{TrainError, Unsaid};
 pub use evaluate::{BatchReceiver, Outcome, evaluate, evaluate_with_logits, rank_images, read_activations};
 pub use export::export;

@@ -4,15 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::TrainError;
-use super::engine::{BatchRef, Engine, Scores, Slot, StepPlan, StepRules};
+use super::engine::{BatchRef, Engine, Scores, StepPlan, StepRules};
 use crate::data::{self, Draw, ImageSet, Mixing, Normalization, Padding, Split, soft_targets};
-use crate::graph::{
-    Gradients, Graph, Mode, NodeId, Op, Param, ParamId, ParamKind, Route, RouteError, StateId, TARGET_WORDS,
-};
+use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId, TARGET_WORDS};
 use crate::kernels::Optimizer;
 use crate::models::Network;
 use crate::reference::{self, Inputs, Moments, Rates, Values};
-use crate::schedule::Update;
+use crate::schedule::{Slot, Update};
 use crate::stop::StopToken;
 
 /// The number of past steps whose metrics are stored.
@@ -235,8 +233,7 @@ impl Training {
             match rule.optimizer {
                 Optimizer::Sgd => reference::sgd(p, m, g, 1.0, rates),
                 Optimizer::Lars { trust, eps } => {
-                    let kind = self.graph.params[index].kind;
-                    let rate = match matches!(kind, ParamKind::ConvWeight | ParamKind::LinearWeight) {
+                    let rate = match self.graph.params[index].kind.is_weight() {
                         true => reference::lars_rate(p, g, trust, rates.decay, eps),
                         false => 1.0,
                     };

@@ -12,7 +12,7 @@ use super::open::TrainOptions;
 use super::optimizer::OptimizerSettings;
 use super::rate::{Schedule, WarmUp};
 use crate::data::{Augment, Batches, ImageOrder, Mixing, Normalization, Padding, Source, Splits};
-use crate::graph::{Graph, Param, ParamKind, Precision, Recompute};
+use crate::graph::{Graph, Param, Precision, Recompute};
 use crate::kernels::UpdateRule;
 use crate::models::Model;
 use crate::weights::NameOptions;
@@ -56,7 +56,7 @@ impl Decay {
     pub fn rule(self) -> fn(&Param) -> bool {
         match self {
             Decay::All => |_| true,
-            Decay::Weights => |param| matches!(param.kind, ParamKind::ConvWeight | ParamKind::LinearWeight),
+            Decay::Weights => |param| param.kind.is_weight(),
         }
     }
 }

@@ -11,17 +11,14 @@ use residua::train::{Adapter, TrainedNetwork, TrainedNetworkOptions};
 use residua::weights::{Tensor, TensorMap};
 use serde_json::Value;
 
+use crate::support::family;
 use crate::support::fixture::{self, Fixture};
+use crate::support::npy::npy;
 use crate::support::program::{failure, json, program};
+use crate::support::reference_run::to_f64;
 
 const SIDE: usize = 16;
 const BATCH: usize = 2;
-
-fn npy(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}\n");
-    let length = (header.len() as u16).to_le_bytes();
-    [&b"\x93NUMPY\x01\x00"[..], &length, header.as_bytes(), bytes].concat()
-}
 
 /// The network and the images of the fixture, in files: weights and data set.
 fn files(folder: &Path) -> (PathBuf, String) {
@@ -55,12 +52,8 @@ fn files(folder: &Path) -> (PathBuf, String) {
     for (split, images, labels) in [("test", images, labels), ("train", vec![0; 10 * 3 * SIDE * SIDE], all)] {
         let count = labels.len();
         let shape = format!("{count}, 3, {SIDE}, {SIDE}");
-        fs::write(data.join(format!("x_{split}.npy")), npy("|u1", &shape, &images)).unwrap();
-        fs::write(
-            data.join(format!("y_{split}.npy")),
-            npy("|u1", &format!("{count},"), &labels),
-        )
-        .unwrap();
+        fs::write(data.join(format!("x_{split}.npy")), npy(&shape, &images)).unwrap();
+        fs::write(data.join(format!("y_{split}.npy")), npy(&format!("{count},"), &labels)).unwrap();
     }
     (weights, format!("npz:{}", data.display()))
 }
@@ -85,17 +78,6 @@ fn study() -> ExplainStudy {
     }
 }
 
-fn distance(found: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let norm = expected.iter().map(|value| value * value).sum::<f64>().sqrt();
-    let pairs = found.iter().zip(expected);
-    pairs
-        .map(|(found, expected)| (f64::from(*found) - expected).powi(2))
-        .sum::<f64>()
-        .sqrt()
-        / norm
-}
-
 #[test]
 fn explanations_are_captums() {
     let truth = Fixture::load("explain");
@@ -104,7 +86,7 @@ fn explanations_are_captums() {
         let mut network = open(folder.path(), &adapter);
         let found = study().run(&mut network, &adapter, &mut |_| {}).unwrap();
         for Attribution { method, values, .. } in &found.attributions {
-            let distance = distance(values, &truth.tensor(method.name()));
+            let distance = family::distance(&to_f64(values), &truth.tensor(method.name()));
             println!("{adapter:?}, {}: {distance:.1e}", method.name());
             assert!(distance < tolerance, "{adapter:?}, {}: {distance}", method.name());
         }

@@ -6,18 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::support::npy::npy;
 use crate::support::program::{failure, json, printed, program};
 
 /// Corruptions of a small folder: two of the paper, and one that is not counted.
 const NAMES: [&str; 3] = ["brightness", "gaussian_noise", "spatter"];
 /// Images at each severity.
 const IMAGES: usize = 4;
-
-fn npy(shape: &str, bytes: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape}), }}\n");
-    let length = (header.len() as u16).to_le_bytes();
-    [&b"\x93NUMPY\x01\x00"[..], &length, header.as_bytes(), bytes].concat()
-}
 
 /// Writes a small CIFAR-10-C to `folder`: pixels of every file differ.
 fn corrupted(folder: &Path) -> String {

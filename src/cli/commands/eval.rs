@@ -208,7 +208,7 @@ fn load_test(network: &mut TrainedNetwork, source: &Source, limit: Option<usize>
 }
 
 /// Evaluates all test images of `network`; returns loss and error of each. Predictions
-/// are numbered from `first`.
+/// are numbered from `begin`.
 fn evaluate_all(
     network: &mut TrainedNetwork,
     report: &mut ClassificationReport,

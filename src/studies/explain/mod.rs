@@ -246,9 +246,9 @@ impl ExplainStudy {
         let whole = [&[set.channels], &plane[..]].concat();
         let mut attributions = Vec::new();
         for &method in &self.methods {
-            scores.load(&set, &normalization)?;
             let (shape, values) = match method {
                 Method::Gradient => {
+                    scores.load(&set, &normalization)?;
                     let values = scores.image_gradients()?;
                     done();
                     (whole.clone(), values)
@@ -271,14 +271,23 @@ impl ExplainStudy {
                     (whole.clone(), values)
                 }
                 Method::GradCam => {
+                    scores.load(&set, &normalization)?;
                     let dims = scores.graph().shape(at).dims.clone();
                     let [gradients, activations] = scores.value_gradients(at)?;
                     done();
                     (dims[1..].to_vec(), class_map(&gradients, &activations, &dims))
                 }
                 Method::Occlusion => {
-                    let values =
-                        occlusion::occlusion(&mut scores, &set, &normalization, &bytes, (window, stride), &mut done)?;
+                    let before: Vec<f32> = images.iter().map(|image| image.score).collect();
+                    let values = occlusion::occlusion(
+                        &mut scores,
+                        &set,
+                        &before,
+                        &normalization,
+                        &bytes,
+                        (window, stride),
+                        &mut done,
+                    )?;
                     (plane.clone(), values)
                 }
             };
@@ -301,14 +310,16 @@ impl ExplainStudy {
             let problem = format!("{index} does not exist: there are {} test images, from 0", test.len());
             return Err(StudyError::value("images", problem));
         }
+        let pixels = self.images.iter().flat_map(|&index| test.image(index));
+        // Not a copy of all test images, of which few are kept.
         Ok(ImageSet {
-            images: self
-                .images
-                .iter()
-                .flat_map(|&index| test.image(index).to_vec())
-                .collect(),
+            name: test.name.clone(),
+            channels: test.channels,
+            height: test.height,
+            width: test.width,
+            class_names: test.class_names.clone(),
+            images: pixels.copied().collect(),
             labels: self.images.iter().map(|&index| test.labels[index]).collect(),
-            ..test.clone().take(0)
         })
     }
 

@@ -17,10 +17,12 @@ fn places(side: usize, window: usize, stride: usize) -> Vec<usize> {
         .collect()
 }
 
-/// The values of each image, N×H×W. `colour` is the byte of each channel that covers.
+/// The values of each image, N×H×W. `before` is the score of each image as it is,
+/// `colour` the byte of each channel that covers.
 pub(super) fn occlusion(
     scores: &mut Scores,
     images: &ImageSet,
+    before: &[f32],
     normalization: &Normalization,
     colour: &[u8],
     (window, stride): (usize, usize),
@@ -28,34 +30,27 @@ pub(super) fn occlusion(
 ) -> Result<Vec<f32>, StudyError> {
     let (high, wide) = (images.height, images.width);
     let plane = high * wide;
-    scores.load(images, normalization)?;
-    let whole = scores.scores()?;
     let rows = places(high, window, stride);
     let columns = places(wide, window, stride);
     let mut sums = vec![0.0_f64; images.len() * plane];
     let mut counts = vec![0_u32; plane];
     for &top in &rows {
         for &left in &columns {
-            let covered = |at: usize| {
-                let (row, column) = (at / wide % high, at % wide);
-                (top..top + window).contains(&row) && (left..left + window).contains(&column)
-            };
+            let covered: Vec<usize> = (top..top + window)
+                .flat_map(|row| (left..left + window).map(move |column| row * wide + column))
+                .collect();
             let mut changed = images.clone();
-            for (at, byte) in changed.images.iter_mut().enumerate().filter(|(at, _)| covered(*at)) {
-                *byte = colour[at / plane % images.channels];
+            for (number, pixels) in changed.images.chunks_mut(plane).enumerate() {
+                covered
+                    .iter()
+                    .for_each(|&at| pixels[at] = colour[number % images.channels]);
             }
             scores.load(&changed, normalization)?;
-            let falls = scores
-                .scores()?
-                .into_iter()
-                .zip(&whole)
-                .map(|(score, whole)| f64::from(whole - score));
-            for (image, fall) in falls.enumerate() {
-                for at in (0..plane).filter(|&at| covered(at)) {
-                    sums[image * plane + at] += fall;
-                }
+            let after = scores.scores()?;
+            for ((sums, before), after) in sums.chunks_mut(plane).zip(before).zip(after) {
+                covered.iter().for_each(|&at| sums[at] += f64::from(before - after));
             }
-            (0..plane).filter(|&at| covered(at)).for_each(|at| counts[at] += 1);
+            covered.iter().for_each(|&at| counts[at] += 1);
             done();
         }
     }

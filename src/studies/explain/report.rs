@@ -35,10 +35,11 @@ impl Explanations {
 
     /// The sections of the report.
     pub fn items(&self) -> Vec<Item> {
-        let mut items = vec![Item::heading("Which pixels raise the score")];
-        items.push(Item::Pictures(self.pictures()));
-        items.push(Item::Table(self.table()));
-        items
+        vec![
+            Item::heading("Which pixels raise the score"),
+            Item::Pictures(self.pictures()),
+            Item::Table(self.table()),
+        ]
     }
 
     fn class(&self, class: u32) -> &str {
