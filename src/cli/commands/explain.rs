@@ -143,9 +143,7 @@ pub fn explain(args: &Args) -> Result<String, CliError> {
         layer: args.layer.clone(),
     };
     let mut bar = StudyBar::new("passes", &args.log);
-    let found = study
-        .run(&mut network, &args.adapter.choice(), &mut |progress| bar.show(progress))
-        .map_err(|error| cli::study_error(error, args.output.out.as_deref()))?;
+    let found = study.run(&mut network, &args.adapter.choice(), &mut |progress| bar.show(progress))?;
     bar.finish();
     let report = Report {
         title: format!("What {} looks at", network.label()),

@@ -118,7 +118,6 @@ impl CommandLine {
             | Command::Paths(_)
             | Command::Sweep(_)
             | Command::StochasticDepth(_)
-            | Command::Explain(_)
             | Command::Features(_) => true,
             #[cfg(feature = "fetch")]
             Command::Fetch(_) => true,
@@ -132,6 +131,7 @@ impl CommandLine {
             | Command::Bench(_)
             | Command::Tune(_)
             | Command::Convert(_)
+            | Command::Explain(_)
             | Command::Export(_)
             | Command::Completions(_)
             | Command::Man(_) => false,

@@ -141,7 +141,6 @@ impl Scores {
         let epoch = Batches::plain(self.images as u32, self.batch_size).epoch(0);
         let mut all = Vec::new();
         for draws in epoch.batches() {
-            self.engine.check_stop()?;
             let batch = BatchRef {
                 split: Split::Test,
                 draws,
