@@ -204,16 +204,18 @@ mod programs {
         }
     }
 
-    const LONG: [&str; 12] = [
+    /// An epoch takes many seconds: lines of progress are written within it.
+    const LONG: [&str; 13] = [
         "train",
         "--model",
         "resnet8",
         "--data",
-        "synthetic:96,32",
+        "synthetic:9600,32",
         "--batch-size",
         "16",
         "--epochs",
         "9999",
+        "--no-autotune",
         "--log-steps",
         "--log-every",
         "1",
@@ -226,6 +228,8 @@ mod programs {
             let out = folder.path().join(signal);
             let mut run = Started::new(&LONG, &out);
             run.wait_until(|| fs::read_to_string(out.join("steps.csv")).is_ok_and(|text| text.lines().count() > 20));
+            // A line of progress is written each second, and twenty steps may take less.
+            std::thread::sleep(Duration::from_secs(2));
             run.signal(signal);
             let (found, text) = run.end();
             assert_eq!(found, Some(code), "{signal}: {text}");
