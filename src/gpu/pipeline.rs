@@ -1,10 +1,17 @@
 //! How is WGSL compiled to a pipeline, once per program?
 
 use std::borrow::Cow;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use super::{Gpu, GpuError};
+
+/// Bytes of stack for naga and the driver's compiler, which go through a program
+/// recursively. Mesa 25 and 26 take more than the 2 MiB that a thread usually has for
+/// the longest kernels of processors. Memory that is not touched costs nothing.
+const COMPILER_STACK: usize = 32 << 20;
 
 /// How a kernel uses one of its bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +59,7 @@ impl Gpu {
         }
         // The lock is not held here, so that threads compile in parallel.
         let start = Instant::now();
-        let pipeline = Arc::new(self.compile(program)?);
+        let pipeline = Arc::new(with_large_stack(|| self.compile(program))?);
         log::debug!(
             "{}: compiled in {:.1} ms",
             program.label,
@@ -124,6 +131,18 @@ impl Gpu {
             bindings: program.bindings.clone(),
         })
     }
+}
+
+/// Runs `work` on a thread with a stack that is large enough for compilers, or on this one
+/// where no thread is to be had.
+fn with_large_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(COMPILER_STACK);
+        match thread.spawn_scoped(scope, &work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => work(),
+        }
+    })
 }
 
 fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {

@@ -14,7 +14,7 @@ use crate::support::reference_run::{Deviation, ReferenceRun};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use residua::data::{self, Draw, ImageSet, Normalization, PAD, Padding};
-use residua::gpu::{AdapterKind, AdapterOverrides, Gpu};
+use residua::gpu::{Access, AdapterKind, AdapterOverrides, Gpu, Program};
 use residua::graph::{
     BlockId, BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind,
     Pool, Recompute, Route,
@@ -842,6 +842,27 @@ fn updates_are_sgd_with_momentum() {
             }
         }
     }
+}
+
+/// Threads have small stacks, and compilers go through a program recursively: a hundred
+/// nested sums take more than the 64 KiB of this one.
+#[test]
+fn programs_compile_on_threads_with_small_stacks() {
+    const NESTED: usize = 100;
+    let gpu = device::own(&AdapterOverrides::default());
+    let sum = format!("{}1u{}", "(1u + ".repeat(NESTED), ")".repeat(NESTED));
+    let program = Program {
+        label: "nested".into(),
+        source: format!(
+            "@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n\
+             @compute @workgroup_size(1) fn main() {{ out[0] = {sum}; }}\n"
+        )
+        .into(),
+        bindings: vec![(0, Access::Write)],
+    };
+    let small = std::thread::Builder::new().stack_size(64 << 10);
+    let compiles = small.spawn(move || gpu.pipeline(&program).map(|_| ())).unwrap();
+    compiles.join().unwrap().unwrap();
 }
 
 #[test]
