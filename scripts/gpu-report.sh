@@ -68,10 +68,10 @@ others=$(grep -cE '(Discrete|Integrated|Virtual)[A-Za-z]*;' <<<"$devices")
 if [ "$is_cpu" -gt 0 ] && [ "$others" -eq 0 ]; then
     # A processor's driver: small networks, so that everything fits in the time.
     models=${MODELS:-resnet20@32,wrn-16-4@8}
-    images=192 epochs=2 device=cpu doctor_limit=150 tune_limit=60
+    images=192 device=cpu doctor_limit=150 tune_limit=40 tuned=f32
 else
     models=${MODELS:-resnet20@128,resnet110@128,wrn-16-4@128,wrn-28-10@128,resnet50@32}
-    images=4096 epochs=2 device=cuda doctor_limit=100 tune_limit=25
+    images=4096 device=cuda doctor_limit=100 tune_limit=25 tuned='f32 f16'
 fi
 
 section "Doctor"
@@ -92,6 +92,13 @@ if [ "$(wc -l <"$work/hashes" 2>/dev/null)" = 2 ]; then
     fi
 fi
 
+section "A short training against the known error"
+# The built-in images are learned almost without an error; a wrong kernel shows here.
+bounded 100 "$residua" train "${adapter[@]}" ${DATA:+--data "$DATA"} --out "$work/short" --json >"$work/out" &&
+    keep "$folder/training.json" "$work/out"
+[ ! -f "$work/short/metrics.csv" ] || { say '```' && tail -n 3 "$work/short/metrics.csv" >>"$report" && say '```'; }
+[ -n "${DATA:-}" ] || say "On the built-in images the test error after the last epoch is below 2 % where every kernel is right."
+
 section "Networks, beside PyTorch on the same device in turn"
 has_torch=0
 if "$python" -c 'import torch' 2>/dev/null; then has_torch=1; else say "Without PyTorch: \`$python\` has no module torch."; fi
@@ -99,7 +106,7 @@ if "$python" -c 'import torch' 2>/dev/null; then has_torch=1; else say "Without 
 ours() {
     local name=$1
     shift
-    bounded 70 "$residua" bench "${adapter[@]}" --networks --quick --models "$models" --json "$@" >"$work/out" &&
+    bounded 100 "$residua" bench "${adapter[@]}" --networks --quick --models "$models" --json "$@" >"$work/out" &&
         keep "$folder/$name.json" "$work/out"
 }
 peer() {
@@ -114,14 +121,14 @@ peer torch-f32 --mode f32
 ours default-f16 --no-autotune --precision f16
 peer torch-amp --mode amp
 for model in ${models//,/ }; do
-    for precision in f32 f16; do
+    for precision in $tuned; do
         bounded $tune_limit "$residua" tune "${adapter[@]}" "${model%@*}" --batch-size "${model#*@}" --precision $precision --json \
             >/dev/null
     done
 done
 ours tuned-f32
 [ $device = cpu ] || peer torch-tf32 --mode tf32
-ours tuned-f16 --precision f16
+[ $device = cpu ] || ours tuned-f16 --precision f16
 peer torch-compiled --mode f32 --compile
 cp "$XDG_CACHE_HOME"/residua/tuning.toml "$folder/" 2>/dev/null
 results=()
@@ -138,13 +145,6 @@ bounded 60 "$residua" bench "${adapter[@]}" --peak --kernels --quick --out "$wor
     cp "$work/kernels/bench.json" "$folder/kernels-f32.json" && tail -n +3 "$work/kernels/report.md" >>"$report"
 bounded 60 "$residua" bench "${adapter[@]}" --kernels --quick --precision f16 --json >"$work/out" &&
     keep "$folder/kernels-f16.json" "$work/out"
-
-section "A short training against the known error"
-# The built-in images are learned almost without an error; a wrong kernel shows here.
-bounded 100 "$residua" train "${adapter[@]}" ${DATA:+--data "$DATA"} --out "$work/short" --json >"$work/out" &&
-    keep "$folder/training.json" "$work/out"
-[ ! -f "$work/short/metrics.csv" ] || { say '```' && tail -n 3 "$work/short/metrics.csv" >>"$report" && say '```'; }
-[ -n "${DATA:-}" ] || say "On the built-in images the test error after the last epoch is below 2 % where every kernel is right."
 
 section "Took"
 say "$(($(date +%s) - begun)) s."
