@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::exit::CliError;
+use super::json::json_line;
 use super::progress::note;
+use super::signals::expect_requeue;
 use crate::files::{DirectoryLock, LockError, check_folder};
 use crate::report::foreign_file;
+use crate::studies::Part;
 
 /// Where the results of a study go.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +43,46 @@ impl OutputArgs {
 /// somebody else has a name like those that will be written.
 pub fn own_out(out: Option<&Path>) -> Result<Option<DirectoryLock>, CliError> {
     out.map(|out| own(out, DirectoryLock::exclusive)).transpose()
+}
+
+/// Which part of a study is computed.
+#[derive(Debug, Clone, Args)]
+pub struct PartArgs {
+    /// Compute part I of N of the results only, and store them in --out: N such commands
+    /// may run at the same time, on any computers that share the directory. The same
+    /// command without --part then computes what is missing and writes the report. SIGTERM
+    /// ends it with exit code 75: start it again, and it continues [default: everything]
+    #[arg(long, value_name = "I/N", requires = "out")]
+    part: Option<Part>,
+}
+
+impl PartArgs {
+    /// The part, and the directory of the results, which `output` names: shared with
+    /// others for a part, else this program's own.
+    ///
+    /// # Errors
+    /// As [`own_out`].
+    pub fn own(&self, output: &OutputArgs) -> Result<(Option<Part>, Option<DirectoryLock>), CliError> {
+        match (self.part, &output.out) {
+            (Some(part), Some(out)) => {
+                expect_requeue();
+                Ok((Some(part), Some(share_out(out)?)))
+            }
+            _ => Ok((None, output.own()?)),
+        }
+    }
+}
+
+/// What a command that computed a part of a study with `results` results prints.
+pub fn part_text(part: Part, results: usize, output: &OutputArgs) -> Result<String, CliError> {
+    let (number, of) = (part.number(), part.of());
+    if output.json {
+        return json_line(&serde_json::json!({"part": number, "of": of, "results": results}));
+    }
+    Ok(format!(
+        "part {number} of {of}: {results} results are stored; once all parts are, the same command without --part \
+         writes the report\n"
+    ))
 }
 
 /// As [`own_out`], for several programs that own it together.

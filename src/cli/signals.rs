@@ -3,9 +3,10 @@
 //! Training, studies and evaluations stop between two steps, store what they
 //! have, and end with 130 (SIGINT, Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP). A
 //! second signal ends the program at once, with the same code; so does the
-//! first one in all other commands.
+//! first one in all other commands. A command that a scheduler is to start again
+//! ends with 75 after SIGTERM, which schedulers send before they end a job.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::stop::StopToken;
@@ -16,7 +17,15 @@ struct Signals {
     stop: StopToken,
     /// The exit code of the signal that came; 0 before.
     code: Arc<AtomicUsize>,
+    /// Whether a scheduler starts this command again.
+    is_requeued: AtomicBool,
 }
+
+/// The code of SIGTERM, in the way of shells: 128 and the signal's number.
+const TERMINATED: u8 = 143;
+
+/// "Try again later", EX_TEMPFAIL of sysexits.h.
+const TRY_AGAIN: u8 = 75;
 
 /// A process has one set of signal handlers.
 static SIGNALS: OnceLock<Signals> = OnceLock::new();
@@ -28,8 +37,19 @@ pub fn stop() -> StopToken {
 
 /// The exit code of the signal that has come.
 pub fn exit_code() -> u8 {
-    let code = SIGNALS.get_or_init(Signals::default).code.load(Ordering::SeqCst);
-    u8::try_from(code).ok().filter(|&code| code > 0).unwrap_or(130)
+    let signals = SIGNALS.get_or_init(Signals::default);
+    let code = signals.code.load(Ordering::SeqCst);
+    match u8::try_from(code).ok().filter(|&code| code > 0).unwrap_or(130) {
+        TERMINATED if signals.is_requeued.load(Ordering::SeqCst) => TRY_AGAIN,
+        code => code,
+    }
+}
+
+/// From now on, SIGTERM ends the command with the exit code that asks a scheduler to
+/// start it again.
+pub fn expect_requeue() {
+    let signals = SIGNALS.get_or_init(Signals::default);
+    signals.is_requeued.store(true, Ordering::SeqCst);
 }
 
 /// Installs the handlers. With `gently` the first signal only sets the token
@@ -43,8 +63,6 @@ pub fn install(gently: bool) -> std::io::Result<()> {
 
 #[cfg(unix)]
 fn handle(signals: &Signals, gently: bool) -> std::io::Result<()> {
-    use std::sync::atomic::AtomicBool;
-
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag;
 

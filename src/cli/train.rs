@@ -307,6 +307,10 @@ pub struct TrainArgs {
     /// with --data, the same images at another place [default: a new run]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "recipe"])]
     resume: Option<PathBuf>,
+    /// Continue the run in --out if there is one, with the same settings; else begin it
+    /// there. SIGTERM ends the command with exit code 75: a scheduler may start it again
+    #[arg(long = "continue", requires = "out", conflicts_with = "resume")]
+    go_on: bool,
     /// Use the kernels of another run (its tuning.toml), or of a file from
     /// `residua tune --export` [default: those of the tuning cache]
     #[arg(long, value_name = "FILE", conflicts_with = "no_autotune")]
@@ -472,6 +476,24 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
+/// Whether the run in `directory` has a checkpoint to go on from.
+///
+/// # Errors
+/// Where it has other settings than `config`.
+fn has_begun(directory: &RunDirectory, config: &Config) -> Result<bool, CliError> {
+    if directory.has_no_checkpoint() {
+        return Ok(false);
+    }
+    match directory.read_config()?.difference(config) {
+        None => Ok(true),
+        Some(other) => Err(CliError::failure(format_args!(
+            "{}: the run there has other settings: {other}; choose another directory, or leave --continue out and use \
+             --resume",
+            shown_path(directory.path())
+        ))),
+    }
+}
+
 /// The settings that may change when a run is resumed.
 const LENGTH: [&str; 2] = ["epochs", "steps"];
 
@@ -540,6 +562,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     if args.dry_run {
         return dry_run(args);
     }
+    let mut resume = args.resume.is_some();
     let (config, directory, init) = match &args.resume {
         Some(path) => {
             let given = args.settings.given()?;
@@ -574,6 +597,12 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
             config.settings()?;
             // The directory is this run's before anything that takes time.
             let directory = match &args.out {
+                Some(out) if args.go_on => {
+                    signals::expect_requeue();
+                    let directory = RunDirectory::begin_or_resume(out)?;
+                    resume = has_begun(&directory, &config)?;
+                    directory
+                }
                 Some(out) => RunDirectory::create(out)?,
                 None => RunDirectory::create_under(Path::new(RUNS), &config.model_name(), &config.data)?,
             };
@@ -583,7 +612,6 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     if let Some(line) = directory.note() {
         note(format_args!("{line}"));
     }
-    let mut resume = args.resume.is_some();
     let mut trainer = Trainer::open_config(config, &args.adapter.choice())?;
     trainer.heed(signals::stop());
     if let Some(init) = init {

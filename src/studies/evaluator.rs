@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::StudyError;
+use super::part::Part;
 use super::recalibrate::Recalibration;
 use super::result_log::ResultLog;
 use super::statistics::wilson;
@@ -148,6 +149,7 @@ pub struct Evaluator<'a> {
     images_directory: Option<PathBuf>,
     /// Which test images are corrupted, and how much.
     corrupted: Vec<Corrupted>,
+    part: Option<Part>,
     phase: &'static str,
     progress: Option<&'a mut dyn FnMut(&StudyProgress)>,
     /// Whether the kernels are compiled. Their compilation must not count in
@@ -164,6 +166,7 @@ impl<'a> Evaluator<'a> {
             recalibration: None,
             images_directory: None,
             corrupted: Vec::new(),
+            part: None,
             phase: "evaluating",
             progress: None,
             warm: false,
@@ -199,6 +202,19 @@ impl<'a> Evaluator<'a> {
         self
     }
 
+    /// Evaluates only this part of every list of routes, in the order in which they share
+    /// most. The results are recorded, and none is returned.
+    #[must_use]
+    pub(super) fn part(mut self, part: Option<Part>) -> Self {
+        self.part = part;
+        self
+    }
+
+    /// The number of recorded results.
+    pub(super) fn recorded(&self) -> usize {
+        self.log.len()
+    }
+
     /// Reports progress to `progress`.
     #[must_use]
     pub fn progress(mut self, progress: &'a mut dyn FnMut(&StudyProgress)) -> Self {
@@ -222,12 +238,13 @@ impl<'a> Evaluator<'a> {
         self.network.engine.graph()
     }
 
-    /// Evaluates `routes`; the results are in the same order.
+    /// Evaluates `routes`; the results are in the same order. There are none where only a
+    /// part of them is evaluated.
     ///
     /// # Errors
     /// Where the adapter fails, or a result cannot be written.
     pub fn evaluate(&mut self, routes: &[NamedRoute]) -> Result<Vec<Evaluation>, StudyError> {
-        self.evaluate_part(routes, 0, None)
+        self.evaluate_window(routes, 0, None)
     }
 
     /// As [`Self::evaluate`], for `count` routes that are made one after the other:
@@ -243,27 +260,33 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vec<Evaluation>, StudyError> {
         let images = self.network.images() as u64;
         let total = count as u64 * images;
-        let mut all = Vec::new();
+        let (mut all, mut done) = (Vec::new(), 0);
         loop {
             let next: Vec<NamedRoute> = routes.by_ref().take(WINDOW).collect::<Result<_, _>>()?;
             if next.is_empty() {
                 return Ok(all);
             }
-            all.extend(self.evaluate_part(&next, all.len() as u64 * images, Some(total))?);
+            all.extend(self.evaluate_window(&next, done * images, Some(total))?);
+            done += next.len() as u64;
         }
     }
 
     /// Evaluates `routes` after work of `done` images, out of `total`; `None` is
     /// the work of these routes alone.
-    fn evaluate_part(
+    fn evaluate_window(
         &mut self,
         routes: &[NamedRoute],
         mut done: u64,
         total: Option<u64>,
     ) -> Result<Vec<Evaluation>, StudyError> {
-        let mut missing: Vec<&NamedRoute> = routes.iter().filter(|route| self.known(route).is_none()).collect();
+        let mut missing: Vec<&NamedRoute> = routes.iter().collect();
         missing.sort_by(|a, b| a.route.compare(&b.route).then_with(|| a.name.cmp(&b.name)));
         missing.dedup_by(|a, b| a.name == b.name);
+        // What is known does not decide about the part: it grows while parts are computed.
+        if let Some(part) = self.part {
+            missing = missing[part.range(missing.len())].to_vec();
+        }
+        missing.retain(|route| self.known(route).is_none());
         let together = if self.recalibration.is_some() { 1 } else { TOGETHER };
         if let Some(first) = missing.first().filter(|_| !self.warm) {
             self.warm_up(first, together)?;
@@ -280,6 +303,9 @@ impl<'a> Evaluator<'a> {
                 self.log.record(&route.name, &evaluation)?;
             }
             done += (chunk.len() * images) as u64;
+        }
+        if self.part.is_some() {
+            return Ok(Vec::new());
         }
         let evaluation = |route| self.known(route).expect("every route has just been evaluated");
         Ok(routes.iter().map(evaluation).collect())

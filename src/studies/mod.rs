@@ -9,6 +9,7 @@ mod file_name;
 #[cfg(test)]
 mod full_disk;
 mod lesion;
+mod part;
 mod paths;
 mod published;
 mod recalibrate;
@@ -31,6 +32,7 @@ pub use lesion::{
     Reordering, Trials, all_pairs, delete, delete_random, greedy, random_deletions, reorder, responses,
     without_shortcut,
 };
+pub use part::Part;
 pub use paths::{
     LengthUnit, PathFindings, PathLengths, PathNorms, PathSampling, PathStudy, contributions, effective_range,
     lengths_in_blocks, lengths_in_convolutions, path_lengths, path_norms, share_of_paths,
@@ -41,7 +43,7 @@ pub use result_log::ResultLog;
 pub use robustness::{Baseline, CORRUPTIONS, CorruptionErrors, RobustnessFindings, SeverityError};
 pub use stochastic_depth::{DepthGrid, DepthStudy, depth_points};
 pub use sweep::{
-    GridSetting, MedianRange, PointSizes, SeedGroup, Sweep, SweepEvent, SweepPoint, SweepProgress, SweepResults,
-    TrainedPoint, describe, grid_points, groups, median_range, split_values, sweep_json, sweep_provenance,
-    sweep_report,
+    GridSetting, ListedPoint, MedianRange, PointSizes, SeedGroup, Sweep, SweepEvent, SweepPoint, SweepProgress,
+    SweepResults, TrainedPoint, describe, grid_points, groups, median_range, split_values, sweep_json,
+    sweep_provenance, sweep_report,
 };

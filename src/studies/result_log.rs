@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::StudyError;
+use super::part::{Part, logs_of_parts};
 use crate::files::{TEXT_LIMIT, fault, has_no_locks, open_regular, read_open};
 use crate::shown::shown;
 
@@ -47,6 +48,40 @@ impl Line {
 }
 
 impl ResultLog {
+    /// Opens the log `stem` in `out` for the study that `identity` describes. A part of
+    /// the study has a file of its own, `stem.I-of-N.jsonl`; the whole study has
+    /// `stem.jsonl`, and knows the results of all parts that are there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn open_in(out: &Path, stem: &str, part: Option<Part>, identity: &Value) -> Result<Self, StudyError> {
+        if let Some(part) = part {
+            return Self::open(&part.log(out, stem), identity);
+        }
+        let mut log = Self::open(&out.join(format!("{stem}.jsonl")), identity)?;
+        let parts = logs_of_parts(out, stem).map_err(|error| StudyError::File {
+            path: out.to_path_buf(),
+            problem: error.to_string(),
+        })?;
+        for path in parts {
+            log.learn(&path, identity)?;
+        }
+        Ok(log)
+    }
+
+    /// Adds the results in the file at `path`, which a part of the study wrote.
+    fn learn(&mut self, path: &Path, identity: &Value) -> Result<(), StudyError> {
+        let bytes = open_regular(path)
+            .and_then(|(file, size)| read_open(&file, size, TEXT_LIMIT))
+            .map_err(|error| StudyError::File {
+                path: path.to_path_buf(),
+                problem: error.to_string(),
+            })?;
+        let (entries, _) = read_lines(&bytes, identity, path)?;
+        self.entries.extend(entries);
+        Ok(())
+    }
+
     /// Opens the file at `path`, or creates it, for the study that `identity`
     /// describes. A last line without an end, which a killed study left, is
     /// removed; nothing else in the file is changed.
@@ -90,37 +125,7 @@ impl ResultLog {
         }
         let size = file.metadata().map_err(failed)?.len();
         let bytes = read_open(&file, size, TEXT_LIMIT).map_err(failed)?;
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let (lines, rest) = bytes.split_at(whole);
-        let first = Line::text(STUDY, identity).map_err(failed)?;
-        let foreign = "is not a study's file of results; choose another directory";
-        // Only the beginning of its own first line may be replaced.
-        if lines.is_empty() && !first.as_bytes().starts_with(rest) {
-            return Err(problem(foreign.to_string()));
-        }
-        let mut entries = HashMap::new();
-        for (number, line) in (1..).zip(lines.split_inclusive(|&byte| byte == b'\n')) {
-            let read: Option<Line> = serde_json::from_slice(line).ok();
-            match read {
-                Some(Line { key, value }) if number > 1 => {
-                    entries.insert(key, value);
-                }
-                Some(Line { key, value }) if key == STUDY => {
-                    if let Some(difference) = difference(&value, identity) {
-                        return Err(problem(format!(
-                            "holds a study with {difference}; choose another directory, or remove the file to start \
-                             over"
-                        )));
-                    }
-                }
-                None if number > 1 => {
-                    return Err(problem(format!(
-                        "line {number} is damaged; remove this line to compute its result again, or restore the file"
-                    )));
-                }
-                Some(_) | None => return Err(problem(foreign.to_string())),
-            }
-        }
+        let (entries, whole) = read_lines(&bytes, identity, path)?;
         file.set_len(whole as u64).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         let mut log = ResultLog {
@@ -178,6 +183,50 @@ impl ResultLog {
             problem: format!("a result cannot be added: {error}; check the free space"),
         })
     }
+}
+
+/// The results in `bytes`, which are those of the file at `path`, and the length of its
+/// whole lines.
+///
+/// # Errors
+/// Where it is no result log, holds the results of another study than `identity`, or a
+/// line is damaged.
+fn read_lines(bytes: &[u8], identity: &Value, path: &Path) -> Result<(HashMap<String, Value>, usize), StudyError> {
+    let problem = |problem: String| StudyError::File {
+        path: path.to_path_buf(),
+        problem,
+    };
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    let (lines, rest) = bytes.split_at(whole);
+    let first = Line::text(STUDY, identity).map_err(|error| problem(error.to_string()))?;
+    let foreign = "is not a study's file of results; choose another directory";
+    // Only the beginning of its own first line may be replaced.
+    if lines.is_empty() && !first.as_bytes().starts_with(rest) {
+        return Err(problem(foreign.to_string()));
+    }
+    let mut entries = HashMap::new();
+    for (number, line) in (1..).zip(lines.split_inclusive(|&byte| byte == b'\n')) {
+        let read: Option<Line> = serde_json::from_slice(line).ok();
+        match read {
+            Some(Line { key, value }) if number > 1 => {
+                entries.insert(key, value);
+            }
+            Some(Line { key, value }) if key == STUDY => {
+                if let Some(difference) = difference(&value, identity) {
+                    return Err(problem(format!(
+                        "holds a study with {difference}; choose another directory, or remove the file to start over"
+                    )));
+                }
+            }
+            None if number > 1 => {
+                return Err(problem(format!(
+                    "line {number} is damaged; remove this line to compute its result again, or restore the file"
+                )));
+            }
+            Some(_) | None => return Err(problem(foreign.to_string())),
+        }
+    }
+    Ok((entries, whole))
 }
 
 /// The first difference between two studies' identities, in words.

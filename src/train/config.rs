@@ -210,6 +210,25 @@ impl Config {
         }
     }
 
+    /// The first setting in which `wanted` differs from this, with both values, in words.
+    pub fn difference(&self, wanted: &Self) -> Option<String> {
+        if self == wanted {
+            return None;
+        }
+        let table = |config: &Config| toml::Table::try_from(config).unwrap_or_default();
+        let (found, wanted) = (table(self), table(wanted));
+        let shown = |value: Option<&toml::Value>| value.map_or_else(|| "none".to_string(), toml::Value::to_string);
+        let differs = |key: &&String| found.get(*key) != wanted.get(*key);
+        let words = |key: &String| format!("{key} is {}, not {}", shown(found.get(key)), shown(wanted.get(key)));
+        Some(
+            wanted
+                .keys()
+                .chain(found.keys())
+                .find(differs)
+                .map_or_else(|| "a value that has no name".to_string(), words),
+        )
+    }
+
     /// Reads every value.
     ///
     /// # Errors
@@ -446,5 +465,17 @@ mod tests {
         let large = Config::for_data("cifar10:folder");
         assert_eq!((large.batch_size, large.epochs), (128, 10));
         assert_eq!(Config::for_data("nonsense").data, "nonsense");
+    }
+
+    #[test]
+    fn the_first_setting_that_differs_is_named() {
+        let config = Config::default();
+        let other = Config {
+            stochastic_depth: Some(0.5),
+            ..config.clone()
+        };
+        assert_eq!(config.difference(&config), None);
+        assert_eq!(config.difference(&other).unwrap(), "stochastic-depth is none, not 0.5");
+        assert_eq!(other.difference(&config).unwrap(), "stochastic-depth is 0.5, not none");
     }
 }

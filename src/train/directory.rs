@@ -225,6 +225,22 @@ impl RunDirectory {
         Ok(run)
     }
 
+    /// The run at `path`, to continue; where none is there, a new one.
+    ///
+    /// # Errors
+    /// As [`Self::resume`] and [`Self::create`].
+    pub fn begin_or_resume(path: &Path) -> Result<Self, TrainError> {
+        let found = match Self::resume(path) {
+            Err(TrainError::NoRun { .. }) => Self::create(path),
+            found => found,
+        };
+        match found {
+            // Begun by another process in between.
+            Err(TrainError::RunExists { .. }) => Self::resume(path),
+            found => found,
+        }
+    }
+
     /// The run at `path`, to continue.
     ///
     /// # Errors

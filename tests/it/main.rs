@@ -32,6 +32,7 @@ mod own_network;
 mod owners;
 mod parity;
 mod paths;
+mod points;
 mod precision;
 mod proof;
 mod recompute;

@@ -251,6 +251,30 @@ mod programs {
         }
     }
 
+    /// Under a scheduler, the same command begins a run, goes on, and asks to be started
+    /// again.
+    #[test]
+    fn a_run_that_a_scheduler_ends_asks_to_be_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let rows = || fs::read_to_string(out.join("steps.csv")).map_or(0, |text| text.lines().count());
+        let command: Vec<&str> = LONG.iter().copied().chain(["--continue"]).collect();
+        for _ in 0..2 {
+            let before = rows();
+            let mut run = Started::new(&command, &out);
+            run.wait_until(|| rows() > before + 20);
+            run.signal("TERM");
+            let (found, text) = run.end();
+            assert_eq!(found, Some(75), "{text}");
+            assert!(text.lines().last().unwrap().starts_with("stopped after step"), "{text}");
+        }
+        let mut other = program("residua");
+        let (code, line) = failure(other.args(&command).args(["--lr", "0.5", "--out"]).arg(&out));
+        assert_eq!((code, line.contains("lr is 0.1, not 0.5")), (1, true), "{line}");
+        let (code, line) = failure(program("residua").args(["train", "--continue"]));
+        assert_eq!((code, line.contains("--out")), (2, true), "{line}");
+    }
+
     #[test]
     fn programs_that_are_killed_lose_nothing() {
         let programs = Path::new(env!("CARGO_BIN_EXE_residua")).parent().unwrap();

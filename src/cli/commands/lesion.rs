@@ -4,10 +4,12 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::cli::{self, AdapterArgs, CliError, LogArgs, NetworkArgs, OutputArgs, StudyBar, open_network, range};
+use crate::cli::{
+    self, AdapterArgs, CliError, LogArgs, NetworkArgs, OutputArgs, PartArgs, StudyBar, open_network, range,
+};
 use crate::graph::parse_blocks;
 use crate::report::Report;
-use crate::studies::{BlockPool, Deletions, LesionStudy};
+use crate::studies::{BlockPool, Deletions, LesionStudy, StudyProgress};
 use crate::train::{TrainedNetwork, TrainedNetworkOptions};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -69,6 +71,8 @@ pub struct Args {
     #[command(flatten)]
     adapter: AdapterArgs,
     #[command(flatten)]
+    part: PartArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -76,21 +80,32 @@ pub fn lesion(args: &Args) -> Result<String, CliError> {
     let begin = Instant::now();
     let mut study = args.study();
     study.check()?;
-    let _owner = args.output.own()?;
+    let (part, _owner) = args.part.own(&args.output)?;
     let training = args.recalibrate.is_some();
     let options = args.network.options(&args.adapter)?.training_images(training);
     let mut network = open_network(&options)?;
     study.deletions = args.deletions(&network)?;
     cli::note(format_args!("{} on {}", network.label(), network.engine.name()));
     let mut bar = StudyBar::new("images", &args.log);
+    let failed = |error| cli::study_error(error, args.output.out.as_deref());
+    if let Some(part) = part {
+        let shown = &mut |progress: &StudyProgress| bar.show(progress);
+        let mut results = study.run_part(&mut network, part, shown).map_err(failed)?;
+        for (number, other) in (1..).zip(&args.beside) {
+            let mut other = open_network(&compared(&options, &network, other))?;
+            results += study.compare_part(number, &mut other, part, shown).map_err(failed)?;
+        }
+        bar.finish();
+        return cli::part_text(part, results, &args.output);
+    }
     let mut findings = study
         .run(&mut network, &mut |progress| bar.show(progress))
-        .map_err(|error| cli::study_error(error, args.output.out.as_deref()))?;
+        .map_err(failed)?;
     for other in &args.beside {
         let mut other = open_network(&compared(&options, &network, other))?;
         study
             .compare(&mut findings, &mut other, &mut |progress| bar.show(progress))
-            .map_err(|error| cli::study_error(error, args.output.out.as_deref()))?;
+            .map_err(failed)?;
     }
     bar.finish();
     let mut facts = network.provenance(&cli::command_line(), args.seed)?;

@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
-use crate::cli::{self, AdapterArgs, CliError, LogArgs, NetworkArgs, OutputArgs, StudyBar, open_network, range};
+use crate::cli::{
+    self, AdapterArgs, CliError, LogArgs, NetworkArgs, OutputArgs, PartArgs, StudyBar, open_network, range,
+};
 use crate::graph::Mode;
 use crate::report::Report;
 use crate::studies::PathStudy;
@@ -35,6 +37,8 @@ pub struct Args {
     #[command(flatten)]
     adapter: AdapterArgs,
     #[command(flatten)]
+    part: PartArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -48,7 +52,7 @@ enum Statistics {
 
 pub fn paths(args: &Args) -> Result<String, CliError> {
     let begin = Instant::now();
-    let _owner = args.output.own()?;
+    let (part, _owner) = args.part.own(&args.output)?;
     let options = args.network.options(&args.adapter)?.training_images(true);
     let mut network = open_network(&options)?;
     cli::note(format_args!("{} on {}", network.label(), network.engine.name()));
@@ -64,9 +68,15 @@ pub fn paths(args: &Args) -> Result<String, CliError> {
         out: args.output.out.clone(),
     };
     let mut bar = StudyBar::new("paths", &args.log);
+    let failed = |error| cli::study_error(error, args.output.out.as_deref());
+    if let Some(part) = part {
+        let results = study.run_part(&mut network, part, &mut |progress| bar.show(progress));
+        bar.finish();
+        return cli::part_text(part, results.map_err(failed)?, &args.output);
+    }
     let findings = study
         .run(&mut network, &mut |progress| bar.show(progress))
-        .map_err(|error| cli::study_error(error, args.output.out.as_deref()))?;
+        .map_err(failed)?;
     bar.finish();
     let mut facts = network.provenance(&cli::command_line(), args.seed)?;
     facts.push(("batch norm".into(), study.batch_norm_name().into()));

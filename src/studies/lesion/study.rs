@@ -5,13 +5,14 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::{
-    ComparedNetwork, LesionFindings, RandomDeletions, Trials, all_pairs, delete, delete_random, deletion, greedy,
-    reorder, responses, without_shortcut,
+    ComparedNetwork, Lesion, LesionFindings, RandomDeletions, Reordering, Trials, all_pairs, delete, delete_random,
+    deletion, greedy, reorder, responses, without_shortcut,
 };
 use crate::data::{DataError, Source};
-use crate::graph::{Block, BlockId};
+use crate::graph::{Block, BlockId, Route};
 use crate::studies::error::StudyError;
 use crate::studies::evaluator::{Evaluator, StudyProgress};
+use crate::studies::part::Part;
 use crate::studies::recalibrate::Recalibration;
 use crate::studies::result_log::ResultLog;
 use crate::train::TrainedNetwork;
@@ -21,6 +22,24 @@ const RESPONSE_IMAGES: usize = 1000;
 /// Images per batch there. It is small because both sides of all blocks stay
 /// in memory.
 const RESPONSE_BATCH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+
+/// The name of the result log, without its ending.
+const RESULTS: &str = "results";
+
+/// The name of the result log of the network number `number`, from 1, that is compared.
+fn beside(number: usize) -> String {
+    format!("beside-{number}")
+}
+
+/// What was found by experiments whose routes do not depend on results. All lists are
+/// empty after a part of a study.
+struct Experiments {
+    lesions: Vec<Lesion>,
+    random: Vec<RandomDeletions>,
+    reorderings: Vec<Reordering>,
+    pairs: Vec<Lesion>,
+    without_shortcut: Vec<Lesion>,
+}
 
 /// A lesion study: which blocks to delete, which further experiments to run,
 /// and where to record results.
@@ -135,7 +154,38 @@ impl LesionStudy {
         network: &mut TrainedNetwork,
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<LesionFindings, StudyError> {
-        self.run_with_log(network, "results.jsonl", progress)
+        self.run_with_log(network, RESULTS, progress)
+    }
+
+    /// Evaluates a part of the routes of all experiments, and records the results in a
+    /// file of the directory. [`Self::run`] then reads them. Greedy deletions and
+    /// responses have no parts: they are left to it. Returns the number of results in the
+    /// part's file.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and without a directory.
+    pub fn run_part(
+        &self,
+        network: &mut TrainedNetwork,
+        part: Part,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<usize, StudyError> {
+        self.part_with_log(network, RESULTS, part, progress)
+    }
+
+    /// As [`Self::run_part`], for the network number `number`, from 1, that
+    /// [`Self::compare`] is called with.
+    ///
+    /// # Errors
+    /// As [`Self::run_part`].
+    pub fn compare_part(
+        &self,
+        number: usize,
+        other: &mut TrainedNetwork,
+        part: Part,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<usize, StudyError> {
+        self.comparison()?.part_with_log(other, &beside(number), part, progress)
     }
 
     /// Deletes each block of another network alone and adds the results to
@@ -150,16 +200,8 @@ impl LesionStudy {
         other: &mut TrainedNetwork,
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<(), StudyError> {
-        self.check_each("comparison", true)?;
-        let study = LesionStudy {
-            deletions: Deletions::Each,
-            recalibrate: self.recalibrate,
-            seed: self.seed,
-            out: self.out.clone(),
-            ..LesionStudy::default()
-        };
-        let log = format!("beside-{}.jsonl", findings.compared.len() + 1);
-        let found = study.run_with_log(other, &log, progress)?;
+        let number = findings.compared.len() + 1;
+        let found = self.comparison()?.run_with_log(other, &beside(number), progress)?;
         findings.compared.push(ComparedNetwork {
             downsampling: (1..=found.blocks.len())
                 .filter(|number| found.blocks[number - 1].downsamples)
@@ -203,12 +245,85 @@ impl LesionStudy {
         Ok(())
     }
 
+    /// The study of a network that is compared.
+    fn comparison(&self) -> Result<LesionStudy, StudyError> {
+        self.check_each("comparison", true)?;
+        Ok(LesionStudy {
+            deletions: Deletions::Each,
+            recalibrate: self.recalibrate,
+            seed: self.seed,
+            out: self.out.clone(),
+            ..LesionStudy::default()
+        })
+    }
+
     fn run_with_log(
         &self,
         network: &mut TrainedNetwork,
-        file: &str,
+        stem: &str,
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<LesionFindings, StudyError> {
+        let label = network.label();
+        let route = network.route.clone();
+        let evaluator = &mut self.evaluator(network, stem, None, progress)?;
+        evaluator.begin("nothing deleted");
+        let whole = evaluator.evaluate_finite(&deletion(&route, &[])?)?;
+        let found = self.experiments(evaluator, &route)?;
+        evaluator.begin("deleting one after the other");
+        let greedy = greedy(evaluator, &route, self.greedy)?;
+        evaluator.begin("measuring responses");
+        let blocks = evaluator.graph().blocks.clone();
+        let network = evaluator.network();
+        let responses = if self.responses {
+            let images = network.images().min(RESPONSE_IMAGES);
+            responses(network.engine.as_mut(), &route, images, RESPONSE_BATCH)?
+        } else {
+            Vec::new()
+        };
+        let test = &network.test.images;
+        Ok(LesionFindings {
+            label,
+            class_images: class_images(&test.labels, test.classes()),
+            classes: test.class_names.clone(),
+            blocks,
+            whole,
+            lesions: found.lesions,
+            random: found.random,
+            reorderings: found.reorderings,
+            pairs: found.pairs,
+            greedy,
+            without_shortcut: found.without_shortcut,
+            responses,
+            compared: Vec::new(),
+        })
+    }
+
+    fn part_with_log(
+        &self,
+        network: &mut TrainedNetwork,
+        stem: &str,
+        part: Part,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<usize, StudyError> {
+        if self.out.is_none() {
+            return Err(StudyError::value("part", "needs a directory for the results"));
+        }
+        let route = network.route.clone();
+        let evaluator = &mut self.evaluator(network, stem, Some(part), progress)?;
+        evaluator.begin("nothing deleted");
+        evaluator.evaluate(&[deletion(&route, &[])?])?;
+        self.experiments(evaluator, &route)?;
+        Ok(evaluator.recorded())
+    }
+
+    /// Evaluates routes of `network` as the settings say, of `part` those only.
+    fn evaluator<'a>(
+        &self,
+        network: &'a mut TrainedNetwork,
+        stem: &str,
+        part: Option<Part>,
+        progress: &'a mut dyn FnMut(&StudyProgress),
+    ) -> Result<Evaluator<'a>, StudyError> {
         self.check()?;
         if let Some(images) = self.recalibrate.filter(|_| network.training_images == 0) {
             return Err(StudyError::value(
@@ -216,9 +331,7 @@ impl LesionStudy {
                 format!("{images}: the network must be opened with its training images"),
             ));
         }
-        let label = network.label();
-        let whole_route = network.route.clone();
-        let log = self.log(network, file)?;
+        let log = self.log(network, stem, part)?;
         let recalibration = self.recalibrate.map(|images| Recalibration {
             images,
             batch_size: network.batch_size,
@@ -228,41 +341,34 @@ impl LesionStudy {
         let source: Source = network.source.parse().map_err(DataError::from)?;
         let corrupted = source.corruptions(network.images())?.unwrap_or_default();
         let images = self.out.as_ref().filter(|_| self.save_images);
-        let evaluator = Evaluator::new(network)
+        Ok(Evaluator::new(network)
             .result_log(log)
             .recalibrate(recalibration)
             .save_images(images.map(|out| out.join("images")))
             .corrupted(corrupted)
-            .progress(progress);
-        self.experiments(evaluator, &whole_route, label)
+            .part(part)
+            .progress(progress))
     }
 
     /// Opens the result log in the directory, or one in memory.
-    fn log(&self, network: &TrainedNetwork, file: &str) -> Result<ResultLog, StudyError> {
+    fn log(&self, network: &TrainedNetwork, stem: &str, part: Option<Part>) -> Result<ResultLog, StudyError> {
         let Some(out) = &self.out else {
             return Ok(ResultLog::default());
         };
         let mut identity = network.identity()?;
         identity.insert("recalibrate".into(), self.recalibrate.into());
         identity.insert("seed".into(), self.recalibrate.map(|_| self.seed).into());
-        ResultLog::open(&out.join(file), &identity.into())
+        ResultLog::open_in(out, stem, part, &identity.into())
     }
 
-    fn experiments(
-        &self,
-        mut evaluator: Evaluator,
-        route: &crate::graph::Route,
-        label: String,
-    ) -> Result<LesionFindings, StudyError> {
-        let evaluator = &mut evaluator;
+    /// The experiments whose routes are known before any of them is evaluated.
+    fn experiments(&self, evaluator: &mut Evaluator, route: &Route) -> Result<Experiments, StudyError> {
         let blocks = evaluator.graph().blocks.clone();
         let trials = |counts: &RangeInclusive<usize>| Trials {
             counts: counts.clone(),
             trials: self.trials,
             seed: self.seed,
         };
-        evaluator.begin("nothing deleted");
-        let whole = evaluator.evaluate_finite(&deletion(route, &[])?)?;
         evaluator.begin("deleting blocks");
         let lesions = delete(evaluator, route, &self.lists(blocks.len()))?;
         let mut random = Vec::new();
@@ -284,39 +390,20 @@ impl LesionStudy {
         } else {
             Vec::new()
         };
-        evaluator.begin("deleting one after the other");
-        let greedy = greedy(evaluator, route, self.greedy)?;
         evaluator.begin("removing shortcuts");
-        let controls = if self.without_shortcut {
+        let without_shortcut = if self.without_shortcut {
             let with_shortcut = |number: &usize| evaluator.graph().has_shortcut(BlockId(number - 1));
             let numbers: Vec<usize> = (1..=blocks.len()).filter(with_shortcut).collect();
             without_shortcut(evaluator, route, &numbers)?
         } else {
             Vec::new()
         };
-        evaluator.begin("measuring responses");
-        let network = evaluator.network();
-        let responses = if self.responses {
-            let images = network.images().min(RESPONSE_IMAGES);
-            responses(network.engine.as_mut(), route, images, RESPONSE_BATCH)?
-        } else {
-            Vec::new()
-        };
-        let test = &network.test.images;
-        Ok(LesionFindings {
-            label,
-            class_images: class_images(&test.labels, test.classes()),
-            classes: test.class_names.clone(),
-            blocks,
-            whole,
+        Ok(Experiments {
             lesions,
             random,
             reorderings,
             pairs,
-            greedy,
-            without_shortcut: controls,
-            responses,
-            compared: Vec::new(),
+            without_shortcut,
         })
     }
 

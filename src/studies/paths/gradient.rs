@@ -5,7 +5,7 @@
 //! shortcuts of all others (Veit, Wilber and Belongie 2016, section 4.2).
 
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,14 @@ pub struct PathNorms {
     pub whole: Vec<f64>,
 }
 
-/// Samples paths of `route`. Reports to `progress` the number of paths done and
+impl PathSampling {
+    /// The number of forward passes.
+    pub fn passes(&self) -> usize {
+        self.samples.div_ceil(PATHS_PER_PASS) as usize
+    }
+}
+
+/// Samples the paths of `route` that the forward passes `passes` measure. Reports to `progress` the number of paths done and
 /// the total.
 ///
 /// # Errors
@@ -57,6 +64,7 @@ pub fn path_norms(
     engine: &mut dyn Engine,
     route: &Route,
     sampling: &PathSampling,
+    passes: Range<usize>,
     log: &mut ResultLog,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<PathNorms, StudyError> {
@@ -65,15 +73,20 @@ pub fn path_norms(
         by_length: vec![Vec::new(); lengths.len()],
         whole: Vec::new(),
     };
-    let of = u64::from(sampling.samples) * lengths.len() as u64;
-    for (pass, first) in (0u32..).zip((0..sampling.samples).step_by(PATHS_PER_PASS as usize)) {
-        let trials = first..(first + PATHS_PER_PASS).min(sampling.samples);
+    let trials_of = |pass: usize| {
+        let first = pass as u32 * PATHS_PER_PASS;
+        first..(first + PATHS_PER_PASS).min(sampling.samples)
+    };
+    let of: usize = passes.clone().map(|pass| trials_of(pass).len() * lengths.len()).sum();
+    let mut done = 0;
+    for pass in passes {
+        let trials = trials_of(pass);
         let key = format!("pass {pass}, {} paths of each length", trials.len());
         let norms: PathNorms = match log.get(&key) {
             Some(norms) => norms,
             None => {
                 engine.check_stop()?;
-                let norms = one_pass(engine, route, sampling, pass, trials.clone())?;
+                let norms = one_pass(engine, route, sampling, pass as u32, trials.clone())?;
                 log.record(&key, &norms)?;
                 norms
             }
@@ -82,7 +95,8 @@ pub fn path_norms(
             all.extend(new);
         }
         all.whole.extend(norms.whole);
-        progress(u64::from(trials.end) * lengths.len() as u64, of);
+        done += trials.len() * lengths.len();
+        progress(done as u64, of as u64);
     }
     Ok(all)
 }
@@ -92,7 +106,7 @@ fn one_pass(
     route: &Route,
     sampling: &PathSampling,
     pass: u32,
-    trials: std::ops::Range<u32>,
+    trials: Range<u32>,
 ) -> Result<PathNorms, StudyError> {
     let draws = images_of(sampling, pass);
     let batch = BatchRef {

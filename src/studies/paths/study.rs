@@ -9,6 +9,7 @@ use super::{LengthUnit, PathFindings, PathLengths, PathNorms, PathSampling, path
 use crate::graph::{BlockId, Graph, Mode};
 use crate::studies::error::StudyError;
 use crate::studies::evaluator::StudyProgress;
+use crate::studies::part::Part;
 use crate::studies::result_log::ResultLog;
 use crate::train::TrainedNetwork;
 
@@ -72,48 +73,20 @@ impl PathStudy {
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<PathFindings, StudyError> {
         let graph = network.engine.graph().clone();
-        if graph.blocks.is_empty() {
-            return Err(StudyError::value(
-                "model",
-                format!("{}: it has no blocks, so its paths have no length", network.model),
-            ));
-        }
+        let (lengths, paths) = self.lengths_of(network)?;
         let PathLengths {
             shares: in_blocks,
             log2_paths,
-        } = path_lengths(&graph, LengthUnit::Blocks);
-        if !log2_paths.is_finite() {
-            return Err(StudyError::value(
-                "model",
-                format!("{}: no path leads from its images to its logits", network.model),
-            ));
-        }
-        let longest = in_blocks.len() - 1;
-        let lengths = self.lengths.clone().unwrap_or(0..=longest);
-        if *lengths.end() > longest {
-            let (from, to) = (lengths.start(), lengths.end());
-            return Err(StudyError::value(
-                "lengths",
-                format!("{from}..{to}: the longest path has {longest} blocks"),
-            ));
-        }
+        } = paths;
         let has_shortcut = |index: &usize| graph.has_shortcut(BlockId(*index));
         let residual_blocks = (0..graph.blocks.len()).filter(has_shortcut).count();
         let off = off_the_chain(&graph);
-        if self.samples > 0
-            && let Some(reason) = no_single_paths(&graph, off)
-        {
-            return Err(StudyError::value(
-                "samples",
-                format!(
-                    "{}: {} has no single paths to sample: {reason}; sample 0 paths for their lengths alone",
-                    self.samples, network.model
-                ),
-            ));
-        }
         let sampled = match self.samples {
             0 => None,
-            _ => Some((lengths.clone(), self.sample(network, lengths, progress)?)),
+            _ => {
+                let (norms, _) = self.sample(network, lengths.clone(), None, progress)?;
+                Some((lengths, norms))
+            }
         };
         Ok(PathFindings {
             label: network.label(),
@@ -128,6 +101,69 @@ impl PathStudy {
         })
     }
 
+    /// Samples a part of the paths, and records the results in a file of the directory.
+    /// [`Self::run`] then reads them. Returns the number of results in the part's file.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and without a directory or paths to sample.
+    pub fn run_part(
+        &self,
+        network: &mut TrainedNetwork,
+        part: Part,
+        progress: &mut dyn FnMut(&StudyProgress),
+    ) -> Result<usize, StudyError> {
+        if self.out.is_none() {
+            return Err(StudyError::value("part", "needs a directory for the results"));
+        }
+        if self.samples == 0 {
+            return Err(StudyError::value("samples", "0: there is nothing to divide into parts"));
+        }
+        let (lengths, _) = self.lengths_of(network)?;
+        Ok(self.sample(network, lengths, Some(part), progress)?.1)
+    }
+
+    /// The lengths to sample, and how long the paths of `network` are.
+    ///
+    /// # Errors
+    /// Where they have no length, or a setting does not fit them.
+    fn lengths_of(&self, network: &TrainedNetwork) -> Result<(RangeInclusive<usize>, PathLengths), StudyError> {
+        let graph = network.engine.graph();
+        if graph.blocks.is_empty() {
+            return Err(StudyError::value(
+                "model",
+                format!("{}: it has no blocks, so its paths have no length", network.model),
+            ));
+        }
+        let paths = path_lengths(graph, LengthUnit::Blocks);
+        if !paths.log2_paths.is_finite() {
+            return Err(StudyError::value(
+                "model",
+                format!("{}: no path leads from its images to its logits", network.model),
+            ));
+        }
+        let longest = paths.shares.len() - 1;
+        let lengths = self.lengths.clone().unwrap_or(0..=longest);
+        if *lengths.end() > longest {
+            let (from, to) = (lengths.start(), lengths.end());
+            return Err(StudyError::value(
+                "lengths",
+                format!("{from}..{to}: the longest path has {longest} blocks"),
+            ));
+        }
+        if self.samples > 0
+            && let Some(reason) = no_single_paths(graph, off_the_chain(graph))
+        {
+            return Err(StudyError::value(
+                "samples",
+                format!(
+                    "{}: {} has no single paths to sample: {reason}; sample 0 paths for their lengths alone",
+                    self.samples, network.model
+                ),
+            ));
+        }
+        Ok((lengths, paths))
+    }
+
     /// The statistics of batch norm, in words.
     pub fn batch_norm_name(&self) -> &'static str {
         match self.batch_norm {
@@ -136,19 +172,22 @@ impl PathStudy {
         }
     }
 
+    /// Samples paths of these lengths, of `part` only; also gives the number of results
+    /// that are recorded.
     fn sample(
         &self,
         network: &mut TrainedNetwork,
         lengths: RangeInclusive<usize>,
+        part: Option<Part>,
         progress: &mut dyn FnMut(&StudyProgress),
-    ) -> Result<PathNorms, StudyError> {
+    ) -> Result<(PathNorms, usize), StudyError> {
         if network.training_images == 0 {
             return Err(StudyError::value(
                 "samples",
                 format!("{}: the network must be opened with its training images", self.samples),
             ));
         }
-        let mut log = self.log(network, &lengths)?;
+        let mut log = self.log(network, &lengths, part)?;
         let sampling = PathSampling {
             lengths,
             samples: self.samples,
@@ -165,11 +204,26 @@ impl PathStudy {
                 total,
             });
         };
-        path_norms(network.engine.as_mut(), &route, &sampling, &mut log, &mut report)
+        let all = sampling.passes();
+        let passes = part.map_or(0..all, |part| part.range(all));
+        let norms = path_norms(
+            network.engine.as_mut(),
+            &route,
+            &sampling,
+            passes,
+            &mut log,
+            &mut report,
+        )?;
+        Ok((norms, log.len()))
     }
 
     /// Opens the result log in the directory, or one in memory.
-    fn log(&self, network: &TrainedNetwork, lengths: &RangeInclusive<usize>) -> Result<ResultLog, StudyError> {
+    fn log(
+        &self,
+        network: &TrainedNetwork,
+        lengths: &RangeInclusive<usize>,
+        part: Option<Part>,
+    ) -> Result<ResultLog, StudyError> {
         let Some(out) = &self.out else {
             return Ok(ResultLog::default());
         };
@@ -178,7 +232,7 @@ impl PathStudy {
         identity.insert("sample-images".into(), self.sample_images.get().into());
         identity.insert("batch-norm".into(), self.batch_norm_name().into());
         identity.insert("seed".into(), self.seed.into());
-        ResultLog::open(&out.join("results.jsonl"), &identity.into())
+        ResultLog::open_in(out, "results", part, &identity.into())
     }
 }
 

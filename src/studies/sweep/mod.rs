@@ -13,14 +13,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::error::StudyError;
 use crate::data::{Batches, Source};
 use crate::files::LockError;
 use crate::graph::Mode;
 use crate::stop::StopToken;
-use crate::train::{
-    Adapter, Config, EpochRow, Event, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of,
-};
+use crate::train::{Adapter, EpochRow, Event, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of};
 use crate::tuning::KernelSource;
 
 pub use aggregate::{MedianRange, SeedGroup, groups, median_range};
@@ -38,6 +38,8 @@ const RUNS: &str = "runs";
 #[derive(Debug, Clone)]
 pub struct Sweep {
     planned: Vec<PlannedPoint>,
+    /// The number of points, also where only one of them is trained.
+    total: usize,
     kernels: KernelSource,
     stop: StopToken,
 }
@@ -45,6 +47,8 @@ pub struct Sweep {
 /// A point before it is trained.
 #[derive(Debug, Clone)]
 struct PlannedPoint {
+    /// Its number, from 1.
+    number: usize,
     point: SweepPoint,
     run: PathBuf,
     sizes: PointSizes,
@@ -138,6 +142,23 @@ impl TrainedPoint {
     }
 }
 
+/// A point as a list of all points has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListedPoint {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Its name.
+    pub name: String,
+    /// The directory of its run.
+    pub directory: PathBuf,
+    /// Steps that are done.
+    pub steps_done: u32,
+    /// Steps of the whole run.
+    pub steps: u32,
+    /// Its part of the work of all points, in multiply-adds.
+    pub share: f64,
+}
+
 /// What a sweep reports while it runs.
 #[derive(Debug)]
 pub struct SweepProgress<'a> {
@@ -190,7 +211,7 @@ impl Sweep {
         // the seed.
         let mut shapes = HashMap::new();
         let mut planned = Vec::new();
-        for point in points {
+        for (number, point) in (1..).zip(points) {
             let config = &point.config;
             let settings = config.settings()?;
             let seed = matches!(settings.data, Source::Synthetic { .. }).then_some(config.seed);
@@ -219,6 +240,7 @@ impl Sweep {
             let run = out.join(RUNS).join(&point.name);
             let done = steps_done(&point, &settings, &run, of, sizes.steps_per_epoch)?;
             planned.push(PlannedPoint {
+                number,
                 run,
                 work: work(&sizes, settings.batch_size.get(), of),
                 steps: (done, of),
@@ -227,6 +249,7 @@ impl Sweep {
             });
         }
         Ok(Sweep {
+            total: planned.len(),
             planned,
             kernels: KernelSource::Default,
             stop: StopToken::default(),
@@ -244,6 +267,35 @@ impl Sweep {
     #[must_use]
     pub fn heed(self, stop: StopToken) -> Self {
         Sweep { stop, ..self }
+    }
+
+    /// Only the point `number`, from 1.
+    ///
+    /// # Errors
+    /// Where there is no such point.
+    pub fn only(mut self, number: usize) -> Result<Self, StudyError> {
+        self.planned.retain(|planned| planned.number == number);
+        if self.planned.is_empty() {
+            return Err(StudyError::value(
+                "point",
+                format!("{number}: the points are 1 to {}", self.total),
+            ));
+        }
+        Ok(self)
+    }
+
+    /// The points, with what is trained of each.
+    pub fn list(&self) -> Vec<ListedPoint> {
+        let work: f64 = self.planned.iter().map(|planned| planned.work).sum();
+        let listed = |planned: &PlannedPoint| ListedPoint {
+            number: planned.number,
+            name: planned.point.name.clone(),
+            directory: planned.run.clone(),
+            steps_done: planned.steps.0,
+            steps: planned.steps.1,
+            share: planned.work / work.max(1.0),
+        };
+        self.planned.iter().map(listed).collect()
     }
 
     /// Number of points.
@@ -282,8 +334,8 @@ impl Sweep {
                 }
                 let mut send = |event: SweepEvent, clock: &Clock| {
                     report(&SweepProgress {
-                        number: index + 1,
-                        total: self.planned.len(),
+                        number: planned.number,
+                        total: self.total,
                         point: &planned.point,
                         event,
                         share: clock.share(),
@@ -358,7 +410,7 @@ fn steps_done(
         path: path.to_path_buf(),
         problem,
     };
-    if let Some(other) = difference(&run.read_config()?, &point.config) {
+    if let Some(other) = run.read_config()?.difference(&point.config) {
         return Err(problem(format!(
             "the run there has other settings than this point: {other}; choose another output directory, or remove \
              the run"
@@ -381,24 +433,6 @@ fn steps_done(
         )));
     }
     Ok(done)
-}
-
-/// The first setting in which two configurations differ, with both values.
-fn difference(found: &Config, wanted: &Config) -> Option<String> {
-    if found == wanted {
-        return None;
-    }
-    let table = |config: &Config| toml::Table::try_from(config).unwrap_or_default();
-    let (found, wanted) = (table(found), table(wanted));
-    let shown = |value: Option<&toml::Value>| value.map_or_else(|| "none".to_string(), toml::Value::to_string);
-    let keys = wanted.keys().chain(found.keys());
-    let differs = |key: &&String| found.get(*key) != wanted.get(*key);
-    let words = |key: &String| format!("{key} is {}, not {}", shown(found.get(key)), shown(wanted.get(key)));
-    Some(
-        keys.into_iter()
-            .find(differs)
-            .map_or_else(|| "a value that has no name".to_string(), words),
-    )
 }
 
 impl PlannedPoint {
@@ -440,16 +474,7 @@ impl PlannedPoint {
 
     /// The directory of the run, if no other process owns it.
     fn own(&self) -> Result<Option<RunDirectory>, StudyError> {
-        let begun = match RunDirectory::resume(&self.run) {
-            Err(TrainError::NoRun { .. }) => RunDirectory::create(&self.run),
-            begun => begun,
-        };
-        // Begun by another process in between.
-        let begun = match begun {
-            Err(TrainError::RunExists { .. }) => RunDirectory::resume(&self.run),
-            begun => begun,
-        };
-        match begun {
+        match RunDirectory::begin_or_resume(&self.run) {
             Ok(directory) => Ok(Some(directory)),
             Err(TrainError::Lock(LockError::Held { .. })) => Ok(None),
             Err(error) => Err(error.into()),
@@ -558,6 +583,7 @@ fn left(elapsed: Duration, done: f64, rest: f64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Config;
 
     /// A run with these values and these test errors, epoch by epoch.
     pub fn trained(values: &[(&str, &str)], errors: &[f64]) -> TrainedPoint {
@@ -639,24 +665,6 @@ mod tests {
                 "{text}: {error}"
             );
         }
-    }
-
-    #[test]
-    fn the_first_setting_that_differs_is_named() {
-        let config = Config::default();
-        let other = Config {
-            stochastic_depth: Some(0.5),
-            ..config.clone()
-        };
-        assert_eq!(difference(&config, &config), None);
-        assert_eq!(
-            difference(&config, &other).unwrap(),
-            "stochastic-depth is none, not 0.5"
-        );
-        assert_eq!(
-            difference(&other, &config).unwrap(),
-            "stochastic-depth is 0.5, not none"
-        );
     }
 
     #[test]
