@@ -28,8 +28,9 @@ const SOFT: bool = false;
 const CUTOUT: u32 = 0u;
 // Purpose of the draws of its place.
 const PURPOSE: u32 = 12u;
-// Whether this dispatch mixes in the image before each (before the first: the last),
-// after others have gathered the batch.
+// Whether this dispatch mixes in the image before each (before the first of the whole
+// batch: the last), after others have gathered the images. The draw of the one before
+// the first image here follows the others.
 const MIXED_IN: bool = false;
 const WG: u32 = 64u;
 // An element of an image in memory.
@@ -37,7 +38,7 @@ alias Stored = f32;
 
 @group(0) @binding(0) var<storage, read> bytes: array<u32>;        // images, C, H, W, four to a word
 @group(0) @binding(1) var<storage, read> classes: array<u32>;      // of all images of the set
-@group(0) @binding(2) var<storage, read> draws: array<vec2u>;      // N: index; dx, dy, flip in a byte each
+@group(0) @binding(2) var<storage, read> draws: array<vec2u>;      // N, N + 1 where MIXED_IN: index; dx, dy, flip in a byte each
 @group(0) @binding(3) var<storage, read> scale: array<vec2f>;      // by channel: 1/(255 σ), −mean/σ
 @group(0) @binding(4) var<storage, read_write> images: array<Stored>; // N, C, H, W
 @group(0) @binding(5) var<storage, read_write> labels: array<u32>;    // N; N, 3 where SOFT
@@ -71,8 +72,7 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         if (step.mixing == 0u) {
             return;
         }
-        let batch = arrayLength(&draws);
-        at_draw = (n + batch - 1u) % batch;
+        at_draw = select(n - 1u, arrayLength(&draws) - 1u, n == 0u);
     }
     let draw = draws[at_draw];
     let place = draw.x - FIRST;
@@ -95,7 +95,11 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     if (CUTOUT > 0u) { // static
         // A pixel is within the square if its distance from the square's upper left
         // corner is less than the side; it wraps around where it is negative.
-        let words = philox(vec4u(0u, step.number, at_draw, PURPOSE), step.seed);
+        var position = step.first_image + n;
+        if (MIXED_IN) { // static
+            position = (position + step.batch_images - 1u) % step.batch_images;
+        }
+        let words = philox(vec4u(0u, step.number, position, PURPOSE), step.seed);
         let top = wide_product(words.x, H).x;
         let left = wide_product(words.y, W).x;
         if (y + CUTOUT / 2u - top < CUTOUT && x + CUTOUT / 2u - left < CUTOUT) {

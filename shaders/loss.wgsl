@@ -86,14 +86,13 @@ fn cross_entropy(@builtin(global_invocation_id) id: vec3u) {
     results[n] = vec2f(loss, select(0.0, 1.0, winner != label || is_endless(loss)));
 }
 
-// Gradient of the mean loss of the batch with respect to the logits; NaN for every
+// Gradient of the mean loss of the whole batch with respect to the logits; NaN for every
 // class where the image's loss is NaN.
 // Grid: x over images / WG.
 @compute @workgroup_size(WG)
 fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     let n = id.x;
-    let batch = arrayLength(&labels);
-    if (n >= batch) {
+    if (n >= arrayLength(&labels)) {
         return;
     }
     let row = n * CLASSES;
@@ -107,11 +106,12 @@ fn cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     if (SCALED) { // static
         scale = loss_scale.scale;
     }
-    let per = scale / (sum * f32(batch));
+    let images = f32(step.batch_images);
+    let per = scale / (sum * images);
     let label = labels[n];
     for (var i = 0u; i < CLASSES; i++) {
         let share = exp(f32(logits[row + i]) - best) * per;
-        gradient[row + i] = Stored(select(share, share - scale / f32(batch), i == label));
+        gradient[row + i] = Stored(select(share, share - scale / images, i == label));
     }
 }
 
@@ -155,8 +155,7 @@ fn soft_cross_entropy(@builtin(global_invocation_id) id: vec3u) {
 @compute @workgroup_size(WG)
 fn soft_cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     let n = id.x;
-    let batch = arrayLength(&soft_targets);
-    if (n >= batch) {
+    if (n >= arrayLength(&soft_targets)) {
         return;
     }
     let row = n * CLASSES;
@@ -166,7 +165,7 @@ fn soft_cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let sum = exponential_sum(row, best);
-    var scale = 1.0 / f32(batch);
+    var scale = 1.0 / f32(step.batch_images);
     if (SCALED) { // static
         scale *= loss_scale.scale;
     }
@@ -177,17 +176,21 @@ fn soft_cross_entropy_gradient(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
-// Writes mean loss and number of errors of the batch to the slot of the step.
+// Writes mean loss and number of errors of the batch to the slot of the step; the parts
+// of a batch are added in their order.
 // Grid: one workgroup.
 @compute @workgroup_size(WG)
 fn record(@builtin(local_invocation_id) local: vec3u) {
-    let batch = arrayLength(&results_in);
     var own = vec2f();
-    for (var i = local.x; i < batch; i += WG) {
+    for (var i = local.x; i < arrayLength(&results_in); i += WG) {
         own += results_in[i];
     }
     let all = workgroup_sum(own, local.x);
     if (local.x == 0u) {
-        metrics[step.slot] = vec2f(all.x / f32(batch), all.y);
+        var before = vec2f();
+        if (step.first_image > 0u) {
+            before = metrics[step.slot];
+        }
+        metrics[step.slot] = before + vec2f(all.x / f32(step.batch_images), all.y);
     }
 }

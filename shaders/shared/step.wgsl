@@ -24,4 +24,9 @@ struct Step {
     down: vec2u,
     // Factors of the first and second moments of an adaptive update, which begin at 0.
     unbias: vec2f,
+    // Images of the whole batch, those of it before the part that is computed, and
+    // those of the part.
+    batch_images: u32,
+    first_image: u32,
+    part_images: u32,
 }

@@ -9,7 +9,7 @@ use super::timing::TimingSummary;
 use super::{BenchProgress, ProgressCallback};
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError};
 use crate::graph::Precision;
-use crate::kernels::{Call, LossScale, Operand, STEP_BYTES, StepRecord};
+use crate::kernels::{BatchPart, Call, LossScale, Operand, STEP_BYTES, StepRecord};
 use crate::random::{Philox, Stream};
 use crate::schedule::dispatch;
 
@@ -219,6 +219,8 @@ fn step() -> StepRecord {
         lr: 1e-6,
         momentum: 0.9,
         weight_decay: 1e-4,
+        // The loss divides by this number.
+        part: BatchPart::whole(1),
         ..StepRecord::default()
     }
 }

@@ -14,6 +14,7 @@ mod deliver;
 mod exit;
 mod json;
 mod knobs;
+mod launcher;
 mod log_lines;
 mod machine;
 mod network;

@@ -13,6 +13,7 @@ use super::deliver::quoted;
 use super::exit::CliError;
 use super::json::json_line;
 use super::knobs::check_settings;
+use super::launcher::check_alone;
 use super::log_lines::{LogArgs, LogLines};
 use super::network::model_text;
 use super::progress::{bar, note};
@@ -20,7 +21,7 @@ use super::signals;
 use super::trained::RUNS;
 use super::tuning::TuningReporter;
 use crate::data::{Normalization, Source};
-use crate::graph::{Precision, Recompute};
+use crate::graph::{Graph, Precision, Recompute};
 use crate::models::ModelSpec;
 use crate::models::published::Catalogue;
 use crate::schedule::Footprint;
@@ -28,7 +29,7 @@ use crate::shown::shown_path;
 use crate::studies::Comparison;
 use crate::train::{
     Config, Decay, Depth, DepthPer, DepthRule, EpochRow, Event, OptimizerKind, ReadWeights, Record, Run, RunDirectory,
-    TrainError, Trainer, absolute_data, input_of, only_model, read_config,
+    Settings, TrainError, Trainer, absolute_data, input_of, only_model, read_config,
 };
 use crate::tuning::{KernelSource, read_tuning_file};
 use crate::weights::{self, NameOptions, Rename, WeightsError};
@@ -84,9 +85,14 @@ pub struct SettingArgs {
     /// Stop after N steps instead of --epochs [default: after --epochs]
     #[arg(long, value_name = "N")]
     steps: Option<u32>,
-    /// Images in a batch [default: 128; 32 for synthetic]
+    /// Images in a batch, on however many shards [default: 128; 32 for synthetic]
     #[arg(long, value_name = "N")]
     batch_size: Option<u32>,
+    /// Cut every batch into N parts, which are computed one after the other in the memory
+    /// of one, and add their gradients: a batch may be larger than the memory holds. Batch
+    /// norm uses the statistics of each part; all else is of the whole batch [default: 1]
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
     /// How activations and their gradients are stored: f32, or f16 with loss
     /// scaling, in half the memory; arithmetic and parameters have 32 bits in
     /// both [default: f32]
@@ -562,6 +568,7 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     if args.dry_run {
         return dry_run(args);
     }
+    check_alone()?;
     let mut resume = args.resume.is_some();
     let (config, directory, init) = match &args.resume {
         Some(path) => {
@@ -632,6 +639,9 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     ));
     let spec = settings.model.spec();
     if let Some(line) = spec.and_then(|spec| spec.note(&input_of(&trainer.splits.train))) {
+        note(format_args!("{line}"));
+    }
+    if let Some(line) = shard_note(&settings, trainer.engine.graph()) {
         note(format_args!("{line}"));
     }
     if let Depth::Stochastic { p_last, rule } | Depth::BySample { p_last, rule } = settings.depth {
@@ -724,6 +734,21 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         100.0 * last.test_error,
         100.0 * best
     ))
+}
+
+/// The fewest images whose batch norm is not worth a note.
+const FEW_IMAGES: usize = 8;
+
+/// That batch norm has the statistics of few images, because shards are small.
+fn shard_note(settings: &Settings, graph: &Graph) -> Option<String> {
+    let (batch, shards) = (settings.batch_size.get(), settings.shards.get());
+    let (fewest, most) = (batch / shards, settings.shard_size().get());
+    let is_few = shards > 1 && fewest < FEW_IMAGES && !graph.states.is_empty();
+    let images = match fewest == most {
+        true => fewest.to_string(),
+        false => format!("{fewest} to {most}"),
+    };
+    is_few.then(|| format!("batch norm has the statistics of {images} images, those of a shard"))
 }
 
 /// How often a lost device may be replaced.

@@ -9,7 +9,7 @@ use half::f16;
 
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError};
 use crate::graph::{Gains, Graph, Init, NodeId, Op, Param, ParamId, ParamKind, Precision, Shape, TARGET_WORDS};
-use crate::kernels::{LossScale, Lowered, Operand, STEP_BYTES, StepRecord, Work};
+use crate::kernels::{BatchPart, LossScale, Lowered, Operand, STEP_BYTES, StepRecord, Work};
 use crate::random::{Draws, Philox, Stream};
 use crate::reference::{self, Inputs};
 use crate::schedule::{Task, dispatch, read_values, write_values};
@@ -121,6 +121,8 @@ impl<'a> Trial<'a> {
             params: &params,
             states: &mut states,
             batch: self.batch,
+            first: 0,
+            of: self.batch,
             seed: SEED,
             step: STEP,
         };
@@ -172,6 +174,7 @@ impl<'a> Trial<'a> {
         let step = self.words(&[StepRecord {
             seed: [SEED as u32, (SEED >> 32) as u32],
             step: STEP,
+            part: BatchPart::whole(self.batch),
             ..StepRecord::default()
         }])?;
         debug_assert_eq!(size_of::<StepRecord>() as u64, STEP_BYTES);

@@ -9,22 +9,21 @@ use crate::random::Stream;
 const WORKGROUP_SIZE: usize = 64;
 
 /// Dropout: input x. `draws` is the purpose and index of the random draws, and
-/// the number of adjacent elements that share one.
+/// the number of adjacent elements that share one: 1, or all of an image.
 pub fn dropout(p: f32, draws: (Stream, u32, usize), shape: &Shape, batch: usize, target: &Target) -> Lowered {
     let (purpose, stream, per_draw) = draws;
+    let per_image = shape.per_image();
     let calls = parts(batch, &[shape], target).into_iter().map(|part| {
-        let first = shape.len(part.start);
         let constants = vec![
             ("P", p.into()),
             ("KEEP_SCALE", ((1.0 / (1.0 - f64::from(p))) as f32).into()),
             ("STREAM", stream.into()),
             ("PURPOSE", (purpose as u32).into()),
             ("PER_DRAW", per_draw.into()),
-            (
-                "ALIGNED",
-                (first.is_multiple_of(4) && (per_draw == 1 || per_draw.is_multiple_of(4))).into(),
-            ),
-            ("FIRST", first.into()),
+            ("PER_IMAGE", per_image.into()),
+            // Parts of a batch begin with an image.
+            ("ALIGNED", per_image.is_multiple_of(4).into()),
+            ("FIRST", shape.len(part.start).into()),
             ("WG", WORKGROUP_SIZE.into()),
         ];
         Call::new("dropout", "dropout", constants)

@@ -34,7 +34,8 @@ pub struct GatherChanges {
 
 /// Gathers, crops, flips and normalises the images of a batch that are in one
 /// part of the set, and changes them as `changes` says. Inputs: bytes of the part,
-/// classes of all images, draws, scales. The caller binds the outputs as input 4
+/// classes of all images, draws, scales. Where images are mixed in, one more draw follows
+/// those of the batch: that of the image before the first. The caller binds the outputs as input 4
 /// (images of `shape`) and 5 (labels).
 pub fn gather(
     part: &ImagePart,
@@ -66,7 +67,7 @@ pub fn gather(
             .store("Stored", 1, shape)
             .bind(0, Operand::Input(0), part.bytes)
             .bind(1, Operand::Input(1), 4 * images as u64)
-            .bind(2, Operand::Input(2), 8 * batch as u64)
+            .bind(2, Operand::Input(2), 8 * (batch + usize::from(changes.mixed_in)) as u64)
             .bind(3, Operand::Input(3), 8 * c as u64)
             .bind_images(4, Operand::Input(4), shape, &range)
             .bind(5, Operand::Input(5), label_bytes * batch as u64)

@@ -23,8 +23,8 @@ pub fn cross_entropy(logits: &Shape, batch: usize, target: &Target) -> Lowered {
     Lowered::calls(vec![call])
 }
 
-/// Gradient of the mean cross-entropy with respect to the logits, times the
-/// loss scale where `scaled`: inputs logits and labels.
+/// Gradient of the mean cross-entropy of the whole batch with respect to the logits,
+/// times the loss scale where `scaled`: inputs logits and labels.
 pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target: &Target) -> Lowered {
     let classes = logits.per_image();
     let call = Call::new(
@@ -40,6 +40,7 @@ pub fn cross_entropy_gradient(scaled: bool, logits: &Shape, batch: usize, target
     .bind(0, Operand::Input(0), logits.bytes(batch))
     .bind(1, Operand::Input(1), 4 * batch as u64)
     .bind(3, Operand::Output, logits.bytes(batch))
+    .bind(6, Operand::Step, STEP_BYTES)
     .bind(7, Operand::LossScale, LOSS_SCALE_BYTES)
     .over(batch, WORKGROUP_SIZE, target);
     Lowered::calls(vec![call])
@@ -83,13 +84,15 @@ pub fn soft_cross_entropy_gradient(
         .bind(0, Operand::Input(0), logits.bytes(batch))
         .bind(8, Operand::Input(1), TARGET_BYTES * batch as u64)
         .bind(3, Operand::Output, logits.bytes(batch))
-        .bind(7, Operand::LossScale, LOSS_SCALE_BYTES)
+        .bind(6, Operand::Step, STEP_BYTES)
+    .bind(7, Operand::LossScale, LOSS_SCALE_BYTES)
         .over(batch, WORKGROUP_SIZE, target);
     Lowered::calls(vec![call])
 }
 
 /// Writes the batch's mean loss and its number of errors into the step's slot of
-/// the metrics, which are the output. Input: the result of `cross_entropy`.
+/// the metrics, which are the output; those of a part of the batch are added to those
+/// of the parts before. Input: the result of `cross_entropy`.
 pub fn record(slots: usize, batch: usize) -> Call {
     Call::new("loss", "record", vec![("WG", WORKGROUP_SIZE.into())])
         .bind(4, Operand::Input(0), 8 * batch as u64)

@@ -42,6 +42,7 @@ const FILES: &[(&str, &str)] = shader_files![
     "pool",
     "reduce",
     "sgd",
+    "shards",
 ];
 
 /// Files that others import.

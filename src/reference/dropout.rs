@@ -9,6 +9,8 @@ pub(super) struct Mask {
     pub step: u32,
     pub purpose: Stream,
     pub stream: u32,
+    /// The number of the first draw.
+    pub first: usize,
     /// Elements that share a draw: 1, or those of an image.
     pub per_draw: usize,
     /// Probability of a zero.
@@ -17,20 +19,21 @@ pub(super) struct Mask {
 
 impl Mask {
     /// `x / (1 − p)` for elements that are kept, else 0. The random number
-    /// depends only on the element's position, so the gradient draws the same
+    /// depends only on the element's position in the batch, so the gradient draws the same
     /// mask again. The comparison is in f32, as on the device: the same random
     /// words must give the same mask.
     pub fn apply(&self, x: &[f64]) -> Vec<f64> {
         let random = Philox::new(self.seed);
         let scale = 1.0 / (1.0 - f64::from(self.p));
         let mut y = Vec::with_capacity(x.len());
-        let draws: Vec<&[f64]> = x.chunks(self.per_draw).collect();
-        for (four, together) in (0u32..).zip(draws.chunks(4)) {
-            let words = random.block([four, self.step, self.stream, self.purpose as u32]);
-            for (shared, word) in together.iter().zip(words) {
-                let kept = if unit(word) >= self.p { scale } else { 0.0 };
-                y.extend(shared.iter().map(|x| kept * x));
+        let block = |draw: usize| random.block([(draw / 4) as u32, self.step, self.stream, self.purpose as u32]);
+        let mut words = block(self.first);
+        for (draw, shared) in (self.first..).zip(x.chunks(self.per_draw)) {
+            if draw.is_multiple_of(4) {
+                words = block(draw);
             }
+            let kept = if unit(words[draw % 4]) >= self.p { scale } else { 0.0 };
+            y.extend(shared.iter().map(|x| kept * x));
         }
         y
     }

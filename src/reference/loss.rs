@@ -15,9 +15,9 @@ pub(super) fn cross_entropy(logits: &[f64], labels: &[u32], classes: usize) -> V
     logits.chunks(classes).zip(labels).flat_map(image).collect()
 }
 
-/// `(softmax(logits) − onehot(label)) / N`.
-pub(super) fn cross_entropy_grad(logits: &[f64], labels: &[u32], classes: usize) -> Vec<f64> {
-    let images = labels.len() as f64;
+/// `(softmax(logits) − onehot(label)) / N`, where the whole batch has N images.
+pub(super) fn cross_entropy_grad(logits: &[f64], labels: &[u32], classes: usize, batch: usize) -> Vec<f64> {
+    let images = batch as f64;
     let mut gradient = Vec::with_capacity(logits.len());
     for (logits, label) in logits.chunks(classes).zip(labels) {
         let total = log_sum_exp(logits);
@@ -58,9 +58,15 @@ pub(super) fn soft_cross_entropy(logits: &[f64], targets: &[u32], classes: usize
     logits.chunks(classes).zip(targets).flat_map(image).collect()
 }
 
-/// `(softmax(logits) − target) / N`.
-pub(super) fn soft_cross_entropy_grad(logits: &[f64], targets: &[u32], classes: usize, smoothing: f64) -> Vec<f64> {
-    let images = (targets.len() / TARGET_WORDS) as f64;
+/// `(softmax(logits) − target) / N`, where the whole batch has N images.
+pub(super) fn soft_cross_entropy_grad(
+    logits: &[f64],
+    targets: &[u32],
+    classes: usize,
+    smoothing: f64,
+    batch: usize,
+) -> Vec<f64> {
+    let images = batch as f64;
     let mut gradient = Vec::with_capacity(logits.len());
     for (logits, words) in logits.chunks(classes).zip(targets.chunks(TARGET_WORDS)) {
         let total = log_sum_exp(logits);

@@ -28,6 +28,11 @@ pub struct Inputs<'a> {
     pub states: &'a mut [Vec<f64>],
     /// Number of images N.
     pub batch: usize,
+    /// Images of the whole batch before these: random draws are made by the position in
+    /// the whole batch.
+    pub first: usize,
+    /// Images of the whole batch: the gradient is that of its mean loss.
+    pub of: usize,
     /// Seed of the dropout masks.
     pub seed: u64,
     /// Training step of the dropout masks.
@@ -141,6 +146,8 @@ pub(crate) fn operation(op: Op, inputs: &[(&Shape, Vec<f64>)], output: &Shape, b
             params: &[],
             states: &mut [],
             batch,
+            first: 0,
+            of: batch,
             seed: 0,
             step: 0,
         },
@@ -238,24 +245,26 @@ impl<'a> Evaluator<'a> {
             Op::LinearInputGradient => linear::input_gradient(read(0), read(1), node.shape.per_image(), features(0)),
             Op::LinearWeightGradient => linear::weight_gradient(read(0), read(1), features(0), features(1)),
             Op::Dropout { p, stream } => {
-                let Inputs { seed, step, .. } = self.inputs;
+                let Inputs { seed, step, first, .. } = self.inputs;
                 let mask = Mask {
                     seed,
                     step,
                     purpose: Stream::Dropout,
                     stream,
+                    first: first * features(0),
                     per_draw: 1,
                     p,
                 };
                 mask.apply(read(0))
             }
             Op::DropPath { p, block } => {
-                let Inputs { seed, step, .. } = self.inputs;
+                let Inputs { seed, step, first, .. } = self.inputs;
                 let mask = Mask {
                     seed,
                     step,
                     purpose: Stream::StochasticDepth,
                     stream: block.0 as u32,
+                    first,
                     per_draw: features(0),
                     p,
                 };
@@ -287,12 +296,12 @@ impl<'a> Evaluator<'a> {
             Op::PadShortcutGrad(pad) => ChannelPadding::new(pad, out, extent(0)).gradient(read(0)),
 
             Op::CrossEntropy => loss::cross_entropy(read(0), labels, features(0)),
-            Op::CrossEntropyGrad => loss::cross_entropy_grad(read(0), labels, features(0)),
+            Op::CrossEntropyGrad => loss::cross_entropy_grad(read(0), labels, features(0), self.inputs.of),
             Op::SoftCrossEntropy { smoothing } => {
                 loss::soft_cross_entropy(read(0), labels, features(0), smoothing.into())
             }
             Op::SoftCrossEntropyGrad { smoothing } => {
-                loss::soft_cross_entropy_grad(read(0), labels, features(0), smoothing.into())
+                loss::soft_cross_entropy_grad(read(0), labels, features(0), smoothing.into(), self.inputs.of)
             }
 
             // Classes are small integers, which are exact in f64. The losses read

@@ -91,6 +91,8 @@ impl Problem {
             params: &self.params,
             states,
             batch: BATCH,
+            first: 0,
+            of: BATCH,
             seed: 42,
             step: 5,
         };
@@ -391,6 +393,8 @@ fn a_single_element_has_no_spread() {
         params: &[vec![2.0, 2.0, 0.25, 0.5]],
         states: &mut states,
         batch: 1,
+        first: 0,
+        of: 1,
         seed: 0,
         step: 0,
     };
@@ -489,6 +493,7 @@ fn dropout_keeps_its_share_and_changes_with_the_step() {
         step,
         purpose: Stream::Dropout,
         stream,
+        first: 0,
         per_draw: 1,
         p: 0.25,
     };
@@ -510,6 +515,14 @@ fn dropout_keeps_its_share_and_changes_with_the_step() {
     assert!(y.chunks(10).all(|image| image.iter().all(|y| *y == image[0])));
     let kept = y.iter().filter(|y| **y != 0.0).count() as f64 / ones.len() as f64;
     assert!((kept - 0.75).abs() < 0.03, "{kept}");
+    // Of a part of the batch: what the whole batch has there.
+    for (whole, per_draw) in [(mask(0, 0), 1), (by_image, 10)] {
+        let parts = [0..6, 6..7, 7..30].map(|part| {
+            let first = part.start;
+            dropout::Mask { first, ..whole }.apply(&ones[..per_draw * part.len()])
+        });
+        assert_eq!(parts.concat(), whole.apply(&ones[..30 * per_draw]));
+    }
 }
 
 #[test]

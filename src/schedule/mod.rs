@@ -22,6 +22,7 @@ mod request;
 mod resident_set;
 mod segments;
 mod session;
+mod shards;
 mod values;
 mod weights;
 
@@ -38,5 +39,6 @@ pub use quarantine::{Quarantine, kernel_name, shaders_version, training_name};
 pub use request::PlanRequest;
 pub use resident_set::{Batch, Crop, ResidentSet};
 pub use session::{Session, Update};
+pub use shards::shards_of;
 pub use values::{read_values, write_values};
 pub use weights::Slot;

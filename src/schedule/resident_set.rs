@@ -1,6 +1,7 @@
 //! How do images and labels lie on the device, and how is a batch gathered
 //! from them?
 
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use super::bind::{dispatch, target};
@@ -111,6 +112,22 @@ impl ResidentSet {
 }
 
 impl Batch<'_> {
+    /// The images `part` of this batch.
+    pub(super) fn part(&self, part: &Range<usize>) -> Self {
+        Batch {
+            draws: &self.draws[part.clone()],
+            ..*self
+        }
+    }
+
+    /// The draw of the image before the one at `position`, before the first that of the
+    /// last: the one that is mixed with it.
+    pub(super) fn before(&self, position: usize) -> [u32; 2] {
+        let draws = self.draws;
+        let before = position.checked_sub(1).or(draws.len().checked_sub(1));
+        before.map_or([0; 2], |before| draws[before])
+    }
+
     /// Checks that the set has every image of the batch.
     ///
     /// # Errors

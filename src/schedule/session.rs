@@ -3,7 +3,10 @@
 //! A session owns the parameters and all other memory of the network, compiles
 //! a plan for each kind of pass at its first use, and submits the dispatches.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::bind::{dispatch, target};
@@ -17,14 +20,15 @@ use super::plan::{Kernel, Plan};
 use super::quarantine::{Quarantine, training_name};
 use super::request::PlanRequest;
 use super::resident_set::{Batch, Crop, Gathering, ResidentSet};
+use super::shards::{ShardNumber, ShardSums, shards_of};
 use super::values::read_values;
 use super::weights::{Slot, Weights};
-use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Submission};
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu, GpuError, Recorder, Submission};
 use crate::graph::{
     Active, Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId, TARGET_WORDS,
 };
 use crate::kernels::{
-    GatherChanges, ImageDims, LossScale, Operand, STEP_BYTES, Segments, StepMix, StepRecord, UpdateRule, average,
+    BatchPart, GatherChanges, ImageDims, LossScale, Operand, STEP_BYTES, Segments, StepMix, StepRecord, UpdateRule, average,
     exchange, record, update, update_loss_scale,
 };
 
@@ -65,6 +69,9 @@ pub struct Session {
     rule: UpdateRule,
     /// The dispatches of an update.
     update: Vec<Dispatch>,
+    /// Parts that every batch is cut into, and what puts together those of one.
+    shards: NonZeroUsize,
+    sums: Option<ShardSums>,
     /// Those that exchange parameters and states with their averages.
     exchange: Vec<Dispatch>,
     /// What happens to the images of training steps.
@@ -125,6 +132,8 @@ impl Session {
             step,
             rule: UpdateRule::default(),
             update: Vec::new(),
+            shards: NonZeroUsize::MIN,
+            sums: None,
             exchange: Vec::new(),
             cutout: 0,
             mixes: false,
@@ -175,6 +184,26 @@ impl Session {
         }
         self.rule = rule;
         Ok(())
+    }
+
+    /// Cuts the batch of every training step into `shards` parts in order
+    /// ([`shards_of`]), from the next step on. They are computed one after the other, each
+    /// with the memory of its own images only, and their gradients are added in their
+    /// order. Batch norm uses the statistics of the shard; the running statistics become
+    /// the mean of those that each shard leaves, weighted by images.
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
+    pub fn set_shards(&mut self, shards: NonZeroUsize) -> Result<(), SessionError> {
+        self.weights.divide(&self.gpu, shards.get() > 1)?;
+        self.sums = ShardSums::new(&self.gpu, &self.weights, &self.step)?;
+        self.shards = shards;
+        Ok(())
+    }
+
+    /// Bytes of device memory that several shards take beside their activations.
+    pub fn shard_memory(&self) -> u64 {
+        self.weights.shard_bytes()
     }
 
     /// Cuts a square with sides of `cutout` pixels out of every image of a training
@@ -259,7 +288,7 @@ impl Session {
         }
     }
 
-    /// The device memory that the session takes to train with the batch sizes
+    /// The device memory that the session takes to train with shards of the sizes
     /// `training` and to evaluate with the batch sizes `evaluation`, without
     /// images.
     pub fn footprint(&self, training: &[usize], evaluation: &[usize]) -> Footprint {
@@ -296,8 +325,9 @@ impl Session {
         ResidentSet::load(&self.gpu, bytes, labels, dims, mean, std)
     }
 
-    /// Takes one training step: gather, forward, backward, update. Its mean
-    /// loss and errors are in [`Self::metrics`] at `step % slots`.
+    /// Takes one training step: gather, forward, backward, for one shard after the
+    /// other, then update. Its mean loss and errors are in [`Self::metrics`] at
+    /// `step % slots`.
     ///
     /// # Errors
     /// Where the route does not fit a training step, an image does not exist,
@@ -334,12 +364,22 @@ impl Session {
         if route.is_reordered() {
             return Err(RouteError::Reordered.into());
         }
-        let purpose = Purpose {
-            scaled: self.scales(route),
-            ..Purpose::of(Pass::Train, batch.draws.len())
-        };
-        self.prepare(purpose)?;
-        self.upload(batch, purpose)?;
+        batch.check()?;
+        let images = batch.draws.len();
+        let mut shards = shards_of(images, self.shards);
+        if self.sums.is_none() || shards.len() < 2 {
+            shards = std::iter::once(0..images).collect();
+        }
+        // Whatever may be refused is made before the first shard changes anything.
+        self.hold_draws(shards.iter().map(Range::len).max().unwrap_or(0))?;
+        // The buffers of a large shard serve a small one.
+        let mut by_size: Vec<&Range<usize>> = shards.iter().collect();
+        by_size.sort_by_key(|shard| Reverse(shard.len()));
+        for shard in by_size {
+            let purpose = self.train_purpose(shard.len(), route);
+            self.prepare(purpose)?;
+            self.prepare_gathering(batch.part(shard), purpose)?;
+        }
         let rates = update.unwrap_or_default();
         let header = StepRecord {
             seed: [seed as u32, (seed >> 32) as u32],
@@ -351,20 +391,65 @@ impl Session {
             nesterov: u32::from(rates.nesterov),
             mix: if self.mixes { self.mix } else { StepMix::default() },
             unbias: self.rule.optimizer.unbias(step + 1).map(|factor| factor as f32),
+            part: BatchPart::default(),
         };
-        self.gpu.write(&self.step.buffer, 0, &[header]);
+        // One shard and its update are one submission.
+        let (alone, of) = (shards.len() == 1, shards.len());
+        for (index, shard) in shards.iter().enumerate() {
+            let header = StepRecord {
+                part: BatchPart::of(shard, images),
+                ..header
+            };
+            self.gpu.write(&self.step.buffer, 0, &[header]);
+            self.write_draws(&batch.draws[shard.clone()], batch.before(shard.start));
+            let number = (!alone).then_some(ShardNumber { index, of });
+            let submission = self.shard(batch.part(shard), route, number, alone && update.is_some());
+            self.pace(submission)?;
+        }
+        if !alone && update.is_some() {
+            let submission = self.gpu.submit(|recorder| self.record_update(recorder));
+            self.pace(submission)?;
+        }
+        self.updated = update.is_some();
+        Ok(())
+    }
+
+    /// What a training step with shards of `images` images under `route` is for.
+    fn train_purpose(&self, images: usize, route: &Route) -> Purpose {
+        Purpose {
+            scaled: self.scales(route),
+            ..Purpose::of(Pass::Train, images)
+        }
+    }
+
+    /// Submits the forward and backward pass of a shard whose draws and record are
+    /// written; `number` where there are several. With `updates` also the update.
+    fn shard(&mut self, shard: Batch, route: &Route, number: Option<ShardNumber>, updates: bool) -> Submission {
+        let purpose = self.train_purpose(shard.draws.len(), route);
         self.write_gains(purpose, route);
         let plan = &self.plans[&purpose];
-        let gathering = &self.gatherings[&gathering_key(batch, purpose)];
-        let submission = self.gpu.submit(|recorder| {
+        let gathering = &self.gatherings[&gathering_key(shard, purpose)];
+        let sums = self.sums.as_ref().zip(number);
+        self.gpu.submit(|recorder| {
+            if let Some((sums, number)) = sums {
+                sums.begin(number, recorder);
+            }
             plan.record(route, &gathering.dispatches, recorder);
             recorder.dispatch(&self.records[&purpose]);
-            for dispatch in self.update.iter().filter(|_| update.is_some()) {
-                recorder.dispatch(dispatch);
+            if let Some((sums, number)) = sums {
+                sums.end(number, recorder);
             }
-        });
-        self.updated = update.is_some();
-        self.pace(submission)
+            if updates {
+                self.record_update(recorder);
+            }
+        })
+    }
+
+    /// Records the update of the parameters, by gradients of the whole batch.
+    fn record_update(&self, recorder: &mut Recorder) {
+        for dispatch in &self.update {
+            recorder.dispatch(dispatch);
+        }
     }
 
     /// Loss (nats) and error (0 or 1) of each image of `batch` under each of
@@ -492,7 +577,7 @@ impl Session {
         let purpose = Purpose::of(Pass::Statistics, batch.draws.len());
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
-        self.gpu.write(&self.step.buffer, 0, &[draws_of(seed, step)]);
+        self.write_step(seed, step, batch);
         self.write_gains(purpose, route);
         let submission = self.forward(batch, purpose, route);
         self.pace(submission)
@@ -530,7 +615,7 @@ impl Session {
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
-        self.gpu.write(&self.step.buffer, 0, &[draws_of(seed, 0)]);
+        self.write_step(seed, 0, batch);
         let mut gradients = Vec::with_capacity(routes.len());
         let unscale = self.loss_scale()?.map_or(1.0, |loss| 1.0 / loss.scale);
         for (index, route) in routes.iter().enumerate() {
@@ -575,6 +660,7 @@ impl Session {
         };
         self.prepare(purpose)?;
         self.upload(batch, purpose)?;
+        self.write_step(0, 0, batch);
         self.write_gains(purpose, route);
         self.forward(batch, purpose, route);
         let unscale = self.loss_scale()?.map_or(1.0, |loss| 1.0 / loss.scale);
@@ -618,6 +704,18 @@ impl Session {
     pub fn metrics(&self, steps: std::ops::Range<u32>) -> Result<Vec<[f32; 2]>, SessionError> {
         let all: Vec<[f32; 2]> = self.gpu.read(&self.metrics, 0..8 * SLOTS as u64)?;
         Ok(steps.map(|step| all[step as usize % SLOTS]).collect())
+    }
+
+    /// Writes the record of a step of `batch` that draws random numbers and changes no
+    /// parameter.
+    fn write_step(&self, seed: u64, step: u32, batch: Batch) {
+        let record = StepRecord {
+            seed: [seed as u32, (seed >> 32) as u32],
+            step,
+            part: BatchPart::whole(batch.draws.len()),
+            ..StepRecord::default()
+        };
+        self.gpu.write(&self.step.buffer, 0, &[record]);
     }
 
     /// Writes the gains of `route`, unless they are on the device already.
@@ -700,13 +798,33 @@ impl Session {
     /// where that was not done before.
     fn upload(&mut self, batch: Batch, purpose: Purpose) -> Result<(), SessionError> {
         batch.check()?;
-        let bytes = 8 * purpose.size as u64;
+        self.hold_draws(purpose.size)?;
+        self.prepare_gathering(batch, purpose)?;
+        self.write_draws(batch.draws, batch.before(0));
+        Ok(())
+    }
+
+    /// Makes room for the draws of `images` images, and for that of the one before the
+    /// first.
+    fn hold_draws(&mut self, images: usize) -> Result<(), SessionError> {
+        let bytes = 8 * (images as u64 + 1);
         if self.draws.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
             self.draws = Some(self.gpu.buffer("draws", bytes)?);
             self.gatherings.clear();
         }
-        let draws = self.draws.as_ref().expect("just made");
-        self.gpu.write(draws, 0, batch.draws);
+        Ok(())
+    }
+
+    /// Writes draws, and after them `before`, that of the image before the first.
+    fn write_draws(&self, draws: &[[u32; 2]], before: [u32; 2]) {
+        let buffer = self.draws.as_ref().expect("there is room for the draws");
+        self.gpu.write(buffer, 0, draws);
+        self.gpu.write(buffer, 8 * draws.len() as u64, &[before]);
+    }
+
+    /// Prepares the gathering of batches like `batch`, where that was not done before.
+    fn prepare_gathering(&mut self, batch: Batch, purpose: Purpose) -> Result<(), SessionError> {
+        let draws = self.draws.clone().expect("there is room for the draws");
         let key = gathering_key(batch, purpose);
         if self.gatherings.contains_key(&key) {
             return Ok(());
@@ -729,7 +847,7 @@ impl Session {
             batch,
             &changes[..if is_step && self.mixes { 2 } else { 1 }],
             [
-                Some(&Binding::whole(draws)),
+                Some(&Binding::whole(&draws)),
                 place(Op::Images),
                 place(Op::Labels),
                 Some(&self.step),
@@ -871,15 +989,6 @@ fn sharing_order(routes: &[Route]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..routes.len()).collect();
     order.sort_by(|&a, &b| routes[a].compare(&routes[b]));
     order
-}
-
-/// The record of a step that draws random numbers and changes no parameter.
-fn draws_of(seed: u64, step: u32) -> StepRecord {
-    StepRecord {
-        seed: [seed as u32, (seed >> 32) as u32],
-        step,
-        ..StepRecord::default()
-    }
 }
 
 fn write(gpu: &Gpu, place: &Binding, values: &[f32]) {

@@ -31,6 +31,22 @@ pub enum Slot {
     AverageState(StateId),
 }
 
+/// Where shards leave their gradients and running statistics, and where these are put
+/// together. The arena of running statistics may be empty.
+#[derive(Debug, Clone)]
+pub(super) struct ShardArenas {
+    /// The gradients of a shard.
+    pub gradients: Binding,
+    /// The sum of those of the shards so far.
+    pub sum: Binding,
+    /// The running statistics.
+    pub states: Binding,
+    /// Those before the first shard.
+    pub before: Binding,
+    /// The mean of those after each shard so far.
+    pub mean: Binding,
+}
+
 /// Byte ranges of tensors in an arena.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Arena {
@@ -68,6 +84,9 @@ pub struct Weights {
     norms: Option<[Arc<Buffer>; 3]>,
     /// The loss scale and its record, where gradients are stored in 16 bits.
     loss_scale: Option<Arc<Buffer>>,
+    /// The sum of the shards' gradients, the running statistics before the shards, and
+    /// the mean of those after them: where a batch has several shards.
+    shards: Option<[Arc<Buffer>; 3]>,
     /// Copies of the parameters and running statistics in their own places,
     /// once a route has reordered blocks.
     originals: Option<[Arc<Buffer>; 2]>,
@@ -120,6 +139,7 @@ impl Weights {
                     Some(buffer)
                 }
             },
+            shards: None,
             originals: None,
         })
     }
@@ -165,11 +185,49 @@ impl Weights {
         Ok(())
     }
 
-    /// Bytes of the memory that [`Self::follow`] added.
+    /// Adds the memory that several shards need, or gives it back; without effect where
+    /// there is no training.
+    ///
+    /// # Errors
+    /// Where the device has too little memory.
+    pub fn divide(&mut self, gpu: &Gpu, several: bool) -> Result<(), GpuError> {
+        self.shards = match several && self.training.is_some() {
+            true => Some([
+                gpu.buffer("sum of gradients", self.params.bytes)?,
+                gpu.buffer("running states before shards", self.states.bytes.max(16))?,
+                gpu.buffer("mean running states", self.states.bytes.max(16))?,
+            ]),
+            false => None,
+        };
+        Ok(())
+    }
+
+    /// Bytes of the memory that [`Self::divide`] adds for several shards.
+    pub fn shard_bytes(&self) -> u64 {
+        self.params.bytes + 2 * self.states.bytes.max(16)
+    }
+
+    /// The arenas of several shards, where there are any.
+    pub(super) fn shard_arenas(&self) -> Option<ShardArenas> {
+        let [gradients, _] = self.training.as_ref()?;
+        let [sum, before, mean] = self.shards.as_ref()?;
+        let of_params = |buffer| Binding::new(buffer, 0, self.params.bytes);
+        let of_states = |buffer| Binding::new(buffer, 0, self.states.bytes);
+        Some(ShardArenas {
+            gradients: of_params(gradients),
+            sum: of_params(sum),
+            states: of_states(&self.state_buffer),
+            before: of_states(before),
+            mean: of_states(mean),
+        })
+    }
+
+    /// Bytes of the memory that [`Self::follow`] and [`Self::divide`] added.
     pub fn added(&self) -> u64 {
         let buffers = self.second.iter().chain(self.averages.iter().flatten());
         buffers
             .chain(self.norms.iter().flatten())
+            .chain(self.shards.iter().flatten())
             .map(|buffer| buffer.size())
             .sum()
     }

@@ -1,5 +1,6 @@
 //! What does `run.toml` say?
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub struct Config {
     pub steps: Option<u32>,
     /// Images in a batch.
     pub batch_size: u32,
+    /// Parts that every batch is cut into.
+    pub shards: u32,
     /// How activations and their gradients are stored.
     pub precision: Precision,
     /// Learning rate.
@@ -149,6 +152,7 @@ impl From<&Settings> for Config {
             steps: settings.steps,
             // A larger number stays out of range, so that it is still refused.
             batch_size: u32::try_from(settings.batch_size.get()).unwrap_or(u32::MAX),
+            shards: u32::try_from(settings.shards.get()).unwrap_or(u32::MAX),
             precision: settings.precision,
             lr: settings.learning_rate,
             schedule: settings.schedule.to_string(),
@@ -256,6 +260,7 @@ impl Config {
             epochs,
             steps,
             batch_size: images,
+            shards,
             precision,
             lr,
             schedule,
@@ -318,6 +323,8 @@ impl Config {
             epochs: *epochs,
             steps: *steps,
             batch_size: batch_size(*images as usize)?,
+            shards: NonZeroUsize::new(*shards as usize)
+                .ok_or_else(|| TrainError::value("shards", "0 are too few: a batch has at least one"))?,
             precision: *precision,
             learning_rate: *lr,
             schedule: schedule
@@ -443,6 +450,7 @@ mod tests {
             config.settings().unwrap_err().to_string()
         };
         assert!(with(|c| c.batch_size = 0).contains("batch size 0"));
+        assert!(with(|c| c.shards = 0).contains("shards 0"));
         assert!(with(|c| c.epochs = 0).contains("epochs 0"));
         assert!(with(|c| c.steps = Some(0)).contains("steps 0"));
         assert!(with(|c| c.lr = f64::NAN).contains("learning rate NaN"));

@@ -1,6 +1,7 @@
 //! What can train and evaluate a network?
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,14 +31,28 @@ pub struct StepPlan<'a> {
     pub step: u32,
 }
 
-/// What is the same in all training steps. The default is SGD on images as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// What is the same in all training steps. The default is SGD on images as they are, in
+/// one shard.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepRules {
     /// How parameters follow from gradients.
     pub update: UpdateRule,
     /// How images are changed beside crops and flips. Where they are mixed, the training
     /// graph has soft targets ([`Graph::soften`]).
     pub mixing: Mixing,
+    /// The number of parts that every batch is cut into ([`shards_of`](crate::schedule::shards_of)), which are
+    /// computed one after the other.
+    pub shards: NonZeroUsize,
+}
+
+impl Default for StepRules {
+    fn default() -> Self {
+        StepRules {
+            update: UpdateRule::default(),
+            mixing: Mixing::default(),
+            shards: NonZeroUsize::MIN,
+        }
+    }
 }
 
 /// Images of one batch, and the random numbers that a pass over them uses.
@@ -459,8 +474,9 @@ impl Engine for DeviceEngine {
     }
 
     fn set_rules(&mut self, rules: StepRules) -> Result<(), TrainError> {
-        let StepRules { update, mixing } = rules;
+        let StepRules { update, mixing, shards } = rules;
         self.session.set_rule(update)?;
+        self.session.set_shards(shards)?;
         self.session.set_changes(mixing.cutout, mixing.mixes());
         self.mixing = mixing;
         Ok(())

@@ -35,20 +35,28 @@ pub enum TrainError {
     Tuning(TuningError),
     /// A run that needs more memory than the device has.
     #[error(
-        "a run with batches of {batch} images needs {} MiB of device memory at the peak, and the device has {} MiB; {}",
+        "a run with batches of {batch} images{} needs {} MiB of device memory at the peak, and the device has {} MiB; {}{}",
+        in_shards(*.shards),
         .planned.div_ceil(1 << 20),
         .limit >> 20,
-        what_fits(*.fits)
+        what_fits(*.fits),
+        or_in_shards(*.fitting_shards)
     )]
     OutOfMemory {
         /// Images in a batch.
         batch: usize,
+        /// Parts that each batch is cut into.
+        shards: usize,
         /// Bytes at the peak, as planned.
         planned: u64,
         /// Bytes that the device has, or gave before it refused more.
         limit: u64,
-        /// The largest batch that fits; `None` where not even one image does.
+        /// The largest batch that fits in so many shards; `None` where not even one image
+        /// does.
         fits: Option<usize>,
+        /// The smallest number of shards with which this batch fits; `None` where none
+        /// does.
+        fitting_shards: Option<usize>,
     },
     /// The f64 reference on the CPU.
     #[error(transparent)]
@@ -342,6 +350,19 @@ fn what_fits(fits: Option<usize>) -> String {
         Some(images) => format!("batches of {images} images fit"),
         None => "no batch fits, use a smaller network or a device with more memory".to_string(),
     }
+}
+
+/// In how many shards a batch is, where there are several.
+fn in_shards(shards: usize) -> String {
+    match shards {
+        1 => String::new(),
+        shards => format!(" in {shards} shards"),
+    }
+}
+
+/// With how many shards the batch fits.
+fn or_in_shards(shards: Option<usize>) -> String {
+    shards.map_or_else(String::new, |shards| format!(", and this batch in {shards} shards"))
 }
 
 /// A setting's name in a sentence.

@@ -10,7 +10,7 @@ use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, Ro
 use crate::kernels::Optimizer;
 use crate::models::Network;
 use crate::reference::{self, Inputs, Moments, Rates, Values};
-use crate::schedule::{Slot, Update};
+use crate::schedule::{Slot, Update, shards_of};
 use crate::stop::StopToken;
 
 /// The number of past steps whose metrics are stored.
@@ -157,6 +157,8 @@ impl ReferenceEngine {
             params: &self.params,
             states: &mut self.states,
             batch: batch.draws.len(),
+            first: 0,
+            of: batch.draws.len(),
             seed: batch.seed,
             step: batch.step,
         };
@@ -187,7 +189,9 @@ impl ReferenceEngine {
                 labels: &labels,
                 params: &params,
                 states: &mut states,
-                batch: labels.len(),
+                batch: draws.len(),
+                first: 0,
+                of: draws.len(),
                 seed: 0,
                 step: 0,
             };
@@ -202,12 +206,16 @@ impl ReferenceEngine {
 }
 
 impl Training {
-    /// Stores the gradients of a run. Those that the route leaves out are zero.
-    fn store_gradients(&mut self, values: &Values) {
+    /// Adds the gradients of a shard to those of the shards before; those of the first
+    /// are stored. Gradients that the route leaves out are zero.
+    fn add_gradients(&mut self, values: &Values, is_first: bool) {
         for &(ParamId(param), node) in &self.gradients.params {
+            let sums = &mut self.last[param];
             match values.get(node) {
-                Some(gradient) => self.last[param].copy_from_slice(gradient),
-                None => self.last[param].fill(0.0),
+                Some(gradient) if is_first => sums.copy_from_slice(gradient),
+                Some(gradient) => sums.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value),
+                None if is_first => sums.fill(0.0),
+                None => {}
             }
         }
     }
@@ -287,23 +295,46 @@ impl Engine for ReferenceEngine {
         let Batch { images, labels } = self.train_batch(train, plan)?;
         let train = self.train.as_mut().expect("an engine that trains has a training graph");
         let batch = plan.draws.len();
+        let mut shards = shards_of(batch, train.rules.shards);
+        if shards.is_empty() {
+            // The reference refuses the empty batch.
+            shards.push(0..0);
+        }
+        let [image, label] = [images.len(), labels.len()].map(|len| len / batch.max(1));
         let mut wanted = vec![train.loss];
         wanted.extend(train.gradients.params.iter().map(|&(_, node)| node));
-        let inputs = Inputs {
-            images: &images,
-            labels: &labels,
-            params: &self.params,
-            states: &mut self.states,
-            batch,
-            seed: plan.seed,
-            step: plan.step,
-        };
-        let values = reference::run(&train.graph, plan.route, &wanted, inputs)?;
-        let rows = values.get(train.loss).expect("the loss is wanted");
-        let sum = |column: usize| rows.iter().skip(column).step_by(2).sum::<f64>();
-        let loss = sum(0) / batch as f64;
-        self.metrics[plan.step as usize % SLOTS] = [loss as f32, sum(1) as f32];
-        train.store_gradients(&values);
+        let before = self.states.clone();
+        let mut mean = before.clone();
+        let mut metrics = [0.0; 2];
+        for shard in shards {
+            self.states.clone_from(&before);
+            let inputs = Inputs {
+                images: &images[image * shard.start..image * shard.end],
+                labels: &labels[label * shard.start..label * shard.end],
+                params: &self.params,
+                states: &mut self.states,
+                batch: shard.len(),
+                first: shard.start,
+                of: batch,
+                seed: plan.seed,
+                step: plan.step,
+            };
+            let values = reference::run(&train.graph, plan.route, &wanted, inputs)?;
+            let rows = values.get(train.loss).expect("the loss is wanted");
+            let sum = |column: usize| rows.iter().skip(column).step_by(2).sum::<f64>();
+            metrics = [metrics[0] + sum(0) / batch as f64, metrics[1] + sum(1)];
+            let is_first = shard.start == 0;
+            train.add_gradients(&values, is_first);
+            if is_first {
+                mean.clone_from(&self.states);
+                continue;
+            }
+            let share = shard.len() as f64 / shard.end as f64;
+            let states = mean.iter_mut().flatten().zip(self.states.iter().flatten());
+            states.for_each(|(mean, state)| *mean += share * (state - *mean));
+        }
+        self.states = mean;
+        self.metrics[plan.step as usize % SLOTS] = metrics.map(|value| value as f32);
         train.update(&mut self.params, &self.states, plan.step, plan.update);
         Ok(())
     }

@@ -648,7 +648,7 @@ impl<'a> Run<'a> {
         report: &mut dyn FnMut(&Event),
     ) -> Result<(), TrainError> {
         let route = self.settings.depth.test_route(self.engine.graph());
-        let size = self.settings.batch_size;
+        let size = self.settings.shard_size();
         let routes = [route];
         let began = Instant::now();
         let (images, engine) = (self.test_images, &mut *self.engine);

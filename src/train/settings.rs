@@ -101,6 +101,9 @@ pub struct Settings {
     pub steps: Option<u32>,
     /// Images in a batch, from 1 to 65536.
     pub batch_size: NonZeroUsize,
+    /// Parts that every batch is cut into, in order, up to its images. They are computed
+    /// one after the other, in the memory of one, and each has a batch norm of its own.
+    pub shards: NonZeroUsize,
     /// How activations and their gradients are stored.
     pub precision: Precision,
     /// Learning rate, from 0 to 1000000.
@@ -173,6 +176,7 @@ impl Default for Settings {
             epochs: 10,
             steps: None,
             batch_size: NonZeroUsize::new(128).expect("not 0"),
+            shards: NonZeroUsize::MIN,
             precision: Precision::F32,
             learning_rate: 0.1,
             schedule: Schedule::Cosine,
@@ -229,6 +233,10 @@ impl Settings {
     /// [`TrainError::Value`] for the first one that is not.
     pub fn check(&self) -> Result<(), TrainError> {
         batch_size(self.batch_size.get())?;
+        if self.shards > self.batch_size {
+            let problem = format!("{} are more than a batch of {} images has", self.shards, self.batch_size);
+            return Err(TrainError::value("shards", problem));
+        }
         if self.epochs == 0 || self.epochs > MOST_EPOCHS {
             let problem = format!("{} is not between 1 and {MOST_EPOCHS}", self.epochs);
             return Err(TrainError::value("epochs", problem));
@@ -312,6 +320,12 @@ impl Settings {
         }
     }
 
+    /// The images of the largest shard: how many are computed at a time, in training and
+    /// in the tests of a run.
+    pub fn shard_size(&self) -> NonZeroUsize {
+        self.batch_size.div_ceil(self.shards)
+    }
+
     /// How `images` training images are divided into batches.
     pub fn batches(&self, images: usize) -> Batches {
         Batches {
@@ -351,6 +365,7 @@ impl Settings {
                     average: self.ema,
                 },
                 mixing: self.mixing,
+                shards: self.shards,
             },
             smoothing: self.label_smoothing,
         }
@@ -391,6 +406,10 @@ mod tests {
             ..Settings::default()
         };
         assert!(settings.check().unwrap_err().to_string().contains("batch size 65537"));
+        assert_eq!(
+            with(|s| s.shards = NonZeroUsize::new(129).unwrap()),
+            "shards 129 are more than a batch of 128 images has"
+        );
         assert_eq!(with(|s| s.epochs = 0), "epochs 0 is not between 1 and 1000000");
         assert!(with(|s| s.steps = Some(0)).contains("steps 0"));
         assert!(with(|s| s.checkpoint_every = Some(0)).contains("checkpoint every 0"));
@@ -462,6 +481,7 @@ mod tests {
                 },
                 warm_up_epochs: Some(1.5),
                 clip_norm: Some(2.0),
+                shards: NonZeroUsize::new(3).unwrap(),
                 ema: Some(0.99),
                 label_smoothing: 0.1,
                 mixing: Mixing {

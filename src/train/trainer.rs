@@ -1,6 +1,8 @@
 //! What do settings need before they can train? Their images, their network
 //! on an adapter, and a directory.
 
+use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use super::tuning::{choose_kernels, replay_run};
 use crate::data::{ImageSet, Split, Splits};
 use crate::gpu::GpuError;
 use crate::models::InputShape;
-use crate::schedule::{Footprint, KernelChoices, ResidentSet, SessionError, Update};
+use crate::schedule::{Footprint, KernelChoices, ResidentSet, SessionError, Update, shards_of};
 use crate::stop::StopToken;
 use crate::tuning::{KernelSource, TuningCache, TuningEvent, TuningKey, Workload};
 
@@ -146,25 +148,24 @@ impl Trainer {
 
     /// That `limit` bytes are too few; `None` where they are enough.
     fn out_of_memory(&mut self, limit: u64) -> Option<TrainError> {
-        let batch = self.settings.batch_size.get();
-        let planned = self.footprint_of(batch)?.total();
+        let [batch, shards] = [self.settings.batch_size, self.settings.shards].map(NonZeroUsize::get);
+        let planned = self.footprint_of(batch, shards)?.total();
         if planned <= limit {
             return None;
         }
-        // The largest batch that fits lies from `fits` to `most`.
-        let (mut fits, mut most) = (0, batch - 1);
-        while fits < most {
-            let middle = (fits + most).div_ceil(2);
-            match self.footprint_of(middle)?.total() <= limit {
-                true => fits = middle,
-                false => most = middle - 1,
-            }
-        }
+        let mut fits = |batch, shards| {
+            let footprint = self.footprint_of(batch, shards);
+            footprint.is_some_and(|footprint| footprint.total() <= limit)
+        };
+        let largest = first(1..batch, |images| !fits(images, shards)) - 1;
+        let more = first(shards + 1..batch + 1, |shards| fits(batch, shards));
         Some(TrainError::OutOfMemory {
             batch,
+            shards,
             planned,
             limit,
-            fits: (fits > 0).then_some(fits),
+            fits: (largest > 0).then_some(largest),
+            fitting_shards: (more <= batch).then_some(more),
         })
     }
 
@@ -178,12 +179,11 @@ impl Trainer {
         source: &KernelSource,
         report: &mut dyn FnMut(&TuningEvent),
     ) -> Result<(), TrainError> {
-        let batch = self.settings.batch_size.get();
-        let per_epoch = self.splits.train.len().div_ceil(batch) as u32;
+        let (_, steps) = self.steps();
         let work = Workload {
             training: true,
-            batch,
-            images: u64::from(self.config.total_steps(per_epoch)) * batch as u64,
+            batch: self.settings.shard_size().get(),
+            images: u64::from(steps) * self.settings.batch_size.get() as u64,
         };
         self.choices = choose_kernels(self.engine.as_mut(), source, &work, report)?;
         Ok(())
@@ -197,12 +197,12 @@ impl Trainer {
     /// The device memory that a run will take, in bytes; `None` on the CPU
     /// reference.
     pub fn footprint(&mut self) -> Option<Footprint> {
-        self.footprint_of(self.settings.batch_size.get())
+        self.footprint_of(self.settings.batch_size.get(), self.settings.shards.get())
     }
 
-    /// The same with batches of `batch` images.
-    fn footprint_of(&mut self, batch: usize) -> Option<Footprint> {
-        let sizes = |set: &ImageSet| {
+    /// The same with batches of `batch` images in `shards` parts.
+    fn footprint_of(&mut self, batch: usize, shards: usize) -> Option<Footprint> {
+        let sizes = |set: &ImageSet, batch: usize| {
             let (full, rest) = (set.len() / batch, set.len() % batch);
             let sizes = [batch, rest].into_iter();
             let sizes = sizes
@@ -210,13 +210,22 @@ impl Trainer {
                 .filter_map(|(size, any)| any.then_some(size));
             sizes.collect::<Vec<_>>()
         };
-        let images = |set: &ImageSet| ResidentSet::footprint(set.len(), [set.channels, set.height, set.width]);
+        let count = NonZeroUsize::new(shards)?;
+        let of_batch = |images: usize| shards_of(images, count).into_iter().map(|shard| shard.len());
         let Splits { train, test, .. } = &self.splits;
+        let mut at_a_time: Vec<usize> = sizes(train, batch).into_iter().flat_map(of_batch).collect();
+        // The order in which a session makes its plans.
+        at_a_time.sort_unstable_by(|a, b| b.cmp(a));
+        at_a_time.dedup();
+        let images = |set: &ImageSet| ResidentSet::footprint(set.len(), [set.channels, set.height, set.width]);
         let session = self.engine.device_session()?;
-        Some(Footprint {
-            images: images(train) + images(test),
-            ..session.footprint(&sizes(train), &sizes(test))
-        })
+        let mut footprint = session.footprint(&at_a_time, &sizes(test, batch.div_ceil(shards)));
+        // A session for one shard has no memory for the sums of several.
+        if shards > 1 && self.settings.shards.get() == 1 {
+            footprint.weights += session.shard_memory();
+        }
+        footprint.images = images(train) + images(test);
+        Some(footprint)
     }
 
     /// The steps of an epoch, and those of the whole run.
@@ -356,6 +365,18 @@ impl Trainer {
         let key = TuningKey::of(session.gpu().info());
         (!self.choices.is_empty()).then(|| TuningCache::of(&key, &self.choices))
     }
+}
+
+/// The first number of `range` from which on `holds` is true; its end where there is none.
+fn first(mut range: Range<usize>, mut holds: impl FnMut(usize) -> bool) -> usize {
+    while !range.is_empty() {
+        let middle = range.start + range.len() / 2;
+        match holds(middle) {
+            true => range.end = middle,
+            false => range.start = middle + 1,
+        }
+    }
+    range.start
 }
 
 /// The shape of a data set's images, and its number of classes.

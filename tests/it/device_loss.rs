@@ -116,12 +116,13 @@ fn too_little_memory_names_peak_limit_and_the_batch_that_fits() {
         .unwrap_or_else(|| panic!("{line}"));
     assert!((1..64).contains(&fits), "{line}");
     assert!(!at("run").join("run.toml").exists());
-    // And it does fit.
+    let shards = line.split("this batch in ").nth(1).and_then(|rest| rest.split(' ').next());
+    let shards = shards.unwrap_or_else(|| panic!("{line}"));
+    // And both do fit.
     let fits = fits.to_string();
-    let mut command = train(
-        &at("fitting"),
-        "memory=20000000",
-        &["--batch-size", &fits, "--steps", "1"],
-    );
-    printed(&mut command);
+    for (name, size) in [("fitting", ["--batch-size", &fits]), ("shards", ["--shards", shards])] {
+        let mut command = train(&at(name), "memory=20000000", &["--batch-size", "64", "--steps", "1"]);
+        command.args(size);
+        printed(&mut command);
+    }
 }

@@ -25,6 +25,8 @@ fn run(graph: &Graph, params: &[Vec<f64>], wanted: &[NodeId]) -> Values {
         params,
         states: &mut states,
         batch: LABELS.len(),
+        first: 0,
+        of: LABELS.len(),
         seed: 0,
         step: 0,
     };

@@ -89,6 +89,8 @@ fn logits(graph: &Graph, params: &[Vec<f64>], route: &Route) -> Vec<f64> {
         params,
         states: &mut states,
         batch: 2,
+        first: 0,
+        of: 2,
         seed: 0,
         step: 0,
     };

@@ -42,6 +42,7 @@ mod report;
 mod resume;
 mod robustness;
 mod shaders;
+mod shards;
 mod signals;
 mod splitting;
 mod studies;

@@ -97,6 +97,8 @@ fn truth(graph: &Graph, route: &Route, tensors: &TensorMap, images: &[f32]) -> V
         params: &params,
         states: &mut states,
         batch: IMAGES,
+        first: 0,
+        of: IMAGES,
         seed: 0,
         step: 0,
     };

@@ -136,6 +136,8 @@ fn gradients(graph: &Graph, wanted: &[NodeId], route: &Route) -> Vec<Vec<f64>> {
         params: &params,
         states: &mut states,
         batch: 2,
+        first: 0,
+        of: 2,
         seed: 9,
         step: 2,
     };

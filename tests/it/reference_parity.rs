@@ -154,6 +154,8 @@ impl Batch {
             params: &self.params,
             states,
             batch: self.labels.len(),
+            first: 0,
+            of: self.labels.len(),
             seed: 0,
             step: 0,
         };

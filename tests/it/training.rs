@@ -135,6 +135,7 @@ impl Case {
         let rules = StepRules {
             update: self.update,
             mixing: self.mixing,
+            ..StepRules::default()
         };
         engine.set_rules(rules).unwrap();
         let route = engine.graph().default_route();
@@ -297,9 +298,12 @@ fn config(name: &str) -> Config {
         // In 16 bits, where the loss scale is divided out before gradients are clipped.
         "half" => Config {
             precision: Precision::F16,
+            shards: 2,
             ..config("adamw")
         },
+        // Of one image, of one and of two.
         "lars" => Config {
+            shards: 3,
             optimizer: OptimizerKind::Lars,
             lr: 0.5,
             clip_norm: Some(2.0),

@@ -225,6 +225,8 @@ impl ReferenceRun {
                 params: &params,
                 states,
                 batch: self.labels.len(),
+                first: 0,
+                of: self.labels.len(),
                 seed: SEED,
                 step: STEP,
             };

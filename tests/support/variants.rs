@@ -341,7 +341,7 @@ pub fn of_models(names: &[String], tuned: &[String], target: &Target) -> Vec<Kno
 }
 
 /// The dispatches of updates by every optimiser, with and without a limit of the norm,
-/// and of moving averages.
+/// of moving averages, and of what puts shards together.
 pub fn updates(scaled: bool, target: &Target) -> Vec<Call> {
     let bytes = 1 << 20;
     let tensor = |start: u64| ArenaTensor {
@@ -372,5 +372,7 @@ pub fn updates(scaled: bool, target: &Target) -> Vec<Call> {
     }
     calls.extend(kernels::average(0.999, bytes, target));
     calls.extend(kernels::exchange(bytes, target));
+    calls.extend(kernels::add_gradients(bytes, target));
+    calls.extend(kernels::average_states(bytes, target));
     calls
 }

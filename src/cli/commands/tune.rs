@@ -35,7 +35,7 @@ pub struct Args {
     /// Number of classes [default: those that the model is made for, 10 or 1000]
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
-    /// Images in a batch [default: 128, or the run's]
+    /// Images in a batch [default: 128, or those of a shard of the run]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// How activations and their gradients are stored [default: f32, or the run's]
@@ -116,13 +116,10 @@ fn tuning_target(args: &Args) -> Result<TuningTarget, CliError> {
             let run = RunDirectory::open(path)?;
             run.read_model()?;
             let config = run.read_config()?;
-            let input = input_of(&config.settings()?.load()?.train);
-            (
-                config.model.parse()?,
-                input,
-                config.batch_size as usize,
-                config.precision,
-            )
+            let settings = config.settings()?;
+            let input = input_of(&settings.load()?.train);
+            let images = settings.shard_size().get();
+            (config.model.parse()?, input, images, config.precision)
         }
         (None, None) => {
             return Err(CliError::argument("give the name of a model, or a run: --run DIR"));
