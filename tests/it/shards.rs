@@ -163,7 +163,6 @@ fn shards_on_a_device_are_those_of_the_reference() {
         let update = Update { lr, ..UPDATE };
         let [found, truth] = [&mut device as &mut dyn Engine, &mut reference].map(|engine| {
             initialise(engine, 5);
-            engine.start_average();
             run(engine, rules, update, &routes)
         });
         let (error, what) = worst(&found, &truth);
