@@ -191,7 +191,9 @@ fn hint(error: &TrainError) -> Option<&'static str> {
             error: CacheError::Older | CacheError::Newer,
             ..
         }) => "`residua tune MODEL` tunes again, `residua tune --export FILE` writes the result to a file",
-        TrainError::OutOfMemory { .. } => "set them with --batch-size or --shards; --recompute blocks and --precision f16 need less",
+        TrainError::OutOfMemory { .. } => {
+            "set them with --batch-size or --shards; --recompute blocks and --precision f16 need less"
+        }
         TrainError::Model(ModelError::UnknownModel { .. }) => "`residua models` lists those of the literature",
         TrainError::Unsaid {
             what: Unsaid::Model, ..

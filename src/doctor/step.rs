@@ -1,14 +1,16 @@
 //! Does a whole training step compute what the f64 reference computes? It has the
 //! kernels that no single operation has: those that gather images and mix them, record
-//! losses, update parameters by every optimiser, average them, and adapt the loss scale.
+//! losses, put shards together, update parameters by every optimiser, average them, and
+//! adapt the loss scale.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::cases::Outcome;
 use super::trial::relative_distance;
 use crate::data::{Draw, ImageSet, Mixing, Normalization, Padding, Split};
 use crate::gpu::Gpu;
-use crate::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, ParamId, Precision};
+use crate::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, ParamId, Precision, StateId};
 use crate::kernels::{Optimizer, UpdateRule};
 use crate::models::Network;
 use crate::random::{Philox, Stream};
@@ -20,7 +22,7 @@ const DIMS: [usize; 3] = [3, 8, 8];
 const CLASSES: usize = 4;
 const STEPS: u32 = 2;
 const WEIGHTS: Init = Init::Normal(0.2);
-/// Largest relative distance of the parameters and momenta after the steps: in 16 bits
+/// Largest relative distance of parameters, momenta and running statistics after the steps: in 16 bits
 /// the roundings of all layers add up.
 const TOLERANCE: f64 = 1e-4;
 const TOLERANCE_F16: f64 = 0.05;
@@ -56,13 +58,18 @@ fn ways() -> [Way; 3] {
         (
             "adamw, clipped and averaged, on mixed images",
             1e-3,
-            StepRules { update: adamw, mixing },
+            StepRules {
+                update: adamw,
+                mixing,
+                ..StepRules::default()
+            },
         ),
         (
-            "lars, clipped",
+            "lars, clipped, in three shards",
             0.05,
             StepRules {
                 update: lars,
+                shards: NonZeroUsize::new(3).expect("not 0"),
                 ..StepRules::default()
             },
         ),
@@ -73,7 +80,7 @@ fn ways() -> [Way; 3] {
 type Trained = (Vec<[f32; 2]>, Vec<Vec<f64>>);
 
 /// Takes a few steps on `gpu` and in the reference in every way, on images of `seed`,
-/// and compares losses, parameters and momenta.
+/// and compares losses, parameters, momenta and running statistics.
 ///
 /// # Errors
 /// Where the device fails.
@@ -125,6 +132,9 @@ pub fn examine(gpu: &Arc<Gpu>, seed: u64, precision: Precision) -> Result<Outcom
         for id in (0..engine.graph().params.len()).map(ParamId) {
             values.push(engine.param(id)?);
             values.push(engine.momentum(id)?);
+        }
+        for id in (0..engine.graph().states.len()).map(StateId) {
+            values.push(engine.state(id)?);
         }
         engine.exchange_average();
         for id in (0..engine.graph().params.len()).map(ParamId) {

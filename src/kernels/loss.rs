@@ -85,7 +85,7 @@ pub fn soft_cross_entropy_gradient(
         .bind(8, Operand::Input(1), TARGET_BYTES * batch as u64)
         .bind(3, Operand::Output, logits.bytes(batch))
         .bind(6, Operand::Step, STEP_BYTES)
-    .bind(7, Operand::LossScale, LOSS_SCALE_BYTES)
+        .bind(7, Operand::LossScale, LOSS_SCALE_BYTES)
         .over(batch, WORKGROUP_SIZE, target);
     Lowered::calls(vec![call])
 }

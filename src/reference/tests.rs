@@ -408,7 +408,7 @@ fn the_loss_counts_wrong_images_and_ties_go_to_the_first() {
     let rows = loss::cross_entropy(&[0.0, 0.0, 1000.0, 0.0], &[1, 0], 2);
     assert!((rows[0] - 2f64.ln()).abs() < 1e-15);
     assert_eq!(rows[1..], [1.0, 0.0, 0.0]);
-    let gradient = loss::cross_entropy_grad(&[0.0, 0.0], &[1], 2);
+    let gradient = loss::cross_entropy_grad(&[0.0, 0.0], &[1], 2, 1);
     assert!((gradient[0] - 0.5).abs() < 1e-15 && (gradient[1] + 0.5).abs() < 1e-15);
 }
 
@@ -461,7 +461,7 @@ fn nan_and_infinity_are_kept_as_in_pytorch() {
     ] {
         let found = loss::cross_entropy(&logits, &[0], 2);
         assert_eq!(bits(&found), bits(&[loss, 1.0]), "{logits:?}");
-        let gradient = loss::cross_entropy_grad(&logits, &[0], 2);
+        let gradient = loss::cross_entropy_grad(&logits, &[0], 2, 1);
         let all_nan = gradient.iter().all(|value| value.is_nan());
         assert_eq!(all_nan, loss.is_nan(), "{logits:?}: {gradient:?}");
     }

@@ -28,8 +28,8 @@ use crate::graph::{
     Active, Graph, Mode, NodeId, Op, Param, ParamId, Precision, Recompute, Route, RouteError, StateId, TARGET_WORDS,
 };
 use crate::kernels::{
-    BatchPart, GatherChanges, ImageDims, LossScale, Operand, STEP_BYTES, Segments, StepMix, StepRecord, UpdateRule, average,
-    exchange, record, update, update_loss_scale,
+    BatchPart, GatherChanges, ImageDims, LossScale, Operand, STEP_BYTES, Segments, StepMix, StepRecord, UpdateRule,
+    average, exchange, record, update, update_loss_scale,
 };
 
 /// The number of steps whose metrics stay on the device until they are read.

@@ -234,7 +234,10 @@ impl Settings {
     pub fn check(&self) -> Result<(), TrainError> {
         batch_size(self.batch_size.get())?;
         if self.shards > self.batch_size {
-            let problem = format!("{} are more than a batch of {} images has", self.shards, self.batch_size);
+            let problem = format!(
+                "{} are more than a batch of {} images has",
+                self.shards, self.batch_size
+            );
             return Err(TrainError::value("shards", problem));
         }
         if self.epochs == 0 || self.epochs > MOST_EPOCHS {

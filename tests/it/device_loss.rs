@@ -116,7 +116,10 @@ fn too_little_memory_names_peak_limit_and_the_batch_that_fits() {
         .unwrap_or_else(|| panic!("{line}"));
     assert!((1..64).contains(&fits), "{line}");
     assert!(!at("run").join("run.toml").exists());
-    let shards = line.split("this batch in ").nth(1).and_then(|rest| rest.split(' ').next());
+    let shards = line
+        .split("this batch in ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
     let shards = shards.unwrap_or_else(|| panic!("{line}"));
     // And both do fit.
     let fits = fits.to_string();

@@ -17,9 +17,7 @@ use residua::graph::{Conv, Graph, Init, Mode, ParamId, Precision, ResidualBlock,
 use residua::kernels::{LossScale, Optimizer, UpdateRule};
 use residua::models::{InputShape, ModelSpec, Network};
 use residua::schedule::Update;
-use residua::train::{
-    Depth, DepthRule, DeviceEngine, Engine, ReferenceEngine, Split, StepPlan, StepRules, initialise,
-};
+use residua::train::{Depth, DepthRule, DeviceEngine, Engine, ReferenceEngine, Split, StepPlan, StepRules, initialise};
 
 const SIDE: usize = 8;
 /// The last batch has fewer images than there are shards.
@@ -106,7 +104,10 @@ fn run(engine: &mut dyn Engine, rules: StepRules, update: Update, routes: &[Rout
         found.push((format!("gradient of {name}"), engine.gradient(id).unwrap()));
     }
     for index in 0..engine.graph().states.len() {
-        found.push((format!("average of state {index}"), engine.state(StateId(index)).unwrap()));
+        found.push((
+            format!("average of state {index}"),
+            engine.state(StateId(index)).unwrap(),
+        ));
     }
     engine.exchange_average();
     for index in 0..engine.graph().params.len() {
@@ -167,7 +168,10 @@ fn shards_on_a_device_are_those_of_the_reference() {
         });
         let (error, what) = worst(&found, &truth);
         println!("{shards} shards, {optimizer:?}: {what} is off by {error:.1e}");
-        assert!(error < 2e-5, "{shards} shards, {optimizer:?}: {what} is off by {error:.1e}");
+        assert!(
+            error < 2e-5,
+            "{shards} shards, {optimizer:?}: {what} is off by {error:.1e}"
+        );
     }
 }
 
@@ -227,7 +231,12 @@ fn without_batch_norm_any_number_of_shards_draws_and_computes_the_same() {
         for (index, values) in fixture::params(engine.graph()).iter().enumerate() {
             engine.set_param(ParamId(index), values);
         }
-        run(&mut engine, rules(UpdateRule::default(), mixing, shards), UPDATE, &routes)
+        run(
+            &mut engine,
+            rules(UpdateRule::default(), mixing, shards),
+            UPDATE,
+            &routes,
+        )
     };
     let whole = of(1);
     for shards in [2, 3, 4, 16] {
@@ -360,11 +369,17 @@ fn batch_norm_of_a_shard_is_that_of_pytorch_on_as_many_images() {
         };
         let metrics = engine.metrics(0..1).unwrap();
         close("loss", &metrics[0][..1], &numbers(&truth["loss"]));
-        close("running statistics", &engine.state(StateId(0)).unwrap(), &numbers(&truth["running"]));
+        close(
+            "running statistics",
+            &engine.state(StateId(0)).unwrap(),
+            &numbers(&truth["running"]),
+        );
         for index in 0..engine.graph().params.len() {
             let param = engine.graph().params[index].clone();
             let tensors = param.tensors().into_iter();
-            let expected: Vec<f64> = tensors.flat_map(|(tensor, _)| numbers(&truth["gradients"][&tensor])).collect();
+            let expected: Vec<f64> = tensors
+                .flat_map(|(tensor, _)| numbers(&truth["gradients"][&tensor]))
+                .collect();
             close(&param.name, &engine.gradient(ParamId(index)).unwrap(), &expected);
         }
     }
@@ -375,8 +390,18 @@ fn a_run_in_shards_needs_less_memory_and_has_the_same_batches() {
     let folder = tempfile::tempdir().unwrap();
     let train = |extra: &[&str]| {
         let mut command = program("residua");
-        command.current_dir(folder.path()).env("RESIDUA_TEST_DEVICE", "kind=discrete");
-        command.args(["train", "--model", "resnet8", "--data", "synthetic:30,8", "--epochs", "1"]);
+        command
+            .current_dir(folder.path())
+            .env("RESIDUA_TEST_DEVICE", "kind=discrete");
+        command.args([
+            "train",
+            "--model",
+            "resnet8",
+            "--data",
+            "synthetic:30,8",
+            "--epochs",
+            "1",
+        ]);
         command.args(["--batch-size", "20", "--no-autotune", "--log-steps", "--out", "run"]);
         command.args(extra);
         command
@@ -392,23 +417,43 @@ fn a_run_in_shards_needs_less_memory_and_has_the_same_batches() {
     let output = command.output().unwrap();
     let notes = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{notes}");
-    assert!(notes.contains("batch norm has the statistics of 3 to 4 images"), "{notes}");
+    assert!(
+        notes.contains("batch norm has the statistics of 3 to 4 images"),
+        "{notes}"
+    );
     let trained: Value = serde_json::from_slice(&output.stdout).unwrap();
     let run = folder.path().join("run");
     assert!(fs::read_to_string(run.join("run.toml")).unwrap().contains("shards = 6"));
     // Two steps, of 20 images and of 10.
     assert_eq!(fs::read_to_string(run.join("steps.csv")).unwrap().lines().count(), 3);
-    let evaluated = json(program("residua").args(["eval", "--json", "--no-autotune", "--run"]).arg(&run));
+    let evaluated = json(
+        program("residua")
+            .args(["eval", "--json", "--no-autotune", "--run"])
+            .arg(&run),
+    );
     let (found, truth) = (evaluated["loss"].as_f64(), trained["test_loss"].as_f64());
-    assert!((found.unwrap() / truth.unwrap() - 1.0).abs() < 1e-5, "{found:?} and {truth:?}");
+    assert!(
+        (found.unwrap() / truth.unwrap() - 1.0).abs() < 1e-5,
+        "{found:?} and {truth:?}"
+    );
     // A run goes on with its own shards only.
     let mut resumed = program("residua");
     let resumed = resumed.args(["train", "--shards", "2", "--resume"]).arg(&run);
     assert!(failure(resumed).1.contains("--shards cannot be changed with --resume"));
     let planned = |extra: &[&str]| {
         let mut command = program("residua");
-        command.args(["train", "--dry-run", "--json", "--model", "resnet8", "--data", "synthetic:30,8"]);
-        json(command.args(["--batch-size", "20"]).args(extra))["memory"].as_u64().unwrap()
+        command.args([
+            "train",
+            "--dry-run",
+            "--json",
+            "--model",
+            "resnet8",
+            "--data",
+            "synthetic:30,8",
+        ]);
+        json(command.args(["--batch-size", "20"]).args(extra))["memory"]
+            .as_u64()
+            .unwrap()
     };
     let (one, six) = (planned(&[]), planned(&["--shards", "6"]));
     assert!(six < one / 2, "{six} and {one} bytes");
