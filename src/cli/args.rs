@@ -74,7 +74,8 @@ pub struct NetworkArgs {
     /// Directory of a run [default: without --weights, the newest run under runs/]
     #[arg(long, value_name = "DIR", conflicts_with = "weights")]
     pub run: Option<PathBuf>,
-    /// The run's last weights, or its best: those with the smallest test error
+    /// The run's last weights, or its best: those with the smallest test error, or
+    /// validation error where the run has validation images
     #[arg(long, value_name = "WHICH", default_value = "last", value_parser = ["last", "best"])]
     pub checkpoint: String,
     /// Weights file (.safetensors, or .pth of PyTorch); parameter names of other

@@ -29,7 +29,7 @@ use crate::shown::shown_path;
 use crate::studies::Comparison;
 use crate::train::{
     Config, Decay, Depth, DepthPer, DepthRule, EpochRow, Event, OptimizerKind, ReadWeights, Record, Run, RunDirectory,
-    Settings, TrainError, Trainer, absolute_data, input_of, only_model, read_config,
+    Settings, TestResult, TrainError, Trainer, absolute_data, input_of, only_model, read_config,
 };
 use crate::tuning::{KernelSource, read_tuning_file};
 use crate::weights::{self, NameOptions, Rename, WeightsError};
@@ -206,6 +206,12 @@ pub struct SettingArgs {
     /// Use only the first N test images [default: all]
     #[arg(long, value_name = "N")]
     limit_test: Option<usize>,
+    /// Hold N training images out, drawn by the seed: after each epoch they are evaluated
+    /// instead of the test images, the best weights are those with the smallest error on
+    /// them, and the test images are evaluated once at the end, with these weights
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    validation: Option<usize>,
     /// Weights file to start from; model, normalisation and stochastic depth are
     /// those that the file says, unless they are given; with another number of
     /// classes, the last layer starts anew [default: drawn from the seed]
@@ -534,6 +540,9 @@ fn dry_run(args: &TrainArgs) -> Result<String, CliError> {
             "seconds_per_step": seconds,
             "seconds": all,
         });
+        if let Some(validation) = &trainer.splits.validation {
+            plan["validation_images"] = validation.len().into();
+        }
         if let Some(planned) = planned {
             plan["memory"] = planned.total().into();
         }
@@ -541,8 +550,10 @@ fn dry_run(args: &TrainArgs) -> Result<String, CliError> {
     }
     let settings = toml::to_string(config).map_err(CliError::argument)?;
     let memory = planned.map_or_else(String::new, |planned| format!("{}\n", memory_in_words(&planned)));
+    let held = trainer.splits.validation.as_ref();
+    let held = held.map_or_else(String::new, |held| format!(", {} held out for validation", held.len()));
     Ok(format!(
-        "{settings}\n{} ({parameters} parameters) on {}\n{memory}{steps} steps, {per_epoch} in an epoch of {} images\n\
+        "{settings}\n{} ({parameters} parameters) on {}\n{memory}{steps} steps, {per_epoch} in an epoch of {} images{held}\n\
          time: {} a step, {} in all, without tests\n",
         config.model_name(),
         trainer.engine.name(),
@@ -628,11 +639,13 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
     if trainer.splits.measured && config.mean.is_none() && config.std.is_none() {
         note_measured(&trainer.splits.normalization, "training");
     }
+    let held = trainer.splits.validation.as_ref();
     note(format_args!(
-        "{} ({} parameters) on {} training and {} test images of {}, by {}",
+        "{} ({} parameters) on {} training{} and {} test images of {}, by {}",
         settings.model,
         trainer.engine.graph().parameter_count(),
         trainer.splits.train.len(),
+        held.map_or_else(String::new, |held| format!(", {} validation", held.len())),
         trainer.splits.test.len(),
         config.data,
         made_by.adapter
@@ -667,11 +680,11 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         note(format_args!("{}", memory_in_words(&planned)));
     }
     let mut attempts = Attempts::new(args.auto_resume);
-    let epochs = loop {
+    let Ended { epochs, test: tested } = loop {
         let mut begun_at = 0;
         let trained = train_once(args, &mut trainer, &directory, resume, &mut begun_at);
         let error = match trained {
-            Ok(epochs) => break epochs,
+            Ok(ended) => break ended,
             Err(TrainingEnd { error, done, of }) => match error.is_lost() && attempts.allow(begun_at) {
                 true => error,
                 false => {
@@ -698,7 +711,10 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
         .device_session()
         .and_then(|session| session.gpu().reported());
     let test = &trainer.splits.test;
-    let wrong = (last.test_error * test.len() as f64).round() as usize;
+    let wrong = match &tested {
+        Some(tested) => tested.wrong,
+        None => (last.test_error * test.len() as f64).round() as usize,
+    };
     let preparation = settings.data.preparation();
     let beside = settings
         .model
@@ -722,12 +738,32 @@ pub fn train(args: &TrainArgs) -> Result<String, CliError> {
                 "reserved": reported.map(|reported| reported.reserved),
             })),
         });
+        if let Some(tested) = &tested {
+            // Evaluated after each epoch, and the test of the best weights.
+            results["validation_loss"] = last.test_loss.into();
+            results["validation_error"] = last.test_error.into();
+            results["best_validation_error"] = tested.validation_error.into();
+            results["best_epoch"] = tested.epoch.into();
+            results["test_loss"] = tested.loss.into();
+            results["test_error"] = tested.error.into();
+            // No other epoch was tested.
+            results.as_object_mut().map(|results| results.remove("best_test_error"));
+        }
         if let Some(beside) = beside {
             results["published"] = beside.json();
         }
         return json_line(&results);
     }
     let beside = beside.map_or_else(String::new, |beside| format!("{}\n", beside.line()));
+    if let Some(tested) = tested {
+        return Ok(format!(
+            "{}: test error {:.2} %, by the weights of epoch {}, whose validation error of {:.2} % is the smallest\n{beside}",
+            shown_path(directory.path()),
+            100.0 * tested.error,
+            tested.epoch,
+            100.0 * tested.validation_error
+        ));
+    }
     Ok(format!(
         "{}: test error {:.2} % (best epoch {:.2} %)\n{beside}",
         shown_path(directory.path()),
@@ -798,15 +834,22 @@ impl<E: Into<TrainError>> From<E> for TrainingEnd {
     }
 }
 
-/// Starts or resumes a run and trains to its end; gives its epochs. `begun_at` becomes
-/// the step at which it begins.
+/// What a training that came to its end gives.
+struct Ended {
+    epochs: Vec<EpochRow>,
+    /// The test of the best weights, where there are validation images.
+    test: Option<TestResult>,
+}
+
+/// Starts or resumes a run and trains to its end. `begun_at` becomes the step at which
+/// it begins.
 fn train_once(
     args: &TrainArgs,
     trainer: &mut Trainer,
     directory: &RunDirectory,
     resume: bool,
     begun_at: &mut u32,
-) -> Result<Vec<EpochRow>, TrainingEnd> {
+) -> Result<Ended, TrainingEnd> {
     let mut run = match resume {
         true => trainer.resume(directory)?,
         false => trainer.start(directory)?,
@@ -832,7 +875,10 @@ fn train_once(
             loss.scale, loss.skipped, of
         ));
     }
-    Ok(run.epochs().to_vec())
+    Ok(Ended {
+        epochs: run.epochs().to_vec(),
+        test: run.test().cloned(),
+    })
 }
 
 /// Says the mean and standard deviation that were measured on images.
@@ -868,6 +914,7 @@ fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), TrainError> {
     bar.set_position(u64::from(done));
     bar.reset_eta();
     let images = run.images_per_step();
+    let evaluated = run.evaluated();
     let mut compiling = true;
     let trained = run.train(|event| {
         match event {
@@ -890,7 +937,7 @@ fn follow(run: &mut Run, mut lines: LogLines) -> Result<(), TrainError> {
         }
         Event::Epoch(row) => bar.suspend(|| {
             note(format_args!(
-                "epoch {:3}: loss {:.4}, error {:6.2} % · test loss {:.4}, error {:6.2} % · lr {:.4} · {:.0} images/s",
+                "epoch {:3}: loss {:.4}, error {:6.2} % · {evaluated} loss {:.4}, error {:6.2} % · lr {:.4} · {:.0} images/s",
                 row.epoch,
                 row.train_loss,
                 100.0 * row.train_error,

@@ -61,6 +61,14 @@ pub enum ArgumentError {
         /// `training` or `test`.
         split: &'static str,
     },
+    /// As many validation images as there are training images, or more.
+    #[error("{count} validation images leave none of the {images} training images to train on: hold out fewer")]
+    HeldOut {
+        /// What was asked for.
+        count: usize,
+        /// The training images that there are.
+        images: usize,
+    },
     /// A number of a [`Preparation`](super::Preparation) that is out of its range.
     #[error("{what} {value} is not between {least} and {most} pixels")]
     Preparation {

@@ -17,6 +17,7 @@ mod cifar_python;
 mod decode;
 mod error;
 mod gather;
+mod held_out;
 mod idx;
 #[cfg(feature = "images")]
 mod image_folder;

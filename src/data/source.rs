@@ -50,6 +50,8 @@ pub struct Files {
 pub struct Splits {
     /// The training images.
     pub train: ImageSet,
+    /// Training images that are held out ([`Splits::hold_out`]).
+    pub validation: Option<ImageSet>,
     /// The test images.
     pub test: ImageSet,
     /// The data set's mean and standard deviation.
@@ -135,6 +137,7 @@ impl Source {
             Self::Synthetic { train, test } => Ok(Splits {
                 test: synthetic::generate(Split::Test, test_limit.min(*test), seed),
                 train: synthetic::generate(Split::Train, train_limit.min(*train), seed),
+                validation: None,
                 normalization: synthetic::normalization(),
                 measured: false,
             }),
@@ -146,6 +149,7 @@ impl Source {
                 let (normalization, measured) = normalization(kind, &train);
                 Ok(Splits {
                     train,
+                    validation: None,
                     test,
                     normalization,
                     measured,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::error::StudyError;
 use super::published::{Comparison, comparison_table};
 use crate::report::{Axis, Column, Figure, Item, Layer, Mark, Table};
-use crate::train::{Config, EpochRow, RunDirectory};
+use crate::train::{Config, EpochRow, RunDirectory, TestResult};
 
 /// The settings and results of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,9 @@ pub struct RunCurve {
     pub epochs: Vec<EpochRow>,
     /// What is published for the same network on the same images.
     pub published: Option<Comparison>,
+    /// The test of a run with validation images, which its epochs evaluate; `None` before
+    /// its end.
+    pub test: Option<TestResult>,
 }
 
 impl RunCurve {
@@ -39,7 +42,18 @@ impl RunCurve {
             config: run.read_config()?,
             epochs,
             published: Comparison::of_run(run),
+            test: run.read_test()?,
         })
+    }
+
+    /// Loss and error on the test images: after the last epoch, or by the best weights of a
+    /// run with validation images. `None` where such a run has not come to its end.
+    fn test(&self) -> Option<[f64; 2]> {
+        match (&self.test, self.epochs.last()) {
+            (Some(test), _) => Some([test.loss, test.error]),
+            (None, Some(last)) if self.config.validation == 0 => Some([last.test_loss, last.test_error]),
+            _ => None,
+        }
     }
 
     /// Which blocks ran in training, in words.
@@ -51,11 +65,12 @@ impl RunCurve {
         }
     }
 
-    fn best(&self) -> f64 {
-        self.epochs
-            .iter()
-            .map(|row| row.test_error)
-            .fold(f64::INFINITY, f64::min)
+    /// The smallest test error of an epoch; of a run with validation images, its only one.
+    fn best(&self) -> Option<f64> {
+        match self.config.validation {
+            0 => self.epochs.iter().map(|row| row.test_error).min_by(f64::total_cmp),
+            _ => self.test().map(|[_, error]| error),
+        }
     }
 
     fn seconds(&self) -> f64 {
@@ -70,16 +85,26 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
             .epochs
             .iter()
             .map(|row| {
-                json!({
+                let mut epoch = json!({
                     "epoch": row.epoch, "train_loss": row.train_loss, "train_error": row.train_error,
-                    "test_loss": row.test_loss, "test_error": row.test_error, "lr": row.lr, "seconds": row.seconds,
-                })
+                    "lr": row.lr, "seconds": row.seconds,
+                });
+                let evaluated = if run.config.validation > 0 { "validation" } else { "test" };
+                epoch[format!("{evaluated}_loss")] = row.test_loss.into();
+                epoch[format!("{evaluated}_error")] = row.test_error.into();
+                epoch
             })
             .collect();
         let mut results = json!({
-            "run": run.name, "model": run.config.model, "depth": run.depth(), "best_test_error": run.best(),
-            "epochs": epochs,
+            "run": run.name, "model": run.config.model, "depth": run.depth(), "epochs": epochs,
         });
+        if let Some(best) = run.best() {
+            results["best_test_error"] = best.into();
+        }
+        if let Some(test) = &run.test {
+            results["test_error"] = test.error.into();
+            results["best_epoch"] = test.epoch.into();
+        }
         if let Some(published) = &run.published {
             results["published"] = published.json();
         }
@@ -91,20 +116,18 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
 /// What was found, in one sentence: the run with the smallest test error after
 /// its last epoch, and the one with the largest.
 pub fn curves_finding(runs: &[RunCurve]) -> String {
-    let ends: Vec<(&RunCurve, &EpochRow)> = runs.iter().filter_map(|run| Some((run, run.epochs.last()?))).collect();
-    let by_error = |one: &&(&RunCurve, &EpochRow), other: &&(&RunCurve, &EpochRow)| {
-        one.1.test_error.total_cmp(&other.1.test_error)
-    };
+    let end_of = |run: &RunCurve| Some((run.epochs.last()?.epoch, run.test()?[1]));
+    let ends: Vec<(&RunCurve, (u32, f64))> = runs.iter().filter_map(|run| Some((run, end_of(run)?))).collect();
+    let by_error = |one: &&(&RunCurve, (u32, f64)), other: &&(&RunCurve, (u32, f64))| one.1.1.total_cmp(&other.1.1);
     let (Some(best), Some(worst)) = (ends.iter().min_by(by_error), ends.iter().max_by(by_error)) else {
         return String::new();
     };
-    let end = |(run, row): &(&RunCurve, &EpochRow)| {
+    let end = |(run, (epochs, error)): &(&RunCurve, (u32, f64))| {
         format!(
-            "{} ends with a test error of {:.2} % after {} {}",
+            "{} ends with a test error of {:.2} % after {epochs} {}",
             run.name,
-            100.0 * row.test_error,
-            row.epoch,
-            if row.epoch == 1 { "epoch" } else { "epochs" }
+            100.0 * error,
+            if *epochs == 1 { "epoch" } else { "epochs" }
         )
     };
     match ends.len() {
@@ -191,7 +214,12 @@ fn split_figure(runs: &[RunCurve], quantity: &Quantity) -> Figure {
             "training" => {
                 "Measured during training: on augmented images, with the blocks that ran in each step.".into()
             }
-            _ => "Measured after each epoch, on the test images of the run.".into(),
+            _ => match runs.iter().any(|run| run.config.validation > 0) {
+                true => "Measured after each epoch, on the validation images of the runs that have some, else on the \
+                         test images."
+                    .into(),
+                false => "Measured after each epoch, on the test images of the run.".into(),
+            },
         },
         emphasis: String::new(),
         x: Axis::linear("epoch"),
@@ -241,15 +269,16 @@ fn capitalised(word: &str) -> String {
 fn table(runs: &[RunCurve]) -> Table {
     let row = |run: &RunCurve| -> Option<Vec<Value>> {
         let last = run.epochs.last()?;
+        let [test_loss, test_error] = run.test().map_or([None; 2], |values| values.map(Some));
         Some(vec![
             run.name.clone().into(),
             run.config.model_name().into(),
             run.depth().into(),
             last.epoch.into(),
             last.train_error.into(),
-            last.test_error.into(),
+            test_error.into(),
             last.train_loss.into(),
-            last.test_loss.into(),
+            test_loss.into(),
             last.lr.into(),
             run.best().into(),
             run.seconds().into(),

@@ -47,9 +47,9 @@ impl Comparison {
         Self::on(model, depth, DataSet::of(set, preparation)?, &input, wrong, set.len())
     }
 
-    /// The comparison of a run after its last epoch.
+    /// The comparison of a run after its last epoch; of one with validation images, by
+    /// its test.
     pub fn of_run(run: &RunDirectory) -> Option<Self> {
-        let last = run.read_metrics().ok()?.pop()?;
         let record = Record::of_file(&run.last()).ok()?;
         let data = record.data.as_ref()?;
         let (test, [channels, height, width], classes) = (data.test.as_ref()?, record.input?, record.classes.as_ref()?);
@@ -62,7 +62,10 @@ impl Comparison {
             width,
             classes: classes.len(),
         };
-        let wrong = (last.test_error * test.images as f64).round() as usize;
+        let wrong = match data.validation {
+            Some(_) => run.read_test().ok()??.wrong,
+            None => (run.read_metrics().ok()?.pop()?.test_error * test.images as f64).round() as usize,
+        };
         let model = record.model.as_deref()?.parse().ok()?;
         Self::on(&model, record.depth().ok()?, known, &input, wrong, test.images)
     }
@@ -252,12 +255,15 @@ mod tests {
                 lr: 0.1,
                 images_per_second: 1.0,
                 seconds: 1.0,
+                gradient_norm: None,
+                loss_scale: None,
             };
-            run.write_metrics(&[row]).unwrap();
+            run.write_metrics(&[row], "test").unwrap();
             let data = RecordedData {
                 source: "/somewhere/else".into(),
                 limit_train: None,
                 limit_test: None,
+                validation: None,
                 resize: None,
                 crop: None,
                 pad: None,

@@ -534,6 +534,8 @@ mod tests {
                 lr: 0.1,
                 images_per_second: 100.0 / p,
                 seconds: 1.0,
+                gradient_norm: None,
+                loss_scale: None,
             };
             TrainedPoint {
                 run,
@@ -547,6 +549,7 @@ mod tests {
                 },
                 epochs: [1, 2].map(epoch).to_vec(),
                 diverged: None,
+                test: None,
                 adapter: String::new(),
                 point,
             }

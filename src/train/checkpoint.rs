@@ -43,6 +43,9 @@ pub struct Position {
     /// whose test was stopped before its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untested: Option<[f64; 2]>,
+    /// The norm of the gradients in the last step of such an epoch, where it is finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<f32>,
     /// The step after which that error was measured.
     #[serde(default)]
     pub best_step: u32,

@@ -102,6 +102,8 @@ pub struct Config {
     pub limit_train: Option<usize>,
     /// Use only the first test images, this number of them.
     pub limit_test: Option<usize>,
+    /// Training images that are held out for validation; 0 for none.
+    pub validation: usize,
     /// Weights file to start from.
     pub init: Option<PathBuf>,
     /// The table of tensors of that file to take.
@@ -182,6 +184,7 @@ impl From<&Settings> for Config {
             seed: settings.seed,
             limit_train: settings.limit_train,
             limit_test: settings.limit_test,
+            validation: settings.validation,
             init: settings.init.clone(),
             table: settings.init_names.table.clone(),
             rename: settings.init_names.renames.iter().map(Rename::to_string).collect(),
@@ -290,6 +293,7 @@ impl Config {
             seed,
             limit_train,
             limit_test,
+            validation,
             init,
             table,
             rename,
@@ -359,6 +363,7 @@ impl Config {
             seed: *seed,
             limit_train: *limit_train,
             limit_test: *limit_test,
+            validation: *validation,
             init: init.clone(),
             init_names: NameOptions {
                 table: table.clone(),

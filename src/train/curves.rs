@@ -3,9 +3,9 @@
 use super::directory::EpochRow;
 use crate::report::{Axis, Figure, Layer, Mark, stack};
 
-/// Loss and error by epoch, for training and test images, and the learning rate,
-/// as SVG. `title` names the run.
-pub fn curves(title: &str, rows: &[EpochRow]) -> String {
+/// Loss and error by epoch, for training images and those that are `evaluated` ("test" or
+/// "validation"), and the learning rate, as SVG. `title` names the run.
+pub fn curves(title: &str, rows: &[EpochRow], evaluated: &str) -> String {
     let epochs = rows.last().map_or(1, |row| row.epoch);
     let losses = |row: &EpochRow| (row.train_loss, row.test_loss);
     let errors = |row: &EpochRow| (100.0 * row.train_error, 100.0 * row.test_error);
@@ -21,7 +21,7 @@ pub fn curves(title: &str, rows: &[EpochRow]) -> String {
     let panel = |name: &str, label: &str, values: &dyn Fn(&EpochRow) -> (f64, f64)| {
         let layers = vec![
             line("training", rows, |row| values(row).0),
-            line("test", rows, |row| values(row).1),
+            line(evaluated, rows, |row| values(row).1),
         ];
         figure(name, label, top(rows, values), layers)
     };
@@ -80,10 +80,13 @@ mod tests {
             lr: 0.1,
             images_per_second: 1.0,
             seconds: 1.0,
+            gradient_norm: None,
+            loss_scale: None,
         };
         for epochs in [0, 1, 200] {
             let rows: Vec<EpochRow> = (1..=epochs).map(row).collect();
-            let svg = curves("resnet20 on synthetic", &rows);
+            let svg = curves("resnet20 on synthetic", &rows, "validation");
+            assert_eq!(svg.contains("validation, epoch"), epochs > 0);
             assert_eq!(svg.matches(r#"class="mark""#).count(), 5 * epochs as usize);
         }
     }

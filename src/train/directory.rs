@@ -19,7 +19,9 @@ use crate::models::{ModelError, ModelSpec};
 use crate::shown::shown_sentence;
 use crate::tuning::{TuningCache, read_tuning_file};
 
-const METRICS_HEADER: &str = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds";
+/// The columns of `metrics.csv`, where SET is the images that are evaluated after an
+/// epoch.
+const METRICS_HEADER: &str = "epoch,train_loss,train_error,SET_loss,SET_error,lr,images_per_second,seconds,gradient_norm,loss_scale";
 const STEPS_HEADER: &str = "step,loss,error,lr";
 const GRADIENTS_HEADER: &str = "step,mean_abs_gradient";
 
@@ -28,9 +30,11 @@ const TUNING: &str = "tuning.toml";
 /// The tables of a run, and the figure drawn from them.
 const TABLES: [&str; 4] = ["metrics.csv", "steps.csv", "gradients.csv", "curves.svg"];
 /// The other files of a run beside `run.toml`.
-const OTHERS: [&str; 4] = ["last.safetensors", "best.safetensors", TUNING, DIVERGED];
+const OTHERS: [&str; 5] = ["last.safetensors", "best.safetensors", TUNING, DIVERGED, TEST];
 /// Where a run diverged.
 const DIVERGED: &str = "diverged.toml";
+/// The test of a run with validation images.
+const TEST: &str = "test.toml";
 
 /// A row of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,7 +45,8 @@ pub struct EpochRow {
     pub train_loss: f64,
     /// Their error, a fraction.
     pub train_error: f64,
-    /// Mean loss of the test images after the epoch.
+    /// Mean loss of the test images after the epoch; of the validation images, where the
+    /// run has some.
     pub test_loss: f64,
     /// Their error.
     pub test_error: f64,
@@ -51,6 +56,35 @@ pub struct EpochRow {
     pub images_per_second: f64,
     /// Duration of the epoch with its test, seconds.
     pub seconds: f64,
+    /// Norm of the gradients of all parameters together in the epoch's last step, of the
+    /// loss alone and before it is limited. `None` where gradients overflowed in that
+    /// step, and in rows of older versions.
+    pub gradient_norm: Option<f32>,
+    /// The loss scale after that step: 1 where gradients are stored in 32 bits. `None` in
+    /// rows of older versions.
+    pub loss_scale: Option<f32>,
+}
+
+/// The test of a run with validation images, once at its end: the contents of
+/// `test.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TestResult {
+    /// The epoch after which the validation error was the smallest, from 1. Its weights
+    /// are those that are tested.
+    pub epoch: u32,
+    /// That error, a fraction.
+    pub validation_error: f64,
+    /// Number of test images.
+    pub images: usize,
+    /// Those that are classified wrong.
+    pub wrong: usize,
+    /// `wrong / images`.
+    pub error: f64,
+    /// Mean loss of the test images, nats.
+    pub loss: f64,
+    /// The SHA-256 of `best.safetensors`.
+    pub weights: String,
 }
 
 /// A row of `steps.csv`.
@@ -77,9 +111,25 @@ pub struct GradientRow {
 }
 
 impl EpochRow {
-    /// The row as text, without its last two columns, which depend on how fast
-    /// the computer is at the moment.
+    /// The row as text, without the columns that depend on how fast the computer is at
+    /// the moment.
     pub(super) fn without_time(&self) -> String {
+        // Rows of older versions end before them, and checkpoints have a hash of rows.
+        match (self.gradient_norm, self.loss_scale) {
+            (None, None) => self.errors(),
+            _ => format!("{},{}", self.errors(), self.scales()),
+        }
+    }
+
+    /// The columns that come after those that depend on time. What is not known is NaN, so
+    /// that every cell is a number.
+    fn scales(&self) -> String {
+        let [norm, scale] = [self.gradient_norm, self.loss_scale].map(|value| value.unwrap_or(f32::NAN));
+        format!("{norm},{scale}")
+    }
+
+    /// The columns that come before them.
+    fn errors(&self) -> String {
         let EpochRow {
             epoch,
             train_loss,
@@ -311,7 +361,8 @@ impl RunDirectory {
         self.path.join("last.safetensors")
     }
 
-    /// The weights with the smallest test error of an epoch.
+    /// The weights with the smallest test error of an epoch; with the smallest validation
+    /// error, where the run has validation images.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }
@@ -325,7 +376,7 @@ impl RunDirectory {
 
     /// Removes the tables and events of a run that is begun anew.
     pub(super) fn clear(&self) -> Result<(), TrainError> {
-        let tables = TABLES.into_iter().chain([DIVERGED]).map(|name| self.path.join(name));
+        let tables = TABLES.into_iter().chain([DIVERGED, TEST]).map(|name| self.path.join(name));
         for path in tables.chain(self.event_files()).filter(|path| path.exists()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             std::fs::remove_file(&path)
@@ -400,12 +451,14 @@ impl RunDirectory {
         Ok(read_tuning_file(&self.tuning_path())?)
     }
 
-    /// Writes `metrics.csv`.
-    pub fn write_metrics(&self, rows: &[EpochRow]) -> Result<(), TrainError> {
-        let mut text = format!("{METRICS_HEADER}\n");
+    /// Writes `metrics.csv`; after each epoch, the `evaluated` images ("test" or
+    /// "validation") were evaluated.
+    pub fn write_metrics(&self, rows: &[EpochRow], evaluated: &str) -> Result<(), TrainError> {
+        let mut text = METRICS_HEADER.replace("SET", evaluated) + "\n";
         for row in rows {
             let timed = (row.images_per_second, row.seconds);
-            let _ = writeln!(text, "{},{:.1},{:.2}", row.without_time(), timed.0, timed.1);
+            let (errors, scales) = (row.errors(), row.scales());
+            let _ = writeln!(text, "{errors},{:.1},{:.2},{scales}", timed.0, timed.1);
         }
         Ok(write_atomic(&self.path.join("metrics.csv"), text.as_bytes())?)
     }
@@ -413,6 +466,11 @@ impl RunDirectory {
     /// The rows of `metrics.csv`; none if the file does not exist.
     pub fn read_metrics(&self) -> Result<Vec<EpochRow>, TrainError> {
         self.read_rows("metrics.csv", |cells| {
+            // Older versions have no such column; a value that is not known is NaN.
+            let later = |column: usize| {
+                let value = cells.get(column).map_or(Ok(f32::NAN), |cell| cell.parse::<f32>());
+                value.ok().map(|value| Some(value).filter(|value| !value.is_nan()))
+            };
             Some(EpochRow {
                 epoch: cells.first()?.parse().ok()?,
                 train_loss: cells.get(1)?.parse().ok()?,
@@ -422,8 +480,41 @@ impl RunDirectory {
                 lr: cells.get(5)?.parse().ok()?,
                 images_per_second: cells.get(6)?.parse().ok()?,
                 seconds: cells.get(7)?.parse().ok()?,
+                gradient_norm: later(8)?,
+                loss_scale: later(9)?,
             })
         })
+    }
+
+    /// Writes `test.toml`.
+    pub fn write_test(&self, test: &TestResult) -> Result<(), TrainError> {
+        let text = toml::to_string(test).map_err(|error| self.problem(&error.to_string()))?;
+        Ok(write_atomic(&self.path.join(TEST), text.as_bytes())?)
+    }
+
+    /// The test of a run with validation images; `None` before its end, and for other
+    /// runs.
+    ///
+    /// # Errors
+    /// Where the file is damaged.
+    pub fn read_test(&self) -> Result<Option<TestResult>, TrainError> {
+        let path = self.path.join(TEST);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read_text(&path, SETTINGS_LIMIT).ok();
+        let test = text.and_then(|text| toml::from_str(&text).ok());
+        let damaged = || self.problem(&format!("{TEST} is damaged; remove it to test the run again"));
+        test.map(Some).ok_or_else(damaged)
+    }
+
+    /// Removes `test.toml` of a run that goes on.
+    pub(super) fn remove_test(&self) -> Result<(), TrainError> {
+        let path = self.path.join(TEST);
+        if !path.exists() {
+            return Ok(());
+        }
+        std::fs::remove_file(&path).map_err(|error| self.problem(&format!("the old {TEST} cannot be removed: {error}")))
     }
 
     /// Writes `steps.csv`.
@@ -601,6 +692,56 @@ mod tests {
         run.write_gradients(&[gradient]).unwrap();
         assert_eq!(run.read_gradients().unwrap(), [gradient]);
         assert_eq!(run.read_metrics().unwrap(), []);
+        let row = EpochRow {
+            epoch: 1,
+            train_loss: 2.25,
+            train_error: 0.5,
+            test_loss: 2.5,
+            test_error: 0.75,
+            lr: 0.1,
+            images_per_second: 10.0,
+            seconds: 2.0,
+            gradient_norm: Some(0.1),
+            loss_scale: None,
+        };
+        let rows = [
+            row,
+            EpochRow {
+                gradient_norm: None,
+                loss_scale: Some(65536.0),
+                ..row
+            },
+        ];
+        run.write_metrics(&rows, "validation").unwrap();
+        assert_eq!(run.read_metrics().unwrap(), rows);
+        let text = std::fs::read_to_string(run.path().join("metrics.csv")).unwrap();
+        assert!(text.starts_with("epoch,train_loss,train_error,validation_loss,validation_error,lr,"));
+        assert_eq!(rows[0].without_time(), "1,2.250000,0.500000,2.500000,0.750000,0.1,0.1,NaN");
+        // A table of a version without the last columns, whose rows the checkpoint has.
+        let old = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds\n1,2.25,0.5,2.5,0.75,0.1,10.0,2.00\n";
+        std::fs::write(run.path().join("metrics.csv"), old).unwrap();
+        let row = EpochRow {
+            gradient_norm: None,
+            ..row
+        };
+        assert_eq!(run.read_metrics().unwrap(), [row]);
+        assert_eq!(row.without_time(), "1,2.250000,0.500000,2.500000,0.750000,0.1");
+        let test = TestResult {
+            epoch: 3,
+            validation_error: 0.25,
+            images: 8,
+            wrong: 1,
+            error: 0.125,
+            loss: 0.5,
+            weights: "ab".into(),
+        };
+        assert_eq!(run.read_test().unwrap(), None);
+        run.write_test(&test).unwrap();
+        assert_eq!(run.read_test().unwrap(), Some(test));
+        std::fs::write(run.path().join(TEST), "epoch = 3").unwrap();
+        assert!(run.read_test().unwrap_err().to_string().contains("remove it"));
+        run.remove_test().unwrap();
+        assert_eq!(run.read_test().unwrap(), None);
     }
 
     fn begun(path: &Path) -> RunDirectory {

@@ -33,12 +33,14 @@ pub(super) struct EventLog {
     rows: [usize; 2],
     /// Records that are not on the disk yet.
     waiting: Vec<u8>,
+    /// Which images are evaluated after an epoch: "test" or "validation".
+    evaluated: &'static str,
 }
 
 impl EventLog {
     /// The events of the run in `directory`, which goes on after step `last`: later
-    /// ones are removed.
-    pub(super) fn open(directory: &RunDirectory, last: u32) -> Result<Self, TrainError> {
+    /// ones are removed. After each epoch, it evaluates the `evaluated` images.
+    pub(super) fn open(directory: &RunDirectory, last: u32, evaluated: &'static str) -> Result<Self, TrainError> {
         Ok(EventLog {
             directory: directory.clone(),
             file: None,
@@ -46,6 +48,7 @@ impl EventLog {
             known: directory.keep_events(last)?,
             rows: [0; 2],
             waiting: Vec::new(),
+            evaluated,
         })
     }
 
@@ -95,14 +98,18 @@ impl EventLog {
 
     /// Adds the values of an epoch that ended with `step`.
     pub(super) fn epoch(&mut self, step: u32, row: &EpochRow) {
-        let scalars = [
+        let [loss, error] = ["loss", "error"].map(|what| format!("{what}/{}", self.evaluated));
+        let mut scalars = vec![
             ("loss/train", row.train_loss),
-            ("loss/test", row.test_loss),
+            (&loss[..], row.test_loss),
             ("error/train", row.train_error),
-            ("error/test", row.test_error),
+            (&error[..], row.test_error),
             ("learning_rate", row.lr),
             ("epoch", row.epoch.into()),
         ];
+        let others = [("gradient/norm", row.gradient_norm), ("loss_scale", row.loss_scale)];
+        let known = others.iter().filter_map(|&(tag, value)| Some((tag, value?.into())));
+        scalars.extend(known);
         self.scalars(step, &scalars);
         self.scalars(step, &[("images_per_second", row.images_per_second)]);
     }

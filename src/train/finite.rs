@@ -13,24 +13,15 @@ pub const LOSS: &str = "the loss";
 
 /// An image for which a network computes values that are not finite.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("image {image} of the {} images gives values that are not finite, first in {place}", self.set())]
+#[error("image {image} of the {set} images gives values that are not finite, first in {place}")]
 pub struct NotFinite {
-    /// The set of the image.
-    pub split: Split,
+    /// The set of the image: "training", "test" or "validation".
+    pub set: &'static str,
     /// Its index in the set, from 0.
     pub image: usize,
     /// Where the first value is that is not finite: "the output of layer1.0.bn1",
     /// "the sum of block layer1.0", "the loss".
     pub place: String,
-}
-
-impl NotFinite {
-    fn set(&self) -> &'static str {
-        match self.split {
-            Split::Train => "training",
-            Split::Test => "test",
-        }
-    }
 }
 
 /// Refuses results of the images of `split`, in the order of the set, where a loss
@@ -83,7 +74,11 @@ pub fn locate(engine: &mut dyn Engine, split: Split, image: usize, route: &Route
     let mut found = places.into_iter().zip(values);
     let first = found.find(|(_, values)| !values.iter().all(|value| value.is_finite()));
     let place = first.map_or_else(|| LOSS.to_string(), |((place, _), _)| place);
-    Ok(NotFinite { split, image, place })
+    let set = match split {
+        Split::Train => "training",
+        Split::Test => "test",
+    };
+    Ok(NotFinite { set, image, place })
 }
 
 /// The images, every named layer and the sum of every block, in the order of the

@@ -4,6 +4,8 @@
 //! et al. 2016 (section 5) report that its mean magnitude stays larger with
 //! stochastic depth.
 
+use super::TrainError;
+use super::engine::Engine;
 use crate::graph::{Graph, ParamId, ParamKind};
 
 /// The number of steps in an epoch whose gradient is read: a read waits for the
@@ -22,6 +24,22 @@ pub fn is_sampled(position: u32, per_epoch: u32) -> bool {
 pub fn first_convolution(graph: &Graph) -> Option<ParamId> {
     let is_convolution = |param: &crate::graph::Param| param.kind == ParamKind::ConvWeight;
     graph.params.iter().position(is_convolution).map(ParamId)
+}
+
+/// The norm of the gradients of all parameters together in the last step, of the loss
+/// alone and before it is limited; `None` where a gradient is not finite. It is read
+/// once for an epoch: no kernel of a step computes it.
+///
+/// # Errors
+/// Where the device fails.
+pub fn norm(engine: &mut dyn Engine) -> Result<Option<f32>, TrainError> {
+    let mut sum = 0.0;
+    for index in 0..engine.graph().params.len() {
+        let squares = |values: Vec<f32>| values.into_iter().map(|value| f64::from(value).powi(2)).sum::<f64>();
+        sum += squares(engine.gradient(ParamId(index))?);
+    }
+    let norm = sum.sqrt() as f32;
+    Ok(norm.is_finite().then_some(norm))
 }
 
 /// The mean absolute value; 0 for no values.

@@ -37,7 +37,7 @@ pub use classification::{
 pub use config::Config;
 pub use curves::curves;
 pub use depth::{Depth, DepthPer, DepthRule};
-pub use directory::{EpochRow, Extension, GradientRow, MadeBy, RunDirectory, StepRow, read_config};
+pub use directory::{EpochRow, Extension, GradientRow, MadeBy, RunDirectory, StepRow, TestResult, read_config};
 pub use engine::{BatchRef, DeviceEngine, Engine, Scores, StepPlan, StepRules};
 pub use error::{TrainError, Unsaid};
 pub use evaluate::{BatchReceiver, Outcome, evaluate, evaluate_with_logits, rank_images, read_activations};

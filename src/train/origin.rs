@@ -38,7 +38,8 @@ pub struct Origin {
     adapter: String,
     /// The settings, as `run.toml` has them, without the free ones.
     settings: BTreeMap<String, String>,
-    /// Hashes of labels and sizes of the training and the test images.
+    /// Hashes of labels and sizes: of the training images, with those that are held out
+    /// after a space, and of the test images.
     images: [String; 2],
     /// A hash of the kernels in `tuning.toml`.
     kernels: String,
@@ -59,11 +60,15 @@ impl Origin {
     /// What a run of `config` depends on.
     pub fn new(config: &Config, made_by: &MadeBy, splits: &Splits, kernels: &TuningCache) -> Self {
         let per_epoch = splits.train.len().div_ceil((config.batch_size as usize).max(1));
+        let mut trained_on = splits.train.fingerprint();
+        if let Some(validation) = &splits.validation {
+            trained_on = format!("{trained_on} {}", validation.fingerprint());
+        }
         Origin {
             version: made_by.version.clone(),
             adapter: made_by.adapter.clone(),
             settings: settings_of(config),
-            images: [splits.train.fingerprint(), splits.test.fingerprint()],
+            images: [trained_on, splits.test.fingerprint()],
             kernels: hash_of_kernels(kernels),
             steps: config.total_steps(per_epoch as u32),
         }

@@ -76,6 +76,9 @@ pub struct RecordedData {
     /// Only the first test images, this number of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_test: Option<usize>,
+    /// Training images that were held out for validation, drawn by the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<usize>,
     /// Pixels, or height and width, that images were scaled to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<String>,
@@ -213,6 +216,7 @@ impl Record {
                 source: absolute_data(&config.data),
                 limit_train: config.limit_train,
                 limit_test: config.limit_test,
+                validation: (config.validation > 0).then_some(config.validation),
                 resize: config.resize.clone(),
                 crop: config.crop,
                 pad: config.pad,

@@ -9,12 +9,12 @@ use super::TrainError;
 use super::checkpoint::{self, Checkpoint, Position};
 use super::config::Config;
 use super::curves::curves;
-use super::directory::{EpochRow, Extension, GradientRow, RunDirectory, StepRow};
+use super::directory::{EpochRow, Extension, GradientRow, RunDirectory, StepRow, TestResult};
 use super::engine::{Engine, StepPlan};
-use super::evaluate::evaluate;
+use super::evaluate::{Outcome, evaluate};
 use super::events::EventLog;
-use super::finite::locate;
-use super::gradient_log::{first_convolution, is_sampled, mean_abs};
+use super::finite::{NotFinite, locate};
+use super::gradient_log::{first_convolution, is_sampled, mean_abs, norm};
 use super::init::initialise;
 use super::origin::{Origin, TableRows};
 use super::rate::Rate;
@@ -58,11 +58,14 @@ pub struct Run<'a> {
     notes: Vec<String>,
     batches: Batches,
     rate: Rate,
-    test_images: usize,
+    splits: &'a Splits,
+    normalization: Normalization,
     position: Position,
     epochs: Vec<EpochRow>,
     steps: Vec<StepRow>,
     gradients: Vec<GradientRow>,
+    /// The test of the best weights, where there are validation images.
+    test: Option<TestResult>,
     /// Steps whose metrics have been read.
     read: u32,
     /// Rows of `steps.csv` on the disk; `None` before the table is written.
@@ -103,13 +106,13 @@ impl<'a> Run<'a> {
         config: &'a Config,
         settings: Settings,
         directory: RunDirectory,
-        splits: &Splits,
+        splits: &'a Splits,
         origin: Origin,
         begin: Begin,
     ) -> Result<Self, TrainError> {
         let normalization: Normalization = config.normalization(&splits.normalization)?;
         engine.load(Split::Train, &splits.train, &normalization)?;
-        engine.load(Split::Test, &splits.test, &normalization)?;
+        engine.load(Split::Test, splits.evaluated(), &normalization)?;
         let batches = settings.batches(splits.train.len());
         let per_epoch = batches.per_epoch() as u32;
         let steps = config.total_steps(per_epoch);
@@ -130,11 +133,13 @@ impl<'a> Run<'a> {
             notes: Vec::new(),
             batches,
             rate,
-            test_images: splits.test.len(),
+            splits,
+            normalization,
             position: Position::default(),
             epochs: Vec::new(),
             steps: Vec::new(),
             gradients: Vec::new(),
+            test: None,
             read: 0,
             written: None,
             compiled: HashSet::new(),
@@ -373,7 +378,22 @@ impl<'a> Run<'a> {
         &self.epochs
     }
 
-    /// Trains to the end; reports each step and each epoch to `report`.
+    /// Which images are evaluated after each epoch: "test" or "validation".
+    pub fn evaluated(&self) -> &'static str {
+        match self.splits.validation {
+            Some(_) => "validation",
+            None => "test",
+        }
+    }
+
+    /// The test of the best weights at the end of the run; `None` without validation
+    /// images, whose run is tested after each epoch.
+    pub fn test(&self) -> Option<&TestResult> {
+        self.test.as_ref()
+    }
+
+    /// Trains to the end; reports each step and each epoch to `report`. Where there are
+    /// validation images, the network then has the best weights, and the test images.
     ///
     /// # Errors
     /// Where training diverges, the device fails, or a file cannot be written;
@@ -382,6 +402,9 @@ impl<'a> Run<'a> {
     /// finished, and the run continues from there when it is resumed.
     pub fn train(&mut self, mut report: impl FnMut(&Event)) -> Result<(), TrainError> {
         let per_epoch = self.rate.steps_per_epoch;
+        if self.position.step < self.rate.steps {
+            self.directory.remove_test()?;
+        }
         self.begin_events()?;
         if let Some([images_per_second, seconds]) = self.position.untested {
             let epoch = (self.position.step - 1) / per_epoch;
@@ -391,7 +414,61 @@ impl<'a> Run<'a> {
             let epoch = self.position.step / per_epoch;
             self.train_epoch(epoch, &mut report)?;
         }
+        self.test_best()
+    }
+
+    /// Tests the weights with the smallest validation error, once at the end.
+    fn test_best(&mut self) -> Result<(), TrainError> {
+        let (Some(_), Some(validation_error)) = (&self.splits.validation, self.position.best_error) else {
+            return Ok(());
+        };
+        let best = self.directory.best();
+        let weights = weights::hash(&best)?;
+        self.test = self.directory.read_test()?.filter(|known| known.weights == weights);
+        if self.test.is_some() {
+            return Ok(());
+        }
+        let tensors = weights::read(&best)?.tensors;
+        let model = self.settings.model.to_string();
+        checkpoint::set_tensors(self.engine, &tensors, false, &best, &model)?;
+        self.engine.load(Split::Test, &self.splits.test, &self.normalization)?;
+        let tested = self.evaluate(self.splits.test.len())?;
+        self.require_finite(&tested, "test")?;
+        let test = TestResult {
+            epoch: self.position.best_step.div_ceil(self.rate.steps_per_epoch.max(1)),
+            validation_error,
+            images: tested.images,
+            wrong: tested.wrong,
+            error: tested.error,
+            loss: tested.loss,
+            weights,
+        };
+        self.directory.write_test(&test)?;
+        self.test = Some(test);
         Ok(())
+    }
+
+    /// Evaluates the first `images` images of [`Split::Test`] with the present weights.
+    fn evaluate(&mut self, images: usize) -> Result<Outcome, TrainError> {
+        let routes = [self.settings.depth.test_route(self.engine.graph())];
+        let size = self.settings.shard_size();
+        let tested = evaluate(self.engine, Split::Test, images, size, &routes, &mut |_| {})?;
+        Ok(tested.into_iter().next().expect("one outcome for one route"))
+    }
+
+    /// Refuses losses of an evaluation of the present weights on the images `set` that
+    /// are not finite.
+    fn require_finite(&mut self, tested: &Outcome, set: &'static str) -> Result<(), TrainError> {
+        let Some(image) = tested.first_not_finite() else {
+            return Ok(());
+        };
+        let route = self.settings.depth.test_route(self.engine.graph());
+        let found = locate(self.engine, Split::Test, image, &route)?;
+        Err(TrainError::DivergedTest {
+            step: self.position.step,
+            source: NotFinite { set, ..found },
+            lr: self.rate.at(self.position.step - 1),
+        })
     }
 
     /// Opens the event files of the run, cut after its checkpoint. What they lack of
@@ -407,7 +484,7 @@ impl<'a> Run<'a> {
         // step are of a run that was stopped before its checkpoint.
         let is_tested = self.epochs.last().is_some_and(|row| end_of(row) == step);
         let last = if is_tested { step } else { step.saturating_sub(1) };
-        let mut events = EventLog::open(&self.directory, last)?;
+        let mut events = EventLog::open(&self.directory, last, self.evaluated())?;
         let ends: Vec<(u32, &EpochRow)> = self.epochs.iter().map(|row| (end_of(row), row)).collect();
         events.rows(&self.steps, &self.gradients, &ends);
         events.write()?;
@@ -418,6 +495,7 @@ impl<'a> Run<'a> {
     fn train_epoch(&mut self, epoch: u32, report: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
         let began = Instant::now();
         self.timed_since = Some(began);
+        self.position.gradient_norm = None;
         let first = self.position.step;
         let mut last_read = Instant::now();
         let order = self.batches.epoch(epoch);
@@ -500,6 +578,7 @@ impl<'a> Run<'a> {
         }
         self.read_losses(epoch)?;
         let trained = began.elapsed().as_secs_f64();
+        self.position.gradient_norm = norm(self.engine)?;
         let seen = self.position.epoch_images - seen_before;
         // An epoch of such steps alone has no other speed.
         let (seconds, images) = match seen.saturating_sub(compiling.1) {
@@ -647,30 +726,23 @@ impl<'a> Run<'a> {
         trained: f64,
         report: &mut dyn FnMut(&Event),
     ) -> Result<(), TrainError> {
-        let route = self.settings.depth.test_route(self.engine.graph());
-        let size = self.settings.shard_size();
-        let routes = [route];
         let began = Instant::now();
-        let (images, engine) = (self.test_images, &mut *self.engine);
-        let tested = checkpoint::with_averages(engine, |engine| {
-            evaluate(engine, Split::Test, images, size, &routes, &mut |_| {})
-        });
+        let images = self.splits.evaluated().len();
+        self.engine.exchange_average();
+        let tested = self.evaluate(images);
+        let finite = match &tested {
+            Ok(tested) => self.require_finite(tested, self.evaluated()),
+            Err(_) => Ok(()),
+        };
+        self.engine.exchange_average();
         if tested.as_ref().is_err_and(TrainError::is_stopped) {
             self.position.untested = Some([images_per_second, trained]);
             return self.stop(epoch);
         }
         self.position.untested = None;
-        let tested = tested?;
-        let test = tested.into_iter().next().expect("one outcome for one route");
-        if let Some(image) = test.first_not_finite() {
-            let engine = &mut *self.engine;
-            let found = checkpoint::with_averages(engine, |engine| locate(engine, Split::Test, image, &routes[0]));
-            return Err(TrainError::DivergedTest {
-                step: self.position.step,
-                source: found?,
-                lr: self.rate.at(self.position.step - 1),
-            });
-        }
+        let test = tested?;
+        finite?;
+        let loss_scale = self.engine.loss_scale()?.map_or(1.0, |loss| loss.scale);
         let images = self.position.epoch_images as f64;
         let row = EpochRow {
             epoch: epoch + 1,
@@ -681,6 +753,8 @@ impl<'a> Run<'a> {
             lr: self.rate.at(self.position.step - 1),
             images_per_second,
             seconds: trained + began.elapsed().as_secs_f64(),
+            gradient_norm: self.position.gradient_norm,
+            loss_scale: Some(loss_scale),
         };
         self.epochs.push(row);
         let best = self.position.best_error.is_none_or(|best| test.error < best);
@@ -700,7 +774,7 @@ impl<'a> Run<'a> {
             self.position.best_step = self.position.step;
             self.position.best_hash = None;
         }
-        self.directory.write_metrics(&self.epochs)?;
+        self.directory.write_metrics(&self.epochs, self.evaluated())?;
         self.draw()?;
         self.add_epoch_events(&row)?;
         self.checkpoint()?;
@@ -762,11 +836,13 @@ impl<'a> Run<'a> {
 
     fn draw(&self) -> Result<(), TrainError> {
         let title = format!("{} on {}", self.settings.model, self.settings.data.short_name());
-        self.directory.write_curves(&curves(&title, &self.epochs))
+        self.directory
+            .write_curves(&curves(&title, &self.epochs, self.evaluated()))
     }
 }
 
-/// The weights file of a run: the one with the smallest test error, or the last.
+/// The weights file of a run: the one with the smallest error of an evaluation after an
+/// epoch, or the last.
 ///
 /// # Errors
 /// Where it does not exist: nothing stands for it.

@@ -11,7 +11,7 @@ use super::engine::StepRules;
 use super::open::TrainOptions;
 use super::optimizer::OptimizerSettings;
 use super::rate::{Schedule, WarmUp};
-use crate::data::{Augment, Batches, ImageOrder, Mixing, Normalization, Padding, Source, Splits};
+use crate::data::{Augment, Batches, DataError, ImageOrder, Mixing, Normalization, Padding, Source, Splits};
 use crate::graph::{Graph, Param, Precision, Recompute};
 use crate::kernels::UpdateRule;
 use crate::models::Model;
@@ -144,6 +144,10 @@ pub struct Settings {
     pub limit_train: Option<usize>,
     /// Use only the first test images, this number of them.
     pub limit_test: Option<usize>,
+    /// The number of training images, drawn by the seed, that are held out: the run
+    /// evaluates them after each epoch, and the test images once at its end. 0: it
+    /// evaluates the test images after each epoch.
+    pub validation: usize,
     /// Weights file to start from; `None`: weights are drawn from the seed.
     pub init: Option<PathBuf>,
     /// How the names in that file are to be understood.
@@ -196,6 +200,7 @@ impl Default for Settings {
             seed: 0,
             limit_train: None,
             limit_test: None,
+            validation: 0,
             init: None,
             init_names: NameOptions::default(),
             augment: Augment::CropFlip,
@@ -377,9 +382,13 @@ impl Settings {
     /// Loads the images.
     ///
     /// # Errors
-    /// If files are missing or damaged, or a limit is 0.
+    /// If files are missing or damaged, a limit is 0, or no image is left to train on.
     pub fn load(&self) -> Result<Splits, TrainError> {
-        Ok(self.data.load(self.limit_train, self.limit_test, self.seed)?)
+        let splits = self.data.load(self.limit_train, self.limit_test, self.seed)?;
+        match self.validation {
+            0 => Ok(splits),
+            count => Ok(splits.hold_out(count, self.seed).map_err(DataError::from)?),
+        }
     }
 }
 
@@ -486,6 +495,7 @@ mod tests {
                 clip_norm: Some(2.0),
                 shards: NonZeroUsize::new(3).unwrap(),
                 ema: Some(0.99),
+                validation: 500,
                 label_smoothing: 0.1,
                 mixing: Mixing {
                     mixup: 0.2,

@@ -522,12 +522,19 @@ impl FoundNetwork<'_> {
             _ => limit_test,
         };
         let (mut test, train) = if options.training_images {
+            let mut splits = data.load(limit_train, read_test, seed)?;
+            // Of the network's own images, those that it was trained on.
+            if let Some(count) = recorded.and_then(|data| data.validation).filter(|_| !is_other) {
+                let own = record.seed.unwrap_or(seed);
+                splits = splits.hold_out(count, own).map_err(DataError::from)?;
+            }
             let Splits {
                 train,
                 test,
                 normalization,
                 measured,
-            } = data.load(limit_train, read_test, seed)?;
+                ..
+            } = splits;
             let test = TestSplit {
                 images: test,
                 normalization,

@@ -212,19 +212,32 @@ impl Trainer {
         };
         let count = NonZeroUsize::new(shards)?;
         let of_batch = |images: usize| shards_of(images, count).into_iter().map(|shard| shard.len());
-        let Splits { train, test, .. } = &self.splits;
+        let Splits {
+            train,
+            validation,
+            test,
+            ..
+        } = &self.splits;
         let mut at_a_time: Vec<usize> = sizes(train, batch).into_iter().flat_map(of_batch).collect();
         // The order in which a session makes its plans.
         at_a_time.sort_unstable_by(|a, b| b.cmp(a));
         at_a_time.dedup();
+        // At the end, the test images are there before the validation images have gone.
+        let sets = [validation.as_ref(), Some(test)].into_iter().flatten();
+        let mut evaluated = Vec::new();
+        for size in sets.clone().flat_map(|set| sizes(set, batch.div_ceil(shards))) {
+            if !evaluated.contains(&size) {
+                evaluated.push(size);
+            }
+        }
         let images = |set: &ImageSet| ResidentSet::footprint(set.len(), [set.channels, set.height, set.width]);
         let session = self.engine.device_session()?;
-        let mut footprint = session.footprint(&at_a_time, &sizes(test, batch.div_ceil(shards)));
+        let mut footprint = session.footprint(&at_a_time, &evaluated);
         // A session for one shard has no memory for the sums of several.
         if shards > 1 && self.settings.shards.get() == 1 {
             footprint.weights += session.shard_memory();
         }
-        footprint.images = images(train) + images(test);
+        footprint.images = images(train) + sets.map(images).sum::<u64>();
         Some(footprint)
     }
 

@@ -35,7 +35,10 @@ fn train(path: &Path, config: &Config) {
 /// The columns of `metrics.csv` that do not depend on time.
 fn metrics(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path.join("metrics.csv")).unwrap();
-    let timeless = |line: &str| line.split(',').take(6).collect::<Vec<_>>().join(",");
+    let timeless = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        [&cells[..6], &cells[8..]].concat().join(",")
+    };
     text.lines().map(timeless).collect()
 }
 

@@ -50,3 +50,4 @@ mod sweep;
 mod tensorboard;
 mod training;
 mod tuning;
+mod validation;

@@ -118,6 +118,7 @@ const CASES: &[Case] = &[
     setting(|config| depth(config, 0.5, DepthRule::Linear, DepthPer::Sample)),
     setting(|config| depth(config, 0.4, DepthRule::Uniform, DepthPer::Sample)),
     setting(|config| config.sample_blocks = Some(2)),
+    setting(|config| config.validation = 1),
     setting(|config| config.mean = Some("imagenet".into())),
     setting(|config| config.mean = Some("cifar10-legacy".into())),
     setting(|config| config.mean = Some("none".into())),
@@ -141,7 +142,8 @@ fn trained(config: Config, adapter: &Adapter, path: &Path) -> f64 {
     let mut trainer = Trainer::open_config(config, adapter).unwrap();
     let mut run = trainer.start(&RunDirectory::create(path).unwrap()).unwrap();
     run.train(|_| {}).unwrap();
-    run.epochs().last().unwrap().test_loss
+    let last = run.epochs().last().unwrap().test_loss;
+    run.test().map_or(last, |test| test.loss)
 }
 
 /// The mean loss and the logits of the test images.

@@ -53,9 +53,10 @@ fn train(path: &Path, mut asks: impl FnMut(&Event) -> bool) -> bool {
 fn results(path: &Path) -> Vec<Vec<u8>> {
     let read = |name: &str| fs::read(path.join(name)).unwrap();
     let metrics = String::from_utf8(read("metrics.csv")).unwrap();
-    let timeless = metrics
-        .lines()
-        .map(|line| line.split(',').take(6).collect::<Vec<_>>().join(","));
+    let timeless = metrics.lines().map(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        [&cells[..6], &cells[8..]].concat().join(",")
+    });
     let mut files = vec![timeless.collect::<Vec<_>>().join("\n").into_bytes()];
     for name in ["steps.csv", "gradients.csv", "last.safetensors", "best.safetensors"] {
         files.push(read(name));

@@ -208,8 +208,12 @@ fn state(progress: &SweepProgress, event: &Event) -> String {
         }
         Event::Compiling => format!("{head} · compiling kernels{left}"),
         Event::Epoch(row) => format!(
-            "{head} · epoch {}, test error {:.2} %{left}",
+            "{head} · epoch {}, {} error {:.2} %{left}",
             row.epoch,
+            match progress.point.config.validation {
+                0 => "test",
+                _ => "validation",
+            },
             100.0 * row.test_error
         ),
     }

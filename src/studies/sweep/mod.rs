@@ -20,7 +20,9 @@ use crate::data::{Batches, Source};
 use crate::files::LockError;
 use crate::graph::Mode;
 use crate::stop::StopToken;
-use crate::train::{Adapter, EpochRow, Event, RunDirectory, Settings, TrainError, Trainer, checkpoint, input_of};
+use crate::train::{
+    Adapter, EpochRow, Event, RunDirectory, Settings, TestResult, TrainError, Trainer, checkpoint, input_of,
+};
 use crate::tuning::KernelSource;
 
 pub use aggregate::{MedianRange, SeedGroup, groups, median_range};
@@ -88,6 +90,9 @@ pub struct TrainedPoint {
     pub epochs: Vec<EpochRow>,
     /// The step at which training diverged, if it did.
     pub diverged: Option<u32>,
+    /// The test of its best weights, where it has validation images: those are what its
+    /// epochs evaluated.
+    pub test: Option<TestResult>,
     /// The adapter that trained it.
     pub adapter: String,
 }
@@ -97,22 +102,28 @@ impl TrainedPoint {
         self.epochs.last().filter(|_| self.diverged.is_none())
     }
 
-    /// Test error after the last epoch, as a fraction; `None` if the run
-    /// diverged.
+    /// Test error after the last epoch, as a fraction; of a run with validation images,
+    /// of its best weights by them. `None` if the run diverged.
     pub fn test_error(&self) -> Option<f64> {
-        self.last().map(|row| row.test_error)
+        let last = self.last()?.test_error;
+        Some(self.test.as_ref().map_or(last, |test| test.error))
     }
 
     /// The smallest test error of all epochs. It is optimistic, because the
-    /// epoch is chosen by the test images.
+    /// epoch is chosen by the test images. Of a run with validation images, its only
+    /// test.
     pub fn best_test_error(&self) -> Option<f64> {
         self.last()?;
+        if let Some(test) = &self.test {
+            return Some(test.error);
+        }
         self.epochs.iter().map(|row| row.test_error).min_by(f64::total_cmp)
     }
 
-    /// Mean test loss after the last epoch, in nats.
+    /// Mean test loss, in nats, as [`Self::test_error`].
     pub fn test_loss(&self) -> Option<f64> {
-        self.last().map(|row| row.test_loss)
+        let last = self.last()?.test_loss;
+        Some(self.test.as_ref().map_or(last, |test| test.loss))
     }
 
     /// Training error of the last epoch, on the augmented images.
@@ -215,7 +226,8 @@ impl Sweep {
             let config = &point.config;
             let settings = config.settings()?;
             let seed = matches!(settings.data, Source::Synthetic { .. }).then_some(config.seed);
-            let key = (settings.data.clone(), config.limit_train, config.limit_test, seed);
+            let limits = [config.limit_train, config.limit_test, Some(config.validation)];
+            let key = (settings.data.clone(), limits, seed);
             let images = match shapes.get(&key) {
                 Some(images) => images,
                 None => {
@@ -425,7 +437,9 @@ fn steps_done(
     }
     let position = checkpoint::position(&run.last(), &settings.model.to_string())?;
     // The test after the last step is a part of the run.
-    let done = position.step - u32::from(position.untested.is_some() && position.step > 0);
+    let is_tested = settings.validation == 0 || position.step < of || run.read_test()?.is_some();
+    let is_tested = is_tested && position.untested.is_none();
+    let done = position.step - u32::from(!is_tested && position.step > 0);
     let rows = run.read_metrics()?.len();
     if done == of && rows != of.div_ceil(per_epoch.max(1)) as usize {
         return Err(problem(format!(
@@ -444,7 +458,7 @@ impl PlannedPoint {
     fn found(&self) -> Result<TrainedPoint, StudyError> {
         let directory = RunDirectory::open(&self.run)?;
         let adapter = directory.read_made_by()?.adapter;
-        Ok(self.result(directory.read_metrics()?, directory.read_diverged()?, adapter))
+        self.result(&directory, directory.read_diverged()?, adapter)
     }
 
     /// The point's result, and whether it was trained before; `None` where
@@ -513,18 +527,24 @@ impl PlannedPoint {
             directory.write_diverged(step)?;
         }
         // Read the rows back, so that a later sweep reports the same values.
-        Ok(self.result(directory.read_metrics()?, diverged, name))
+        self.result(&directory, diverged, name)
     }
 
-    fn result(&self, epochs: Vec<EpochRow>, diverged: Option<u32>, adapter: String) -> TrainedPoint {
-        TrainedPoint {
+    fn result(
+        &self,
+        directory: &RunDirectory,
+        diverged: Option<u32>,
+        adapter: String,
+    ) -> Result<TrainedPoint, StudyError> {
+        Ok(TrainedPoint {
             point: self.point.clone(),
             run: self.run.clone(),
             sizes: self.sizes,
-            epochs,
+            epochs: directory.read_metrics()?,
             diverged,
+            test: directory.read_test()?,
             adapter,
-        }
+        })
     }
 }
 
@@ -597,6 +617,8 @@ mod tests {
             lr: 0.1,
             images_per_second: 100.0 * (index + 1) as f64,
             seconds: 2.0,
+            gradient_norm: None,
+            loss_scale: None,
         };
         TrainedPoint {
             point: SweepPoint::new(values.collect(), Config::default()),
@@ -611,6 +633,7 @@ mod tests {
             },
             epochs: errors.iter().enumerate().map(row).collect(),
             diverged: None,
+            test: None,
             adapter: "a device".into(),
         }
     }
@@ -622,6 +645,20 @@ mod tests {
         assert_eq!(run.best_test_error(), Some(0.3));
         assert_eq!(run.images_per_second(), Some(250.0));
         assert_eq!(run.seconds(), 6.0);
+        let validated = TrainedPoint {
+            test: Some(TestResult {
+                epoch: 2,
+                validation_error: 0.3,
+                images: 10,
+                wrong: 5,
+                error: 0.5,
+                loss: 1.5,
+                weights: String::new(),
+            }),
+            ..run.clone()
+        };
+        assert_eq!((validated.test_error(), validated.best_test_error()), (Some(0.5), Some(0.5)));
+        assert_eq!(validated.test_loss(), Some(1.5));
         let diverged = TrainedPoint {
             diverged: Some(7),
             ..run

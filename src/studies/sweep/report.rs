@@ -363,12 +363,17 @@ pub fn curves_figure(name: &str, title: &str, groups: &[SeedGroup]) -> Figure {
             marks: (0..epochs).filter_map(mark).collect(),
         }
     };
+    let mut runs = groups.iter().flat_map(|group| &group.runs);
+    let images = match runs.any(|run| run.test.is_some()) {
+        true => "validation images of the runs that have some, else on the test images,",
+        false => "test images",
+    };
     Figure {
         name: name.to_string(),
         title: title.to_string(),
         caption: match groups.iter().any(|group| group.runs.len() > 1) {
-            true => "Error on the test images after every epoch: the median over the seeds, with their range.".into(),
-            false => "Error on the test images after every epoch.".into(),
+            true => format!("Error on the {images} after every epoch: the median over the seeds, with their range."),
+            false => format!("Error on the {images} after every epoch."),
         },
         emphasis: String::new(),
         x: Axis::linear("epoch"),
