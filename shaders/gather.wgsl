@@ -2,6 +2,9 @@
 // perhaps with a square cut out (DeVries and Taylor 2017), and mixed with other images
 // of the batch in all pixels (Zhang et al. 2018) or in a rectangle (Yun et al. 2019).
 //
+// Where operations change whole images at random, `stage` crops and flips them first, as
+// bytes; `distort.wgsl` changes them there, and `gather` reads the result.
+//
 // All images stay on the device as bytes. A draw holds the index of the image,
 // the shift of the crop (PAD, PAD is no shift) and whether it is mirrored. The
 // crop is padded with black pixels, before normalisation, or by reflection
@@ -32,6 +35,8 @@ const PURPOSE: u32 = 12u;
 // batch: the last), after others have gathered the images. The draw of the one before
 // the first image here follows the others.
 const MIXED_IN: bool = false;
+// Whether the images of the batch were staged, cropped and flipped.
+const STAGED: bool = false;
 const WG: u32 = 64u;
 // An element of an image in memory.
 alias Stored = f32;
@@ -43,6 +48,8 @@ alias Stored = f32;
 @group(0) @binding(4) var<storage, read_write> images: array<Stored>; // N, C, H, W
 @group(0) @binding(5) var<storage, read_write> labels: array<u32>;    // N; N, 3 where SOFT
 @group(0) @binding(6) var<storage, read> step: Step;
+@group(0) @binding(7) var<storage, read> pixels: array<u32>;        // N, H, W: a channel in each byte
+@group(0) @binding(8) var<storage, read_write> staged: array<u32>;  // N, H, W: a channel in each byte
 
 // The coordinate in the image of padded coordinate `at` on an axis of length
 // `size`; `size` where it is outside.
@@ -55,6 +62,41 @@ fn resolve(at: i32, size: i32) -> i32 {
     } else {
         return select(at, size, at < 0);
     }
+}
+
+// The byte of channel `c` at row `y` and column `x` of the crop `crop` of the image `place`
+// of this part.
+fn cropped(place: u32, crop: u32, c: u32, y: u32, x: u32) -> u32 {
+    let across = select(x, W - 1u - x, (crop >> 16u) != 0u);
+    let iy = resolve(i32(y + ((crop >> 8u) & 0xffu)) - i32(PAD), i32(H));
+    let ix = resolve(i32(across + (crop & 0xffu)) - i32(PAD), i32(W));
+    var value = 0u;
+    if (iy < i32(H) && ix < i32(W)) {
+        let at = ((place * C + c) * H + u32(iy)) * W + u32(ix);
+        value = (bytes[at / 4u] >> (at % 4u * 8u)) & 0xffu;
+    }
+    return value;
+}
+
+// The images of the batch that are in this part, cropped and flipped.
+// Grid: x, folded into y, over the pixels of the batch.
+@compute @workgroup_size(WG)
+fn stage(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+         @builtin(local_invocation_id) local: vec3u) {
+    let index = flat_index(group, groups, local);
+    if (index >= arrayLength(&staged)) {
+        return;
+    }
+    let draw = draws[index / (H * W)];
+    let place = draw.x - FIRST;
+    if (place >= arrayLength(&bytes) * 4u / (C * H * W)) {
+        return;
+    }
+    var word = 0u;
+    for (var c = 0u; c < C; c++) {
+        word |= cropped(place, draw.y, c, index / W % H, index % W) << (8u * c);
+    }
+    staged[index] = word;
 }
 
 // Grid: x, folded into y, over the elements of `images`.
@@ -75,21 +117,19 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         at_draw = select(n - 1u, arrayLength(&draws) - 1u, n == 0u);
     }
     let draw = draws[at_draw];
-    let place = draw.x - FIRST;
-    // Another dispatch gathers the images of other parts.
-    if (place >= arrayLength(&bytes) * 4u / (C * H * W)) {
-        return;
-    }
     let c = index / (H * W) % C;
     let y = index / W % H;
     let x = index % W;
-    let across = select(x, W - 1u - x, (draw.y >> 16u) != 0u);
-    let iy = resolve(i32(y + ((draw.y >> 8u) & 0xffu)) - i32(PAD), i32(H));
-    let ix = resolve(i32(across + (draw.y & 0xffu)) - i32(PAD), i32(W));
     var value = 0u;
-    if (iy < i32(H) && ix < i32(W)) {
-        let at = ((place * C + c) * H + u32(iy)) * W + u32(ix);
-        value = (bytes[at / 4u] >> (at % 4u * 8u)) & 0xffu;
+    if (STAGED) { // static
+        value = (pixels[(at_draw * H + y) * W + x] >> (8u * c)) & 0xffu;
+    } else {
+        let place = draw.x - FIRST;
+        // Another dispatch gathers the images of other parts.
+        if (place >= arrayLength(&bytes) * 4u / (C * H * W)) {
+            return;
+        }
+        value = cropped(place, draw.y, c, y, x);
     }
     var pixel = f32(value) * scale[c].x + scale[c].y;
     if (CUTOUT > 0u) { // static

@@ -55,6 +55,9 @@ pub enum Stream {
     Cutout = 12,
     /// Which training images are held out.
     Validation = 13,
+    /// Operations that change whole images; step: the epoch, index: the position in the
+    /// epoch.
+    Distortion = 14,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

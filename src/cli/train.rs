@@ -226,8 +226,12 @@ pub struct SettingArgs {
     #[arg(long, value_name = "FROM=TO", action = clap::ArgAction::Append)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rename: Vec<String>,
-    /// Random changes to training images: none, flip (left-right), crop-flip
-    /// (padded by 4 pixels) [default: crop-flip]
+    /// Random changes to training images: none, flip (left-right), crop-flip (padded by 4
+    /// pixels); after it, joined by +: resized-crop (a rectangle of 8 to 100 % of the area,
+    /// scaled to the image's size), color-jitter:X (brightness, contrast and saturation
+    /// times 1 − X to 1 + X), and one of autoaugment (that of CIFAR-10), randaugment:N,M (N
+    /// operations of magnitude M of 30), trivialaugment. Without the first word, crop-flip,
+    /// and flip with resized-crop [default: crop-flip]
     #[arg(long, value_name = "KIND")]
     augment: Option<String>,
     /// How crops are padded: zero (black) or reflect [default: zero]

@@ -34,10 +34,10 @@ impl Augment {
                 ..unchanged
             },
             Self::CropFlip => Draw {
-                index,
                 dx: offset(draws),
                 dy: offset(draws),
                 flip: draws.coin(),
+                ..unchanged
             },
         }
     }
@@ -121,6 +121,11 @@ pub struct Draw {
     pub dy: u8,
     /// Whether the window is mirrored.
     pub flip: bool,
+    /// The epoch that uses the image.
+    pub epoch: u32,
+    /// The image's position in that epoch: with the epoch, it determines the operations
+    /// that [`Distortions`](super::Distortions) draws.
+    pub position: u32,
 }
 
 impl Draw {
@@ -131,6 +136,8 @@ impl Draw {
             dx: PAD,
             dy: PAD,
             flip: false,
+            epoch: 0,
+            position: 0,
         }
     }
 
@@ -167,6 +174,7 @@ mod tests {
             dx: 8,
             dy: 1,
             flip: true,
+            ..Draw::unchanged(0)
         };
         assert_eq!(draw.pack(), [70_000, 0x1_0108]);
     }

@@ -75,7 +75,11 @@ impl Batches {
         let draws = std::iter::zip(0.., order)
             .map(|(position, index)| {
                 let mut draws = philox.draws(Stream::Augment, epoch, position);
-                self.augment.draw(index, &mut draws)
+                Draw {
+                    epoch,
+                    position,
+                    ..self.augment.draw(index, &mut draws)
+                }
             })
             .collect();
         Epoch {
@@ -154,7 +158,8 @@ mod tests {
     #[test]
     fn plain_batches_change_nothing() {
         let epoch = Batches::plain(10, NonZeroUsize::new(4).unwrap()).epoch(8);
-        assert!(epoch.draws().iter().copied().eq((0..10).map(Draw::unchanged)));
+        let packed = epoch.draws().iter().map(|draw| draw.pack());
+        assert!(packed.eq((0..10).map(|index| Draw::unchanged(index).pack())));
     }
 
     #[test]

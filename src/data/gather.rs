@@ -1,6 +1,6 @@
 //! Which pixels does a batch have? The reference for the device's kernel.
 
-use super::{Draw, ImageSet, Normalization, PAD, Padding};
+use super::{Draw, ImageSet, Normalization, Operation, PAD, Padding};
 
 /// The images of a batch, cropped, flipped and normalised, (N, C, H, W), where
 /// N is the number of draws.
@@ -11,14 +11,34 @@ use super::{Draw, ImageSet, Normalization, PAD, Padding};
 /// If a draw's index is outside the set, or the normalisation has fewer
 /// channels than the images.
 pub fn gather(set: &ImageSet, draws: &[Draw], padding: Padding, normalization: &Normalization) -> Vec<f32> {
+    gather_distorted(set, draws, padding, normalization, &|_| Vec::new())
+}
+
+/// As [`gather`], with the `operations` of each draw after crop and flip.
+///
+/// # Panics
+/// As [`gather`].
+pub fn gather_distorted(
+    set: &ImageSet,
+    draws: &[Draw],
+    padding: Padding,
+    normalization: &Normalization,
+    operations: &dyn Fn(Draw) -> Vec<Operation>,
+) -> Vec<f32> {
+    let plane = set.height * set.width;
     let factors = normalization.scale_and_shift();
     let mut batch = Vec::with_capacity(draws.len() * set.image_size());
     for draw in draws {
-        let planes = set.image(draw.index as usize).chunks_exact(set.height * set.width);
-        for (channel, plane) in planes.enumerate() {
-            let (scale, shift) = factors[channel];
-            let normalized = |byte: u8| (f64::from(byte) * scale + shift) as f32;
-            batch.extend(window(plane, set.width, *draw, padding).map(normalized));
+        let planes = set.image(draw.index as usize).chunks_exact(plane);
+        let mut image: Vec<u8> = planes
+            .flat_map(|plane| window(plane, set.width, *draw, padding))
+            .collect();
+        for operation in operations(*draw) {
+            image = operation.apply(&image, [set.channels, set.height, set.width]);
+        }
+        for (plane, (scale, shift)) in image.chunks_exact(plane).zip(&factors) {
+            let normalized = |&byte: &u8| (f64::from(byte) * scale + shift) as f32;
+            batch.extend(plane.iter().map(normalized));
         }
     }
     batch
@@ -99,10 +119,10 @@ mod tests {
     #[test]
     fn crop_comes_before_flip_and_beyond_the_edge_is_black() {
         let draw = Draw {
-            index: 0,
             dx: PAD + 1,
             dy: PAD - 1,
             flip: true,
+            ..Draw::unchanged(0)
         };
         let seen = bytes(&ramp(1, 2, 3), draw, Padding::Zero);
         assert_eq!(seen, [0, 0, 0, 0, 3, 2]);
@@ -124,10 +144,9 @@ mod tests {
     #[test]
     fn images_smaller_than_the_padding_reflect_too() {
         let draw = Draw {
-            index: 0,
             dx: 0,
             dy: 8,
-            flip: false,
+            ..Draw::unchanged(0)
         };
         assert_eq!(bytes(&ramp(1, 1, 1), draw, Padding::Reflect), [1]);
         assert_eq!(bytes(&ramp(1, 2, 2), draw, Padding::Reflect), [1, 2, 3, 4]);

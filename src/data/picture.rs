@@ -222,7 +222,7 @@ impl<'a> Picture<'a> {
 }
 
 /// The luma of ITU-R 601 in 16-bit fixed point, as Pillow computes it.
-fn grey(red: u8, green: u8, blue: u8) -> u8 {
+pub(super) fn grey(red: u8, green: u8, blue: u8) -> u8 {
     let sum = u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471 + 0x8000;
     (sum >> 16) as u8
 }

@@ -1,14 +1,14 @@
 //! Does a whole training step compute what the f64 reference computes? It has the
-//! kernels that no single operation has: those that gather images and mix them, record
-//! losses, put shards together, update parameters by every optimiser, average them, and
-//! adapt the loss scale.
+//! kernels that no single operation has: those that gather images, distort and mix them,
+//! record losses, put shards together, update parameters by every optimiser, average them,
+//! and adapt the loss scale.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::cases::Outcome;
 use super::trial::relative_distance;
-use crate::data::{Draw, ImageSet, Mixing, Normalization, Padding, Split};
+use crate::data::{Distortions, Draw, ImageSet, Mixing, Normalization, Padding, Policy, Split};
 use crate::gpu::Gpu;
 use crate::graph::{BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, ParamId, Precision, StateId};
 use crate::kernels::{Optimizer, UpdateRule};
@@ -48,6 +48,14 @@ fn ways() -> [Way; 3] {
         cutmix: 1.0,
         cutout: 3,
     };
+    let distortions = Distortions {
+        resized_crop: true,
+        color_jitter: 0.5,
+        policy: Policy::Rand {
+            operations: 4,
+            magnitude: 20,
+        },
+    };
     let lars = UpdateRule {
         optimizer: Optimizer::Lars { trust: 0.01, eps: 1e-8 },
         clip,
@@ -56,11 +64,12 @@ fn ways() -> [Way; 3] {
     [
         ("sgd", 0.05, StepRules::default()),
         (
-            "adamw, clipped and averaged, on mixed images",
+            "adamw, clipped and averaged, on distorted and mixed images",
             1e-3,
             StepRules {
                 update: adamw,
                 mixing,
+                distortions,
                 ..StepRules::default()
             },
         ),
@@ -105,6 +114,8 @@ pub fn examine(gpu: &Arc<Gpu>, seed: u64, precision: Precision) -> Result<Outcom
             dx: draws.below(9) as u8,
             dy: draws.below(9) as u8,
             flip: draws.coin(),
+            epoch: 1,
+            position: index,
         })
         .collect();
     let train = |engine: &mut dyn Engine, &(_, lr, rules): &Way| -> Result<Trained, TrainError> {

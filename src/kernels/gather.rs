@@ -30,13 +30,21 @@ pub struct GatherChanges {
     /// Whether this dispatch mixes other images into the batch that was gathered
     /// before.
     pub mixed_in: bool,
+    /// Whether images were cropped and flipped before, by [`stage`].
+    pub staged: bool,
+}
+
+/// Bytes of the images of a batch that are staged: a word for each pixel.
+pub fn staged_bytes([_, h, w]: ImageDims, batch: usize) -> u64 {
+    4 * (batch * h * w) as u64
 }
 
 /// Gathers, crops, flips and normalises the images of a batch that are in one
 /// part of the set, and changes them as `changes` says. Inputs: bytes of the part,
 /// classes of all images, draws, scales. Where images are mixed in, one more draw follows
-/// those of the batch: that of the image before the first. The caller binds the outputs as input 4
-/// (images of `shape`) and 5 (labels).
+/// those of the batch: that of the image before the first. The caller binds the outputs as
+/// input 4 (images of `shape`) and 5 (labels), and staged images, one for each draw, as
+/// input 6; where images are staged, one part gathers all.
 pub fn gather(
     part: &ImagePart,
     images: usize,
@@ -61,6 +69,7 @@ pub fn gather(
             ("CUTOUT", changes.cutout.into()),
             ("PURPOSE", (Stream::Cutout as u32).into()),
             ("MIXED_IN", changes.mixed_in.into()),
+            ("STAGED", changes.staged.into()),
             ("WG", WORKGROUP_SIZE.into()),
         ];
         Call::new("gather", "gather", constants)
@@ -72,7 +81,34 @@ pub fn gather(
             .bind_images(4, Operand::Input(4), shape, &range)
             .bind(5, Operand::Input(5), label_bytes * batch as u64)
             .bind(6, Operand::Step, STEP_BYTES)
+            .bind(7, Operand::Input(6), staged_bytes([c, h, w], batch + 1))
             .over(shape.len(range.len()), WORKGROUP_SIZE, target)
     });
     calls.collect()
+}
+
+/// Crops and flips the images of `batch` draws that are in one part of the set, as bytes: a
+/// word for each pixel, of at most four channels. Inputs as [`gather`]; input 6 are the
+/// staged images.
+pub fn stage(
+    part: &ImagePart,
+    [c, h, w]: ImageDims,
+    (pad, reflect): (usize, bool),
+    batch: usize,
+    target: &Target,
+) -> Call {
+    let constants = vec![
+        ("C", c.into()),
+        ("H", h.into()),
+        ("W", w.into()),
+        ("PAD", pad.into()),
+        ("REFLECT", reflect.into()),
+        ("FIRST", part.first.into()),
+        ("WG", WORKGROUP_SIZE.into()),
+    ];
+    Call::new("gather", "stage", constants)
+        .bind(0, Operand::Input(0), part.bytes)
+        .bind(2, Operand::Input(2), 8 * batch as u64)
+        .bind(8, Operand::Input(6), staged_bytes([c, h, w], batch))
+        .over(batch * h * w, WORKGROUP_SIZE, target)
 }

@@ -11,6 +11,7 @@ mod call;
 mod channels;
 mod chunked_sum;
 mod conv;
+mod distort;
 mod dropout;
 mod expression;
 mod gate;
@@ -35,8 +36,9 @@ mod value;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use call::{Arg, Call, Lowered, Operand, Target, parts};
+pub use distort::{OPERATION_BYTES, distort};
 pub use gate::Gating;
-pub use gather::{GatherChanges, ImageDims, ImagePart, gather};
+pub use gather::{GatherChanges, ImageDims, ImagePart, gather, stage, staged_bytes};
 pub use loss::record;
 pub(crate) use loss_scale::LOSS_SCALE_BYTES;
 pub use loss_scale::{LossScale, update_loss_scale};

@@ -29,6 +29,7 @@ const FILES: &[(&str, &str)] = shader_files![
     "conv/wgrad_strips",
     "conv/wgrad_subgroup",
     "conv/wgrad_winograd",
+    "distort",
     "dropout",
     "gate",
     "gather",

@@ -40,6 +40,16 @@ pub enum SessionError {
         /// The largest binding in bytes.
         limit: u64,
     },
+    /// Images of a batch that random operations change do not fit a binding.
+    #[error(
+        "a batch of {batch} images whose pixels are changed exceeds the adapter's largest binding: at most {most} fit"
+    )]
+    BatchTooLarge {
+        /// The images of the batch.
+        batch: usize,
+        /// The most images that fit.
+        most: usize,
+    },
     /// An image index that the set does not have.
     #[error("image {index} was requested from a set with {images} images")]
     NoSuchImage {

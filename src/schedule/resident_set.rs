@@ -8,7 +8,9 @@ use super::bind::{dispatch, target};
 use super::error::SessionError;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu};
 use crate::graph::{Precision, Shape};
-use crate::kernels::{GatherChanges, ImageDims, ImagePart, Operand, gather};
+use crate::kernels::{
+    GatherChanges, ImageDims, ImagePart, OPERATION_BYTES, Operand, distort, gather, stage, staged_bytes,
+};
 
 /// Images and labels that stay on the device.
 #[derive(Debug)]
@@ -48,6 +50,20 @@ impl ResidentSet {
     /// (C, H, W) and their labels take.
     pub fn footprint(images: usize, dims: ImageDims) -> u64 {
         images as u64 * (dims.iter().product::<usize>() as u64 + 4)
+    }
+
+    /// Bytes of device memory in which `slots` operations change each of `batch` images with
+    /// shape `dims`.
+    pub fn staging_footprint(dims: ImageDims, slots: usize, batch: usize) -> u64 {
+        match slots {
+            0 => 0,
+            slots => 2 * staged_bytes(dims, batch) + OPERATION_BYTES * (batch * slots) as u64,
+        }
+    }
+
+    /// Channels, height and width of its images.
+    pub fn dims(&self) -> ImageDims {
+        self.dims
     }
 
     /// Height and width of its images.
@@ -147,6 +163,95 @@ impl Batch<'_> {
     }
 }
 
+/// The memory in which operations change the images of a batch before they are
+/// normalised.
+#[derive(Debug)]
+pub(super) struct Staging {
+    images: [Arc<Buffer>; 2],
+    operations: Arc<Buffer>,
+    /// The operations of each image.
+    slots: usize,
+    batch: usize,
+}
+
+impl Staging {
+    /// Memory for batches of at most `batch` images of shape `dims` with `slots`
+    /// operations each.
+    ///
+    /// # Errors
+    /// Where the device has too little memory, or a batch exceeds its largest binding.
+    pub(super) fn new(gpu: &Gpu, dims: ImageDims, slots: usize, batch: usize) -> Result<Self, SessionError> {
+        let (bytes, binding) = (staged_bytes(dims, batch), gpu.limits().binding);
+        if bytes > binding {
+            let most = (binding / staged_bytes(dims, 1)) as usize;
+            return Err(SessionError::BatchTooLarge { batch, most });
+        }
+        Ok(Staging {
+            images: [
+                gpu.buffer("staged images", bytes)?,
+                gpu.buffer("altered images", bytes)?,
+            ],
+            operations: gpu.buffer("operations", OPERATION_BYTES * (batch * slots) as u64)?,
+            slots,
+            batch,
+        })
+    }
+
+    /// Whether batches of `batch` images fit.
+    pub(super) fn fits(&self, batch: usize) -> bool {
+        batch <= self.batch
+    }
+
+    /// Writes the operations of the images of the next batch.
+    pub(super) fn write(&self, gpu: &Gpu, operations: &[[i32; 8]]) {
+        gpu.write(&self.operations, 0, operations);
+    }
+
+    /// The images of the draws of `batch`, and that of the one before the first, before the
+    /// operation number `slot`, and after the last one.
+    fn images(&self, batch: &Batch, slot: usize) -> Binding {
+        let bytes = staged_bytes(batch.set.dims, batch.draws.len() + 1);
+        Binding::new(&self.images[slot % 2], 0, bytes)
+    }
+
+    /// The dispatches that crop and flip `batch`, and then change its images.
+    fn dispatches(
+        &self,
+        gpu: &Gpu,
+        batch: &Batch,
+        resolve: &dyn Fn(&ImagePart) -> [Option<Binding>; 3],
+    ) -> Result<Vec<Dispatch>, SessionError> {
+        let target = target(gpu);
+        let (dims, size) = (batch.set.dims, batch.draws.len() + 1);
+        let crop = (batch.crop.pad, batch.crop.reflect);
+        let mut dispatches = Vec::new();
+        for part in &batch.set.parts {
+            let [bytes, labels, draws] = resolve(part);
+            let operands = [bytes, labels, draws, None, None, None, Some(self.images(batch, 0))];
+            let call = stage(part, dims, crop, size, &target);
+            dispatches.push(dispatch(gpu, &call, |operand| match operand {
+                Operand::Input(index) => operands[index].clone(),
+                _ => None,
+            })?);
+        }
+        let bytes = OPERATION_BYTES * (size * self.slots) as u64;
+        let operations = Binding::new(&self.operations, 0, bytes);
+        for slot in 0..self.slots {
+            let operands = [
+                self.images(batch, slot),
+                self.images(batch, slot + 1),
+                operations.clone(),
+            ];
+            let call = distort(dims, slot, self.slots, size, &target);
+            dispatches.push(dispatch(gpu, &call, |operand| match operand {
+                Operand::Input(index) => Some(operands[index].clone()),
+                _ => None,
+            })?);
+        }
+        Ok(dispatches)
+    }
+}
+
 /// The dispatches that gather a batch from one set.
 #[derive(Debug)]
 pub(super) struct Gathering {
@@ -159,31 +264,52 @@ impl Gathering {
     /// Prepares the gathering of batches like `batch` into the memory
     /// `images` and `labels`, in a pass over the set for each of `changes`. The draws are
     /// read from `draws`, the step's record from `step`, and images are stored in
-    /// `precision`.
+    /// `precision`. With `staging`, operations change the images first.
     pub(super) fn new(
         gpu: &Gpu,
         batch: Batch,
         changes: &[GatherChanges],
         [draws, images, labels, step]: [Option<&Binding>; 4],
         precision: Precision,
+        staging: Option<&Staging>,
     ) -> Result<Self, SessionError> {
         let target = target(gpu);
         let image = batch.set.dims.iter().product::<usize>();
         let shape = Shape::batched(&batch.set.dims).stored_in(precision);
         let Crop { pad, reflect } = batch.crop;
-        let mut dispatches = Vec::new();
-        let passes = changes
-            .iter()
-            .flat_map(|changes| batch.set.parts.iter().map(move |part| (*changes, part)));
-        for (changes, part) in passes {
-            let operands = [
+        let set_of = |part: &ImagePart| {
+            [
                 Some(Binding::new(&batch.set.bytes, (part.first * image) as u64, part.bytes)),
                 Some(Binding::whole(&batch.set.labels)),
                 draws.cloned(),
+            ]
+        };
+        // Staged images are of all parts.
+        let (mut dispatches, parts) = match staging {
+            Some(staging) => (
+                staging.dispatches(gpu, &batch, &set_of)?,
+                &batch.set.parts[..batch.set.parts.len().min(1)],
+            ),
+            None => (Vec::new(), &batch.set.parts[..]),
+        };
+        let passes = changes
+            .iter()
+            .flat_map(|changes| parts.iter().map(move |part| (*changes, part)));
+        for (changes, part) in passes {
+            let [bytes, classes, draws] = set_of(part);
+            let operands = [
+                bytes,
+                classes,
+                draws,
                 Some(Binding::whole(&batch.set.scales)),
                 images.cloned(),
                 labels.cloned(),
+                staging.map(|staging| staging.images(&batch, staging.slots)),
             ];
+            let changes = GatherChanges {
+                staged: staging.is_some(),
+                ..changes
+            };
             let size = batch.draws.len();
             for call in gather(part, batch.set.images, &shape, (pad, reflect), changes, size, &target) {
                 dispatches.push(dispatch(gpu, &call, |operand| match operand {

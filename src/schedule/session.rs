@@ -19,7 +19,7 @@ use super::pass::{Pass, Purpose, check_storage, has_fractions, loss_of, request}
 use super::plan::{Kernel, Plan};
 use super::quarantine::{Quarantine, training_name};
 use super::request::PlanRequest;
-use super::resident_set::{Batch, Crop, Gathering, ResidentSet};
+use super::resident_set::{Batch, Crop, Gathering, ResidentSet, Staging};
 use super::shards::{ShardNumber, ShardSums, shards_of};
 use super::values::read_values;
 use super::weights::{Slot, Weights};
@@ -78,6 +78,11 @@ pub struct Session {
     cutout: u32,
     mixes: bool,
     mix: StepMix,
+    /// Operations of each image of a training step, those of the next one, and the memory
+    /// in which they are applied.
+    slots: usize,
+    operations: Vec<[i32; 8]>,
+    staging: Option<Staging>,
     plans: HashMap<Purpose, Plan>,
     gatherings: HashMap<((usize, Crop), Purpose), Gathering>,
     /// For each plan that trains, the dispatch that writes the metrics.
@@ -138,6 +143,9 @@ impl Session {
             cutout: 0,
             mixes: false,
             mix: StepMix::default(),
+            slots: 0,
+            operations: Vec::new(),
+            staging: None,
         };
         session.set_rule(UpdateRule::default())?;
         Ok(session)
@@ -208,10 +216,18 @@ impl Session {
 
     /// Cuts a square with sides of `cutout` pixels out of every image of a training
     /// step, and, with `mixes`, mixes images as [`Self::set_mix`] says. The training graph
-    /// then has a loss of soft targets.
-    pub fn set_changes(&mut self, cutout: u32, mixes: bool) {
-        (self.cutout, self.mixes) = (cutout, mixes);
+    /// then has a loss of soft targets. Before that, each image is changed by `slots`
+    /// operations ([`Self::set_operations`]).
+    pub fn set_changes(&mut self, cutout: u32, mixes: bool, slots: usize) {
+        (self.cutout, self.mixes, self.slots) = (cutout, mixes, slots);
         self.gatherings.clear();
+        self.staging = None;
+    }
+
+    /// The operations of the images of the next training step, image by image, in the form
+    /// that the kernel `distort` reads.
+    pub fn set_operations(&mut self, operations: Vec<[i32; 8]>) {
+        self.operations = operations;
     }
 
     /// How images are mixed from the next training step on.
@@ -371,7 +387,9 @@ impl Session {
             shards = std::iter::once(0..images).collect();
         }
         // Whatever may be refused is made before the first shard changes anything.
-        self.hold_draws(shards.iter().map(Range::len).max().unwrap_or(0))?;
+        let most = shards.iter().map(Range::len).max().unwrap_or(0);
+        self.hold_draws(most)?;
+        self.hold_staging(batch, most)?;
         // The buffers of a large shard serve a small one.
         let mut by_size: Vec<&Range<usize>> = shards.iter().collect();
         by_size.sort_by_key(|shard| Reverse(shard.len()));
@@ -402,6 +420,7 @@ impl Session {
             };
             self.gpu.write(&self.step.buffer, 0, &[header]);
             self.write_draws(&batch.draws[shard.clone()], batch.before(shard.start));
+            self.write_operations(shard, images);
             let number = (!alone).then_some(ShardNumber { index, of });
             let submission = self.shard(batch.part(shard), route, number, alone && update.is_some());
             self.pace(submission)?;
@@ -822,6 +841,27 @@ impl Session {
         self.gpu.write(buffer, 8 * draws.len() as u64, &[before]);
     }
 
+    /// Makes room for the images of `size` draws, and that of the one before the first, in
+    /// which operations change them.
+    fn hold_staging(&mut self, batch: Batch, size: usize) -> Result<(), SessionError> {
+        let fits = self.staging.as_ref().is_some_and(|staging| staging.fits(size + 1));
+        if self.slots > 0 && !fits {
+            self.staging = Some(Staging::new(&self.gpu, batch.set.dims(), self.slots, size + 1)?);
+            self.gatherings.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes the operations of the images `shard` of a batch of `images`, and after them
+    /// those of the image before the first.
+    fn write_operations(&self, shard: &Range<usize>, images: usize) {
+        let Some(staging) = &self.staging else { return };
+        let of = |image: usize| &self.operations[image * self.slots..(image + 1) * self.slots];
+        let before = shard.start.checked_sub(1).unwrap_or(images.max(1) - 1);
+        let operations: Vec<[i32; 8]> = shard.clone().chain([before]).flat_map(of).copied().collect();
+        staging.write(&self.gpu, &operations);
+    }
+
     /// Prepares the gathering of batches like `batch`, where that was not done before.
     fn prepare_gathering(&mut self, batch: Batch, purpose: Purpose) -> Result<(), SessionError> {
         let draws = self.draws.clone().expect("there is room for the draws");
@@ -835,10 +875,12 @@ impl Session {
         let place = |wanted: Op| plan.graph().find(|op| *op == wanted).and_then(|id| plan.place(id));
         let labels = plan.graph().find(|op| *op == Op::Labels);
         let is_step = purpose.pass == Pass::Train;
+        let staging = self.staging.as_ref().filter(|_| is_step);
         let own = GatherChanges {
             cutout: if is_step { self.cutout } else { 0 },
             soft: labels.is_some_and(|id| plan.graph().shape(id).per_image() == TARGET_WORDS),
             mixed_in: false,
+            staged: staging.is_some(),
         };
         let mixed_in = GatherChanges { mixed_in: true, ..own };
         let changes = [own, mixed_in];
@@ -853,6 +895,7 @@ impl Session {
                 Some(&self.step),
             ],
             self.eval.precision(),
+            staging,
         )?;
         self.gatherings.insert(key, gathering);
         Ok(())

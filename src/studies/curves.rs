@@ -89,7 +89,11 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
                     "epoch": row.epoch, "train_loss": row.train_loss, "train_error": row.train_error,
                     "lr": row.lr, "seconds": row.seconds,
                 });
-                let evaluated = if run.config.validation > 0 { "validation" } else { "test" };
+                let evaluated = if run.config.validation > 0 {
+                    "validation"
+                } else {
+                    "test"
+                };
                 epoch[format!("{evaluated}_loss")] = row.test_loss.into();
                 epoch[format!("{evaluated}_error")] = row.test_error.into();
                 epoch

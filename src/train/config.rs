@@ -10,7 +10,7 @@ use super::depth::{Depth, DepthPer, DepthRule};
 use super::optimizer::{OptimizerKind, OptimizerSettings};
 use super::rate::WarmUp;
 use super::settings::{Decay, Settings, batch_size};
-use crate::data::{ArgumentError, DataError, Mixing, Normalization, Preparation, Source};
+use crate::data::{ArgumentError, Augmentation, DataError, Mixing, Normalization, Preparation, Source};
 use crate::graph::{Precision, Recompute};
 use crate::models::{Model, shown_name};
 use crate::weights::{NameOptions, Rename, WeightsError};
@@ -188,7 +188,11 @@ impl From<&Settings> for Config {
             init: settings.init.clone(),
             table: settings.init_names.table.clone(),
             rename: settings.init_names.renames.iter().map(Rename::to_string).collect(),
-            augment: settings.augment.to_string(),
+            augment: Augmentation {
+                augment: settings.augment,
+                distortions: settings.distortions,
+            }
+            .to_string(),
             padding: settings.padding.to_string(),
             shuffle: settings.shuffle,
             log_steps: settings.log_steps,
@@ -306,6 +310,7 @@ impl Config {
             tensorboard_histograms,
             checkpoint_every,
         } = self;
+        let Augmentation { augment, distortions } = augment.parse().map_err(argument)?;
         let renames: Result<Vec<Rename>, _> = rename.iter().map(|text| text.parse()).collect();
         let depth = Depth::of_settings(*stochastic_depth, *rule, *depth_per, *sample_blocks)?;
         let data = self.source()?;
@@ -369,7 +374,8 @@ impl Config {
                 table: table.clone(),
                 renames: renames.map_err(|error: WeightsError| TrainError::value("rename", error.to_string()))?,
             },
-            augment: augment.parse().map_err(argument)?,
+            augment,
+            distortions,
             padding: padding.parse().map_err(argument)?,
             shuffle: *shuffle,
             log_steps: *log_steps,

@@ -21,7 +21,8 @@ use crate::tuning::{TuningCache, read_tuning_file};
 
 /// The columns of `metrics.csv`, where SET is the images that are evaluated after an
 /// epoch.
-const METRICS_HEADER: &str = "epoch,train_loss,train_error,SET_loss,SET_error,lr,images_per_second,seconds,gradient_norm,loss_scale";
+const METRICS_HEADER: &str =
+    "epoch,train_loss,train_error,SET_loss,SET_error,lr,images_per_second,seconds,gradient_norm,loss_scale";
 const STEPS_HEADER: &str = "step,loss,error,lr";
 const GRADIENTS_HEADER: &str = "step,mean_abs_gradient";
 
@@ -376,7 +377,10 @@ impl RunDirectory {
 
     /// Removes the tables and events of a run that is begun anew.
     pub(super) fn clear(&self) -> Result<(), TrainError> {
-        let tables = TABLES.into_iter().chain([DIVERGED, TEST]).map(|name| self.path.join(name));
+        let tables = TABLES
+            .into_iter()
+            .chain([DIVERGED, TEST])
+            .map(|name| self.path.join(name));
         for path in tables.chain(self.event_files()).filter(|path| path.exists()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             std::fs::remove_file(&path)
@@ -716,7 +720,10 @@ mod tests {
         assert_eq!(run.read_metrics().unwrap(), rows);
         let text = std::fs::read_to_string(run.path().join("metrics.csv")).unwrap();
         assert!(text.starts_with("epoch,train_loss,train_error,validation_loss,validation_error,lr,"));
-        assert_eq!(rows[0].without_time(), "1,2.250000,0.500000,2.500000,0.750000,0.1,0.1,NaN");
+        assert_eq!(
+            rows[0].without_time(),
+            "1,2.250000,0.500000,2.500000,0.750000,0.1,0.1,NaN"
+        );
         // A table of a version without the last columns, whose rows the checkpoint has.
         let old = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds\n1,2.25,0.5,2.5,0.75,0.1,10.0,2.00\n";
         std::fs::write(run.path().join("metrics.csv"), old).unwrap();

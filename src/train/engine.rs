@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::TrainError;
-use crate::data::{Draw, ImageSet, Mix, MixKind, Mixing, Normalization, PAD, Padding, Split};
+use crate::data::{Distortions, Draw, ImageSet, Mix, MixKind, Mixing, Normalization, PAD, Padding, Split};
 use crate::gpu::Gpu;
 use crate::graph::{Block, Graph, Mode, NodeId, Param, ParamId, Route, StateId};
 use crate::kernels::{LossScale, StepMix, UpdateRule};
@@ -40,6 +40,8 @@ pub struct StepRules {
     /// How images are changed beside crops and flips. Where they are mixed, the training
     /// graph has soft targets ([`Graph::soften`]).
     pub mixing: Mixing,
+    /// Which operations change whole images between crop and flip and those changes.
+    pub distortions: Distortions,
     /// The number of parts that every batch is cut into ([`shards_of`](crate::schedule::shards_of)), which are
     /// computed one after the other.
     pub shards: NonZeroUsize,
@@ -50,6 +52,7 @@ impl Default for StepRules {
         StepRules {
             update: UpdateRule::default(),
             mixing: Mixing::default(),
+            distortions: Distortions::default(),
             shards: NonZeroUsize::MIN,
         }
     }
@@ -283,6 +286,7 @@ pub struct DeviceEngine {
     session: Session,
     sets: HashMap<Split, ResidentSet>,
     mixing: Mixing,
+    distortions: Distortions,
 }
 
 impl DeviceEngine {
@@ -304,6 +308,7 @@ impl DeviceEngine {
             session,
             sets: HashMap::new(),
             mixing: Mixing::default(),
+            distortions: Distortions::default(),
         })
     }
 
@@ -386,6 +391,13 @@ impl Engine for DeviceEngine {
             draws: &pack(plan.draws),
             crop: crop(plan.padding),
         };
+        if self.distortions.operations() > 0 {
+            let (height, width) = set.plane();
+            let of_image = |&draw: &Draw| self.distortions.draw(plan.seed, draw, [height, width]);
+            let operations = plan.draws.iter().flat_map(of_image);
+            self.session
+                .set_operations(operations.map(|operation| operation.pack()).collect());
+        }
         let mix = self.mixing.draw(plan.seed, plan.step, set.plane());
         self.session.set_mix(mix.map_or_else(StepMix::default, step_mix));
         Ok(self
@@ -474,11 +486,17 @@ impl Engine for DeviceEngine {
     }
 
     fn set_rules(&mut self, rules: StepRules) -> Result<(), TrainError> {
-        let StepRules { update, mixing, shards } = rules;
+        let StepRules {
+            update,
+            mixing,
+            distortions,
+            shards,
+        } = rules;
         self.session.set_rule(update)?;
         self.session.set_shards(shards)?;
-        self.session.set_changes(mixing.cutout, mixing.mixes());
-        self.mixing = mixing;
+        self.session
+            .set_changes(mixing.cutout, mixing.mixes(), distortions.operations());
+        (self.mixing, self.distortions) = (mixing, distortions);
         Ok(())
     }
 

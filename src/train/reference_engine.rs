@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::TrainError;
 use super::engine::{BatchRef, Engine, Scores, StepPlan, StepRules};
-use crate::data::{self, Draw, ImageSet, Mixing, Normalization, Padding, Split, soft_targets};
+use crate::data::{self, Draw, ImageSet, Mixing, Normalization, Operation, Padding, Split, soft_targets};
 use crate::graph::{Gradients, Graph, Mode, NodeId, Op, Param, ParamId, Route, RouteError, StateId, TARGET_WORDS};
 use crate::kernels::Optimizer;
 use crate::models::Network;
@@ -87,13 +87,25 @@ impl ReferenceEngine {
 
     /// The images `draws` and their labels, in the form that the loss of `graph` reads.
     fn batch(&self, graph: &Graph, split: Split, draws: &[Draw], padding: Padding) -> Result<Batch, TrainError> {
+        self.distorted(graph, split, draws, padding, &|_| Vec::new())
+    }
+
+    /// The same with the `operations` of each draw after crop and flip.
+    fn distorted(
+        &self,
+        graph: &Graph,
+        split: Split,
+        draws: &[Draw],
+        padding: Padding,
+        operations: &dyn Fn(Draw) -> Vec<Operation>,
+    ) -> Result<Batch, TrainError> {
         let (set, normalization) = self.sets.get(&split).ok_or(TrainError::NoImages)?;
         let images = set.len();
         if let Some(&Draw { index, .. }) = draws.iter().find(|draw| draw.index as usize >= images) {
             return Err(TrainError::NoSuchImage { index, images });
         }
         Ok(Batch {
-            images: widen(&data::gather(set, draws, padding, normalization)),
+            images: widen(&data::gather_distorted(set, draws, padding, normalization, operations)),
             labels: match has_soft_targets(graph) {
                 true => soft_targets(&set.labels, draws, None),
                 false => draws.iter().map(|draw| set.labels[draw.index as usize]).collect(),
@@ -103,12 +115,14 @@ impl ReferenceEngine {
 
     /// The batch of a training step.
     fn train_batch(&self, train: &Training, plan: &StepPlan) -> Result<Batch, TrainError> {
-        let batch = self.batch(&train.graph, Split::Train, plan.draws, plan.padding)?;
+        let (set, _) = self.sets.get(&Split::Train).ok_or(TrainError::NoImages)?;
+        let distortions = train.rules.distortions;
+        let operations = |draw| distortions.draw(plan.seed, draw, [set.height, set.width]);
+        let batch = self.distorted(&train.graph, Split::Train, plan.draws, plan.padding, &operations)?;
         let mixing = train.rules.mixing;
         if mixing == Mixing::default() {
             return Ok(batch);
         }
-        let (set, _) = self.sets.get(&Split::Train).ok_or(TrainError::NoImages)?;
         let mut images = narrow(&batch.images);
         let dims = [set.channels, set.height, set.width];
         mixing.cut_out(&mut images, dims, plan.seed, plan.step);

@@ -11,7 +11,9 @@ use super::engine::StepRules;
 use super::open::TrainOptions;
 use super::optimizer::OptimizerSettings;
 use super::rate::{Schedule, WarmUp};
-use crate::data::{Augment, Batches, DataError, ImageOrder, Mixing, Normalization, Padding, Source, Splits};
+use crate::data::{
+    Augment, Batches, DataError, Distortions, ImageOrder, Mixing, Normalization, Padding, Source, Splits,
+};
 use crate::graph::{Graph, Param, Precision, Recompute};
 use crate::kernels::UpdateRule;
 use crate::models::Model;
@@ -152,8 +154,10 @@ pub struct Settings {
     pub init: Option<PathBuf>,
     /// How the names in that file are to be understood.
     pub init_names: NameOptions,
-    /// Random changes to training images.
+    /// Crops and flips of training images.
     pub augment: Augment,
+    /// Operations that follow them.
+    pub distortions: Distortions,
     /// How crops are padded.
     pub padding: Padding,
     /// Whether each epoch has a random order of its own.
@@ -204,6 +208,7 @@ impl Default for Settings {
             init: None,
             init_names: NameOptions::default(),
             augment: Augment::CropFlip,
+            distortions: Distortions::default(),
             padding: Padding::Zero,
             shuffle: true,
             log_steps: false,
@@ -286,6 +291,7 @@ impl Settings {
                 ));
             }
         }
+        within("augment", self.distortions.color_jitter, 1.0)?;
         within("mixup", self.mixing.mixup, 100.0)?;
         within("cutmix", self.mixing.cutmix, 100.0)?;
         within("cutout", self.mixing.cutout.into(), 4096.0)?;
@@ -373,6 +379,7 @@ impl Settings {
                     average: self.ema,
                 },
                 mixing: self.mixing,
+                distortions: self.distortions,
                 shards: self.shards,
             },
             smoothing: self.label_smoothing,
@@ -385,6 +392,13 @@ impl Settings {
     /// If files are missing or damaged, a limit is 0, or no image is left to train on.
     pub fn load(&self) -> Result<Splits, TrainError> {
         let splits = self.data.load(self.limit_train, self.limit_test, self.seed)?;
+        if self.distortions.operations() > 0 && ![1, 3].contains(&splits.train.channels) {
+            let problem = format!(
+                "changes whole images with 1 or 3 channels, not {}; use none, flip or crop-flip",
+                splits.train.channels
+            );
+            return Err(TrainError::value("augment", problem));
+        }
         match self.validation {
             0 => Ok(splits),
             count => Ok(splits.hold_out(count, self.seed).map_err(DataError::from)?),
@@ -395,6 +409,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Policy;
     use crate::graph::Mode;
     use crate::models::InputShape;
     use crate::train::{Config, OptimizerKind};
@@ -496,6 +511,14 @@ mod tests {
                 shards: NonZeroUsize::new(3).unwrap(),
                 ema: Some(0.99),
                 validation: 500,
+                distortions: Distortions {
+                    resized_crop: true,
+                    color_jitter: 0.4,
+                    policy: Policy::Rand {
+                        operations: 3,
+                        magnitude: 12,
+                    },
+                },
                 label_smoothing: 0.1,
                 mixing: Mixing {
                     mixup: 0.2,

@@ -231,13 +231,18 @@ impl Trainer {
             }
         }
         let images = |set: &ImageSet| ResidentSet::footprint(set.len(), [set.channels, set.height, set.width]);
+        let staging = ResidentSet::staging_footprint(
+            [train.channels, train.height, train.width],
+            self.settings.distortions.operations(),
+            at_a_time.first().map_or(0, |images| images + 1),
+        );
         let session = self.engine.device_session()?;
         let mut footprint = session.footprint(&at_a_time, &evaluated);
         // A session for one shard has no memory for the sums of several.
         if shards > 1 && self.settings.shards.get() == 1 {
             footprint.weights += session.shard_memory();
         }
-        footprint.images = images(train) + sets.map(images).sum::<u64>();
+        footprint.images = images(train) + sets.map(images).sum::<u64>() + staging;
         Some(footprint)
     }
 

@@ -459,7 +459,7 @@ fn parse_arguments(bytes: &[u8], _: &Path) -> Outcome {
         text.parse::<residua::data::Source>()
             .map(drop)
             .map_err(|error| as_is(&error)),
-        text.parse::<residua::data::Augment>()
+        text.parse::<residua::data::Augmentation>()
             .map(drop)
             .map_err(|error| as_is(&error)),
         text.parse::<residua::data::Padding>()

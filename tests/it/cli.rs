@@ -296,7 +296,8 @@ fn a_run_leaves_its_files_and_can_be_evaluated_and_lesioned() {
         assert!(out.join(name).is_file(), "{name}");
     }
     let metrics = fs::read_to_string(out.join("metrics.csv")).unwrap();
-    let header = "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds,gradient_norm,loss_scale";
+    let header =
+        "epoch,train_loss,train_error,test_loss,test_error,lr,images_per_second,seconds,gradient_norm,loss_scale";
     assert_eq!(metrics.lines().next(), Some(header));
     assert_eq!(metrics.lines().count(), 3);
     let steps = fs::read_to_string(out.join("steps.csv")).unwrap();

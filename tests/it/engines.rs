@@ -63,6 +63,8 @@ fn run(engine: &mut dyn Engine) -> Vec<(String, Vec<f32>)> {
                 dx: (i % 9) as u8,
                 dy: ((i + step) * 5 % 9) as u8,
                 flip: i % 2 == 1,
+                epoch: 0,
+                position: (step * BATCH + i),
             })
             .collect();
         engine

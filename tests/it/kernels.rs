@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::support::reference_run::{Deviation, ReferenceRun};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use residua::data::{self, Draw, ImageSet, Normalization, PAD, Padding};
+use residua::data::{self, Draw, Factor, ImageSet, Normalization, Operation, PAD, Padding};
 use residua::gpu::{Access, AdapterKind, AdapterOverrides, Gpu, Program};
 use residua::graph::{
     BlockId, BlockInfo, Conv, Gains, Graph, GraphError, Init, Mode, NodeId, Op, PadShortcut, Param, ParamId, ParamKind,
@@ -731,7 +731,12 @@ fn gathering_crops_flips_pads_and_normalises() {
                 (301, 8, 0, false),
                 (77, 3, 6, true),
             ] {
-                let draw = Draw { index, dx, dy, flip };
+                let draw = Draw {
+                    dx,
+                    dy,
+                    flip,
+                    ..Draw::unchanged(index)
+                };
                 let truth = data::gather(&set, &[draw], padding, &normalization);
                 let found = gathered(&mut session, &resident, draw, padding);
                 for (at, (found, truth)) in found.iter().zip(&truth).enumerate() {
@@ -739,6 +744,71 @@ fn gathering_crops_flips_pads_and_normalises() {
                     assert!(near, "{dims:?} {draw:?} {padding}: pixel {at} is {found}, not {truth}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn operations_change_images_as_their_reference_does() {
+    let gpu = device::open(&AdapterOverrides {
+        binding: Some(64 << 10),
+        ..AdapterOverrides::default()
+    });
+    let rotated = Operation::affine([0.8, 0.6, -3.0, -0.6, 0.8, 4.0]);
+    let operations = [
+        Operation::Identity,
+        rotated,
+        Operation::affine([1.0, 0.3, 0.0, 0.0, 1.0, -2.0]),
+        Operation::Brightness(Factor::of(1.7)),
+        Operation::Color(Factor::of(0.25)),
+        Operation::Contrast(Factor::of(1.9)),
+        Operation::Contrast(Factor::of(0.1)),
+        Operation::Sharpness(Factor::of(1.81)),
+        Operation::Posterize(3),
+        Operation::Solarize(100),
+        Operation::AutoContrast,
+        Operation::Equalize,
+        Operation::Invert,
+    ];
+    for dims in [[3, 23, 31], [1, 40, 24], [3, 7, 5], [3, 2, 2]] {
+        let set = image_set(dims, 40);
+        let normalization = Normalization::named("none", dims[0]).unwrap();
+        let mut session = linear_session(&gpu, dims, |_| true);
+        session.set_changes(0, false, 2);
+        let (mean, std) = (normalization.mean(), normalization.std());
+        let resident = session.load(&set.images, &set.labels, dims, mean, std).unwrap();
+        let crop = Operation::ResizedCrop {
+            top: 1,
+            left: 0,
+            height: dims[1] as u32 - 1,
+            width: dims[2] as u32 / 2,
+        };
+        let pairs = operations.iter().map(|&one| [one, crop]);
+        for (index, pair) in (0..).zip(pairs.chain([
+            [crop, Operation::Equalize],
+            [rotated, Operation::Sharpness(Factor::of(0.5))],
+        ])) {
+            let draw = Draw {
+                dx: 3,
+                dy: 5,
+                flip: index % 2 == 1,
+                ..Draw::unchanged(39 - index)
+            };
+            session.set_operations(pair.map(Operation::pack).to_vec());
+            let found = gathered(&mut session, &resident, draw, Padding::Reflect);
+            let truth = data::gather_distorted(&set, &[draw], Padding::Reflect, &normalization, &|_| pair.to_vec());
+            let byte = |value: &f32| (255.0 * value).round() as i32;
+            let differ = found
+                .iter()
+                .zip(&truth)
+                .filter(|(found, truth)| byte(found) != byte(truth))
+                .count();
+            assert_eq!(
+                differ,
+                0,
+                "{dims:?} {pair:?}: {differ} of {} values differ",
+                truth.len()
+            );
         }
     }
 }

@@ -338,11 +338,20 @@ fn all_calls() -> Vec<Call> {
             for reflect in [false, true] {
                 let part = ImagePart { first: 64, bytes: 4096 };
                 let shape = Shape::batched(&[3, 8, 8]).stored_in(precision);
-                for cutout in [0, 5] {
+                for (cutout, staged) in [(0, false), (5, false), (5, true)] {
                     for (soft, mixed_in) in [(false, false), (true, false), (true, true)] {
-                        let changes = GatherChanges { cutout, soft, mixed_in };
+                        let changes = GatherChanges {
+                            cutout,
+                            soft,
+                            mixed_in,
+                            staged,
+                        };
                         calls_of.extend(kernels::gather(&part, 128, &shape, (4, reflect), changes, 16, &target));
                     }
+                }
+                calls_of.push(kernels::stage(&part, [3, 8, 8], (4, reflect), 16, &target));
+                for channels in [1, 3] {
+                    calls_of.push(kernels::distort([channels, 8, 8], 1, 2, 16, &target));
                 }
             }
             let scaled = precision == Precision::F16;

@@ -79,7 +79,11 @@ fn tables(path: &Path) -> Series {
         add("error/test", step, row.test_error);
         add("learning_rate", step, row.lr);
         add("gradient/norm", step, row.gradient_norm.expect("it is finite").into());
-        add("loss_scale", step, row.loss_scale.expect("the version writes it").into());
+        add(
+            "loss_scale",
+            step,
+            row.loss_scale.expect("the version writes it").into(),
+        );
     }
     series
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::{device, fixture};
-use residua::data::{Draw, ImageSet, Mixing, Normalization, Padding};
+use residua::data::{Augmentation, Distortions, Draw, ImageSet, Mixing, Normalization, Padding};
 use residua::gpu::AdapterKind;
 use residua::graph::{Conv, Graph, Init, Mode, ParamId, Precision};
 use residua::kernels::{Optimizer, UpdateRule};
@@ -39,6 +39,7 @@ struct Case {
     smoothing: f32,
     update: UpdateRule,
     mixing: Mixing,
+    distortions: Distortions,
 }
 
 fn cases() -> Vec<Case> {
@@ -53,6 +54,12 @@ fn cases() -> Vec<Case> {
         smoothing,
         update,
         mixing,
+        distortions: Distortions::default(),
+    };
+    let distorted = |name, text: &str| Case {
+        name,
+        distortions: text.parse::<Augmentation>().unwrap().distortions,
+        ..Case::default()
     };
     let (sgd, plain) = (UpdateRule::default(), Mixing::default());
     vec![
@@ -65,6 +72,16 @@ fn cases() -> Vec<Case> {
         case("mixup", 0.0, sgd, mixing(0.4, 0.0, 0)),
         case("cutmix", 0.0, sgd, mixing(0.0, 1.0, 0)),
         case("cutout", 0.0, sgd, mixing(0.0, 0.0, 5)),
+        distorted("autoaugment", "autoaugment"),
+        distorted("randaugment", "randaugment:2,9"),
+        distorted("trivialaugment", "trivialaugment"),
+        distorted("resized-crop", "resized-crop+color-jitter:0.4"),
+        Case {
+            smoothing: 0.1,
+            update: update(Optimizer::Sgd, Some(0.05), Some(0.8)),
+            mixing: mixing(0.4, 1.0, 3),
+            ..distorted("all-distorted", "resized-crop+color-jitter:0.3+randaugment:3,15")
+        },
         case(
             "all-adamw",
             0.1,
@@ -135,13 +152,18 @@ impl Case {
         let rules = StepRules {
             update: self.update,
             mixing: self.mixing,
+            distortions: self.distortions,
             ..StepRules::default()
         };
         engine.set_rules(rules).unwrap();
         let route = engine.graph().default_route();
         for step in 0..STEPS {
             let first = step * BATCH as u32;
-            let draws: Vec<Draw> = (first..first + BATCH as u32).map(Draw::unchanged).collect();
+            let draw = |position| Draw {
+                position,
+                ..Draw::unchanged(position)
+            };
+            let draws: Vec<Draw> = (first..first + BATCH as u32).map(draw).collect();
             let plan = StepPlan {
                 draws: &draws,
                 padding: Padding::Zero,
@@ -310,6 +332,14 @@ fn config(name: &str) -> Config {
             cutmix: 1.0,
             ..base
         },
+        "distorted" => Config {
+            augment: "flip+resized-crop+color-jitter:0.4+randaugment:2,9".into(),
+            mixup: 0.2,
+            cutout: 8,
+            validation: 2,
+            batch_size: 3,
+            ..base
+        },
         "averaged" => Config { ema: Some(0.9), ..base },
         other => panic!("{other}"),
     }
@@ -332,6 +362,7 @@ fn a_run_with_any_feature_goes_on_to_the_same_bits() {
         ("adamw", &device_adapter),
         ("lars", &device_adapter),
         ("half", &device_adapter),
+        ("distorted", &device_adapter),
         ("adamw", &Adapter::Reference),
     ] {
         if name == "half" && !device::of_kind(AdapterKind::Cpu).info().f16 {

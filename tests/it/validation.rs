@@ -69,7 +69,9 @@ fn the_best_weights_are_those_with_the_smallest_validation_error_and_are_tested_
     let metrics = fs::read_to_string(whole.join("metrics.csv")).unwrap();
     assert!(metrics.starts_with("epoch,train_loss,train_error,validation_loss,validation_error,lr,"));
     let rows = run.read_metrics().unwrap();
-    let best = rows.iter().min_by(|one, other| one.test_error.total_cmp(&other.test_error));
+    let best = rows
+        .iter()
+        .min_by(|one, other| one.test_error.total_cmp(&other.test_error));
     let best = best.unwrap();
     assert_eq!((rows.len(), test.epoch), (3, best.epoch));
     assert!((test.validation_error - best.test_error).abs() < 1e-6);
@@ -95,7 +97,10 @@ fn the_best_weights_are_those_with_the_smallest_validation_error_and_are_tested_
     };
     assert_eq!(outcome(validation).error, test.validation_error);
     let tested = outcome(&splits.test);
-    assert_eq!((tested.error, tested.loss, tested.wrong), (test.error, test.loss, test.wrong));
+    assert_eq!(
+        (tested.error, tested.loss, tested.wrong),
+        (test.error, test.loss, test.wrong)
+    );
     assert_eq!(weights::hash(&run.best()).unwrap(), test.weights);
 
     // Stopped within an epoch, in the evaluation after one, and in that after the last.
@@ -123,7 +128,15 @@ fn programs_say_what_was_evaluated() {
     let out = folder.path().join("run");
     let train = |more: &[&str]| {
         let mut command = program("residua");
-        command.args(["train", "--model", "resnet8", "--data", "synthetic:18,8", "--batch-size", "6"]);
+        command.args([
+            "train",
+            "--model",
+            "resnet8",
+            "--data",
+            "synthetic:18,8",
+            "--batch-size",
+            "6",
+        ]);
         command.args(["--no-autotune", "--validation", "6"]).args(more);
         command
     };
@@ -147,7 +160,14 @@ fn programs_say_what_was_evaluated() {
     assert_eq!(run["test_error"].as_f64(), Some(test.error));
     assert!(run["epochs"][0]["validation_error"].is_number() && run["epochs"][0].get("test_error").is_none());
     let plan = json(&mut train(&["--json", "--dry-run"]));
-    assert_eq!((&plan["steps_per_epoch"], &plan["validation_images"]), (&2.into(), &6.into()));
-    let (code, line) = failure(program("residua").args(["train", "--data", "synthetic:18,8", "--validation", "18"]).arg("--dry-run"));
+    assert_eq!(
+        (&plan["steps_per_epoch"], &plan["validation_images"]),
+        (&2.into(), &6.into())
+    );
+    let (code, line) = failure(
+        program("residua")
+            .args(["train", "--data", "synthetic:18,8", "--validation", "18"])
+            .arg("--dry-run"),
+    );
     assert_eq!((code, line.contains("18 training images")), (2, true), "{line}");
 }

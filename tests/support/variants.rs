@@ -262,6 +262,14 @@ fn of_every_network(target: &Target) -> Collected {
         }
         found.add(every, None, updates(precision == Precision::F16, target));
     }
+    for dims in [[3, 32, 32], [3, 224, 224]] {
+        let part = ImagePart {
+            first: 0,
+            bytes: 1 << 24,
+        };
+        let stage = kernels::stage(&part, dims, (4, false), BATCH, target);
+        found.add(every, None, [stage, kernels::distort(dims, 0, 1, BATCH, target)]);
+    }
     found.add(every, None, kernels::update_loss_scale(1 << 20, target));
     found.add(every, None, [kernels::record(1024, BATCH)]);
     let probes = MultiplyAddShape::all().into_iter().map(|shape| shape.call(target));

@@ -657,7 +657,10 @@ mod tests {
             }),
             ..run.clone()
         };
-        assert_eq!((validated.test_error(), validated.best_test_error()), (Some(0.5), Some(0.5)));
+        assert_eq!(
+            (validated.test_error(), validated.best_test_error()),
+            (Some(0.5), Some(0.5))
+        );
         assert_eq!(validated.test_loss(), Some(1.5));
         let diverged = TrainedPoint {
             diverged: Some(7),
