@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::program::{failure, json, printed, program};
 use crate::support::update::UPDATE;
 use crate::support::{device, fixture, reference_run};
-use residua::data::{Draw, ImageSet, Mixing, Normalization, Padding};
+use residua::data::{Distortions, Draw, ImageSet, Mixing, Normalization, Padding, Policy};
 use residua::gpu::AdapterKind;
 use residua::graph::{Conv, Graph, Init, Mode, ParamId, Precision, ResidualBlock, Route, StateId};
 use residua::kernels::{LossScale, Optimizer, UpdateRule};
@@ -39,10 +39,25 @@ fn images() -> ImageSet {
     }
 }
 
+/// Where images are mixed, operations change them before.
 fn rules(update: UpdateRule, mixing: Mixing, shards: usize) -> StepRules {
+    let distortions = Distortions {
+        resized_crop: true,
+        color_jitter: 0.4,
+        policy: Policy::Rand {
+            operations: 2,
+            magnitude: 15,
+        },
+    };
+    let are_changed = mixing != Mixing::default();
     StepRules {
         update,
         mixing,
+        distortions: if are_changed {
+            distortions
+        } else {
+            Distortions::default()
+        },
         shards: NonZeroUsize::new(shards).unwrap(),
     }
 }
@@ -81,6 +96,8 @@ fn run(engine: &mut dyn Engine, rules: StepRules, update: Update, routes: &[Rout
                 dx: (index % 9) as u8,
                 dy: ((index + step) * 5 % 9) as u8,
                 flip: index % 2 == 1,
+                epoch: 0,
+                position: index,
             })
             .collect();
         first += size;
