@@ -527,7 +527,7 @@ impl PlannedPoint {
             directory.write_diverged(step)?;
         }
         // Read the rows back, so that a later sweep reports the same values.
-        self.result(&directory, diverged, name)
+        self.result(directory, diverged, name)
     }
 
     fn result(
