@@ -107,11 +107,8 @@ END
         [ $((waited += 1)) -lt 1200 ] || { cat "$work"/slurm-*.log >&2; return 1; }
         sleep 0.1
     done
-    waited=0
-    until scancel --signal=TERM "${job}_2"; do
-        [ $((waited += 1)) -lt 20 ] || return 1
-        sleep 0.2
-    done
+    # By the task's own number: by that of the array, scancel goes on trying for minutes.
+    scancel --signal=TERM "$(squeue --noheader --job "${job}_2" --format %A)" || return 1
     waited=0
     while squeue --noheader --job "$job" 2>/dev/null | grep -q .; do
         [ $((waited += 1)) -lt 600 ] || { squeue >&2; cat "$work"/slurm-*.log >&2; return 1; }
