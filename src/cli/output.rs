@@ -50,7 +50,8 @@ pub fn own_out(out: Option<&Path>) -> Result<Option<DirectoryLock>, CliError> {
 pub struct PartArgs {
     /// Compute part I of N of the results only, and store them in --out: N such commands
     /// may run at the same time, on any computers that share the directory. The same
-    /// command without --part then computes what is missing and writes the report. SIGTERM
+    /// command without --part then computes what is missing, greedy deletions and responses
+    /// among it, and writes the report. SIGTERM
     /// ends it with exit code 75: start it again, and it continues [default: everything]
     #[arg(long, value_name = "I/N", requires = "out")]
     part: Option<Part>,

@@ -2,7 +2,7 @@
 //!
 //! Training, studies and evaluations stop between two steps, store what they
 //! have, and end with 130 (SIGINT, Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP). A
-//! second signal ends the program at once, with the same code; so does the
+//! second signal ends the program at once, with its own code; so does the
 //! first one in all other commands. A command that a scheduler is to start again
 //! ends with 75 after SIGTERM, which schedulers send before they end a job.
 

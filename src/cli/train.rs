@@ -323,8 +323,8 @@ pub struct TrainArgs {
     /// with --data, the same images at another place [default: a new run]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "recipe"])]
     resume: Option<PathBuf>,
-    /// Continue the run in --out if there is one, with the same settings; else begin it
-    /// there. SIGTERM ends the command with exit code 75: a scheduler may start it again
+    /// Continue the run in --out if there is one, with the same settings and the kernels
+    /// that it began with; else begin it there. SIGTERM ends the command with exit code 75: a scheduler may start it again
     #[arg(long = "continue", requires = "out", conflicts_with = "resume")]
     go_on: bool,
     /// Use the kernels of another run (its tuning.toml), or of a file from

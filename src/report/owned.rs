@@ -40,7 +40,14 @@ fn has_results(directory: &Path) -> bool {
             .flatten();
         runs.map(|run| run.path().join("run.toml")).any(|run| run.is_file())
     };
-    text("report.json").is_some_and(is_report) || text("results.jsonl").is_some_and(is_study) || has_runs()
+    // Of the whole study, or of a part of it.
+    let is_log = |name: &str| name.starts_with("results.") && name.ends_with(".jsonl");
+    let has_log = || {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| is_log(name)).filter_map(|name| text(&name)).any(is_study)
+    };
+    text("report.json").is_some_and(is_report) || has_log() || has_runs()
 }
 
 /// Whether a report or the results of a study can have a file of this name.
@@ -88,6 +95,11 @@ mod tests {
             std::fs::remove_file(folder.path().join(name)).unwrap();
         }
         write("lesions.csv", "");
+        write("results.2-of-3.jsonl", r#"{"time": 1}"#);
+        assert!(foreign().is_some());
+        write("results.2-of-3.jsonl", r#"{"key":"study","value":{}}"#);
+        assert_eq!(foreign(), None);
+        std::fs::remove_file(folder.path().join("results.2-of-3.jsonl")).unwrap();
         write("report.json", r#"{"title": "mine"}"#);
         assert!(foreign().is_some());
         write("report.json", r#"{"title": "a", "facts": [], "items": []}"#);

@@ -281,14 +281,14 @@ impl RunDirectory {
     /// # Errors
     /// As [`Self::resume`] and [`Self::create`].
     pub fn begin_or_resume(path: &Path) -> Result<Self, TrainError> {
-        let found = match Self::resume(path) {
-            Err(TrainError::NoRun { .. }) => Self::create(path),
-            found => found,
-        };
-        match found {
-            // Begun by another process in between.
-            Err(TrainError::RunExists { .. }) => Self::resume(path),
-            found => found,
+        let begun = || Self::open(path).ok().filter(|run| !run.has_no_checkpoint());
+        if let Some(run) = begun() {
+            return run.owned();
+        }
+        match (Self::create(path), begun()) {
+            // By another process in between.
+            (Err(TrainError::RunExists { .. }), Some(run)) => run.owned(),
+            (created, _) => created,
         }
     }
 

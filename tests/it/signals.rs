@@ -272,6 +272,12 @@ mod programs {
         let mut other = program("residua");
         let (code, line) = failure(other.args(&command).args(["--lr", "0.5", "--out"]).arg(&out));
         assert_eq!((code, line.contains("lr is 0.1, not 0.5")), (1, true), "{line}");
+        let foreign = folder.path().join("foreign");
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join("run.toml"), "mine = 1").unwrap();
+        let (code, line) = failure(program("residua").args(&command).arg("--out").arg(&foreign));
+        assert_eq!(code, 1, "{line}");
+        assert_eq!(fs::read_to_string(foreign.join("run.toml")).unwrap(), "mine = 1");
         let (code, line) = failure(program("residua").args(["train", "--continue"]));
         assert_eq!((code, line.contains("--out")), (2, true), "{line}");
     }

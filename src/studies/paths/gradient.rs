@@ -54,7 +54,8 @@ impl PathSampling {
     }
 }
 
-/// Samples the paths of `route` that the forward passes `passes` measure. Reports to `progress` the number of paths done and
+/// Samples the paths of `route` that the forward passes `passes` measure. Reports to
+/// `progress` the number of paths done and
 /// the total.
 ///
 /// # Errors
