@@ -21,5 +21,7 @@ with tempfile.TemporaryDirectory() as folder, LocalCluster() as cluster:
     job = Job(folder)
     for point in range(1, points + 1):
         # A task has the environment of its worker but for what is named here.
-        job.program([*command, "--point", str(point)], env=dict(os.environ), cwd=os.getcwd())
+        job.program(
+            [*command, "--point", str(point)], env=dict(os.environ), cwd=os.getcwd(), stdout=None, stderr=None
+        )
     client.wait_for_jobs([client.submit(job)])

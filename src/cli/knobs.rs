@@ -12,6 +12,7 @@ use toml::Table;
 
 use super::exit::CliError;
 use super::network::is_network_file;
+use crate::data::{Augment, Augmentation};
 use crate::train::{Config, OptimizerKind};
 
 /// A flag, and when it has an effect.
@@ -355,7 +356,10 @@ const SETTINGS: &[SettingKnob] = &[
     },
     SettingKnob {
         flag: "padding",
-        works: |config| config.augment == "crop-flip",
+        works: |config| {
+            let parsed = config.augment.parse::<Augmentation>();
+            parsed.map_or(true, |augmentation| augmentation.augment == Augment::CropFlip)
+        },
         why: "without --augment crop-flip",
     },
     SettingKnob {

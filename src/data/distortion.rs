@@ -22,7 +22,7 @@ const SMALLEST: f64 = 0.08;
 const RATIOS: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 
 const CHOICES: &str = "none, flip or crop-flip, or also resized-crop, color-jitter:X, autoaugment, randaugment:N,M or \
-    trivialaugment, joined by +, as in flip+trivialaugment";
+    trivialaugment, joined by + in this order, as in flip+trivialaugment";
 
 /// Operations that are drawn for each image, in the order of the fields, after crop and
 /// flip. The default changes nothing.
@@ -253,6 +253,18 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Whether the numbers of RandAugment are within their ranges.
+    pub fn is_valid(self) -> bool {
+        match self {
+            Self::Rand { operations, magnitude } => {
+                (1..=MOST_OPERATIONS).contains(&operations) && (0..BINS).contains(&magnitude)
+            }
+            Self::None | Self::Auto | Self::Trivial => true,
+        }
+    }
+}
+
 impl Distortions {
     /// The number of operations of each image.
     pub fn operations(&self) -> usize {
@@ -409,10 +421,11 @@ fn policy(name: &str, value: Option<&str>) -> Option<Policy> {
             let (operations, magnitude) = numbers.split_once(',')?;
             let operations = operations.parse().ok();
             let magnitude = magnitude.parse().ok();
-            Some(Policy::Rand {
-                operations: operations.filter(|count| (1..=MOST_OPERATIONS).contains(count))?,
-                magnitude: magnitude.filter(|bin| (0..BINS).contains(bin))?,
-            })
+            let rand = Policy::Rand {
+                operations: operations?,
+                magnitude: magnitude?,
+            };
+            Some(rand).filter(|policy| policy.is_valid())
         }
         _ => None,
     }

@@ -40,6 +40,14 @@ pub enum SessionError {
         /// The largest binding in bytes.
         limit: u64,
     },
+    /// A batch whose images are changed has operations for other images.
+    #[error("a batch of {images} images has {operations} operations, which are not as many for each of them")]
+    Operations {
+        /// The images of the batch.
+        images: usize,
+        /// The operations that were set.
+        operations: usize,
+    },
     /// Images of a batch that random operations change do not fit a binding.
     #[error(
         "a batch of {batch} images whose pixels are changed exceeds the adapter's largest binding: at most {most} fit"

@@ -169,6 +169,7 @@ impl Batch<'_> {
 pub(super) struct Staging {
     images: [Arc<Buffer>; 2],
     operations: Arc<Buffer>,
+    dims: ImageDims,
     /// The operations of each image.
     slots: usize,
     batch: usize,
@@ -176,30 +177,34 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Memory for batches of at most `batch` images of shape `dims` with `slots`
-    /// operations each.
+    /// operations each, and for the image before the first.
     ///
     /// # Errors
     /// Where the device has too little memory, or a batch exceeds its largest binding.
     pub(super) fn new(gpu: &Gpu, dims: ImageDims, slots: usize, batch: usize) -> Result<Self, SessionError> {
-        let (bytes, binding) = (staged_bytes(dims, batch), gpu.limits().binding);
+        let (bytes, binding) = (staged_bytes(dims, batch + 1), gpu.limits().binding);
         if bytes > binding {
             let most = (binding / staged_bytes(dims, 1)) as usize;
-            return Err(SessionError::BatchTooLarge { batch, most });
+            return Err(SessionError::BatchTooLarge {
+                batch,
+                most: most.saturating_sub(1),
+            });
         }
         Ok(Staging {
             images: [
                 gpu.buffer("staged images", bytes)?,
                 gpu.buffer("altered images", bytes)?,
             ],
-            operations: gpu.buffer("operations", OPERATION_BYTES * (batch * slots) as u64)?,
+            operations: gpu.buffer("operations", OPERATION_BYTES * ((batch + 1) * slots) as u64)?,
+            dims,
             slots,
             batch,
         })
     }
 
-    /// Whether batches of `batch` images fit.
-    pub(super) fn fits(&self, batch: usize) -> bool {
-        batch <= self.batch
+    /// Whether batches of `batch` images of shape `dims` fit.
+    pub(super) fn fits(&self, dims: ImageDims, batch: usize) -> bool {
+        dims == self.dims && batch <= self.batch
     }
 
     /// Writes the operations of the images of the next batch.

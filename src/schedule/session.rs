@@ -844,9 +844,16 @@ impl Session {
     /// Makes room for the images of `size` draws, and that of the one before the first, in
     /// which operations change them.
     fn hold_staging(&mut self, batch: Batch, size: usize) -> Result<(), SessionError> {
-        let fits = self.staging.as_ref().is_some_and(|staging| staging.fits(size + 1));
-        if self.slots > 0 && !fits {
-            self.staging = Some(Staging::new(&self.gpu, batch.set.dims(), self.slots, size + 1)?);
+        if self.slots == 0 {
+            return Ok(());
+        }
+        let (images, operations) = (batch.draws.len(), self.operations.len());
+        if operations != images * self.slots {
+            return Err(SessionError::Operations { images, operations });
+        }
+        let dims = batch.set.dims();
+        if !self.staging.as_ref().is_some_and(|staging| staging.fits(dims, size)) {
+            self.staging = Some(Staging::new(&self.gpu, dims, self.slots, size)?);
             self.gatherings.clear();
         }
         Ok(())

@@ -73,6 +73,14 @@ impl RunCurve {
         }
     }
 
+    /// The images that were evaluated after each epoch.
+    fn evaluated(&self) -> &'static str {
+        match self.config.validation {
+            0 => "test",
+            _ => "validation",
+        }
+    }
+
     fn seconds(&self) -> f64 {
         self.epochs.iter().map(|row| row.seconds).sum()
     }
@@ -89,11 +97,7 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
                     "epoch": row.epoch, "train_loss": row.train_loss, "train_error": row.train_error,
                     "lr": row.lr, "seconds": row.seconds,
                 });
-                let evaluated = if run.config.validation > 0 {
-                    "validation"
-                } else {
-                    "test"
-                };
+                let evaluated = run.evaluated();
                 epoch[format!("{evaluated}_loss")] = row.test_loss.into();
                 epoch[format!("{evaluated}_error")] = row.test_error.into();
                 epoch
@@ -127,12 +131,18 @@ pub fn curves_finding(runs: &[RunCurve]) -> String {
         return String::new();
     };
     let end = |(run, (epochs, error)): &(&RunCurve, (u32, f64))| {
-        format!(
-            "{} ends with a test error of {:.2} % after {epochs} {}",
-            run.name,
-            100.0 * error,
-            if *epochs == 1 { "epoch" } else { "epochs" }
-        )
+        let error = 100.0 * error;
+        match &run.test {
+            Some(test) => format!(
+                "{} has a test error of {error:.2} % with the weights of epoch {}, which validation chose",
+                run.name, test.epoch
+            ),
+            None => format!(
+                "{} ends with a test error of {error:.2} % after {epochs} {}",
+                run.name,
+                if *epochs == 1 { "epoch" } else { "epochs" }
+            ),
+        }
     };
     match ends.len() {
         1 => format!("{}.", end(best)),
@@ -196,10 +206,28 @@ struct Quantity<'a> {
     value: fn(&EpochRow) -> f64,
 }
 
+/// The images that were evaluated after each epoch of all runs.
+fn evaluated(runs: &[RunCurve]) -> &'static str {
+    let mut names = runs.iter().map(RunCurve::evaluated);
+    let first = names.next().unwrap_or("test");
+    match names.all(|name| name == first) {
+        true => first,
+        false => "evaluated",
+    }
+}
+
 fn split_figure(runs: &[RunCurve], quantity: &Quantity) -> Figure {
     let Quantity { split, what, unit, .. } = quantity;
+    let images = match *split {
+        "training" => "training",
+        _ => evaluated(runs),
+    };
     let mark = |run: &RunCurve, row: &EpochRow| {
         let value = (quantity.value)(row);
+        let split = match *split {
+            "training" => "training",
+            _ => run.evaluated(),
+        };
         Mark::new(
             f64::from(row.epoch),
             quantity.factor * value,
@@ -213,7 +241,7 @@ fn split_figure(runs: &[RunCurve], quantity: &Quantity) -> Figure {
     };
     Figure {
         name: format!("{split}-{what}"),
-        title: format!("{} on {split} images by epoch", capitalised(what)),
+        title: format!("{} on {images} images by epoch", capitalised(what)),
         caption: match *split {
             "training" => {
                 "Measured during training: on augmented images, with the blocks that ran in each step.".into()
@@ -227,7 +255,7 @@ fn split_figure(runs: &[RunCurve], quantity: &Quantity) -> Figure {
         },
         emphasis: String::new(),
         x: Axis::linear("epoch"),
-        y: Axis::linear(format!("{split} {what} ({unit})")),
+        y: Axis::linear(format!("{images} {what} ({unit})")),
         layers: runs.iter().map(|run| line(run, mark)).collect(),
     }
 }

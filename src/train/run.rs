@@ -424,16 +424,16 @@ impl<'a> Run<'a> {
         };
         let best = self.directory.best();
         let weights = weights::hash(&best)?;
-        self.test = self.directory.read_test()?.filter(|known| known.weights == weights);
-        if self.test.is_some() {
-            return Ok(());
-        }
         let tensors = weights::read(&best)?.tensors;
         let model = self.settings.model.to_string();
         checkpoint::set_tensors(self.engine, &tensors, false, &best, &model)?;
         self.engine.load(Split::Test, &self.splits.test, &self.normalization)?;
+        self.test = self.directory.read_test()?.filter(|known| known.weights == weights);
+        if self.test.is_some() {
+            return Ok(());
+        }
         let tested = self.evaluate(self.splits.test.len())?;
-        self.require_finite(&tested, "test")?;
+        self.require_finite(&tested, "test", self.position.best_step)?;
         let test = TestResult {
             epoch: self.position.best_step.div_ceil(self.rate.steps_per_epoch.max(1)),
             validation_error,
@@ -456,18 +456,18 @@ impl<'a> Run<'a> {
         Ok(tested.into_iter().next().expect("one outcome for one route"))
     }
 
-    /// Refuses losses of an evaluation of the present weights on the images `set` that
-    /// are not finite.
-    fn require_finite(&mut self, tested: &Outcome, set: &'static str) -> Result<(), TrainError> {
+    /// Refuses losses of an evaluation on the images `set` that are not finite; the present
+    /// weights are those after `step` steps.
+    fn require_finite(&mut self, tested: &Outcome, set: &'static str, step: u32) -> Result<(), TrainError> {
         let Some(image) = tested.first_not_finite() else {
             return Ok(());
         };
         let route = self.settings.depth.test_route(self.engine.graph());
         let found = locate(self.engine, Split::Test, image, &route)?;
         Err(TrainError::DivergedTest {
-            step: self.position.step,
+            step,
             source: NotFinite { set, ..found },
-            lr: self.rate.at(self.position.step - 1),
+            lr: self.rate.at(step.saturating_sub(1)),
         })
     }
 
@@ -731,7 +731,7 @@ impl<'a> Run<'a> {
         self.engine.exchange_average();
         let tested = self.evaluate(images);
         let finite = match &tested {
-            Ok(tested) => self.require_finite(tested, self.evaluated()),
+            Ok(tested) => self.require_finite(tested, self.evaluated(), self.position.step),
             Err(_) => Ok(()),
         };
         self.engine.exchange_average();

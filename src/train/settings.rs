@@ -292,6 +292,10 @@ impl Settings {
             }
         }
         within("augment", self.distortions.color_jitter, 1.0)?;
+        if !self.distortions.policy.is_valid() {
+            let problem = "randaugment has 1 to 8 operations of a magnitude from 0 to 30";
+            return Err(TrainError::value("augment", problem.to_string()));
+        }
         within("mixup", self.mixing.mixup, 100.0)?;
         within("cutmix", self.mixing.cutmix, 100.0)?;
         within("cutout", self.mixing.cutout.into(), 4096.0)?;

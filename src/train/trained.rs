@@ -523,10 +523,16 @@ impl FoundNetwork<'_> {
         };
         let (mut test, train) = if options.training_images {
             let mut splits = data.load(limit_train, read_test, seed)?;
-            // Of the network's own images, those that it was trained on.
-            if let Some(count) = recorded.and_then(|data| data.validation).filter(|_| !is_other) {
+            // Of the network's own images, those that it was trained on; they may have moved.
+            if let Some(count) = recorded.and_then(|data| data.validation) {
                 let own = record.seed.unwrap_or(seed);
-                splits = splits.hold_out(count, own).map_err(DataError::from)?;
+                let known_train = recorded.and_then(|data| data.train.as_ref());
+                let is_known = |held: &Splits| known_train.and_then(|known| known.matches(&held.train)) == Some(true);
+                if !is_other {
+                    splits = splits.hold_out(count, own).map_err(DataError::from)?;
+                } else if let Some(held) = splits.clone().hold_out(count, own).ok().filter(is_known) {
+                    splits = held;
+                }
             }
             let Splits {
                 train,

@@ -55,8 +55,7 @@ impl PathSampling {
 }
 
 /// Samples the paths of `route` that the forward passes `passes` measure. Reports to
-/// `progress` the number of paths done and
-/// the total.
+/// `progress` the number of paths done and the total.
 ///
 /// # Errors
 /// Where the adapter fails, a gradient is not finite, or a result cannot be

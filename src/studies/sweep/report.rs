@@ -364,9 +364,12 @@ pub fn curves_figure(name: &str, title: &str, groups: &[SeedGroup]) -> Figure {
         }
     };
     let mut runs = groups.iter().flat_map(|group| &group.runs);
-    let images = match runs.any(|run| run.test.is_some()) {
-        true => "validation images of the runs that have some, else on the test images,",
-        false => "test images",
+    let (images, error) = match runs.any(|run| run.test.is_some()) {
+        true => (
+            "validation images of the runs that have some, else on the test images,",
+            "error (%)",
+        ),
+        false => ("test images", "test error (%)"),
     };
     Figure {
         name: name.to_string(),
@@ -377,7 +380,7 @@ pub fn curves_figure(name: &str, title: &str, groups: &[SeedGroup]) -> Figure {
         },
         emphasis: String::new(),
         x: Axis::linear("epoch"),
-        y: Axis::linear("test error (%)"),
+        y: Axis::linear(error),
         layers: groups.iter().map(line).collect(),
     }
 }
