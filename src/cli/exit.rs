@@ -202,9 +202,7 @@ fn hint(error: &TrainError) -> Option<&'static str> {
             "name one of them: --model NAME (`residua inspect FILE --data SPEC` compares their errors)"
         }
         TrainError::Unsaid { what: Unsaid::Data, .. } => "name them: --data SPEC, such as cifar10:DIR",
-        TrainError::Session(SessionError::BatchTooLarge { .. }) => {
-            "set it with --batch-size, or cut it with --shards"
-        }
+        TrainError::Session(SessionError::BatchTooLarge { .. }) => "set it with --batch-size, or cut it with --shards",
         TrainError::Data(DataError::Argument(ArgumentError::HeldOut { .. })) => "--validation sets it",
         TrainError::RunExists { .. } => "choose another --out, or continue the run: --resume",
         TrainError::NoRun { .. } => "give the directory of a run that `residua train` made",

@@ -555,4 +555,23 @@ mod tests {
             assert!(check_settings(&Table::new(), [&off].into_iter()).is_ok(), "{flag}");
         }
     }
+
+    #[test]
+    fn padding_has_an_effect_with_every_augmentation_that_crops() {
+        let padding = SETTINGS.iter().find(|knob| knob.flag == "padding").unwrap();
+        for (augment, works) in [
+            ("crop-flip", true),
+            ("autoaugment", true),
+            ("crop-flip+color-jitter:0.4", true),
+            ("flip+trivialaugment", false),
+            ("resized-crop", false),
+            ("none", false),
+        ] {
+            let config = Config {
+                augment: augment.into(),
+                ..Config::default()
+            };
+            assert_eq!((padding.works)(&config), works, "{augment}");
+        }
+    }
 }

@@ -45,7 +45,10 @@ fn has_results(directory: &Path) -> bool {
     let has_log = || {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| is_log(name)).filter_map(|name| text(&name)).any(is_study)
+        names
+            .filter(|name| is_log(name))
+            .filter_map(|name| text(&name))
+            .any(is_study)
     };
     text("report.json").is_some_and(is_report) || has_log() || has_runs()
 }

@@ -425,6 +425,12 @@ mod tests {
             change(&mut settings);
             settings.check().unwrap_err().to_string()
         };
+        let policy = |operations, magnitude| Policy::Rand { operations, magnitude };
+        for policy in [policy(9, 3), policy(0, 3), policy(2, 31)] {
+            let mut settings = Settings::default();
+            settings.distortions.policy = policy;
+            assert!(settings.check().unwrap_err().to_string().contains("randaugment"));
+        }
         let large = NonZeroUsize::new(65_537).unwrap();
         assert!(
             batch_size(0)

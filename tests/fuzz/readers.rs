@@ -381,6 +381,18 @@ fn texts() -> Vec<Reader> {
                     .map_err(|error| error.to_string())
             },
         ),
+        reader(
+            "test.toml",
+            &[
+                "epoch = 2\nvalidation-error = 0.25\nimages = 32\nwrong = 8\nerror = 0.25\nloss = 0.9\nweights = \"a1\"\n",
+            ],
+            |bytes, folder| {
+                write(&folder.join("run.toml"), b"model = \"resnet8\"\n")?;
+                write(&folder.join("test.toml"), bytes)?;
+                let run = residua::train::RunDirectory::open(folder).map_err(|error| error.to_string())?;
+                run.read_test().map(drop).map_err(|error| error.to_string())
+            },
+        ),
         reader("tuning.toml", &[TUNING], |bytes, folder| {
             let path = folder.join("tuning.toml");
             write(&path, bytes)?;

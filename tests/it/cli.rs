@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::metrics::without_time;
 use crate::support::program::{failure, json, printed, program};
 use assert_cmd::Command;
 
@@ -419,25 +420,13 @@ fn a_killed_run_resumes_to_the_same_bits() {
     for name in ["last.safetensors", "best.safetensors", "steps.csv", "gradients.csv"] {
         assert_same(&whole.join(name), &killed.join(name));
     }
-    assert_eq!(rows_without_time(&whole), rows_without_time(&killed));
+    assert_eq!(without_time(&whole), without_time(&killed));
 
     let (code, line) = failure(program("residua").args(["train", "--lr", "1", "--resume"]).arg(&killed));
     assert_eq!((code, line.contains("--lr")), (2, true), "{line}");
     let recompute = ["train", "--recompute", "none", "--resume"];
     let (code, line) = failure(program("residua").args(recompute).arg(&killed));
     assert_eq!((code, line.contains("--recompute")), (2, true), "{line}");
-}
-
-/// The rows of `metrics.csv` without images per second and seconds, which are the columns
-/// 6 and 7.
-fn rows_without_time(run: &Path) -> Vec<String> {
-    let text = fs::read_to_string(run.join("metrics.csv")).unwrap();
-    text.lines()
-        .map(|line| {
-            let cells: Vec<&str> = line.split(',').collect();
-            [&cells[..6], &cells[8..]].concat().join(",")
-        })
-        .collect()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::metrics::without_time;
 use crate::support::program::{failure, json, program};
 use residua::train::{Adapter, Config, RunDirectory, Trainer};
 use residua::weights;
@@ -32,16 +33,6 @@ fn train(path: &Path, config: &Config) {
     run.train(|_| {}).unwrap();
 }
 
-/// The columns of `metrics.csv` that do not depend on time.
-fn metrics(path: &Path) -> Vec<String> {
-    let text = fs::read_to_string(path.join("metrics.csv")).unwrap();
-    let timeless = |line: &str| {
-        let cells: Vec<&str> = line.split(',').collect();
-        [&cells[..6], &cells[8..]].concat().join(",")
-    };
-    text.lines().map(timeless).collect()
-}
-
 #[test]
 fn a_schedule_that_does_not_depend_on_the_length_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
@@ -55,12 +46,12 @@ fn a_schedule_that_does_not_depend_on_the_length_goes_on_to_the_same_bits() {
             let read = |path: &Path| fs::read(path.join(name)).unwrap();
             assert!(read(&whole) == read(&longer), "{schedule}: {name}");
         }
-        assert_eq!(metrics(&whole), metrics(&longer), "{schedule}");
+        assert_eq!(without_time(&whole), without_time(&longer), "{schedule}");
         // A run that ended within its second epoch finishes that epoch.
         train(&cut, &config(schedule, 1, Some(8)));
-        assert_eq!(metrics(&cut).len(), 1 + 2);
+        assert_eq!(without_time(&cut).len(), 1 + 2);
         train(&cut, &config(schedule, 3, None));
-        assert_eq!(metrics(&whole), metrics(&cut), "{schedule}");
+        assert_eq!(without_time(&whole), without_time(&cut), "{schedule}");
         let tensors = |path: &Path| weights::read(&path.join("last.safetensors")).unwrap().tensors;
         assert!(tensors(&whole) == tensors(&cut), "{schedule}");
         let recorded = RunDirectory::open(&cut).unwrap();

@@ -62,10 +62,7 @@ fn points_that_are_trained_one_by_one_give_the_report_of_one_process() {
     let point = json(&mut sweep("parts", &["--point", "2", "--json"]));
     assert_eq!(point["points"].as_array().unwrap().len(), 1);
     let text = printed(&mut sweep("parts", &["--point", "3"]));
-    assert!(
-        text.contains("seed-2: test error"),
-        "{text}"
-    );
+    assert!(text.contains("seed-2: test error"), "{text}");
     let out = folder.path().join("parts");
     assert!(!out.join("results.json").exists(), "a point writes no report");
     let done = json(&mut sweep("parts", &["--list"]));

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::metrics::without_time;
 use crate::support::program::{failure, program};
 use residua::stop::StopToken;
 use residua::studies::{Sweep, SweepEvent, SweepPoint};
@@ -52,12 +53,7 @@ fn train(path: &Path, mut asks: impl FnMut(&Event) -> bool) -> bool {
 /// What a run leaves that does not depend on time.
 fn results(path: &Path) -> Vec<Vec<u8>> {
     let read = |name: &str| fs::read(path.join(name)).unwrap();
-    let metrics = String::from_utf8(read("metrics.csv")).unwrap();
-    let timeless = metrics.lines().map(|line| {
-        let cells: Vec<&str> = line.split(',').collect();
-        [&cells[..6], &cells[8..]].concat().join(",")
-    });
-    let mut files = vec![timeless.collect::<Vec<_>>().join("\n").into_bytes()];
+    let mut files = vec![without_time(path).join("\n").into_bytes()];
     for name in ["steps.csv", "gradients.csv", "last.safetensors", "best.safetensors"] {
         files.push(read(name));
     }

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::metrics::without_time;
+use crate::support::npy::npy;
 use crate::support::program::{failure, json, program};
 use residua::stop::StopToken;
 use residua::train::{
@@ -47,12 +49,7 @@ fn train(path: &Path, until: u32) -> Option<TestResult> {
 
 /// What a run leaves that does not depend on time.
 fn results(path: &Path) -> Vec<Vec<u8>> {
-    let metrics = fs::read_to_string(path.join("metrics.csv")).unwrap();
-    let timeless = metrics.lines().map(|line| {
-        let cells: Vec<&str> = line.split(',').collect();
-        [&cells[..6], &cells[8..]].concat().join(",")
-    });
-    let mut files = vec![timeless.collect::<Vec<_>>().join("\n").into_bytes()];
+    let mut files = vec![without_time(path).join("\n").into_bytes()];
     for name in ["last.safetensors", "best.safetensors", "test.toml"] {
         files.push(fs::read(path.join(name)).unwrap());
     }
@@ -120,6 +117,55 @@ fn the_best_weights_are_those_with_the_smallest_validation_error_and_are_tested_
     let options = TrainedNetworkOptions::from_run(&whole).training_images(true);
     let network = options.adapter(Adapter::Reference).open().unwrap();
     assert_eq!(network.training_images, 12, "{:?}", network.notes);
+}
+
+/// The images that were held out stay so where the files lie at another place.
+#[test]
+fn images_that_have_moved_are_held_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let [before, after] = ["before", "after"].map(|name| folder.path().join(name));
+    fs::create_dir(&before).unwrap();
+    for (split, count) in [("train", 18_usize), ("test", 4)] {
+        let pixels: Vec<u8> = (0..count * 64).map(|at| (at * 7919 % 251) as u8).collect();
+        let classes: Vec<u8> = (0..count).map(|image| (image % 3) as u8).collect();
+        fs::write(
+            before.join(format!("x_{split}.npy")),
+            npy(&format!("{count}, 8, 8, 1"), &pixels),
+        )
+        .unwrap();
+        fs::write(
+            before.join(format!("y_{split}.npy")),
+            npy(&format!("{count},"), &classes),
+        )
+        .unwrap();
+    }
+    let config = Config {
+        data: format!("npz:{}", before.display()),
+        steps: Some(1),
+        ..config()
+    };
+    let run = folder.path().join("run");
+    let mut trainer = Trainer::open_config(config, &Adapter::Reference).unwrap();
+    trainer
+        .start(&RunDirectory::create(&run).unwrap())
+        .unwrap()
+        .train(|_| {})
+        .unwrap();
+    fs::rename(&before, &after).unwrap();
+    let options = TrainedNetworkOptions::from_run(&run).training_images(true);
+    let moved = options
+        .data(format!("npz:{}", after.display()))
+        .adapter(Adapter::Reference);
+    let network = moved.open().unwrap();
+    assert_eq!(network.training_images, 12, "{:?}", network.notes);
+    assert!(
+        network
+            .notes
+            .iter()
+            .any(|note| note.contains("labels and sizes are the same")),
+        "{:?}",
+        network.notes
+    );
 }
 
 #[test]

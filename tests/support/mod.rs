@@ -8,6 +8,7 @@ pub mod device;
 pub mod events;
 pub mod family;
 pub mod fixture;
+pub mod metrics;
 pub mod npy;
 pub mod program;
 pub mod python;
