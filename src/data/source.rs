@@ -475,7 +475,7 @@ mod tests {
             ("imagenet:x", CHOICES),
             ("", CHOICES),
             (":x", CHOICES),
-            ("cifar10", "cifar10:DIR"),
+            ("cifar10:", "cifar10:DIR"),
             ("cifar100:", "cifar100:DIR"),
             ("synthetic:", "synthetic:TRAIN"),
             ("synthetic:0", "from 1 to"),

@@ -481,15 +481,17 @@ mod tests {
 
     /// Entry points that belong to no operation: whole training steps have them
     /// (`step.rs`). Those of `peak` only measure.
-    const OF_STEPS: [&str; 8] = [
+    const OF_STEPS: [&str; 10] = [
         "adamw/",
         "average/",
-        "gather/gather",
+        "distort/",
+        "gather/",
         "lars/",
         "loss/record",
         "loss_scale/",
         "norms/",
         "sgd/",
+        "shards/",
     ];
 
     #[test]

@@ -17,12 +17,20 @@ use crate::kernels::{
 pub struct ResidentSet {
     bytes: Arc<Buffer>,
     /// The images in parts that each fit a binding.
-    parts: Vec<ImagePart>,
+    parts: Vec<PlacedPart>,
     labels: Arc<Buffer>,
     /// Scale and offset of each channel's normalization.
     scales: Arc<Buffer>,
     images: usize,
     dims: ImageDims,
+}
+
+/// A part of a set, and where it lies in the set's memory.
+#[derive(Debug)]
+struct PlacedPart {
+    part: ImagePart,
+    /// Its first byte.
+    at: u64,
 }
 
 /// How images are padded for a random crop.
@@ -88,33 +96,40 @@ impl ResidentSet {
         let image = dims.iter().product::<usize>();
         let images = labels.len();
         let limits = gpu.limits();
-        // A part begins at an aligned byte and fits a binding.
-        let alignment = (limits.alignment as usize).max(16);
-        let unit = (1..=alignment)
-            .find(|unit| (unit * image).is_multiple_of(alignment))
-            .unwrap_or(alignment);
-        let per_part = (limits.binding as usize / image / unit * unit)
-            .max(unit)
-            .min(images.max(1));
-        let buffer = gpu.buffer("images", bytes.len() as u64)?;
-        let whole = bytes.len() / 4 * 4;
-        gpu.write(&buffer, 0, &bytes[..whole]);
-        if whole < bytes.len() {
-            let mut tail = [0; 4];
-            tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            gpu.write(&buffer, whole as u64, &tail);
+        // A part fits a binding, and begins at an aligned byte.
+        let per_part = (limits.binding as usize / image).clamp(1, images.max(1));
+        let distance = (per_part * image).next_multiple_of((limits.alignment as usize).max(16));
+        let parts: Vec<PlacedPart> = (0..images.div_ceil(per_part))
+            .map(|index| {
+                let first = index * per_part;
+                let bytes = ((first + per_part).min(images) - first) * image;
+                PlacedPart {
+                    part: ImagePart {
+                        first,
+                        bytes: bytes.next_multiple_of(4) as u64,
+                    },
+                    at: (index * distance) as u64,
+                }
+            })
+            .collect();
+        let end = parts.last().map_or(0, |last| last.at + last.part.bytes);
+        let buffer = gpu.buffer("images", end)?;
+        for (placed, bytes) in parts.iter().zip(bytes.chunks(per_part * image)) {
+            let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+            gpu.write(&buffer, placed.at, words);
+            if !rest.is_empty() {
+                let mut tail = [0; 4];
+                tail[..rest.len()].copy_from_slice(rest);
+                gpu.write(&buffer, placed.at + words.len() as u64, &tail);
+            }
         }
-        let parts = (0..images).step_by(per_part).map(|first| ImagePart {
-            first,
-            bytes: (((first + per_part).min(images) - first) * image).next_multiple_of(4) as u64,
-        });
         let scale = |(mean, std): (&f32, &f32)| {
             let (mean, std) = (f64::from(*mean), f64::from(*std));
             [(1.0 / (255.0 * std)) as f32, (-mean / std) as f32]
         };
         let scales: Vec<[f32; 2]> = mean.iter().zip(std).map(scale).collect();
         let set = ResidentSet {
-            parts: parts.collect(),
+            parts,
             labels: gpu.buffer("labels", 4 * images as u64)?,
             scales: gpu.buffer("normalisation", 8 * scales.len() as u64)?,
             bytes: buffer,
@@ -224,7 +239,7 @@ impl Staging {
         &self,
         gpu: &Gpu,
         batch: &Batch,
-        resolve: &dyn Fn(&ImagePart) -> [Option<Binding>; 3],
+        resolve: &dyn Fn(&PlacedPart) -> [Option<Binding>; 3],
     ) -> Result<Vec<Dispatch>, SessionError> {
         let target = target(gpu);
         let (dims, size) = (batch.set.dims, batch.draws.len() + 1);
@@ -233,7 +248,7 @@ impl Staging {
         for part in &batch.set.parts {
             let [bytes, labels, draws] = resolve(part);
             let operands = [bytes, labels, draws, None, None, None, Some(self.images(batch, 0))];
-            let call = stage(part, dims, crop, size, &target);
+            let call = stage(&part.part, dims, crop, size, &target);
             dispatches.push(dispatch(gpu, &call, |operand| match operand {
                 Operand::Input(index) => operands[index].clone(),
                 _ => None,
@@ -279,12 +294,11 @@ impl Gathering {
         staging: Option<&Staging>,
     ) -> Result<Self, SessionError> {
         let target = target(gpu);
-        let image = batch.set.dims.iter().product::<usize>();
         let shape = Shape::batched(&batch.set.dims).stored_in(precision);
         let Crop { pad, reflect } = batch.crop;
-        let set_of = |part: &ImagePart| {
+        let set_of = |placed: &PlacedPart| {
             [
-                Some(Binding::new(&batch.set.bytes, (part.first * image) as u64, part.bytes)),
+                Some(Binding::new(&batch.set.bytes, placed.at, placed.part.bytes)),
                 Some(Binding::whole(&batch.set.labels)),
                 draws.cloned(),
             ]
@@ -316,7 +330,15 @@ impl Gathering {
                 ..changes
             };
             let size = batch.draws.len();
-            for call in gather(part, batch.set.images, &shape, (pad, reflect), changes, size, &target) {
+            for call in gather(
+                &part.part,
+                batch.set.images,
+                &shape,
+                (pad, reflect),
+                changes,
+                size,
+                &target,
+            ) {
                 dispatches.push(dispatch(gpu, &call, |operand| match operand {
                     Operand::Input(index) => operands[index].clone(),
                     Operand::Step => step.cloned(),

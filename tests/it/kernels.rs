@@ -707,8 +707,15 @@ fn gathering_crops_flips_pads_and_normalises() {
         binding: Some(16 << 10),
         ..AdapterOverrides::default()
     });
-    for dims in [[3, 7, 5], [1, 8, 12], [3, 3, 2], [1, 1, 6]] {
-        let set = image_set(dims, 600);
+    // Of the largest, sixteen begin at an aligned byte again, and fifteen fit the binding.
+    for (dims, images) in [
+        ([3, 7, 5], 600),
+        ([1, 8, 12], 600),
+        ([3, 3, 2], 600),
+        ([1, 1, 6], 600),
+        ([3, 19, 19], 64),
+    ] {
+        let set = image_set(dims, images);
         let normalization = Normalization::new(
             vec![0.5, 0.4, 0.3][..dims[0]].into(),
             vec![0.2, 0.3, 0.25][..dims[0]].into(),
@@ -727,9 +734,9 @@ fn gathering_crops_flips_pads_and_normalises() {
         for padding in [Padding::Zero, Padding::Reflect] {
             for (index, dx, dy, flip) in [
                 (0, 4, 4, false),
-                (599, 0, 8, true),
-                (301, 8, 0, false),
-                (77, 3, 6, true),
+                (images as u32 - 1, 0, 8, true),
+                (images as u32 / 2 + 1, 8, 0, false),
+                (images as u32 / 8 + 2, 3, 6, true),
             ] {
                 let draw = Draw {
                     dx,
