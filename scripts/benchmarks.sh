@@ -25,7 +25,8 @@ trap 'rm -rf "$work"' EXIT
         echo "## ${folder#benchmarks/}"
         echo
         (cd "$folder" && "$residua" bench --compare "${results[@]}" --out "$work/out" >/dev/null)
-        tail -n +3 "$work/out/report.md" | sed 's/^##* /### /'
+        cp "$work/out/comparison.csv" "$folder/"
+        tail -n +3 "$work/out/report.md" | sed "s/^##* /### /; s#](comparison.csv)#]($folder/comparison.csv)#"
         rm -r "$work/out"
     done
 } >"$work/page"

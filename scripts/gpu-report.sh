@@ -137,12 +137,15 @@ for name in default-f32 tuned-f32 default-f16 tuned-f16 torch-f32 torch-tf32 tor
 done
 if [ ${#results[@]} -ge 2 ]; then
     (cd "$folder" && bounded 20 "$residua" bench --compare "${results[@]}" --out "$work/networks" >/dev/null)
-    [ ! -f "$work/networks/report.md" ] || tail -n +3 "$work/networks/report.md" >>"$report"
+    [ ! -f "$work/networks/report.md" ] || {
+        tail -n +3 "$work/networks/report.md" >>"$report"
+        cp "$work/networks/comparison.csv" "$folder/"
+    }
 fi
 
 section "Peak rates and kernels"
 bounded 60 "$residua" bench "${adapter[@]}" --peak --kernels --quick --out "$work/kernels" >/dev/null &&
-    cp "$work/kernels/bench.json" "$folder/kernels-f32.json" && tail -n +3 "$work/kernels/report.md" >>"$report"
+    cp "$work/kernels/bench.json" "$folder/kernels-f32.json" && cp "$work"/kernels/*.csv "$folder/" && tail -n +3 "$work/kernels/report.md" >>"$report"
 bounded 60 "$residua" bench "${adapter[@]}" --kernels --quick --precision f16 --json >"$work/out" &&
     keep "$folder/kernels-f16.json" "$work/out"
 
