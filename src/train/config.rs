@@ -333,7 +333,7 @@ impl Config {
             steps: *steps,
             batch_size: batch_size(*images as usize)?,
             shards: NonZeroUsize::new(*shards as usize)
-                .ok_or_else(|| TrainError::value("shards", "0 are too few: a batch has at least one"))?,
+                .ok_or_else(|| TrainError::value("shards", "0 is too few: a batch has at least one"))?,
             precision: *precision,
             learning_rate: *lr,
             schedule: schedule
