@@ -107,8 +107,9 @@ END
         [ $((waited += 1)) -lt 1200 ] || { cat "$work"/slurm-*.log >&2; return 1; }
         sleep 0.1
     done
-    # By the task's own number: by that of the array, scancel goes on trying for minutes.
-    scancel --signal=TERM "$(squeue --noheader --job "${job}_2" --format %A)" || return 1
+    # The signal arrives at once, but scancel says that it cannot alter the job, and goes on
+    # trying for minutes. Whether the point was stopped is checked below.
+    timeout 2 scancel --signal=TERM "${job}_2" 2>"$work/log"
     waited=0
     while squeue --noheader --job "$job" 2>/dev/null | grep -q .; do
         [ $((waited += 1)) -lt 600 ] || { squeue >&2; cat "$work"/slurm-*.log >&2; return 1; }
