@@ -211,6 +211,16 @@ impl Kind {
 }
 
 impl Policy {
+    /// Whether the numbers of RandAugment are within their ranges.
+    pub fn is_valid(self) -> bool {
+        match self {
+            Self::Rand { operations, magnitude } => {
+                (1..=MOST_OPERATIONS).contains(&operations) && (0..BINS).contains(&magnitude)
+            }
+            Self::None | Self::Auto | Self::Trivial => true,
+        }
+    }
+
     /// The number of operations.
     fn operations(self) -> usize {
         match self {
@@ -249,18 +259,6 @@ impl Policy {
                 let (kind, bin, negative) = (any(draws), draws.below(BINS), draws.coin());
                 vec![Range::wide().operation(kind, bin, kind.is_signed() && negative, size)]
             }
-        }
-    }
-}
-
-impl Policy {
-    /// Whether the numbers of RandAugment are within their ranges.
-    pub fn is_valid(self) -> bool {
-        match self {
-            Self::Rand { operations, magnitude } => {
-                (1..=MOST_OPERATIONS).contains(&operations) && (0..BINS).contains(&magnitude)
-            }
-            Self::None | Self::Auto | Self::Trivial => true,
         }
     }
 }
@@ -384,12 +382,11 @@ impl FromStr for Augmentation {
         let mut distortions = Distortions::default();
         for word in words {
             // Each at most once, in the order in which they are applied.
-            let before = distortions.words().len();
             let (name, value) = word
                 .split_once(':')
                 .map_or((word, None), |(name, value)| (name, Some(value)));
             match (name, value) {
-                ("resized-crop", None) if before == 0 => distortions.resized_crop = true,
+                ("resized-crop", None) if distortions == Distortions::default() => distortions.resized_crop = true,
                 ("color-jitter", Some(value))
                     if distortions.color_jitter == 0.0 && distortions.policy == Policy::None =>
                 {

@@ -3,6 +3,7 @@
 use super::call::{Call, Operand, Target, parts};
 use super::loss::TARGET_BYTES;
 use super::step::STEP_BYTES;
+use super::value::Value;
 use crate::graph::Shape;
 use crate::random::Stream;
 
@@ -49,7 +50,7 @@ pub fn gather(
     part: &ImagePart,
     images: usize,
     shape: &Shape,
-    (pad, reflect): (usize, bool),
+    padding: (usize, bool),
     changes: GatherChanges,
     batch: usize,
     target: &Target,
@@ -57,21 +58,15 @@ pub fn gather(
     let (c, (h, w)) = (shape.channels(), shape.plane());
     let label_bytes = if changes.soft { TARGET_BYTES } else { 4 };
     let calls = parts(batch, &[shape], target).into_iter().map(|range| {
-        let constants = vec![
-            ("C", c.into()),
-            ("H", h.into()),
-            ("W", w.into()),
-            ("PAD", pad.into()),
-            ("REFLECT", reflect.into()),
-            ("FIRST", part.first.into()),
+        let mut constants = source_constants(part, [c, h, w], padding);
+        constants.extend([
             ("START", range.start.into()),
             ("SOFT", changes.soft.into()),
             ("CUTOUT", changes.cutout.into()),
             ("PURPOSE", (Stream::Cutout as u32).into()),
             ("MIXED_IN", changes.mixed_in.into()),
             ("STAGED", changes.staged.into()),
-            ("WG", WORKGROUP_SIZE.into()),
-        ];
+        ]);
         Call::new("gather", "gather", constants)
             .store("Stored", 1, shape)
             .bind(0, Operand::Input(0), part.bytes)
@@ -87,17 +82,13 @@ pub fn gather(
     calls.collect()
 }
 
-/// Crops and flips the images of `batch` draws that are in one part of the set, as bytes: a
-/// word for each pixel, of at most four channels. Inputs as [`gather`]; input 6 are the
-/// staged images.
-pub fn stage(
+/// The constants of what reads images of a part of a set.
+fn source_constants(
     part: &ImagePart,
     [c, h, w]: ImageDims,
     (pad, reflect): (usize, bool),
-    batch: usize,
-    target: &Target,
-) -> Call {
-    let constants = vec![
+) -> Vec<(&'static str, Value)> {
+    vec![
         ("C", c.into()),
         ("H", h.into()),
         ("W", w.into()),
@@ -105,8 +96,14 @@ pub fn stage(
         ("REFLECT", reflect.into()),
         ("FIRST", part.first.into()),
         ("WG", WORKGROUP_SIZE.into()),
-    ];
-    Call::new("gather", "stage", constants)
+    ]
+}
+
+/// Crops and flips the images of `batch` draws that are in one part of the set, as bytes: a
+/// word for each pixel, of at most four channels. Inputs as [`gather`]; input 6 are the
+/// staged images.
+pub fn stage(part: &ImagePart, [c, h, w]: ImageDims, padding: (usize, bool), batch: usize, target: &Target) -> Call {
+    Call::new("gather", "stage", source_constants(part, [c, h, w], padding))
         .bind(0, Operand::Input(0), part.bytes)
         .bind(2, Operand::Input(2), 8 * batch as u64)
         .bind(8, Operand::Input(6), staged_bytes([c, h, w], batch))

@@ -61,11 +61,11 @@ impl ResidentSet {
     }
 
     /// Bytes of device memory in which `slots` operations change each of `batch` images with
-    /// shape `dims`.
+    /// shape `dims`, and the image before the first.
     pub fn staging_footprint(dims: ImageDims, slots: usize, batch: usize) -> u64 {
         match slots {
             0 => 0,
-            slots => 2 * staged_bytes(dims, batch) + OPERATION_BYTES * (batch * slots) as u64,
+            slots => 2 * staged_bytes(dims, batch + 1) + OPERATION_BYTES * ((batch + 1) * slots) as u64,
         }
     }
 

@@ -73,14 +73,6 @@ impl RunCurve {
         }
     }
 
-    /// The images that were evaluated after each epoch.
-    fn evaluated(&self) -> &'static str {
-        match self.config.validation {
-            0 => "test",
-            _ => "validation",
-        }
-    }
-
     fn seconds(&self) -> f64 {
         self.epochs.iter().map(|row| row.seconds).sum()
     }
@@ -97,7 +89,7 @@ pub fn curves_json(runs: &[RunCurve]) -> Value {
                     "epoch": row.epoch, "train_loss": row.train_loss, "train_error": row.train_error,
                     "lr": row.lr, "seconds": row.seconds,
                 });
-                let evaluated = run.evaluated();
+                let evaluated = run.config.evaluated();
                 epoch[format!("{evaluated}_loss")] = row.test_loss.into();
                 epoch[format!("{evaluated}_error")] = row.test_error.into();
                 epoch
@@ -208,7 +200,7 @@ struct Quantity<'a> {
 
 /// The images that were evaluated after each epoch of all runs.
 fn evaluated(runs: &[RunCurve]) -> &'static str {
-    let mut names = runs.iter().map(RunCurve::evaluated);
+    let mut names = runs.iter().map(|run| run.config.evaluated());
     let first = names.next().unwrap_or("test");
     match names.all(|name| name == first) {
         true => first,
@@ -226,7 +218,7 @@ fn split_figure(runs: &[RunCurve], quantity: &Quantity) -> Figure {
         let value = (quantity.value)(row);
         let split = match *split {
             "training" => "training",
-            _ => run.evaluated(),
+            _ => run.config.evaluated(),
         };
         Mark::new(
             f64::from(row.epoch),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::StudyError;
 use super::part::{Part, logs_of_parts};
@@ -48,13 +48,24 @@ impl Line {
 }
 
 impl ResultLog {
-    /// Opens the log `stem` in `out` for the study that `identity` describes. A part of
-    /// the study has a file of its own, `stem.I-of-N.jsonl`; the whole study has
-    /// `stem.jsonl`, and knows the results of all parts that are there.
+    /// Opens the log `stem` in `out` for the study that `identity` describes, or one in
+    /// memory. A part of the study has a file of its own, `stem.I-of-N.jsonl`; the whole
+    /// study has `stem.jsonl`, and knows the results of all parts that are there.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub(super) fn open_in(out: &Path, stem: &str, part: Option<Part>, identity: &Value) -> Result<Self, StudyError> {
+    /// As [`Self::open`], for a part without a directory, and those of `identity`.
+    pub(super) fn open_in(
+        out: Option<&Path>,
+        stem: &str,
+        part: Option<Part>,
+        identity: impl FnOnce() -> Result<Map<String, Value>, StudyError>,
+    ) -> Result<Self, StudyError> {
+        let out = match (out, part) {
+            (Some(out), _) => out,
+            (None, None) => return Ok(ResultLog::default()),
+            (None, Some(_)) => return Err(StudyError::value("part", "needs a directory for the results")),
+        };
+        let identity = &identity()?.into();
         if let Some(part) = part {
             return Self::open(&part.log(out, stem), identity);
         }
@@ -236,7 +247,7 @@ fn difference(found: &Value, wanted: &Value) -> Option<String> {
     };
     let keys = wanted.keys().chain(found.keys());
     let differs = keys.into_iter().find(|key| found.get(*key) != wanted.get(*key))?;
-    let of = |study: &serde_json::Map<String, Value>| {
+    let of = |study: &Map<String, Value>| {
         study
             .get(differs)
             .map_or("none".into(), |value| shown(&value.to_string()))

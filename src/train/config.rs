@@ -221,6 +221,14 @@ impl Config {
         }
     }
 
+    /// The images that are evaluated after each epoch: "test" or "validation".
+    pub fn evaluated(&self) -> &'static str {
+        match self.validation {
+            0 => "test",
+            _ => "validation",
+        }
+    }
+
     /// The first setting in which `wanted` differs from this, with both values, in words.
     pub fn difference(&self, wanted: &Self) -> Option<String> {
         if self == wanted {

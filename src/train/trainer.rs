@@ -234,7 +234,7 @@ impl Trainer {
         let staging = ResidentSet::staging_footprint(
             [train.channels, train.height, train.width],
             self.settings.distortions.operations(),
-            at_a_time.first().map_or(0, |images| images + 1),
+            at_a_time.first().copied().unwrap_or(0),
         );
         let session = self.engine.device_session()?;
         let mut footprint = session.footprint(&at_a_time, &evaluated);

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::support::metrics::without_time;
 use crate::support::program::{failure, json, program};
-use residua::train::{Adapter, Config, RunDirectory, Trainer};
+use crate::support::run;
+use residua::train::{Adapter, Config, RunDirectory};
 use residua::weights;
 
 /// Six steps in an epoch.
@@ -25,12 +26,7 @@ fn config(schedule: &str, epochs: u32, steps: Option<u32>) -> Config {
 
 /// Trains in `path`, or goes on there, with the length of `config`.
 fn train(path: &Path, config: &Config) {
-    let mut trainer = Trainer::open_config(config.clone(), &Adapter::default()).unwrap();
-    let mut run = match RunDirectory::open(path) {
-        Ok(run) => trainer.resume(&run).unwrap(),
-        Err(_) => trainer.start(&RunDirectory::create(path).unwrap()).unwrap(),
-    };
-    run.train(|_| {}).unwrap();
+    run::train(path, config.clone(), &Adapter::default(), |_| false);
 }
 
 #[test]

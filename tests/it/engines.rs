@@ -4,6 +4,7 @@
 
 use crate::support::device;
 use crate::support::reference_run;
+use crate::support::small;
 use crate::support::update::UPDATE;
 use residua::data::{Draw, ImageSet, Normalization, Padding, Source};
 use residua::gpu::AdapterKind;
@@ -29,18 +30,7 @@ fn network(mode: Mode) -> Network {
 }
 
 fn images() -> ImageSet {
-    let count = 40;
-    ImageSet {
-        name: "noise".into(),
-        channels: 3,
-        height: 8,
-        width: 8,
-        class_names: ["a", "b", "c", "d"].map(String::from).to_vec(),
-        images: (0..count * 192_u32)
-            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect(),
-        labels: (0..count).map(|i| i * 7 % 4).collect(),
-    }
+    small::noise(8, 40)
 }
 
 fn no_biases(param: &Param) -> bool {

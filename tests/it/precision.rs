@@ -13,13 +13,14 @@
 use crate::support::conv::conv;
 use crate::support::device;
 use crate::support::reference_run;
+use crate::support::small;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::reference_run::{ReferenceRun, distance, norm};
 use crate::support::update::UPDATE;
-use residua::data::{Draw, ImageSet, Normalization, Padding};
+use residua::data::{Draw, Normalization, Padding};
 use residua::doctor::{SPOILING, Trial, every_operation, keeps_places, odd_values, relative_distance};
 use residua::gpu::{AdapterKind, AdapterOverrides, Gpu};
 use residua::graph::{BlockInfo, Gains, Graph, GraphError, Init, Mode, NodeId, ParamId, Precision, Recompute, Shape};
@@ -352,18 +353,7 @@ fn engine(gpu: &Arc<Gpu>, precision: Precision) -> DeviceEngine {
     let (train, eval) = (network(Mode::Train, precision), network(Mode::Eval, precision));
     let mut engine = DeviceEngine::new(gpu.clone(), Some(train), eval, |_| true).unwrap();
     initialise(&mut engine, 5);
-    let count = 40_u32;
-    let set = ImageSet {
-        name: "noise".into(),
-        channels: 3,
-        height: 8,
-        width: 8,
-        class_names: ["a", "b", "c", "d"].map(String::from).to_vec(),
-        images: (0..count * 192)
-            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect(),
-        labels: (0..count).map(|i| i * 7 % 4).collect(),
-    };
+    let set = small::noise(8, 40);
     let normalization = Normalization::new(vec![0.5; 3], vec![0.25; 3]).unwrap();
     engine.load(Split::Train, &set, &normalization).unwrap();
     engine

@@ -3,6 +3,7 @@
 //! with drop path, on a device and in the f64 reference.
 
 use crate::support::device;
+use crate::support::small;
 use crate::support::update::UPDATE;
 use residua::data::{Draw, ImageSet, Normalization, Padding};
 use residua::gpu::AdapterKind;
@@ -51,19 +52,7 @@ fn network(model: &str, depth: Depth, mode: Mode) -> Network {
 }
 
 fn images() -> ImageSet {
-    let count = BATCH * 2;
-    let bytes = 3 * (SIDE * SIDE) as u32;
-    ImageSet {
-        name: "noise".into(),
-        channels: 3,
-        height: SIDE,
-        width: SIDE,
-        class_names: ["a", "b", "c", "d"].map(String::from).to_vec(),
-        images: (0..count * bytes)
-            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect(),
-        labels: (0..count).map(|i| i * 7 % 4).collect(),
-    }
+    small::noise(SIDE, BATCH * 2)
 }
 
 /// Everything that training changes, and what its last step took: the number

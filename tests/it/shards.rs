@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::program::{failure, json, printed, program};
 use crate::support::update::UPDATE;
-use crate::support::{device, fixture, reference_run};
+use crate::support::{device, fixture, reference_run, small};
 use residua::data::{Distortions, Draw, ImageSet, Mixing, Normalization, Padding, Policy};
 use residua::gpu::AdapterKind;
 use residua::graph::{Conv, Graph, Init, Mode, ParamId, Precision, ResidualBlock, Route, StateId};
@@ -24,19 +24,7 @@ const SIDE: usize = 8;
 const BATCHES: [u32; 3] = [10, 10, 3];
 
 fn images() -> ImageSet {
-    let count = BATCHES.iter().sum::<u32>();
-    let bytes = 3 * (SIDE * SIDE) as u32;
-    ImageSet {
-        name: "noise".into(),
-        channels: 3,
-        height: SIDE,
-        width: SIDE,
-        class_names: ["a", "b", "c", "d"].map(String::from).to_vec(),
-        images: (0..count * bytes)
-            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect(),
-        labels: (0..count).map(|i| i * 7 % 4).collect(),
-    }
+    small::noise(SIDE, BATCHES.iter().sum())
 }
 
 fn rules(update: UpdateRule, mixing: Mixing, shards: usize) -> StepRules {
@@ -316,30 +304,6 @@ fn the_loss_scale_is_judged_after_the_sum() {
     }
 }
 
-/// Convolution, batch norm, ReLU, mean, linear: `Small` of `make_training.py`.
-fn small(mode: Mode) -> Network {
-    let conv = Conv {
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-        groups: 1,
-    };
-    let mut graph = Graph::new(mode);
-    let images = graph.images(3, SIDE, SIDE);
-    let x = graph.conv("conv1", images, 8, conv, false, Init::Zero).unwrap();
-    let x = graph.batch_norm("bn1", x, 1e-5, 0.1);
-    let x = graph.relu(x);
-    let x = graph.global_avg_pool(x);
-    let logits = graph.linear("fc", x, fixture::CLASSES, Init::Zero);
-    let loss = graph.cross_entropy(logits);
-    Network {
-        graph,
-        images,
-        logits,
-        loss,
-    }
-}
-
 #[test]
 fn batch_norm_of_a_shard_is_that_of_pytorch_on_as_many_images() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/training.json");
@@ -359,8 +323,14 @@ fn batch_norm_of_a_shard_is_that_of_pytorch_on_as_many_images() {
         labels,
     };
     let gpu = device::of_kind(AdapterKind::Discrete);
-    let mut on_device = DeviceEngine::new(gpu, Some(small(Mode::Train)), small(Mode::Eval), |_| true).unwrap();
-    let mut reference = ReferenceEngine::new(Some(small(Mode::Train)), small(Mode::Eval), |_| true);
+    let mut on_device = DeviceEngine::new(
+        gpu,
+        Some(small::network(Mode::Train)),
+        small::network(Mode::Eval),
+        |_| true,
+    )
+    .unwrap();
+    let mut reference = ReferenceEngine::new(Some(small::network(Mode::Train)), small::network(Mode::Eval), |_| true);
     for engine in [&mut on_device as &mut dyn Engine, &mut reference] {
         for (index, values) in fixture::params(engine.graph()).iter().enumerate() {
             engine.set_param(ParamId(index), values);
@@ -429,7 +399,7 @@ fn a_run_in_shards_needs_less_memory_and_has_the_same_batches() {
         command
     };
     for (shards, what) in [
-        ("0", "--shards 0 are too few"),
+        ("0", "--shards 0 is too few"),
         ("21", "--shards 21 are more than a batch of 20 images has"),
     ] {
         let (code, line) = failure(&mut train(&["--shards", shards]));

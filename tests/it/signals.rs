@@ -6,9 +6,10 @@ use std::path::Path;
 
 use crate::support::metrics::without_time;
 use crate::support::program::{failure, program};
+use crate::support::run;
 use residua::stop::StopToken;
 use residua::studies::{Sweep, SweepEvent, SweepPoint};
-use residua::train::{Adapter, Config, Event, RunDirectory, Trainer};
+use residua::train::{Adapter, Config, Event, RunDirectory};
 
 /// Six steps in an epoch, two epochs.
 fn config() -> Config {
@@ -24,30 +25,8 @@ fn config() -> Config {
 
 /// Trains in `path`, and asks to stop when `asks` says so; whether the run was
 /// stopped.
-fn train(path: &Path, mut asks: impl FnMut(&Event) -> bool) -> bool {
-    let mut trainer = Trainer::open_config(config(), &Adapter::default()).unwrap();
-    let stop = StopToken::default();
-    trainer.heed(stop.clone());
-    let (directory, resume) = match RunDirectory::open(path) {
-        Ok(run) => (run, true),
-        Err(_) => (RunDirectory::create(path).unwrap(), false),
-    };
-    let mut run = match resume {
-        true => trainer.resume(&directory).unwrap(),
-        false => trainer.start(&directory).unwrap(),
-    };
-    let trained = run.train(|event| {
-        if asks(event) {
-            stop.stop();
-        }
-    });
-    match trained {
-        Ok(()) => false,
-        Err(error) => {
-            assert!(error.is_stopped(), "{error}");
-            true
-        }
-    }
+fn train(path: &Path, asks: impl FnMut(&Event) -> bool) -> bool {
+    run::train(path, config(), &Adapter::default(), asks).stopped
 }
 
 /// What a run leaves that does not depend on time.

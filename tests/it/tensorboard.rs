@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use residua::stop::StopToken;
-use residua::train::{Adapter, Config, Event, RunDirectory, TrainError, Trainer};
+use residua::train::{Adapter, Config, RunDirectory};
 use serde_json::Value;
 
 use crate::support::events::{Events, Series, after_step};
 use crate::support::python::python_with;
+use crate::support::run;
 
 /// Asks for TensorBoard's own reader: `1` to install it in `target/`, or the path of a
 /// Python that has it.
@@ -36,22 +36,7 @@ fn config() -> Config {
 
 /// Begins the run in `path`, or continues it; stops after step `until` if that comes.
 fn train(path: &Path, config: Config, until: u32) {
-    let mut trainer = Trainer::open_config(config, &Adapter::Reference).unwrap();
-    let stop = StopToken::default();
-    trainer.heed(stop.clone());
-    let mut run = match RunDirectory::resume(path) {
-        Ok(directory) => trainer.resume(&directory).unwrap(),
-        Err(_) => trainer.start(&RunDirectory::create(path).unwrap()).unwrap(),
-    };
-    let trained = run.train(|event| {
-        if matches!(event, Event::Step { done, .. } if *done == until) {
-            stop.stop();
-        }
-    });
-    match trained {
-        Ok(()) | Err(TrainError::Stopped) => {}
-        Err(error) => panic!("{error}"),
-    }
+    run::train(path, config, &Adapter::Reference, |event| run::ends(event, until));
 }
 
 /// What the tables of a run say, in the form of its events.

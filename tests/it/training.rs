@@ -7,16 +7,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{device, fixture};
+use crate::support::{device, fixture, run, small};
 use residua::data::{Augmentation, Distortions, Draw, ImageSet, Mixing, Normalization, Padding};
 use residua::gpu::AdapterKind;
-use residua::graph::{Conv, Graph, Init, Mode, ParamId, Precision};
+use residua::graph::{Mode, ParamId, Precision};
 use residua::kernels::{Optimizer, UpdateRule};
 use residua::models::Network;
 use residua::schedule::Update;
 use residua::train::{
     Adapter, Config, DeviceEngine, Engine, OptimizerKind, ReferenceEngine, RunDirectory, Split, StepPlan, StepRules,
-    Trainer, checkpoint, evaluate,
+    checkpoint, evaluate,
 };
 use residua::weights;
 
@@ -113,29 +113,11 @@ impl Case {
     }
 
     fn network(&self, mode: Mode) -> Network {
-        let conv = Conv {
-            kernel: 3,
-            stride: 1,
-            padding: 1,
-            groups: 1,
-        };
-        let mut graph = Graph::new(mode);
-        let images = graph.images(3, SIDE, SIDE);
-        let x = graph.conv("conv1", images, 8, conv, false, Init::Zero).unwrap();
-        let x = graph.batch_norm("bn1", x, 1e-5, 0.1);
-        let x = graph.relu(x);
-        let x = graph.global_avg_pool(x);
-        let logits = graph.linear("fc", x, fixture::CLASSES, Init::Zero);
-        let loss = graph.cross_entropy(logits);
+        let mut network = small::network(mode);
         if mode == Mode::Train && (self.smoothing > 0.0 || self.mixing.mixes()) {
-            graph.soften(self.smoothing);
+            network.graph.soften(self.smoothing);
         }
-        Network {
-            graph,
-            images,
-            logits,
-            loss,
-        }
+        network
     }
 
     /// The loss of every step, and that of the first batch in evaluation at the end.
@@ -351,12 +333,7 @@ fn config(name: &str) -> Config {
 }
 
 fn train(path: &Path, config: &Config, adapter: &Adapter) {
-    let mut trainer = Trainer::open_config(config.clone(), adapter).unwrap();
-    let mut run = match RunDirectory::open(path) {
-        Ok(run) => trainer.resume(&run).unwrap(),
-        Err(_) => trainer.start(&RunDirectory::create(path).unwrap()).unwrap(),
-    };
-    run.train(|_| {}).unwrap();
+    run::train(path, config.clone(), adapter, |_| false);
 }
 
 #[test]

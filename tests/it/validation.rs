@@ -7,10 +7,8 @@ use std::path::Path;
 use crate::support::metrics::without_time;
 use crate::support::npy::npy;
 use crate::support::program::{failure, json, program};
-use residua::stop::StopToken;
-use residua::train::{
-    Adapter, Config, Event, RunDirectory, Split, TestResult, TrainError, TrainedNetworkOptions, Trainer, evaluate,
-};
+use crate::support::run;
+use residua::train::{Adapter, Config, RunDirectory, Split, TestResult, TrainedNetworkOptions, Trainer, evaluate};
 use residua::weights;
 
 /// Three epochs of two steps on 12 images, with 6 others for validation.
@@ -29,22 +27,7 @@ fn config() -> Config {
 
 /// Begins the run in `path`, or continues it; stops after step `until` if that comes.
 fn train(path: &Path, until: u32) -> Option<TestResult> {
-    let mut trainer = Trainer::open_config(config(), &Adapter::Reference).unwrap();
-    let stop = StopToken::default();
-    trainer.heed(stop.clone());
-    let mut run = match RunDirectory::resume(path) {
-        Ok(directory) => trainer.resume(&directory).unwrap(),
-        Err(_) => trainer.start(&RunDirectory::create(path).unwrap()).unwrap(),
-    };
-    let trained = run.train(|event| {
-        if matches!(event, Event::Step { done, .. } if *done == until) {
-            stop.stop();
-        }
-    });
-    match trained {
-        Ok(()) | Err(TrainError::Stopped) => run.test().cloned(),
-        Err(error) => panic!("{error}"),
-    }
+    run::train(path, config(), &Adapter::Reference, |event| run::ends(event, until)).test
 }
 
 /// What a run leaves that does not depend on time.

@@ -14,5 +14,7 @@ pub mod program;
 pub mod python;
 pub mod reference_run;
 pub mod report;
+pub mod run;
+pub mod small;
 pub mod update;
 pub mod variants;

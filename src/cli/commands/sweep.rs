@@ -210,10 +210,7 @@ fn state(progress: &SweepProgress, event: &Event) -> String {
         Event::Epoch(row) => format!(
             "{head} · epoch {}, {} error {:.2} %{left}",
             row.epoch,
-            match progress.point.config.validation {
-                0 => "test",
-                _ => "validation",
-            },
+            progress.point.config.evaluated(),
             100.0 * row.test_error
         ),
     }

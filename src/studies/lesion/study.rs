@@ -305,9 +305,6 @@ impl LesionStudy {
         part: Part,
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<usize, StudyError> {
-        if self.out.is_none() {
-            return Err(StudyError::value("part", "needs a directory for the results"));
-        }
         let route = network.route.clone();
         let evaluator = &mut self.evaluator(network, stem, Some(part), progress)?;
         evaluator.begin("nothing deleted");
@@ -352,13 +349,12 @@ impl LesionStudy {
 
     /// Opens the result log in the directory, or one in memory.
     fn log(&self, network: &TrainedNetwork, stem: &str, part: Option<Part>) -> Result<ResultLog, StudyError> {
-        let Some(out) = &self.out else {
-            return Ok(ResultLog::default());
-        };
-        let mut identity = network.identity()?;
-        identity.insert("recalibrate".into(), self.recalibrate.into());
-        identity.insert("seed".into(), self.recalibrate.map(|_| self.seed).into());
-        ResultLog::open_in(out, stem, part, &identity.into())
+        ResultLog::open_in(self.out.as_deref(), stem, part, || {
+            let mut identity = network.identity()?;
+            identity.insert("recalibrate".into(), self.recalibrate.into());
+            identity.insert("seed".into(), self.recalibrate.map(|_| self.seed).into());
+            Ok(identity)
+        })
     }
 
     /// The experiments whose routes are known before any of them is evaluated.

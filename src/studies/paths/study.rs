@@ -112,9 +112,6 @@ impl PathStudy {
         part: Part,
         progress: &mut dyn FnMut(&StudyProgress),
     ) -> Result<usize, StudyError> {
-        if self.out.is_none() {
-            return Err(StudyError::value("part", "needs a directory for the results"));
-        }
         if self.samples == 0 {
             return Err(StudyError::value("samples", "0: there is nothing to divide into parts"));
         }
@@ -224,15 +221,14 @@ impl PathStudy {
         lengths: &RangeInclusive<usize>,
         part: Option<Part>,
     ) -> Result<ResultLog, StudyError> {
-        let Some(out) = &self.out else {
-            return Ok(ResultLog::default());
-        };
-        let mut identity = network.identity()?;
-        identity.insert("lengths".into(), vec![*lengths.start(), *lengths.end()].into());
-        identity.insert("sample-images".into(), self.sample_images.get().into());
-        identity.insert("batch-norm".into(), self.batch_norm_name().into());
-        identity.insert("seed".into(), self.seed.into());
-        ResultLog::open_in(out, "results", part, &identity.into())
+        ResultLog::open_in(self.out.as_deref(), "results", part, || {
+            let mut identity = network.identity()?;
+            identity.insert("lengths".into(), vec![*lengths.start(), *lengths.end()].into());
+            identity.insert("sample-images".into(), self.sample_images.get().into());
+            identity.insert("batch-norm".into(), self.batch_norm_name().into());
+            identity.insert("seed".into(), self.seed.into());
+            Ok(identity)
+        })
     }
 }
 
